@@ -1,0 +1,258 @@
+"""The data set's contract: `manifest.json`, the one file that readers trust.
+
+Readers never list folders: a file that the manifest does not name is not part of the data set, and
+a directory without `_SUCCESS` is not a data set. The module needs the standard library alone, so
+that the trainer can import it where no data engine is installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from pipeline.errors import DatasetError
+
+FORMAT = "fae-dataset"
+VERSION = 1
+FILE_NAME = "manifest.json"
+SUCCESS = "_SUCCESS"
+SPLITS = ("train", "valid", "test")
+TEMPERATURES = ("hot", "cold")
+LABEL = "label"
+OOV_ID = 0
+
+#: Bytes of one element of an embedding row, by the names that schemas use.
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
+
+
+def _no_state(dim: int, element: int) -> int:
+    return 0
+
+
+def _one_scalar(dim: int, element: int) -> int:
+    return 4
+
+
+def _one_row(dim: int, element: int) -> int:
+    return dim * element
+
+
+def _two_rows(dim: int, element: int) -> int:
+    return 2 * dim * element
+
+
+#: Optimiser → bytes of state beside one embedding row, from (dim, bytes of an element).
+OPTIMIZER_STATE_BYTES = {
+    "sgd": _no_state,
+    "rowwise_adagrad": _one_scalar,
+    "adagrad": _one_row,
+    "adam": _two_rows,
+}
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What one row costs on the device: the byte budget counts dtype and optimiser state."""
+
+    dtype: str
+    optimizer: str
+
+    def row_bytes(self, dim: int) -> int:
+        """Bytes of one embedding row of `dim` elements with its optimiser state."""
+        element = DTYPE_BYTES[self.dtype]
+        return dim * element + OPTIMIZER_STATE_BYTES[self.optimizer](dim, element)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The bytes allowed for hot rows, the bytes that they take, and the rule that chose them."""
+
+    bytes: int
+    used_bytes: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of the data set; `path` is relative to its directory, with forward slashes."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One embedding table: ids run from 0 (out-of-vocabulary) to rows - 1, hot below `hot_rows`."""
+
+    name: str
+    rows: int
+    hot_rows: int
+    dim: int
+    vocabulary: DataFile
+
+
+@dataclass(frozen=True)
+class SparseFeature:
+    """One integer column, looked up in `table`; a list column when `multi`."""
+
+    name: str
+    table: str
+    multi: bool
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of every data file: `label` (int8), dense (float32), sparse (int32 or int64)."""
+
+    label: str
+    dense: tuple[str, ...]
+    sparse: tuple[SparseFeature, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The rows of one split and temperature, in the order of their seeded shuffle."""
+
+    rows: int
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a reader needs to know of a data set; see ARCHITECTURE.md for the layout.
+
+    `splits` maps train, valid and test to their hot and cold leaf. `schema` is the log's schema
+    in full. `preparation` records how the data set came about: logs, rejects, folded ids, shares.
+    """
+
+    version: int
+    fingerprint: str
+    seed: int
+    embedding: Embedding
+    budget: Budget
+    features: Features
+    tables: tuple[Table, ...]
+    splits: Mapping[str, Mapping[str, Leaf]]
+    schema: Mapping[str, Any]
+    preparation: Mapping[str, Any]
+
+    def files(self) -> list[DataFile]:
+        """Every file of the data set but the manifest and `_SUCCESS`: vocabularies, then leaves."""
+        leaves = (leaf for split in self.splits.values() for leaf in split.values())
+        return [table.vocabulary for table in self.tables] + [f for x in leaves for f in x.files]
+
+    def table(self, name: str) -> Table:
+        """The table called `name`."""
+        return next(table for table in self.tables if table.name == name)
+
+    def write(self, directory: Path) -> None:
+        """Write `manifest.json`; the caller writes `_SUCCESS` after it."""
+        document = {"format": FORMAT, **_encode(self)}
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        (directory / FILE_NAME).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Manifest:
+        """The manifest of a finished data set.
+
+        Raises DatasetError where the directory is absent, unfinished, of another version, or where
+        the manifest does not have the shape that this version writes.
+        """
+        directory = Path(directory)
+        path = directory / FILE_NAME
+        if not (directory / SUCCESS).is_file() or not path.is_file():
+            raise DatasetError(
+                f"{directory} is not a finished data set: it has no {SUCCESS} with a {FILE_NAME}. "
+                "Prepare it again with `fae prepare`."
+            )
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise DatasetError(f"{path} is not JSON ({error}). Prepare the data set again.") from None
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise DatasetError(f'{path} has no "format": "{FORMAT}"; it is no FAE data set.')
+        if document.get("version") != VERSION:
+            raise DatasetError(
+                f"{path} has version {document.get('version')!r}, and this program reads version "
+                f"{VERSION}. Prepare the data set again, or install the program that wrote it."
+            )
+        manifest = _decode(cls, document, str(path))
+        _check(manifest, str(path))
+        return manifest
+
+
+def _check(manifest: Manifest, where: str) -> None:
+    """Raise DatasetError unless names, paths and counts agree with each other."""
+    for file in manifest.files():
+        parts = PurePosixPath(file.path)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in file.path or file.path == "":
+            raise DatasetError(f"{where}: {file.path!r} leaves the data set's directory.")
+    names = {table.name for table in manifest.tables}
+    if len(names) != len(manifest.tables):
+        raise DatasetError(f"{where}: two tables have one name.")
+    for table in manifest.tables:
+        if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
+            raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
+    for feature in manifest.features.sparse:
+        if feature.table not in names:
+            raise DatasetError(f"{where}: {feature.name!r} is of no table ({feature.table!r}).")
+    if manifest.embedding.dtype not in DTYPE_BYTES:
+        raise DatasetError(f"{where}: unknown dtype {manifest.embedding.dtype!r}.")
+    if manifest.embedding.optimizer not in OPTIMIZER_STATE_BYTES:
+        raise DatasetError(f"{where}: unknown optimizer {manifest.embedding.optimizer!r}.")
+    if set(manifest.splits) != set(SPLITS):
+        raise DatasetError(f"{where}: splits are {sorted(manifest.splits)}, not {list(SPLITS)}.")
+    for split, leaves in manifest.splits.items():
+        if set(leaves) != set(TEMPERATURES):
+            raise DatasetError(f"{where}: {split} has {sorted(leaves)}, not {list(TEMPERATURES)}.")
+        for temperature, leaf in leaves.items():
+            if leaf.rows != sum(file.rows for file in leaf.files):
+                raise DatasetError(f"{where}: {split}/{temperature} rows differ from its files'.")
+
+
+def _encode(value: Any) -> Any:
+    """`value` with dataclasses as dictionaries and tuples as lists, fields in their order."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+T = TypeVar("T")
+
+
+def _decode(kind: type[T], value: Any, where: str) -> T:
+    """`value`, as JSON gave it, as `kind`; DatasetError names the place that does not fit."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return typing.cast(T, value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(value, dict) or set(value) != set(hints):
+            found = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {found}.")
+        fields = {key: _decode(hints[key], value[key], f"{where}: {key}") for key in hints}
+        return typing.cast(T, kind(**fields))
+    if origin is tuple and isinstance(value, list):
+        items = (_decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return typing.cast(T, tuple(items))
+    if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
+        items_of = {k: _decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+        return typing.cast(T, items_of)
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+        wrong_bool = isinstance(value, bool) and kind is not bool
+        if isinstance(value, kind) and not wrong_bool and not (kind is int and value < 0):
+            return value
+    name = getattr(kind, "__name__", str(kind))
+    raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")
