@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,28 +30,12 @@ OOV_ID = 0
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 
-def _no_state(dim: int, element: int) -> int:
-    return 0
-
-
-def _one_scalar(dim: int, element: int) -> int:
-    return 4
-
-
-def _one_row(dim: int, element: int) -> int:
-    return dim * element
-
-
-def _two_rows(dim: int, element: int) -> int:
-    return 2 * dim * element
-
-
-#: Optimiser → bytes of state beside one embedding row, from (dim, bytes of an element).
-OPTIMIZER_STATE_BYTES = {
-    "sgd": _no_state,
-    "rowwise_adagrad": _one_scalar,
-    "adagrad": _one_row,
-    "adam": _two_rows,
+#: Optimiser → state beside one embedding row: (float32 scalars, rows of its own dim and dtype).
+OPTIMIZER_STATE = {
+    "sgd": (0, 0),
+    "rowwise_adagrad": (1, 0),
+    "adagrad": (0, 1),
+    "adam": (0, 2),
 }
 
 
@@ -65,8 +48,8 @@ class Embedding:
 
     def row_bytes(self, dim: int) -> int:
         """Bytes of one embedding row of `dim` elements with its optimiser state."""
-        element = DTYPE_BYTES[self.dtype]
-        return dim * element + OPTIMIZER_STATE_BYTES[self.optimizer](dim, element)
+        scalars, rows = OPTIMIZER_STATE[self.optimizer]
+        return (1 + rows) * dim * DTYPE_BYTES[self.dtype] + 4 * scalars
 
 
 @dataclass(frozen=True)
@@ -176,7 +159,9 @@ class Manifest:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise DatasetError(f"{path} is not JSON ({error}). Prepare the data set again.") from None
+            raise DatasetError(
+                f"{path} is not JSON ({error}). Prepare the data set again."
+            ) from None
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
             raise DatasetError(f'{path} has no "format": "{FORMAT}"; it is no FAE data set.')
         if document.get("version") != VERSION:
@@ -206,7 +191,7 @@ def _check(manifest: Manifest, where: str) -> None:
             raise DatasetError(f"{where}: {feature.name!r} is of no table ({feature.table!r}).")
     if manifest.embedding.dtype not in DTYPE_BYTES:
         raise DatasetError(f"{where}: unknown dtype {manifest.embedding.dtype!r}.")
-    if manifest.embedding.optimizer not in OPTIMIZER_STATE_BYTES:
+    if manifest.embedding.optimizer not in OPTIMIZER_STATE:
         raise DatasetError(f"{where}: unknown optimizer {manifest.embedding.optimizer!r}.")
     if set(manifest.splits) != set(SPLITS):
         raise DatasetError(f"{where}: splits are {sorted(manifest.splits)}, not {list(SPLITS)}.")
@@ -250,9 +235,8 @@ def _decode(kind: type[T], value: Any, where: str) -> T:
     if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
         items_of = {k: _decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
         return typing.cast(T, items_of)
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-        wrong_bool = isinstance(value, bool) and kind is not bool
-        if isinstance(value, kind) and not wrong_bool and not (kind is int and value < 0):
-            return value
+    negative = isinstance(value, int) and value < 0
+    if type(value) is kind and not negative:
+        return value
     name = getattr(kind, "__name__", str(kind))
     raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")

@@ -1,0 +1,1 @@
+"""The preset schemas, one YAML file each."""
