@@ -1,0 +1,216 @@
+"""Logs: the files that the user names, and the blocks of whole lines that they are read in.
+
+A record is a line. A quoted field may hold the separator but never a line break, so a file can be
+cut at any line and every malformed line has a number that an editor shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from pipeline.errors import LogError
+from pipeline.schema import Schema
+
+Compression = Literal["plain", "gzip", "zstd"]
+BLOCK_BYTES = 32 << 20
+LONGEST_LINE = 64 << 20
+_CHUNK = 1 << 20
+_UTF8_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Log:
+    """One file of a log. `fields` are its columns' names, in its own order.
+
+    `start` is where its first line of data begins and `first_line` that line's number, from 1.
+    `split` is train, valid or test where the user gave the file for that split.
+    """
+
+    url: str
+    name: str
+    bytes: int
+    compression: Compression
+    parquet: bool
+    fields: tuple[str, ...]
+    start: int
+    first_line: int
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a log for one task: bytes [start, stop) of whole lines, or row group `start`.
+
+    A compressed log is one block, read as a stream.
+    """
+
+    log: Log
+    start: int
+    stop: int
+
+
+def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> list[Log]:
+    """The logs that `patterns` name, in the order given, the matches of a glob sorted by name.
+
+    Patterns are paths, globs or URLs that fsspec knows. Raises LogError where one matches nothing,
+    a directory or the same file twice, or where a header does not fit the schema.
+    """
+    urls: list[str] = []
+    for pattern in patterns:
+        filesystem, path = fsspec.core.url_to_fs(pattern)
+        matches = sorted(filesystem.glob(path)) if set(path) & set("*?[") else [path]
+        if not matches or not all(filesystem.exists(match) for match in matches):
+            raise LogError(f"no log is at {pattern}. Check the path, and quote globs in the shell.")
+        for match in matches:
+            if filesystem.isdir(match):
+                raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
+        urls += [filesystem.unstrip_protocol(match) for match in matches]
+    doubled = sorted({url for url in urls if urls.count(url) > 1})
+    if doubled:
+        raise LogError(f"{doubled[0]} is named twice; its rows would count twice.")
+    return [_opened(url, schema, split) for url in urls]
+
+
+def _opened(url: str, schema: Schema, split: str | None) -> Log:
+    """The log at `url`, with its header read and checked."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    size = int(filesystem.size(path))
+    parquet = name.endswith((".parquet", ".pq"))
+    compression: Compression = "plain"
+    if name.endswith(".gz"):
+        compression = "gzip"
+    elif name.endswith((".zst", ".zstd")):
+        compression = "zstd"
+    log = Log(url, name, size, compression, parquet, (), 0, 1, split)
+    if size == 0:
+        raise LogError(f"{name} is empty (0 bytes). Leave it out, or fetch it again.")
+    if parquet:
+        with parquet_file(log) as file:
+            found = tuple(file.schema_arrow.names)
+        start, first_line = 0, 1
+    else:
+        with text_stream(log) as stream:
+            head = stream.read(len(_UTF8_BOM))
+            if head.startswith(_OTHER_BOMS):
+                raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
+            start = len(_UTF8_BOM) if head == _UTF8_BOM else 0
+            if not schema.header:
+                fields = tuple(column.name for column in schema.fields)
+                return Log(url, name, size, compression, False, fields, start, 1, split)
+            first = head[start:] + stream.readline(LONGEST_LINE)
+        found = _header(first, schema, name)
+        start, first_line = start + len(first), 2
+    _check_fields(found, schema, name, "columns" if parquet else "header")
+    return Log(url, name, size, compression, parquet, found, start, first_line, split)
+
+
+def _header(line: bytes, schema: Schema, name: str) -> tuple[str, ...]:
+    try:
+        text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise LogError(f"{name}, line 1: the header is not UTF-8 ({error.reason}).") from None
+    quote = schema.quote or '"'
+    fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
+    return tuple(field.strip() for field in fields)
+
+
+def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) -> None:
+    """Raise LogError unless the names `found` are the schema's, in any order."""
+    expected = [column.name for column in schema.fields]
+    missing = [column for column in expected if column not in found]
+    unknown = [column for column in found if column not in expected]
+    doubled = sorted({column for column in found if found.count(column) > 1})
+    if doubled:
+        raise LogError(f"{name}: its {what} names {', '.join(doubled)} twice.")
+    if missing:
+        raise LogError(
+            f"{name}: its {what} lacks {', '.join(missing)}; found: {', '.join(found)[:300]}. "
+            f"Correct the schema {schema.name!r}, or give the schema of this log."
+        )
+    if unknown and what == "header":
+        raise LogError(
+            f"{name}: its {what} has {', '.join(unknown)}, unknown to the schema {schema.name!r}. "
+            "Add each to the schema; with `role: drop` where it is not wanted."
+        )
+
+
+def text_stream(log: Log) -> IO[bytes]:
+    """The log's bytes, decompressed, from its beginning."""
+    raw: Any = fsspec.open(log.url, "rb").open()
+    if log.compression == "plain":
+        return raw  # type: ignore[no-any-return]
+    unpacked = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), log.compression)
+    return io.BufferedReader(unpacked, _CHUNK)
+
+
+def parquet_file(log: Log) -> pq.ParquetFile:
+    """The log as an open Parquet file; LogError where it is none."""
+    try:
+        return pq.ParquetFile(fsspec.open(log.url, "rb").open())
+    except (OSError, ValueError) as error:
+        raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+
+
+def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
+    """The log in blocks of about `block_bytes`, cut at line ends, in order and without gaps."""
+    if log.parquet:
+        with parquet_file(log) as file:
+            return [Block(log, group, group + 1) for group in range(file.num_row_groups)]
+    if log.compression != "plain":
+        return [Block(log, log.start, -1)]
+    cuts = [log.start]
+    with fsspec.open(log.url, "rb") as file:
+        while cuts[-1] + block_bytes < log.bytes:
+            file.seek(cuts[-1] + block_bytes)
+            file.readline()
+            cuts.append(min(file.tell(), log.bytes))
+    if cuts[-1] < log.bytes:
+        cuts.append(log.bytes)
+    return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The block's bytes in runs of whole lines; a plain block is one run.
+
+    Raises LogError where a compressed log is damaged or cut short.
+    """
+    log = block.log
+    if log.compression == "plain":
+        with fsspec.open(log.url, "rb") as file:
+            file.seek(block.start)
+            data = file.read(block.stop - block.start)
+        if len(data) != block.stop - block.start:
+            raise LogError(f"{log.name} became shorter while it was read. Run again.")
+        yield data
+        return
+    try:
+        with text_stream(log) as stream:
+            stream.read(log.start)
+            while data := stream.read(block_bytes):
+                yield data + stream.readline()
+    except OSError as error:
+        raise LogError(
+            f"{log.name} is damaged or cut short: {error}. Fetch it again, and test it with "
+            f"`{'gzip -t' if log.compression == 'gzip' else 'zstd -t'}`."
+        ) from None
+
+
+def digest(log: Log) -> str:
+    """xxh3-128 of the file's bytes as they lie on disk: what a rerun compares."""
+    state = xxhash.xxh3_128()
+    with fsspec.open(log.url, "rb") as file:
+        while data := file.read(_CHUNK):
+            state.update(data)
+    return state.hexdigest()
