@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -150,7 +151,7 @@ def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
 
 def _typed(frame: pl.DataFrame, rejects: list[Reject], lines: int, schema: Schema) -> Parsed:
     """`frame`'s columns as the schema types them; rows with a value that does not fit set aside."""
-    columns = [column for column in schema.fields if column.role != "drop"]
+    columns: list[Column] = [c for c in schema.fields if c.role != "drop"]
     values = [
         _value(column, frame.schema[column.name]).alias(_staged(column)) for column in columns
     ]
@@ -162,7 +163,7 @@ def _typed(frame: pl.DataFrame, rejects: list[Reject], lines: int, schema: Schem
         rejects = rejects + _value_rejects(frame.filter(bad), faulty.filter(bad), columns)
         rows = rows.filter(~bad)
     rows = rows.with_columns(_derived(column) for column in schema.sparse if column.source)
-    order = ["label", *(c.name for c in (*schema.dense, *schema.sparse))]
+    order = ["label", *(c.name for c in schema.dense), *(c.name for c in schema.sparse)]
     rows = rows.select(order + ([TIME] if schema.time else []))
     return Parsed(rows, sorted(rejects, key=lambda reject: reject.line), lines)
 
@@ -269,7 +270,7 @@ def _list(column: SparseColumn, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataTyp
     """The raw values of a multi-valued column as a list, and their type."""
     raw = pl.col(column.name)
     if isinstance(dtype, pl.List):
-        return raw, dtype.inner()
+        return raw, cast(pl.DataType, dtype.inner)
     assert column.multi is not None
     text = raw.cast(pl.String())
     return pl.when(text != "").then(text.str.split(column.multi.separator)), pl.String()

@@ -1,0 +1,120 @@
+"""Outputs that appear whole or not at all: built beside their place, renamed into it when done.
+
+A finished directory holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
+The fingerprint decides whether a stage has anything to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DatasetError
+from pipeline.manifest import SUCCESS
+
+
+def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
+    """A digest of a stage's parameters (plain data) and its inputs' fingerprints, in order."""
+    document = json.dumps([dict(parameters), list(inputs)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
+
+
+def fingerprint_of(directory: Path) -> str:
+    """The fingerprint of a finished stage's output; DatasetError where there is none."""
+    try:
+        return (directory / SUCCESS).read_text(encoding="utf-8").strip()
+    except OSError:
+        raise DatasetError(
+            f"{directory} is not a finished output of a stage: it has no {SUCCESS}. "
+            "Run the stage that makes it."
+        ) from None
+
+
+def is_made(directory: Path, expected: str, overwrite: bool) -> bool:
+    """Whether `directory` already holds the output of just these inputs and parameters.
+
+    Raises DatasetError where it holds something else and `overwrite` is not given, and always
+    where what it holds was not made by a stage: that is never deleted.
+    """
+    if not directory.exists():
+        return False
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is a file. Choose another output directory.")
+    if not any(directory.iterdir()):
+        return False
+    if not (directory / SUCCESS).is_file():
+        raise DatasetError(
+            f"{directory} holds files but no {SUCCESS}, so it is not replaced. "
+            "Remove it yourself, or choose another output directory."
+        )
+    if fingerprint_of(directory) == expected:
+        return True
+    if not overwrite:
+        raise DatasetError(
+            f"{directory} was made from other inputs or parameters. "
+            "Choose another output directory, or replace it with --overwrite."
+        )
+    return False
+
+
+@contextmanager
+def building(directory: Path, made_from: str) -> Iterator[Path]:
+    """An empty directory beside `directory`, which takes its place when the block ends well.
+
+    On an error it is removed, and whatever was at `directory` stays as it was.
+    """
+    directory = Path(os.path.abspath(directory))  # noqa: PTH100 (resolve would follow links)
+    partial = directory.with_name(f"{directory.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise DatasetError(f"cannot write beside {directory}: {error.strerror}.") from None
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _flush(partial)
+    (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
+    _flush(partial / SUCCESS)
+    _replace(partial, directory)
+
+
+def _replace(partial: Path, directory: Path) -> None:
+    """Rename `partial` to `directory`, moving aside and then removing what was there."""
+    if directory.exists():
+        old = directory.with_name(f"{directory.name}.old.partial")
+        if old.exists():
+            shutil.rmtree(old)
+        directory.rename(old)
+        partial.rename(directory)
+        shutil.rmtree(old)
+    else:
+        partial.rename(directory)
+    _flush(directory.parent)
+
+
+def _flush(path: Path) -> None:
+    """Have the operating system write `path` (and the files below it) to the disk."""
+    for one in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that no reader ever sees a part of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    partial.replace(path)

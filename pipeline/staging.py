@@ -1,0 +1,262 @@
+"""Staging: logs as typed columns in Parquet, one part for each block, in the order of the lines.
+
+A row's number over all parts, in order, is its identity in every later stage: it does not depend
+on how the logs were cut into blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline import artefact
+from pipeline.cluster import Cluster
+from pipeline.errors import LogError
+from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
+from pipeline.parsing import Parsed, Reject, parse_table, parse_text
+from pipeline.schema import Schema
+
+FILE_NAME = "staging.json"
+REJECTS = "rejects"
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One staged file: its rows, and the split that the user gave its log for, if any."""
+
+    path: str
+    rows: int
+    split: str | None
+
+
+@dataclass(frozen=True)
+class StagedLog:
+    """What became of one log: `lines` = `rows` + `rejects`."""
+
+    name: str
+    bytes: int
+    xxh3: str
+    lines: int
+    rows: int
+    rejects: int
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A finished staging directory."""
+
+    directory: Path
+    schema: Schema
+    parts: tuple[Part, ...]
+    logs: tuple[StagedLog, ...]
+    reasons: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    def offsets(self) -> list[int]:
+        """The number of each part's first row."""
+        return [0, *accumulate(part.rows for part in self.parts)][:-1]
+
+    def paths(self) -> list[Path]:
+        """The parts' files, in order."""
+        return [self.directory / part.path for part in self.parts]
+
+    @classmethod
+    def read(cls, directory: Path) -> Staging:
+        """The staging in a finished directory; DatasetError where there is none."""
+        artefact.fingerprint_of(directory)
+        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        return cls(
+            directory,
+            Schema.model_validate(document["schema"]),
+            tuple(Part(**part) for part in document["parts"]),
+            tuple(StagedLog(**log) for log in document["logs"]),
+            document["reasons"],
+        )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One block of the log numbered `log`, staged into `directory`."""
+
+    log: int
+    number: int
+    block: Block
+    schema: Schema
+    directory: str
+    block_bytes: int
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What a task made: its parts, its lines and those of them that were set aside."""
+
+    log: int
+    parts: list[Part]
+    lines: int
+    rejects: list[Reject]
+
+
+def ingest(
+    logs: Sequence[Log],
+    schema: Schema,
+    out: Path,
+    cluster: Cluster,
+    *,
+    max_reject_share: float = 0.001,
+    overwrite: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> Staging:
+    """Stage `logs` into the directory `out`; nothing to do where it is staged already.
+
+    Raises LogError where more than `max_reject_share` of the lines are malformed; the lines then
+    lie in `OUT.rejects`.
+    """
+    digests = cluster.run("checksum", digest, logs)
+    inputs = [
+        f"{log.name}:{log.bytes}:{xxh3}:{log.split}"
+        for log, xxh3 in zip(logs, digests, strict=True)
+    ]
+    made_from = artefact.fingerprint({"stage": "ingest", "schema": schema.document()}, *inputs)
+    if artefact.is_made(out, made_from, overwrite):
+        return Staging.read(out)
+    with artefact.building(out, made_from) as partial:
+        (partial / "parts").mkdir()
+        tasks = [
+            _Task(index, number, block, schema, str(partial), block_bytes)
+            for index, log in enumerate(logs)
+            for number, block in enumerate(blocks(log, block_bytes))
+        ]
+        staged = cluster.run("ingest", _stage_block, tasks)
+        rejects = _numbered(logs, staged)
+        lines = sum(one.lines for one in staged)
+        folder = partial / REJECTS
+        too_many = len(rejects) > max_reject_share * lines
+        if too_many:
+            folder = out.with_name(f"{out.name}.{REJECTS}")
+        _write_rejects(rejects, folder)
+        if too_many:
+            raise LogError(_too_many(rejects, lines, max_reject_share, folder))
+        if lines == len(rejects):
+            raise LogError("the logs hold no rows: every file has a header or nothing at all.")
+        _write(partial, schema, logs, digests, staged, rejects)
+    return Staging.read(out)
+
+
+def _stage_block(task: _Task) -> _Staged:
+    """Parse one block and write its rows, a part for each run of lines."""
+    parts: list[Part] = []
+    rejects: list[Reject] = []
+    lines = 0
+    for parsed in _parsed(task):
+        name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}.parquet"
+        if parsed.rows.height + len(parsed.rejects) != parsed.lines:
+            raise LogError(
+                f"{task.block.log.name}: {parsed.lines} lines gave {parsed.rows.height} rows and "
+                f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
+            )
+        parsed.rows.write_parquet(Path(task.directory) / name, compression="lz4", statistics=False)
+        parts.append(Part(name, parsed.rows.height, task.block.log.split))
+        rejects += [
+            Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects
+        ]
+        lines += parsed.lines
+    return _Staged(task.log, parts, lines, rejects)
+
+
+def _parsed(task: _Task) -> Any:
+    log = task.block.log
+    if log.parquet:
+        used = [column.name for column in task.schema.fields if column.role != "drop"]
+        with parquet_file(log) as file:
+            try:
+                table = file.read_row_group(task.block.start, columns=used)
+            except (OSError, ValueError) as error:
+                raise LogError(f"{log.name} is damaged: {error}") from None
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        yield parse_table(frame, task.schema)
+        return
+    for data in texts(task.block, task.block_bytes):
+        parsed: Parsed = parse_text(data, log.fields, task.schema)
+        yield parsed
+
+
+def _numbered(logs: Sequence[Log], staged: list[_Staged]) -> list[dict[str, Any]]:
+    """The rejects of all blocks with their file's name and the line's number in it, from 1."""
+    rejects = []
+    line = [log.first_line for log in logs]
+    for one in staged:
+        for reject in one.rejects:
+            place = {"file": logs[one.log].name, "line": line[one.log] + reject.line}
+            rest = {"column": reject.column, "reason": reject.reason, "text": reject.text}
+            rejects.append(place | rest)
+        line[one.log] += one.lines
+    return rejects
+
+
+def _write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects)
+    artefact.write_whole(folder / "rejects.jsonl", text)
+
+
+def _too_many(rejects: list[dict[str, Any]], lines: int, limit: float, folder: Path) -> str:
+    examples = "\n".join(f"  {sentence(reject)}" for reject in rejects[:_EXAMPLES])
+    return (
+        f"{len(rejects):,} of {lines:,} lines ({len(rejects) / lines:.2%}) are malformed, more "
+        f"than --max-reject-share {limit:g} allows:\n{examples}\n"
+        f"All of them are in {folder / 'rejects.jsonl'}. Is it the right schema? "
+        "Mend the log, or allow more."
+    )
+
+
+def sentence(reject: dict[str, Any]) -> str:
+    """A reject as a person reads it: file, line, column, what was found and why it does not do."""
+    column = f", column {reject['column']}" if reject["column"] else ""
+    return (
+        f"{reject['file']}, line {reject['line']}{column}: {reject['reason']}: {reject['text']!r}"
+    )
+
+
+def _write(
+    directory: Path,
+    schema: Schema,
+    logs: Sequence[Log],
+    digests: list[str],
+    staged: list[_Staged],
+    rejects: list[dict[str, Any]],
+) -> None:
+    """Write `staging.json`."""
+    lines: Counter[int] = Counter()
+    rows: Counter[int] = Counter()
+    for one in staged:
+        lines[one.log] += one.lines
+        rows[one.log] += sum(part.rows for part in one.parts)
+    staged_logs = [
+        StagedLog(log.name, log.bytes, xxh3, lines[i], rows[i], lines[i] - rows[i])
+        for i, (log, xxh3) in enumerate(zip(logs, digests, strict=True))
+    ]
+    reasons = Counter(
+        f"{reject['column']}: {reject['reason']}" if reject["column"] else str(reject["reason"])
+        for reject in rejects
+    )
+    document = {
+        "schema": schema.document(),
+        "parts": [asdict(part) for one in staged for part in one.parts if part.rows],
+        "logs": [asdict(log) for log in staged_logs],
+        "reasons": dict(sorted(reasons.items())),
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (directory / FILE_NAME).write_text(text, encoding="utf-8")
