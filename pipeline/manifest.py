@@ -113,7 +113,8 @@ class Manifest:
     """Everything that a reader needs to know of a data set; see ARCHITECTURE.md for the layout.
 
     `splits` maps train, valid and test to their hot and cold leaf. `schema` is the log's schema
-    in full. `preparation` records how the data set came about: logs, rejects, folded ids, shares.
+    in full. `preparation` says how the data set came about: logs, rejects, folded ids, shares;
+    `records` are files that tell more of it.
     """
 
     version: int
@@ -126,11 +127,13 @@ class Manifest:
     splits: Mapping[str, Mapping[str, Leaf]]
     schema: Mapping[str, Any]
     preparation: Mapping[str, Any]
+    records: tuple[DataFile, ...] = ()
 
     def files(self) -> list[DataFile]:
-        """Every file of the data set but the manifest and `_SUCCESS`: vocabularies, then leaves."""
+        """Every file but the manifest and `_SUCCESS`: vocabularies, leaves, records."""
         leaves = (leaf for split in self.splits.values() for leaf in split.values())
-        return [table.vocabulary for table in self.tables] + [f for x in leaves for f in x.files]
+        data = [file for leaf in leaves for file in leaf.files]
+        return [*(table.vocabulary for table in self.tables), *data, *self.records]
 
     def table(self, name: str) -> Table:
         """The table called `name`."""

@@ -1,0 +1,99 @@
+"""Encoding new rows when the model serves: the ids that training saw, from the data set alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.errors import DatasetError
+from pipeline.manifest import OOV_ID, Manifest
+from pipeline.parsing import parse_table
+from pipeline.schema import Schema, SparseColumn
+from pipeline.vocabulary import raw_values
+
+
+class Encoder:
+    """Raw rows to model inputs, as the pipeline makes them.
+
+    >>> encoder = Encoder("DIR")                                        # doctest: +SKIP
+    >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
+        self.directory = Path(directory)
+        self.manifest = Manifest.read(self.directory)
+        self.schema = Schema.model_validate(self.manifest.schema)
+
+    @cached_property
+    def _vocabularies(self) -> dict[str, pl.DataFrame]:
+        return {
+            table.name: pl.read_parquet(
+                self.directory / table.vocabulary.path, columns=["value", "id"]
+            )
+            for table in self.manifest.tables
+        }
+
+    def encode(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """The dense features and ids of `rows`, in their order; no label is needed.
+
+        `rows` hold raw values by the log's column names, as text or typed; a column that is absent
+        or null is missing. A value that training did not see gets id 0. Raises DatasetError for a
+        value that the pipeline would have set aside as malformed.
+        """
+        frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows))
+        parsed = parse_table(self._completed(frame), self.schema)
+        if parsed.rejects:
+            reject = parsed.rejects[0]
+            raise DatasetError(
+                f"row {reject.line}, column {reject.column}: {reject.reason}: {reject.text!r}."
+            )
+        dense = [column.name for column in self.schema.dense]
+        ids = [self._ids(parsed.rows[column.name], column) for column in self.schema.sparse]
+        return parsed.rows.select(dense).with_columns(ids)
+
+    def _completed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` with the columns that it lacks: a label of 0, the time 0, others missing."""
+        columns = []
+        for column in self.schema.fields:
+            if column.role == "drop":
+                continue
+            if column.role == "label":
+                columns.append(pl.lit(0).alias(column.name))
+            elif column.name in frame.columns:
+                columns.append(pl.col(column.name))
+            elif column.role == "time":
+                columns.append(pl.lit(0).cast(pl.Datetime("us")).alias(column.name))
+            else:
+                columns.append(pl.lit(None, pl.String()).alias(column.name))
+        return frame.select(columns)
+
+    def _ids(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
+        """The id of each staged value, or of each value in its lists."""
+        if column.multi is None:
+            return self._looked_up(staged, column).alias(column.name)
+        lists = pl.DataFrame({"row": range(len(staged)), "value": staged}).filter(
+            pl.col("value").list.len() > 0
+        )
+        exploded = lists.explode("value")
+        coded = exploded.with_columns(id=self._looked_up(exploded["value"], column))
+        grouped = coded.group_by("row", maintain_order=True).agg("id")
+        every = pl.DataFrame({"row": range(len(staged))})
+        joined = every.join(grouped, on="row", how="left", maintain_order="left")
+        return joined["id"].fill_null(pl.Series([[]], dtype=joined["id"].dtype)).alias(column.name)
+
+    def _looked_up(self, values: pl.Series, column: SparseColumn) -> pl.Series:
+        table = self.manifest.table(column.table_name)
+        dtype = pl.Int32() if table.rows < 2**31 else pl.Int64()
+        joined = pl.DataFrame({"value": raw_values(values, column)}).join(
+            self._vocabularies[table.name],
+            on="value",
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        return joined["id"].fill_null(OOV_ID).cast(dtype)

@@ -1,0 +1,185 @@
+"""Partitions: the data set itself, rows in a full shuffle within each split and temperature.
+
+Two rounds of independent tasks. The first classifies each staged part and scatters its rows over
+buckets by a pseudo-random key; the second gathers each bucket, sorts it by key and writes it as one
+file. The key depends on seed and row number alone, so the bytes do not depend on the parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.calibration import Calibration
+from pipeline.cluster import Cluster
+from pipeline.frequencies import SPLIT, Frequencies
+from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
+from pipeline.shuffle import row_keys
+from pipeline.staging import Staging
+
+ROWS_PER_FILE = 1 << 20
+ROW_GROUP = 1 << 16
+_KEY = "@key"
+_LARGEST_INT32 = 2**31 - 1
+
+Splits = dict[str, dict[str, Leaf]]
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """One staged part to classify and to spread over `buckets` (leaves,) files of each leaf."""
+
+    staging: str
+    frequencies: str
+    calibration: str
+    part: int
+    first_row: int
+    seed: int
+    buckets: tuple[int, ...]
+    path: str
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """One file to write: where its rows lie in each scattered part, as (path, record batch)."""
+
+    pieces: tuple[tuple[str, int], ...]
+    directory: str
+    path: str
+
+
+def partition(
+    staging: Staging,
+    frequencies: Frequencies,
+    calibration: Calibration,
+    directory: Path,
+    cluster: Cluster,
+    seed: int,
+) -> Splits:
+    """Write the leaves of all splits below `directory` and return them for the manifest."""
+    leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
+    rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
+    buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
+    scattered = directory / "scattered.partial"
+    scattered.mkdir()
+    tasks = [
+        _Scatter(
+            str(staging.directory),
+            str(frequencies.directory),
+            str(calibration.directory),
+            part,
+            first_row,
+            seed,
+            buckets,
+            str(scattered / f"{part:06d}.arrow"),
+        )
+        for part, first_row in enumerate(staging.offsets())
+    ]
+    contents = cluster.run("scatter", _scatter, tasks)
+    pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
+        (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
+    }
+    for task, content in zip(tasks, contents, strict=True):
+        for batch, place in enumerate(content):
+            pieces[place].append((task.path, batch))
+    gathers = [
+        _Gather(tuple(pieces[leaf, bucket]), str(directory), _file(*leaves[leaf], bucket))
+        for leaf, bucket in pieces
+    ]
+    files = cluster.run("partition", _gather, gathers)
+    for one in scattered.iterdir():
+        one.unlink()
+    scattered.rmdir()
+    splits: Splits = {split: {} for split in SPLITS}
+    for index, (split, temperature) in enumerate(leaves):
+        mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)
+        splits[split][temperature] = Leaf(sum(file.rows for file in mine), mine)
+        if splits[split][temperature].rows != rows[index]:
+            raise AssertionError(f"{split}/{temperature} should have {rows[index]} rows")
+    return splits
+
+
+def _file(split: str, temperature: str, bucket: int) -> str:
+    return f"split={split}/temperature={temperature}/part-{bucket:05d}.parquet"
+
+
+def _scatter(task: _Scatter) -> list[tuple[int, int]]:
+    """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
+    staging = Staging.read(Path(task.staging))
+    table, cold = _encoded(staging, task)
+    codes = Frequencies.read(Path(task.frequencies)).splits().read_row_group(task.part)
+    keys = row_keys(task.first_row, table.num_rows, task.seed)
+    leaf = codes[SPLIT].to_numpy().astype(np.int64) * len(TEMPERATURES) + cold
+    count = np.array(task.buckets, dtype=np.uint64)[leaf]
+    bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
+    place = leaf << 32 | bucket
+    order = np.argsort(place, kind="stable")
+    table = table.append_column(_KEY, pa.array(keys)).take(pa.array(order)).combine_chunks()
+    places, starts = np.unique(place[order], return_index=True)
+    stops = np.append(starts[1:], table.num_rows)
+    with pa.ipc.new_file(task.path, table.schema) as writer:
+        for start, stop in zip(starts, stops, strict=True):
+            for batch in table.slice(start, stop - start).to_batches():
+                writer.write_batch(batch)
+    return [(int(one >> 32), int(one & 0xFFFFFFFF)) for one in places]
+
+
+def _encoded(staging: Staging, task: _Scatter) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """A part's label, dense features and ids, and which of its rows are cold, as 0 or 1."""
+    frequencies = Frequencies.read(Path(task.frequencies))
+    calibration = Calibration.read(Path(task.calibration))
+    dense = [column.name for column in staging.schema.dense]
+    table = pq.read_table(staging.paths()[task.part], columns=[LABEL, *dense])
+    tables = {table.name: table for table in calibration.tables}
+    cold = np.zeros(table.num_rows, dtype=np.bool_)
+    for column in staging.schema.sparse:
+        sizes = tables[column.table_name]
+        kind = np.int32 if sizes.rows <= _LARGEST_INT32 else np.int64
+        new_ids = calibration.ids(column.table_name)
+        ranks = frequencies.inputs(column.name).read_row_group(task.part)[column.name]
+        ranks = ranks.combine_chunks()
+        if pa.types.is_large_list(ranks.type):
+            ids = new_ids[ranks.flatten().to_numpy()].astype(kind)
+            lengths = np.diff(ranks.offsets.to_numpy())
+            rows = np.repeat(np.arange(table.num_rows), lengths)
+            cold[rows[ids >= sizes.hot_rows]] = True
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            values: Any = pa.ListArray.from_arrays(offsets, ids)
+        else:
+            ids = new_ids[ranks.to_numpy()].astype(kind)
+            cold |= ids >= sizes.hot_rows
+            values = pa.array(ids)
+        table = table.append_column(column.name, values)
+    return table, cold.astype(np.int64)
+
+
+def _gather(task: _Gather) -> DataFile:
+    """Write the rows of one bucket, by key."""
+    parts = []
+    for piece, batch in task.pieces:
+        with pa.memory_map(piece) as source:
+            parts.append(pa.ipc.open_file(source).get_batch(batch))
+    table = pa.Table.from_batches(parts)
+    order = pc.sort_indices(table[_KEY])
+    table = table.drop_columns([_KEY]).take(order)
+    path = Path(task.directory) / task.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        table.replace_schema_metadata(None), path, compression="zstd", row_group_size=ROW_GROUP
+    )
+    return data_file(Path(task.directory), task.path, table.num_rows)
+
+
+def data_file(directory: Path, path: str, rows: int) -> DataFile:
+    """The manifest's entry of a file that has just been written."""
+    with (directory / path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return DataFile(path, rows, (directory / path).stat().st_size, digest)

@@ -1,0 +1,186 @@
+"""Verification: that a data set is what its manifest says, file by file and row by row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.cluster import Cluster
+from pipeline.manifest import OOV_ID, SUCCESS, DataFile, Leaf, Manifest, SparseFeature, Table
+from pipeline.manifest import FILE_NAME as MANIFEST
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was looked at, and every fault found, each a sentence that names its file."""
+
+    files: int
+    rows: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One data file to check against the manifest of its data set."""
+
+    directory: str
+    file: DataFile
+    temperature: str
+    split: str
+
+
+def verify(directory: Path, cluster: Cluster) -> Verification:
+    """Check every file of the data set in `directory`; DatasetError where it is none at all.
+
+    Checksums and sizes; that no file is missing or unknown; rows, columns and types; that ids lie
+    within their tables; that hot rows touch hot ids only and cold rows at least one other; that
+    vocabularies hold each id once; that their accesses are those of train and of no other split.
+    """
+    manifest = Manifest.read(directory)
+    faults = list(_strangers(directory, manifest))
+    tasks = [
+        _Task(str(directory), file, temperature, split)
+        for split, leaves in manifest.splits.items()
+        for temperature, leaf in leaves.items()
+        for file in leaf.files
+    ]
+    for found in cluster.run("verify", _data_faults, tasks):
+        faults += found
+    for table in manifest.tables:
+        faults += _vocabulary_faults(directory, table)
+    for file in manifest.records:
+        faults += _file_faults(directory, file)
+    if not faults:
+        faults += _frequency_faults(directory, manifest)
+    rows = sum(leaf.rows for leaf in _leaves(manifest))
+    return Verification(len(manifest.files()), rows, tuple(faults))
+
+
+def _leaves(manifest: Manifest) -> Iterator[Leaf]:
+    for leaves in manifest.splits.values():
+        yield from leaves.values()
+
+
+def _strangers(directory: Path, manifest: Manifest) -> Iterator[str]:
+    """Files that the manifest does not name."""
+    known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.relative_to(directory).as_posix() not in known:
+            yield f"{path.relative_to(directory)}: not in the manifest"
+    accepted = sum(log["rows"] for log in manifest.preparation["logs"])
+    stored = sum(leaf.rows for leaf in _leaves(manifest))
+    if accepted != stored:
+        yield f"{MANIFEST}: {accepted:,} rows were read from the logs and {stored:,} are here"
+    if (directory / SUCCESS).read_text(encoding="utf-8").strip() != manifest.fingerprint:
+        yield f"{SUCCESS}: not the fingerprint of {MANIFEST}"
+
+
+def _file_faults(directory: Path, file: DataFile) -> list[str]:
+    """Faults of a file's presence, size and checksum."""
+    path = directory / file.path
+    if not path.is_file():
+        return [f"{file.path}: missing"]
+    size = path.stat().st_size
+    if size != file.bytes:
+        return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
+
+
+def _data_faults(task: _Task) -> list[str]:
+    """Faults of one data file; its contents are looked at only where its checksum is right."""
+    directory = Path(task.directory)
+    faults = _file_faults(directory, task.file)
+    if faults:
+        return faults
+    manifest = Manifest.read(directory)
+    where = task.file.path
+    if not where.startswith(f"split={task.split}/temperature={task.temperature}/"):
+        return [f"{where}: listed as {task.split}/{task.temperature}"]
+    file = pq.ParquetFile(directory / where)
+    expected = [manifest.features.label, *manifest.features.dense]
+    expected += [feature.name for feature in manifest.features.sparse]
+    if file.schema_arrow.names != expected:
+        return [f"{where}: its columns are {file.schema_arrow.names}, not {expected}"]
+    rows = 0
+    for group in range(file.num_row_groups):
+        batch = file.read_row_group(group)
+        faults += _batch_faults(batch, manifest, task, f"{where}, row group {group}")
+        rows += batch.num_rows
+    if rows != task.file.rows:
+        faults.append(f"{where}: {rows:,} rows, not {task.file.rows:,}")
+    return faults
+
+
+def _batch_faults(batch: pa.Table, manifest: Manifest, task: _Task, where: str) -> list[str]:
+    frame = pl.from_arrow(batch)
+    assert isinstance(frame, pl.DataFrame)
+    faults = [f"{where}: {name} has nulls" for name in frame.columns if frame[name].has_nulls()]
+    label = frame[manifest.features.label]
+    if label.dtype != pl.Int8() or not label.is_in([0, 1]).all():
+        faults.append(f"{where}: the label is not 0 or 1 in every row")
+    for name in manifest.features.dense:
+        if frame[name].dtype != pl.Float32() or not frame[name].is_finite().all():
+            faults.append(f"{where}: {name} is not a finite float32 in every row")
+    cold = pl.Series([False]).new_from_index(0, frame.height)
+    for feature in manifest.features.sparse:
+        table = manifest.table(feature.table)
+        lowest, highest = _extremes(frame[feature.name], feature)
+        if frame.height and not (lowest >= 0).all() or not (highest < table.rows).all():
+            faults.append(f"{where}: {feature.name} has ids outside 0 to {table.rows - 1:,}")
+        cold = cold | (highest >= table.hot_rows)
+    wrong = int(cold.sum()) if task.temperature == "hot" else int((~cold).sum())
+    if wrong:
+        kind = "touch a cold id" if task.temperature == "hot" else "touch no cold id"
+        faults.append(f"{where}: {wrong:,} rows {kind}")
+    return faults
+
+
+def _extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, pl.Series]:
+    """The lowest and the highest id of each row; 0 for an empty list."""
+    if not feature.multi:
+        return ids, ids
+    return ids.list.min().fill_null(OOV_ID), ids.list.max().fill_null(OOV_ID)
+
+
+def _vocabulary_faults(directory: Path, table: Table) -> list[str]:
+    faults = _file_faults(directory, table.vocabulary)
+    if faults:
+        return faults
+    frame = pl.read_parquet(directory / table.vocabulary.path)
+    where = table.vocabulary.path
+    if frame.height != table.vocabulary.rows or frame.height != table.rows - 1:
+        faults.append(f"{where}: {frame.height:,} values for a table of {table.rows:,} rows")
+    elif not (frame["id"] == pl.Series(range(1, table.rows), dtype=pl.Int64())).all():
+        faults.append(f"{where}: its ids are not 1 to {table.rows - 1:,} in order")
+    if frame["value"].n_unique() != frame.height:
+        faults.append(f"{where}: a value has two ids")
+    return faults
+
+
+def _frequency_faults(directory: Path, manifest: Manifest) -> Iterator[str]:
+    """Whether each vocabulary's accesses are those of the train rows, counted anew."""
+    paths = [
+        directory / file.path for leaf in manifest.splits["train"].values() for file in leaf.files
+    ]
+    for table in manifest.tables:
+        counts = []
+        for feature in manifest.features.sparse:
+            if feature.table == table.name:
+                ids = pl.scan_parquet(paths, hive_partitioning=False).select(id=feature.name)
+                ids = ids.explode("id").drop_nulls() if feature.multi else ids
+                counts.append(ids.group_by("id").len("found"))
+        found = pl.concat(counts).group_by("id").agg(pl.col("found").sum().cast(pl.Int64()))
+        known = pl.scan_parquet(directory / table.vocabulary.path).select("id", "accesses")
+        joined = known.join(found.with_columns(pl.col("id").cast(pl.Int64())), on="id", how="left")
+        wrong = joined.filter(pl.col("accesses") != pl.col("found").fill_null(0))
+        count = wrong.select(pl.len()).collect().item()
+        if count:
+            yield f"{table.vocabulary.path}: {count:,} ids have other accesses than in train"

@@ -1,0 +1,48 @@
+"""Vocabularies: raw value → id, enough to encode a new row when the model serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from pipeline.schema import SparseColumn
+
+
+def vocabulary(
+    accesses: pl.DataFrame, ids: npt.NDArray[np.uint32], column: SparseColumn
+) -> pl.DataFrame:
+    """`value`, `id` and `accesses` of a table's rows from id 1, by id.
+
+    `accesses` has `value` (as staged) and `accesses` by access rank from 1; `ids` gives the id of
+    each rank from 0. A null value is the missing category. Id 0, out of vocabulary, has no line.
+    """
+    frame = pl.DataFrame(
+        {
+            "value": raw_values(accesses["value"], column),
+            "id": ids[1:].astype(np.int64),
+            "accesses": accesses["accesses"],
+        }
+    )
+    return frame.sort("id")
+
+
+def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
+    """Staged values as logs write them: hexadecimal digits as lower-case text, others as they are.
+
+    Hex without a fixed number of digits is written without leading zeros.
+    """
+    if column.encoding != "hex":
+        return staged
+    numbers = staged.fill_null(0).to_numpy().astype(">u8")
+    width = pa.py_buffer(np.ascontiguousarray(numbers).view(np.uint8).tobytes())
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(staged), [None, width])
+    binary = pl.Series(pl.from_arrow(fixed.cast(pa.binary()))).alias("value")
+    digits = pl.DataFrame({"value": binary, "missing": staged.is_null()}).select(
+        pl.when(~pl.col("missing")).then(pl.col("value").bin.encode("hex"))
+    )
+    text = digits.to_series().alias("value")
+    if column.digits is not None:
+        return text.str.slice(16 - column.digits)
+    return text.str.replace("^0{1,15}", "")
