@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError
-from pipeline.manifest import SUCCESS
+from pipeline.manifest import SUCCESS, VERSION
 
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
     """A digest of a stage's parameters (plain data) and its inputs' fingerprints, in order."""
-    document = json.dumps([dict(parameters), list(inputs)], sort_keys=True, ensure_ascii=False)
+    made_of = [VERSION, dict(parameters), list(inputs)]
+    document = json.dumps(made_of, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
 
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from pipeline import artefact
 from pipeline.cluster import Cluster
 from pipeline.curve import Reach, curve
-from pipeline.errors import ParameterError
 from pipeline.frequencies import SPLIT, Frequencies
 from pipeline.hot_set import data_set_ids, hot_set, placement
-from pipeline.manifest import DTYPE_BYTES, OPTIMIZER_STATE, SPLITS, Budget, Embedding
-from pipeline.rules import StackedRows, rules
+from pipeline.manifest import SPLITS, Budget, Embedding
+from pipeline.parameters import CalibrateParameters
+from pipeline.rules import RULES, StackedRows
 from pipeline.schema import Schema
 
 FILE_NAME = "hot_set.json"
@@ -94,38 +94,21 @@ def calibrate(
     schema: Schema,
     out: Path,
     cluster: Cluster,
+    parameters: CalibrateParameters,
     *,
-    budget_bytes: int,
-    dtype: str = "float32",
-    optimizer: str = "rowwise_adagrad",
-    rule: str = "accesses",
     overwrite: bool = False,
 ) -> Calibration:
-    """Choose the rows that `budget_bytes` of device memory hold, into the directory `out`.
+    """Choose the rows that the hot budget of `parameters` holds, into the directory `out`.
 
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
     hold one row of each table.
     """
-    for name, value, known in (
-        ("--rule", rule, list(rules())),
-        ("--dtype", dtype, list(DTYPE_BYTES)),
-        ("--optimizer", optimizer, list(OPTIMIZER_STATE)),
-    ):
-        if value not in known:
-            raise ParameterError(f"{name} {value!r} is unknown. Known: {', '.join(known)}.")
-    parameters = {
-        "stage": "calibrate",
-        "budget_bytes": budget_bytes,
-        "dtype": dtype,
-        "optimizer": optimizer,
-        "rule": rule,
-    }
-    made_from = artefact.fingerprint(parameters, artefact.fingerprint_of(frequencies.directory))
+    made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
-    embedding = Embedding(dtype, optimizer)
+    budget_bytes, embedding = int(parameters.hot_budget), parameters.embedding
     rows = stacked_rows(frequencies, schema, embedding)
-    placed = placement(rows, rules()[rule](rows), int(budget_bytes * WHOLE_TABLE_SHARE))
+    placed = placement(rows, RULES[parameters.rule](rows), int(budget_bytes * WHOLE_TABLE_SHARE))
     chosen = hot_set(rows, placed, budget_bytes)
     with artefact.building(out, made_from) as partial:
         reach = _reach(frequencies, schema, rows, chosen.placed, partial, cluster)
@@ -139,7 +122,7 @@ def calibrate(
         accessed = int(rows.accesses[chosen.placed[: chosen.hot]].sum())
         document = {
             "embedding": asdict(embedding),
-            "budget": asdict(Budget(budget_bytes, chosen.used_bytes, rule)),
+            "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
             "tables": [
                 asdict(HotTable(name, int(size), int(hot_rows), dim, int(row_bytes)))
                 for name, size, hot_rows, dim, row_bytes in zip(

@@ -20,6 +20,7 @@ from pipeline.manifest import (
     SparseFeature,
     Table,
 )
+from pipeline.parameters import PartitionParameters
 from pipeline.partitions import data_file, partition
 from pipeline.schema import Schema
 from pipeline.staging import REJECTS, Staging
@@ -43,19 +44,16 @@ def write_dataset(
     calibration: Calibration,
     out: Path,
     cluster: Cluster,
+    parameters: PartitionParameters,
     *,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> Manifest:
     """Partition the staged rows into the data set `out`; nothing to do where it is there."""
-    made_from = artefact.fingerprint(
-        {"stage": "partition", "seed": seed},
-        artefact.fingerprint_of(calibration.directory),
-    )
+    made_from = parameters.fingerprint(artefact.fingerprint_of(calibration.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Manifest.read(out)
     with artefact.building(out, made_from) as partial:
-        splits = partition(staging, frequencies, calibration, partial, cluster, seed)
+        splits = partition(staging, frequencies, calibration, partial, cluster, parameters.seed)
         (partial / "vocabulary").mkdir()
         tasks = [
             _Task(
@@ -71,7 +69,7 @@ def write_dataset(
         manifest = Manifest(
             version=VERSION,
             fingerprint=made_from,
-            seed=seed,
+            seed=parameters.seed,
             embedding=calibration.embedding,
             budget=calibration.budget,
             features=features(staging.schema),

@@ -7,7 +7,6 @@ so that no later stage joins on raw values again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from pipeline import artefact
 from pipeline.cluster import Cluster
 from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
+from pipeline.parameters import ProfileParameters
 from pipeline.parsing import TIME
 from pipeline.schema import SparseColumn
 from pipeline.shuffle import sampled
-from pipeline.splits import NOT_GIVEN, TRAIN, Codes, HeldOut, split_codes
+from pipeline.splits import NOT_GIVEN, TRAIN, Codes, split_codes
 from pipeline.staging import Staging
 
 FILE_NAME = "frequencies.json"
@@ -118,38 +118,25 @@ def profile(
     staging: Staging,
     out: Path,
     cluster: Cluster,
+    parameters: ProfileParameters,
     *,
-    valid: HeldOut,
-    test: HeldOut,
-    min_count: Mapping[str, int],
-    sample: float = 1.0,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> Frequencies:
     """Count the accesses of the train rows, table by table, into the directory `out`.
 
-    `min_count` maps tables to the fewest accesses that give an id a row of its own; "" stands for
-    every table that is not named. With `sample` below 1, that share of the train rows is counted
-    apart, for calibration as in the FAE paper; vocabulary and `accesses` stay exact.
+    With a sample below 1, that share of the train rows is counted apart, for calibration as in the
+    FAE paper; vocabulary and `accesses` stay exact.
     """
     tables = staging.schema.tables
-    unknown = sorted(set(min_count) - set(tables) - {""})
+    unknown = sorted(set(parameters.min_count) - set(tables) - {""})
     if unknown:
         raise ParameterError(
             f"--min-count names {', '.join(unknown)}; the tables are {', '.join(tables)}."
         )
-    parameters = {
-        "stage": "profile",
-        "valid": asdict(valid),
-        "test": asdict(test),
-        "min_count": dict(min_count),
-        "sample": sample,
-        "seed": seed,
-    }
-    made_from = artefact.fingerprint(parameters, artefact.fingerprint_of(staging.directory))
+    made_from = parameters.fingerprint(artefact.fingerprint_of(staging.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
-    codes = split_codes(_given(staging), _times(staging), valid, test)
+    codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
         (partial / "accesses").mkdir()
         (partial / "inputs").mkdir()
@@ -159,9 +146,9 @@ def profile(
                 str(staging.directory),
                 table,
                 str(partial),
-                min_count.get(table, min_count.get("", 1)),
-                sample,
-                seed,
+                parameters.fewest(table),
+                parameters.sample,
+                parameters.seed,
             )
             for table in tables
         ]
@@ -170,8 +157,8 @@ def profile(
         document = {
             "tables": [asdict(table) for table in found],
             "split_rows": dict(zip(SPLITS, counts.tolist(), strict=True)),
-            "sample": sample,
-            "seed": seed,
+            "sample": parameters.sample,
+            "seed": parameters.seed,
         }
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (partial / FILE_NAME).write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ from pipeline import artefact
 from pipeline.cluster import Cluster
 from pipeline.errors import LogError
 from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
+from pipeline.parameters import IngestParameters
 from pipeline.parsing import Parsed, Reject, parse_table, parse_text
 from pipeline.schema import Schema
 
@@ -113,22 +114,18 @@ def ingest(
     schema: Schema,
     out: Path,
     cluster: Cluster,
+    parameters: IngestParameters,
     *,
-    max_reject_share: float = 0.001,
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Staging:
     """Stage `logs` into the directory `out`; nothing to do where it is staged already.
 
-    Raises LogError where more than `max_reject_share` of the lines are malformed; the lines then
-    lie in `OUT.rejects`.
+    Raises LogError where more of the lines are malformed than `parameters` allow; they then lie in
+    `OUT.rejects`.
     """
     digests = cluster.run("checksum", digest, logs)
-    inputs = [
-        f"{log.name}:{log.bytes}:{xxh3}:{log.split}"
-        for log, xxh3 in zip(logs, digests, strict=True)
-    ]
-    made_from = artefact.fingerprint({"stage": "ingest", "schema": schema.document()}, *inputs)
+    made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with artefact.building(out, made_from) as partial:
@@ -142,16 +139,25 @@ def ingest(
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS
-        too_many = len(rejects) > max_reject_share * lines
+        too_many = len(rejects) > parameters.max_reject_share * lines
         if too_many:
             folder = out.with_name(f"{out.name}.{REJECTS}")
         _write_rejects(rejects, folder)
         if too_many:
-            raise LogError(_too_many(rejects, lines, max_reject_share, folder))
+            raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
         if lines == len(rejects):
             raise LogError("the logs hold no rows: every file has a header or nothing at all.")
         _write(partial, schema, logs, digests, staged, rejects)
     return Staging.read(out)
+
+
+def log_fingerprints(logs: Sequence[Log], digests: Sequence[str], schema: Schema) -> list[str]:
+    """What decides a staging: the schema, and each log's name, bytes and split, in order."""
+    inputs = zip(logs, digests, strict=True)
+    return [
+        artefact.fingerprint(schema.document()),
+        *(f"{log.name}:{log.bytes}:{xxh3}:{log.split}" for log, xxh3 in inputs),
+    ]
 
 
 def _stage_block(task: _Task) -> _Staged:

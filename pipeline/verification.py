@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cluster import Cluster
-from pipeline.manifest import OOV_ID, SUCCESS, DataFile, Leaf, Manifest, SparseFeature, Table
 from pipeline.manifest import FILE_NAME as MANIFEST
+from pipeline.manifest import OOV_ID, SUCCESS, DataFile, Leaf, Manifest, SparseFeature, Table
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,16 @@ def _batch_faults(batch: pa.Table, manifest: Manifest, task: _Task, where: str) 
     label = frame[manifest.features.label]
     if label.dtype != pl.Int8() or not label.is_in([0, 1]).all():
         faults.append(f"{where}: the label is not 0 or 1 in every row")
-    for name in manifest.features.dense:
-        if frame[name].dtype != pl.Float32() or not frame[name].is_finite().all():
-            faults.append(f"{where}: {name} is not a finite float32 in every row")
+    faults += [
+        f"{where}: {name} is not a finite float32 in every row"
+        for name in manifest.features.dense
+        if frame[name].dtype != pl.Float32() or not frame[name].is_finite().all()
+    ]
     cold = pl.Series([False]).new_from_index(0, frame.height)
     for feature in manifest.features.sparse:
         table = manifest.table(feature.table)
         lowest, highest = _extremes(frame[feature.name], feature)
-        if frame.height and not (lowest >= 0).all() or not (highest < table.rows).all():
+        if not ((lowest >= 0) & (highest < table.rows)).all():
             faults.append(f"{where}: {feature.name} has ids outside 0 to {table.rows - 1:,}")
         cold = cold | (highest >= table.hot_rows)
     wrong = int(cold.sum()) if task.temperature == "hot" else int((~cold).sum())
@@ -162,6 +164,8 @@ def _vocabulary_faults(directory: Path, table: Table) -> list[str]:
         faults.append(f"{where}: its ids are not 1 to {table.rows - 1:,} in order")
     if frame["value"].n_unique() != frame.height:
         faults.append(f"{where}: a value has two ids")
+    if not (frame["accesses"] >= 1).all():
+        faults.append(f"{where}: a value has an id but no access in train")
     return faults
 
 

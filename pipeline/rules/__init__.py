@@ -1,56 +1,20 @@
 """Rules that rank embedding rows, hottest first; the byte budget then cuts the ranking.
 
-A rule is a function `(rows, inputs) -> order`. `order` holds stacked row numbers, hottest first,
-each at most once, without id 0 of any table and without rows that were never seen. It must be a
-function of its arguments alone.
+A rule is a function `(rows) -> order`. `order` holds stacked row numbers, hottest first, each at
+most once, without id 0 of any table and without rows that were never seen. It must be a function of
+its arguments alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from pipeline.rules.accesses import accesses
+from pipeline.rules.stacked_rows import Order, StackedRows
 
-Order: TypeAlias = npt.NDArray[np.int64]
+__all__ = ["RULES", "Order", "Rule", "StackedRows"]
 
+Rule = Callable[[StackedRows], Order]
 
-@dataclass(frozen=True)
-class StackedRows:
-    """The rows of all tables in one numbering: table by table, by access rank in each.
-
-    Row `first[t] + r` is rank r of table t; rank 0 is out of vocabulary. `accesses` (rows,) counts
-    accesses in train, or in the sample where there is one. `row_bytes` (tables,) is the price of a
-    row with its optimiser state.
-    """
-
-    tables: tuple[str, ...]
-    first: npt.NDArray[np.int64]
-    accesses: npt.NDArray[np.int64]
-    row_bytes: npt.NDArray[np.int64]
-
-    @cached_property
-    def table_of(self) -> npt.NDArray[np.int32]:
-        """The table of each row, shape (rows,)."""
-        sizes = np.diff(self.first)
-        return np.repeat(np.arange(len(self.tables), dtype=np.int32), sizes)
-
-    @cached_property
-    def seen(self) -> npt.NDArray[np.bool_]:
-        """Which rows may be ranked: accessed, and not out of vocabulary; shape (rows,)."""
-        seen: npt.NDArray[np.bool_] = self.accesses > 0
-        seen[self.first[:-1]] = False
-        return seen
-
-
-Rule: TypeAlias = Callable[[StackedRows], Order]
-
-
-def rules() -> dict[str, Rule]:
-    """The rules by the names that `--rule` knows."""
-    from pipeline.rules.accesses import accesses
-
-    return {"accesses": accesses}
+#: The rules by the names that `--rule` knows.
+RULES: dict[str, Rule] = {"accesses": accesses}

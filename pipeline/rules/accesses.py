@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.rules import Order, StackedRows
+from pipeline.rules.stacked_rows import Order, StackedRows
 
 
 def accesses(rows: StackedRows) -> Order:

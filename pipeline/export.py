@@ -1,0 +1,55 @@
+"""Export: the trained embedding tables in raw values, for whoever serves the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import artefact
+from pipeline.errors import DatasetError
+from pipeline.manifest import DataFile, Manifest
+from pipeline.partitions import data_file
+
+
+def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> list[DataFile]:
+    """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
+
+    Id 0, out of vocabulary, has a null value; so has the missing category, under its own id.
+    Raises DatasetError where the run was trained on another data set.
+    """
+    from trainer.checkpoint import table_weights
+
+    manifest = Manifest.read(dataset)
+    weights = table_weights(run)
+    made_from = artefact.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
+    files: list[DataFile] = []
+    if artefact.is_made(out, made_from, overwrite):
+        return [data_file(out, f"{table.name}.parquet", table.rows) for table in manifest.tables]
+    with artefact.building(out, made_from) as partial:
+        for table in manifest.tables:
+            matrix = weights.get(table.name)
+            if matrix is None or matrix.shape != (table.rows, table.dim):
+                raise DatasetError(
+                    f"{run} holds no table {table.name!r} of {table.rows:,} rows of {table.dim}: "
+                    f"it was trained on another data set than {dataset}."
+                )
+            values = pl.read_parquet(dataset / table.vocabulary.path, columns=["value"])
+            value = pl.concat([pl.DataFrame({"value": [None]}, schema=values.schema), values])
+            embedding = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), table.dim)
+            columns = {
+                "id": pa.array(np.arange(table.rows)),
+                "value": value["value"].to_arrow(),
+                "embedding": embedding,
+            }
+            path = f"{table.name}.parquet"
+            pq.write_table(pa.table(columns), partial / path, compression="zstd")
+            files.append(data_file(partial, path, table.rows))
+    return files
+
+
+def _digest(run: Path) -> str:
+    return data_file(run, "checkpoint.pt", 0).sha256

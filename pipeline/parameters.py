@@ -1,0 +1,115 @@
+"""Each stage's parameters, as `params.yaml` holds them, checked before any work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+
+from pipeline import artefact
+from pipeline.errors import ParameterError
+from pipeline.manifest import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
+from pipeline.rules import RULES
+from pipeline.splits import HeldOut
+
+_SIZES = "a number with a unit: 512KiB, 256MiB, 2GiB, or 256MB for millions of bytes"
+
+
+def _one_of(known: Sequence[str]) -> Any:
+    def checked(value: Any) -> Any:
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value
+
+    return BeforeValidator(checked)
+
+
+def _held_out(value: Any) -> Any:
+    return value if isinstance(value, HeldOut | dict) else HeldOut.parse(str(value))
+
+
+class StageParameters(BaseModel):
+    """The parameters of one stage, which together with its inputs decide its output."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """The parameters; ParameterError names the option that is out of range and its remedy."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            message = first["msg"].removeprefix("Value error, ")
+            if first["type"].startswith("byte_size"):
+                message = f"no size in bytes. Write {_SIZES}"
+            raise ParameterError(f"{option} {first['input']!r}: {message}.") from None
+
+    def fingerprint(self, *inputs: str) -> str:
+        """The fingerprint of what the stage makes from inputs with these fingerprints."""
+        document = {"stage": type(self).__name__, **self.model_dump(mode="json")}
+        return artefact.fingerprint(document, *inputs)
+
+
+class IngestParameters(StageParameters):
+    """The share of malformed lines that is borne; it does not change what is staged."""
+
+    max_reject_share: float = Field(default=0.001, ge=0, le=1)
+
+    def fingerprint(self, *inputs: str) -> str:
+        """The fingerprint of the staging of logs and a schema with these fingerprints."""
+        return artefact.fingerprint({"stage": "ingest"}, *inputs)
+
+
+class ProfileParameters(StageParameters):
+    """What is held out, which ids are folded into out-of-vocabulary, and the sample.
+
+    `min_count` maps tables to the fewest accesses that earn a row; "" stands for every other table.
+    """
+
+    valid: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
+    test: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
+    min_count: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    sample: float = Field(default=1.0, gt=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    def fewest(self, table: str) -> int:
+        """The fewest accesses that earn an id of `table` a row of its own."""
+        return self.min_count.get(table, self.min_count.get("", 1))
+
+
+class CalibrateParameters(StageParameters):
+    """The byte budget, what a row costs of it, and the rule that spends it."""
+
+    hot_budget: Annotated[ByteSize, Field(gt=0)]
+    dtype: Annotated[str, _one_of(list(DTYPE_BYTES))] = "float32"
+    optimizer: Annotated[str, _one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"
+    rule: Annotated[str, _one_of(list(RULES))] = "accesses"
+
+    @property
+    def embedding(self) -> Embedding:
+        """What a row costs."""
+        return Embedding(self.dtype, self.optimizer)
+
+
+class PartitionParameters(StageParameters):
+    """The seed of the shuffle."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+def min_counts(texts: Sequence[str]) -> dict[str, int]:
+    """Fewest accesses by table, from `10` (every table, under "") and `C3=20` (one)."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        table, _, number = text.rpartition("=")
+        if not number.isdecimal() or int(number) < 1:
+            raise ParameterError(
+                f"--min-count {text!r}: write a number of 1 or more for every table, or TABLE=N."
+            )
+        if table in counts:
+            raise ParameterError(f"--min-count is given twice for {table or 'every table'}.")
+        counts[table] = int(number)
+    return counts

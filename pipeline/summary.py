@@ -1,0 +1,140 @@
+"""What a stage has to say when it is done: tables for people, on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dask.utils import format_bytes
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.calibration import Calibration
+from pipeline.cluster import console as messages
+from pipeline.frequencies import Frequencies
+from pipeline.manifest import SPLITS, Manifest
+from pipeline.staging import Staging
+
+output = Console(highlight=False, soft_wrap=True)
+
+
+def print_staging(staging: Staging) -> None:
+    """Rows and rejects of each log."""
+    table = _table("log", "lines", "rows", "rejects")
+    for log in staging.logs:
+        table.add_row(log.name, f"{log.lines:,}", f"{log.rows:,}", f"{log.rejects:,}")
+    output.print(table)
+    _print_rejects(staging.reasons, staging.directory)
+    output.print(f"staged in {staging.directory}")
+
+
+def print_frequencies(frequencies: Frequencies) -> None:
+    """Rows, accesses, folded ids and out-of-vocabulary shares of each table's columns."""
+    output.print("rows: " + ", ".join(f"{s} {n:,}" for s, n in frequencies.split_rows.items()))
+    table = _table("column", "table rows", "folded ids", "OOV train", "OOV valid", "OOV test")
+    for counted in frequencies.tables:
+        for column, splits in counted.columns.items():
+            shares = [
+                _oov(splits[split].accesses, splits[split].out_of_vocabulary) for split in SPLITS
+            ]
+            table.add_row(column, f"{counted.rows:,}", f"{counted.folded_ids:,}", *shares)
+    output.print(table)
+    output.print(f"frequencies in {frequencies.directory}")
+
+
+def print_calibration(calibration: Calibration) -> None:
+    """The hot set and what neighbouring budgets would give."""
+    table = _table("budget", "hot rows", "accesses hot", "inputs hot")
+    points = calibration.curve()
+    budget = calibration.budget.bytes
+    for point in points.iter_rows(named=True):
+        index = point["budget_bytes"]
+        chosen = index == budget
+        if not chosen and not _round_point(points["budget_bytes"].to_list(), index):
+            continue
+        row = [
+            format_bytes(index),
+            f"{point['hot_rows']:,}",
+            f"{point['access_share']:.1%}",
+            f"{point['train_hot_share']:.1%}",
+        ]
+        table.add_row(*row, style="bold green" if chosen else None)
+    output.print(table)
+    output.print(f"hot set in {calibration.directory}")
+
+
+def _round_point(budgets: list[int], budget: int) -> bool:
+    """Every sixth point of the curve, counted from its end."""
+    return (len(budgets) - 1 - budgets.index(budget)) % 6 == 0
+
+
+def print_dataset(manifest: Manifest, directory: Path) -> None:
+    """Rows and hot share by split, budget, rejects and where the files are."""
+    table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
+    for split in SPLITS:
+        leaves = manifest.splits[split]
+        hot, cold = leaves["hot"].rows, leaves["cold"].rows
+        share = f"{hot / (hot + cold):.1%}" if hot + cold else "–"
+        row = (f"{hot + cold:,}", f"{hot:,}", f"{cold:,}", share)
+        table.add_row(split, *row, _oov_of_split(manifest, split))
+    output.print(table)
+    hot_rows = sum(table.hot_rows for table in manifest.tables)
+    rows = sum(table.rows for table in manifest.tables)
+    budget = manifest.budget
+    output.print(
+        f"{len(manifest.tables)} tables, {rows:,} rows; {hot_rows:,} hot ({hot_rows / rows:.1%}) "
+        f"get {manifest.preparation['access_share']:.1%} of the accesses"
+    )
+    output.print(
+        f"budget: {format_bytes(budget.used_bytes)} of {format_bytes(budget.bytes)} used "
+        f"({budget.used_bytes / budget.bytes:.1%}), by the rule {budget.rule!r}, counting "
+        f"{manifest.embedding.dtype} rows with {manifest.embedding.optimizer} state"
+    )
+    _print_rejects(manifest.preparation["rejects"], directory)
+    output.print(f"data set in {directory}")
+
+
+def _oov(accesses: int, out_of_vocabulary: int) -> str:
+    return f"{out_of_vocabulary / accesses:.1%}" if accesses else "–"
+
+
+def _oov_of_split(manifest: Manifest, split: str) -> str:
+    """The share of a split's accesses that are out of vocabulary, over all columns."""
+    counts = [
+        splits[split]
+        for table in manifest.preparation["tables"]
+        for splits in table["columns"].values()
+    ]
+    accesses = sum(count["accesses"] for count in counts)
+    return _oov(accesses, sum(count["out_of_vocabulary"] for count in counts))
+
+
+def _print_rejects(reasons: Mapping[str, int], directory: Path) -> None:
+    if not reasons:
+        return
+    table = _table("rejected lines", "count")
+    for reason, count in reasons.items():
+        table.add_row(reason, f"{count:,}")
+    output.print(table)
+    output.print(f"each of them is in {directory / 'rejects' / 'rejects.jsonl'}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+@contextmanager
+def rows_progress(what: str, rows: int) -> Iterator[Callable[[int], Any]]:
+    """A bar over rows on a terminal, advanced by the number of rows done since."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    hidden = not messages.is_terminal
+    with Progress(*columns, console=messages, disable=hidden) as progress:
+        bar = progress.add_task(what, total=rows)
+        yield lambda done: progress.advance(bar, done)
