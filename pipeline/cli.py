@@ -247,6 +247,21 @@ def verify(
     print(f"{dataset}: {found.files} files and {found.rows:,} rows are as the manifest says.")
 
 
+@app.command("summary")
+def summarise(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", help="A run trained on it, for its measures.")
+    ] = None,
+) -> None:
+    """Print a data set's rows, hot shares and budget, and what a model reached on it."""
+    from pipeline.manifest import Manifest
+
+    summary.print_dataset(Manifest.read(dataset), dataset)
+    if run is not None:
+        summary.print_run(run)
+
+
 @app.command()
 def synth(
     kind: Annotated[str, typer.Argument(help="The log to imitate: criteo or avazu.")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from pipeline.calibration import Calibration
 from pipeline.cluster import console as messages
+from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS, Manifest
 from pipeline.staging import Staging
@@ -95,6 +97,24 @@ def print_dataset(manifest: Manifest, directory: Path) -> None:
     )
     _print_rejects(manifest.preparation["rejects"], directory)
     output.print(f"data set in {directory}")
+
+
+def print_run(run: Path) -> None:
+    """What a model reached, and where it is; DatasetError where `run` holds no metrics."""
+    try:
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{run} is not a finished run: {error}. Train it again.") from None
+    table = _table("split", "AUC", "log loss", "accuracy")
+    for split in ("valid", "test"):
+        found = [metrics.get(f"{split}_{name}") for name in ("auc", "logloss", "accuracy")]
+        table.add_row(split, *("–" if value is None else f"{value:.4f}" for value in found))
+    output.print(table)
+    output.print(
+        f"{metrics['train_samples']:,} samples at {metrics['samples_per_second']:,.0f} samples/s, "
+        f"placement {metrics['placement']} on {metrics['device']}"
+    )
+    output.print(f"model in {run}")
 
 
 def _oov(accesses: int, out_of_vocabulary: int) -> str:

@@ -1,0 +1,36 @@
+# `make demo` and `make test` set up .venv by themselves where it is missing or stale.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+INSTALLED := $(VENV)/.installed
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint types unit install clean
+
+demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, through DVC
+	dvc repro
+	fae summary datasets/demo --run runs/demo
+
+test: lint types unit  ## everything that CI checks
+
+lint: $(INSTALLED)
+	ruff check
+	ruff format --check
+
+types: $(INSTALLED)
+	mypy
+
+unit: $(INSTALLED)
+	pytest -n 2 --dist loadfile
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## remove what the demo made; .venv stays
+	rm -rf work datasets runs metrics dvc.lock .dvc/cache .dvc/tmp
