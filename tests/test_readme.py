@@ -1,6 +1,5 @@
 """What the README promises: its lines of code run as they stand."""
 
-import os
 import re
 from pathlib import Path
 
@@ -88,4 +87,4 @@ def test_every_path_in_the_table_of_files_exists():
 def test_the_sample_is_made_by_the_command_that_its_readme_states(tmp_path):
     write_log("criteo", 2000, tmp_path / "again.tsv", 1)
     assert (tmp_path / "again.tsv").read_bytes() == SAMPLE.read_bytes()
-    assert os.path.getsize(SAMPLE) < 1_000_000
+    assert SAMPLE.stat().st_size < 1_000_000

@@ -1,0 +1,191 @@
+"""What a run refuses, and how it says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainer_data import RAGGED, Column, Shape, write_dataset
+from trainer_runs import SMALL, run
+
+from pipeline.errors import DatasetError, FaeError, ParameterError
+from pipeline.manifest import Manifest
+from trainer import checkpoint
+from trainer.__main__ import main
+from trainer.checkpoint import table_weights
+from trainer.evaluation import evaluate
+from trainer.parameters import parameters, row_cost_warning
+from trainer.training import train
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data", dataclasses.replace(RAGGED, optimizer="rowwise_adagrad"))
+    return tmp_path / "data"
+
+
+def test_a_run_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    with pytest.raises(ParameterError, match=r"holds a run already.*--resume.*--overwrite"):
+        run(data, tmp_path / "run")
+    with pytest.raises(ParameterError, match="--epochs"):
+        run(data, tmp_path / "run", overwrite=True, epochs=0)
+    assert checkpoint.load(tmp_path / "run").parameters["seed"] == 0
+    run(data, tmp_path / "run", overwrite=True, seed=9)
+    assert checkpoint.load(tmp_path / "run").parameters["seed"] == 9
+    with pytest.raises(ParameterError, match="exclude each other"):
+        run(data, tmp_path / "run", overwrite=True, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"batch_size": 8}, {"top_mlp": (9, 1)}, {"lr": 0.5}, {"optimizer": "sgd"}],
+)
+def test_a_resumed_run_keeps_what_decides_it(
+    data: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run(data, tmp_path / "run")
+    with pytest.raises(ParameterError, match="--" + next(iter(change)).replace("_", "-")):
+        run(data, tmp_path / "run", resume=True, **change)
+
+
+def test_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    write_dataset(tmp_path / "other", dataclasses.replace(RAGGED, seed=1))
+    for act in (
+        lambda: run(tmp_path / "other", tmp_path / "run", resume=True),
+        lambda: evaluate(tmp_path / "other", tmp_path / "run", "test"),
+    ):
+        with pytest.raises(DatasetError, match="ids mean other values"):
+            act()
+
+
+def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
+        run(data, tmp_path / "run", resume=True)
+    path.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
+        table_weights(tmp_path / "run")
+    torch.save({"weights": 1}, path)
+    with pytest.raises(DatasetError, match="no checkpoint of this program"):
+        table_weights(tmp_path / "run")
+    with pytest.raises(DatasetError, match=r"has no checkpoint\.pt"):
+        table_weights(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FaeError, match=r"The loss is (nan|inf) at step \d+ .*epoch 0, batch \d+"):
+        run(data, tmp_path / "run", optimizer="sgd", lr=1e30, dense_lr=1e30, epochs=3)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_one_class_and_empty_splits_are_null_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", Shape(eval_rows=0))
+    given = {"data": str(tmp_path / "data"), "out": str(tmp_path / "run"), **SMALL}
+    metrics = train(given)
+    assert metrics["valid_auc"] is None
+    assert "valid_auc is undefined" in capsys.readouterr().err
+    assert '"test_logloss": null' in (tmp_path / "run" / "metrics.json").read_text()
+    assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[1].endswith(",,")
+
+
+def test_unequal_dimensions_are_refused(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape())
+    tables = (dataclasses.replace(manifest.tables[0], dim=8), *manifest.tables[1:])
+    dataclasses.replace(manifest, tables=tables).write(tmp_path / "data")
+    with pytest.raises(DatasetError, match=r"one dimension.*a 8, b 4"):
+        run(tmp_path / "data", tmp_path / "run")
+
+
+def test_the_optimizer_is_the_one_that_the_budget_counted(tmp_path: Path) -> None:
+    for counted, chosen in (("sgd", "sgd"), ("adam", "rowwise_adagrad")):
+        manifest = write_dataset(tmp_path / counted, Shape(optimizer=counted))
+        p = parameters({"data": "", "out": "", **SMALL}, manifest)
+        assert p.optimizer == chosen
+        assert row_cost_warning(manifest, p) is None
+    manifest = Manifest.read(tmp_path / "sgd")
+    p = parameters({"data": "", "out": "", **SMALL, "optimizer": "rowwise_adagrad"}, manifest)
+    warning = row_cost_warning(manifest, p)
+    assert warning is not None
+    assert "takes 20 bytes" in warning
+    assert "counted 16" in warning
+    assert "its 32 hot rows take 640 bytes of a budget of 512" in warning
+
+
+def test_the_presets_have_the_published_layers(tmp_path: Path) -> None:
+    manifest = write_dataset(
+        tmp_path / "data", Shape(dim=64, tables={"a": (5, 5)}, columns=(Column("a"),))
+    )
+    layers = {
+        model: dataclasses.astuple(parameters({"data": "", "out": "", "model": model}, manifest))
+        for model in ("kaggle", "terabyte")
+    }
+    assert layers["kaggle"][2:4] == ((512, 256, 64, 64), (512, 256, 1))
+    assert layers["terabyte"][2:4] == ((512, 256, 64), (512, 512, 256, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "required"),
+        (["train", "DATA"], 2, "--out"),
+        (["train", "DATA", "--out", "RUN", "--placement", "moon"], 2, "invalid choice"),
+        (["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-x"], 2, "not a row of widths"),
+        (["train", "absent", "--out", "RUN"], 1, "error: absent is not a finished data set"),
+        (["train", "DATA", "--out", "RUN", "--epochs", "0"], 1, "error: --epochs is 0"),
+        (["train", "DATA", "--out", "RUN", "--batch-size", "0"], 1, "error: --batch-size is 0"),
+        (["train", "DATA", "--out", "RUN", "--lr", "nan"], 1, "error: --lr is nan"),
+        (["train", "DATA", "--out", "RUN", "--seed", "-1"], 1, "error: --seed is -1"),
+        (
+            ["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-5"],
+            1,
+            "error: --bottom-mlp 8-5 end",
+        ),
+        (["train", "DATA", "--out", "RUN", "--top-mlp", "8-2"], 1, "error: --top-mlp is 8-2"),
+        (["train", "DATA", "--out", "FILE"], 1, "is a file"),
+        (["evaluate", "DATA", "--run", "RUN"], 1, "error: .*has no checkpoint.pt"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_code(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    (tmp_path / "file").touch()
+    names = {"DATA": str(data), "RUN": str(tmp_path / "run"), "FILE": str(tmp_path / "file")}
+    try:
+        found = main([names.get(argument, argument) for argument in arguments])
+    except SystemExit as usage:
+        found = usage.code
+    printed = capsys.readouterr()
+    assert found == code
+    assert printed.out == ""
+    assert re.search(message, printed.err), printed.err
+    if code == 1:
+        assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_every_option_has_its_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "--placement" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_absent_is_said(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="no CUDA device"):
+        run(data, tmp_path / "run", device="cuda")

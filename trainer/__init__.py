@@ -1,0 +1,18 @@
+"""Train a DLRM on a prepared data set: hot rows on the device, cold rows on the host.
+
+The package needs torch, numpy and pyarrow, and of this project the data set's contract alone
+(`pipeline.manifest`, `pipeline.errors`). Data flows in the order of this list:
+
+parameters, arguments   what a user may choose, and the options that say so
+schedule                the order of hot and cold batches
+batches, prefetch       Parquet to batches, read ahead in a thread
+layout                  ids to rows, and each batch's distinct rows
+tables, optimizers      who owns a row, and how a row learns
+dlrm, recommender       the network, and one step of training
+metrics, history        what is measured, and the curve
+checkpoint, files       what is kept, whole or not at all
+training, evaluation    the loops
+progress                what a person sees meanwhile
+
+Importing the package imports no torch, so that help and usage errors come at once.
+"""

@@ -1,0 +1,68 @@
+"""`python -m trainer train DIR --out RUN` and `python -m trainer evaluate DIR --run RUN`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.errors import FaeError
+from trainer.arguments import parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> int:
+    """Run a command; the exit code: 0 done, 1 a user's error, 130 interrupted.
+
+    A usage error exits with 2 and SIGTERM with 143, both by SystemExit.
+    """
+    given = vars(parser(prog).parse_args(argv))
+    command = {"train": _train, "evaluate": _evaluate}[given.pop("command")]
+    former = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command(given)
+    except (FaeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint remains", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    return 0
+
+
+def _train(given: dict[str, Any]) -> None:
+    from trainer.checkpoint import FILE_NAME
+    from trainer.progress import summary
+    from trainer.training import CURVE, METRICS, train
+
+    flags = {name: given.pop(name, False) for name in ("resume", "overwrite", "quiet")}
+    metrics = train(given, **flags)
+    if not flags["quiet"]:
+        run = Path(given["out"])
+        names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
+        print(summary(metrics, {name: str(run / file) for name, file in names.items()}))
+
+
+def _evaluate(given: dict[str, Any]) -> None:
+    from trainer.evaluation import evaluate
+    from trainer.files import write_json
+
+    data, run, split = Path(given.pop("data")), Path(given.pop("run")), given.pop("split")
+    out = Path(given.pop("out", run / f"evaluation-{split}.json"))
+    measured = evaluate(data, run, split, **given)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, measured)
+    print(json.dumps(measured, indent=1))
+
+
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

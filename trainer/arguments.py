@@ -1,0 +1,140 @@
+"""The options of `train` and `evaluate`, for `python -m trainer` and `fae` alike.
+
+An option that is not given is absent from the result, so that a resumed run can tell it from one
+that repeats a default.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline.manifest import SPLITS
+from trainer.parameters import DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """A parser whose namespace has `command` and the options that were given."""
+    top = argparse.ArgumentParser(prog=prog, description="Train a DLRM on a prepared data set.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    absent = argparse.SUPPRESS
+    train = commands.add_parser(
+        "train",
+        argument_default=absent,
+        help="train a model",
+        description="Train a DLRM on the data set DIR, and write checkpoint.pt, metrics.json, "
+        "curve.csv and parameters.json to RUN.",
+    )
+    train.add_argument("data", metavar="DIR", help="The data set that `fae prepare` made.")
+    train.add_argument("--out", metavar="RUN", required=True, help="The run's directory.")
+    _add_model(train)
+    _add_training(train)
+    _add_machine(train)
+    evaluate = commands.add_parser(
+        "evaluate",
+        argument_default=absent,
+        help="score a split with a trained model",
+        description="Score a split of the data set DIR with the model of RUN; print the measures "
+        "as JSON and write them to a file.",
+    )
+    evaluate.add_argument("data", metavar="DIR", help="The data set that the run was trained on.")
+    evaluate.add_argument("--run", metavar="RUN", required=True, help="The run's directory.")
+    evaluate.add_argument(
+        "--split", choices=SPLITS, default="test", help="The split to score (test)."
+    )
+    evaluate.add_argument(
+        "--out", metavar="FILE", help="Where the measures go (RUN/evaluation-SPLIT.json)."
+    )
+    _add_machine(evaluate)
+    return top
+
+
+def _add_model(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        choices=MODELS,
+        help="Layer widths: kaggle is bottom 512-256-64-DIM and top 512-256-1, terabyte bottom "
+        "512-256-DIM and top 512-512-256-1 (kaggle).",
+    )
+    group.add_argument(
+        "--bottom-mlp",
+        type=_widths,
+        metavar="N-N-DIM",
+        help="Widths of the bottom MLP's layers in place of the model's; the last must be the "
+        "embeddings' dimension.",
+    )
+    group.add_argument(
+        "--top-mlp",
+        type=_widths,
+        metavar="N-N-1",
+        help="Widths of the top MLP's layers in place of the model's; the last must be 1.",
+    )
+    group.add_argument(
+        "--dtype", choices=DTYPES, help="Precision of weights and arithmetic (float32)."
+    )
+
+
+def _add_training(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group("training")
+    group.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        help="How embedding rows learn; the MLPs then learn by SGD or Adagrad (the one that the "
+        "hot budget counted, else rowwise_adagrad).",
+    )
+    group.add_argument(
+        "--lr", type=float, metavar="RATE",
+        help="Learning rate of the embeddings (sgd 0.1, rowwise_adagrad 0.02).",
+    )  # fmt: skip
+    group.add_argument(
+        "--dense-lr", type=float, metavar="RATE",
+        help="Learning rate of the MLPs (sgd 0.1, rowwise_adagrad 0.005).",
+    )  # fmt: skip
+    group.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
+    group.add_argument("--epochs", type=int, metavar="N", help="Passes over the train split (1).")
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="Decides first weights and batch order (0)."
+    )
+    group.add_argument(
+        "--eval-every", type=int, metavar="BATCHES",
+        help="Evaluate on the valid split each so many batches (five times an epoch), and at "
+        "the end of each epoch.",
+    )  # fmt: skip
+    group.add_argument(
+        "--checkpoint-every", type=int, metavar="BATCHES",
+        help="Save a checkpoint each so many batches, and at the end of each epoch (0: then only).",
+    )  # fmt: skip
+    group.add_argument(
+        "--resume", action="store_true",
+        help="Go on from RUN's checkpoint, with its parameters where none is given here; begin "
+        "where there is none yet.",
+    )  # fmt: skip
+    group.add_argument(
+        "--overwrite", action="store_true", help="Replace the run that RUN already holds."
+    )
+    group.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("machine")
+    group.add_argument(
+        "--device", choices=DEVICES, help="Where the MLPs and hot rows are (auto: CUDA if any)."
+    )
+    group.add_argument(
+        "--placement",
+        choices=PLACEMENTS,
+        help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "
+        "rows on the host and MLPs on the device; hot-cold, hot rows on the device and cold rows "
+        "on the host (hot-cold).",
+    )
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of torch (0: as torch decides)."
+    )
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Widths as in 512-256-1."""
+    parts = text.split("-")
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a row of widths such as 512-256-16")
+    return tuple(int(part) for part in parts)

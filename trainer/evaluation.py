@@ -1,0 +1,96 @@
+"""Scoring a split: the logits of all its inputs, and what they measure."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.errors import ParameterError
+from pipeline.manifest import SPLITS, Manifest
+from trainer import checkpoint
+from trainer.batches import split_batches
+from trainer.metrics import Vector, measures
+from trainer.parameters import TrainParameters, parameters
+from trainer.prefetch import prefetched
+from trainer.recommender import Recommender
+
+#: Inputs scored at a time, whatever the training's batch; a speed, not a result.
+BATCH_SIZE = 8192
+
+#: Batches read ahead.
+AHEAD = 4
+
+
+def split_logits(
+    recommender: Recommender, data: Path, manifest: Manifest, split: str
+) -> tuple[Vector, Vector]:
+    """The labels and logits of a split's inputs: the hot leaf's in its order, then the cold's."""
+    labels, logits = [np.empty(0)], [np.empty(0)]
+    batches = split_batches(data, manifest, split, BATCH_SIZE)
+    with prefetched(recommender.planned(batches), AHEAD) as ahead:
+        for batch, lookup in ahead:
+            labels.append(batch.label.astype(np.float64))
+            logits.append(recommender.logits(batch, lookup).double().cpu().numpy())
+    return np.concatenate(labels), np.concatenate(logits)
+
+
+def split_measures(
+    recommender: Recommender, data: Path, manifest: Manifest, split: str
+) -> dict[str, float | None]:
+    """The log loss, AUC and accuracy of a split."""
+    label, logit = split_logits(recommender, data, manifest, split)
+    if not np.isfinite(logit).all():
+        raise ParameterError(f"The model's scores on {split} are not finite. Lower the rates.")
+    return measures(label, logit)
+
+
+def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, Vector]:
+    """The labels and the predicted probabilities of a split, as a run's checkpoint has it.
+
+    `changes` replace parameters that do not change the model: device, placement, threads.
+    """
+    manifest = Manifest.read(data)
+    recommender = trained(data, manifest, run, changes)
+    label, logit = split_logits(recommender, data, manifest, split)
+    return label, 1 / (1 + np.exp(-logit))
+
+
+def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any]:
+    """What a run's checkpoint measures on a split, a flat document; `changes` as in `predict`."""
+    if split not in SPLITS:
+        raise ParameterError(f"--split is {split}; it must be one of {', '.join(SPLITS)}.")
+    manifest = Manifest.read(data)
+    recommender = trained(data, manifest, run, changes)
+    found = split_measures(recommender, data, manifest, split)
+    rows = sum(leaf.rows for leaf in manifest.splits[split].values())
+    return {f"{split}_{name}": value for name, value in found.items()} | {f"{split}_samples": rows}
+
+
+def trained(data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]) -> Recommender:
+    """The recommender of a run's checkpoint, under the placement that `changes` may give."""
+    saved = checkpoint.load(run)
+    saved.check_data(manifest, run)
+    given = {"data": str(data), "out": str(run), **changes}
+    recommender = Recommender(manifest, on_device(parameters(given, manifest, saved.parameters)))
+    saved.restore(recommender)
+    return recommender
+
+
+def on_device(chosen: TrainParameters) -> TrainParameters:
+    """The parameters with a device that exists, and torch told of the threads.
+
+    Placement cpu means the CPU for all; otherwise `auto` is CUDA where there is one.
+    """
+    cuda = torch.cuda.is_available()
+    if chosen.device == "cuda" and not cuda:
+        raise ParameterError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
+    if chosen.device == "cuda" and chosen.placement == "cpu":
+        raise ParameterError("--placement cpu keeps all on the host; leave out --device cuda.")
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    on_host = chosen.placement == "cpu" or not cuda or chosen.device == "cpu"
+    return dataclasses.replace(chosen, device="cpu" if on_host else "cuda")

@@ -1,0 +1,66 @@
+"""Items made ahead of their use by one background thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds after which a thread that waits for room looks whether it is still wanted.
+_PATIENCE = 0.1
+
+
+@dataclass(frozen=True)
+class _End:
+    """The last thing in the queue: the items are over, or making one failed."""
+
+    error: BaseException | None
+
+
+@contextmanager
+def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
+    """An iterator over `items` whose next `depth` are made meanwhile, in their order.
+
+    An error in making an item is raised where that item would have come. Leaving the context, by
+    whatever way, ends the thread before it returns.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def offer(item: T | _End) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=_PATIENCE)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not offer(item):
+                    return
+        except BaseException as caught:
+            error = caught
+        offer(_End(error))
+
+    def consume() -> Iterator[T]:
+        while not isinstance(item := ready.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,197 @@
+"""Embedding tables in which every row, with its optimiser state, has one owner.
+
+Hot rows live on the device and cold rows on the host. A batch gathers its distinct rows from both
+and sends their gradients back to both, so nothing is ever copied, kept in step or stale: training
+equals, row for row, training one table that is not divided. Where a row lives is a matter of the
+layout alone, and the four placements differ in nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import ParameterError
+from trainer.batches import Ints
+from trainer.layout import Layout, Lookup
+from trainer.optimizers import RowOptimizer
+
+#: Rows that are initialised at a time; part of what the initial values are a function of.
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Shard:
+    """All rows of one owner and their optimiser state: (rows, dim) and (rows, state width)."""
+
+    rows: Tensor
+    state: Tensor
+
+    def learn(
+        self, at: Tensor, rows: Tensor, gradient: Tensor, optimizer: RowOptimizer, rate: float
+    ) -> None:
+        """Update the distinct rows `at`, whose values are `rows`, by their gradient."""
+        rows, state = optimizer.rule(rows, self.state.index_select(0, at), gradient, rate)
+        self.rows.index_copy_(0, at, rows)
+        if optimizer.state_width:
+            self.state.index_copy_(0, at, state)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A batch's distinct rows, (distinct, dim), hot ones first: a leaf of autograd on the device.
+
+    `hot` and `cold` are their positions, on each owner's side; `cold_rows` are the host's own copy.
+    """
+
+    rows: Tensor
+    hot: Tensor
+    cold: Tensor
+    cold_rows: Tensor
+
+
+class Tables:
+    """The stacked tables: hot rows on `device`, cold rows on the host."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        optimizer: RowOptimizer,
+    ) -> None:
+        """Tables without values; call `initialise` or `load` before use."""
+        self.layout = layout
+        self.dim = dim
+        self.device = device
+        self.optimizer = optimizer
+        self.hot = self._shard(layout.hot_total, device, dtype)
+        self.cold = self._shard(layout.cold_total, torch.device("cpu"), dtype)
+
+    def gather(self, lookup: Lookup) -> Gathered:
+        """The distinct rows of a batch; the host is asked for its distinct cold rows alone."""
+        hot = torch.from_numpy(lookup.hot).to(self.device, non_blocking=True)
+        cold = torch.from_numpy(lookup.cold)
+        rows = self.hot.rows.index_select(0, hot)
+        cold_rows = self.cold.rows.new_empty(
+            (len(cold), self.dim), pin_memory=self.device.type == "cuda"
+        )
+        if len(cold):
+            torch.index_select(self.cold.rows, 0, cold, out=cold_rows)
+            rows = torch.cat([rows, cold_rows.to(self.device, non_blocking=True)])
+        return Gathered(rows.requires_grad_(), hot, cold, cold_rows)
+
+    def learn(self, gathered: Gathered, rate: float) -> None:
+        """Update the gathered rows, each at its owner, by the gradient that they hold."""
+        gradient = gathered.rows.grad
+        assert gradient is not None, "learn follows backward"
+        hot, rows = len(gathered.hot), gathered.rows.detach()
+        self.hot.learn(gathered.hot, rows[:hot], gradient[:hot], self.optimizer, rate)
+        if len(gathered.cold):
+            sent = gradient[hot:].to("cpu")
+            self.cold.learn(gathered.cold, gathered.cold_rows, sent, self.optimizer, rate)
+
+    def initialise(self, seed: int) -> None:
+        """Give every row its first value, uniform in ±1/√(rows of its table), and no state.
+
+        The values are a function of the seed, the table's name and the id, and so the same under
+        every layout and dtype.
+        """
+        for table, name in enumerate(self.layout.names):
+            generator = torch.Generator().manual_seed(_table_seed(seed, name))
+            rows = int(self.layout.rows[table])
+            for start in range(0, rows, _CHUNK):
+                shape = (min(_CHUNK, rows - start), self.dim)
+                uniform = torch.rand(shape, generator=generator, dtype=torch.float32)
+                values = (uniform * 2 - 1) * rows**-0.5
+                self._put(self.hot.rows, self.cold.rows, table, start, values)
+        self.hot.state.zero_()
+        self.cold.state.zero_()
+
+    def load(self, rows: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
+        """Take values and states from each table's name to (rows, width) in the order of ids."""
+        for table, name in enumerate(self.layout.names):
+            self._put(self.hot.rows, self.cold.rows, table, 0, rows[name])
+            self._put(self.hot.state, self.cold.state, table, 0, states[name])
+
+    def rows(self) -> dict[str, Tensor]:
+        """A copy of each table's values in the order of ids, (rows, dim), on the host."""
+        return self._by_id(self.hot.rows, self.cold.rows)
+
+    def states(self) -> dict[str, Tensor]:
+        """A copy of each table's optimiser state in the order of ids, on the host."""
+        return self._by_id(self.hot.state, self.cold.state)
+
+    def _shard(self, rows: int, device: torch.device, dtype: torch.dtype) -> Shard:
+        width = self.optimizer.state_width
+        try:
+            return Shard(
+                torch.empty((rows, self.dim), device=device, dtype=dtype),
+                torch.zeros((rows, width), device=device, dtype=dtype),
+            )
+        except (RuntimeError, MemoryError):
+            size = rows * (self.dim + width) * dtype.itemsize
+            raise ParameterError(
+                f"{rows:,} embedding rows need {size:,} bytes on {device}, which has no room for "
+                "them. Use --placement hot-cold with a smaller hot budget, or a larger machine."
+            ) from None
+
+    def _ranges(self, table: int) -> tuple[slice, slice]:
+        """Where a table's hot rows and its cold rows lie in the two arrays."""
+        places = self.layout
+        hot, cold = int(places.hot_start[table]), int(places.cold_start[table])
+        hot_rows = int(places.hot_rows[table])
+        return (
+            slice(hot, hot + hot_rows),
+            slice(cold, cold + int(places.rows[table]) - hot_rows),
+        )
+
+    def _put(self, hot: Tensor, cold: Tensor, table: int, start: int, values: Tensor) -> None:
+        """Write `values` to the table's ids from `start` on."""
+        hot_range, cold_range = self._ranges(table)
+        hot_rows = hot_range.stop - hot_range.start
+        split = min(max(hot_rows - start, 0), len(values))
+        hot[hot_range][start : start + split].copy_(values[:split])
+        begin = max(start - hot_rows, 0)
+        cold[cold_range][begin : begin + len(values) - split].copy_(values[split:])
+
+    def _by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
+        tables = {}
+        for table, name in enumerate(self.layout.names):
+            hot_range, cold_range = self._ranges(table)
+            tables[name] = torch.cat([hot[hot_range].cpu(), cold[cold_range]])
+        return tables
+
+
+def pooled(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
+    """Each input's embedding vectors, a feature's rows summed: (batch, features, dim).
+
+    `inverse` and `offsets` are a lookup's. The gradient of a row is the sum over its occurrences
+    in their order, so it is the same on every run. (On the CPU, index_select has the faster
+    gradient; on CUDA, embedding has the one that is deterministic.)
+    """
+    device, dim = rows.device, rows.shape[1]
+    at = torch.from_numpy(inverse).to(device, non_blocking=True)
+    if device.type == "cuda":
+        if offsets is None:
+            return functional.embedding(at, rows).view(batch, -1, dim)
+        begins = torch.from_numpy(offsets).to(device, non_blocking=True)
+        bags = functional.embedding_bag(at, rows, begins, mode="sum", include_last_offset=True)
+        return bags.view(batch, -1, dim)
+    vectors = rows.index_select(0, at)  # (n ids, dim)
+    if offsets is None:
+        return vectors.view(batch, -1, dim)
+    lengths = torch.from_numpy(offsets).diff()
+    bag = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # (n ids,)
+    return vectors.new_zeros((len(lengths), dim)).index_add(0, bag, vectors).view(batch, -1, dim)
+
+
+def _table_seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,182 @@
+"""Training: fetch a batch, step, measure, evaluate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DatasetError, ParameterError
+from pipeline.manifest import Manifest
+from trainer import checkpoint
+from trainer.batches import epoch_batches
+from trainer.evaluation import AHEAD, on_device, split_measures
+from trainer.files import write_json, write_text
+from trainer.history import History
+from trainer.parameters import TrainParameters, parameters, row_cost_warning
+from trainer.prefetch import prefetched
+from trainer.progress import Progress
+from trainer.recommender import Recommender
+from trainer.schedule import Schedule, batch_count, schedule
+
+METRICS = "metrics.json"
+CURVE = "curve.csv"
+PARAMETERS = "parameters.json"
+OUTPUTS = (checkpoint.FILE_NAME, METRICS, CURVE, PARAMETERS)
+
+
+def train(
+    given: Mapping[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train as `given` says, with defaults for the rest; the metrics that metrics.json holds.
+
+    `given` maps names of TrainParameters (`data` and `out` at least) and `model` to values. Raises
+    FaeError for all that a user can mend; the last checkpoint then remains.
+    """
+    data, out = Path(given["data"]), Path(given["out"])
+    manifest = Manifest.read(data)
+    saved = _saved(out, manifest, resume, overwrite)
+    p = on_device(parameters(given, manifest, saved.parameters if saved else None))
+    epoch_order(manifest, p, 0)
+    recommender, history = _start(manifest, p, saved)
+    rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
+    with Progress(p.epochs * rows, history.samples, quiet) as progress:
+        if warning := row_cost_warning(manifest, p):
+            progress.note(f"warning: {warning}")
+        run = Run(data, out, manifest, p, recommender, history, progress)
+        _begin(out, p, overwrite)
+        while history.epoch < p.epochs:
+            run.train_epoch()
+        return run.finish()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way: it reads `data` and writes `out`, and `history` says how far it is."""
+
+    data: Path
+    out: Path
+    manifest: Manifest
+    parameters: TrainParameters
+    recommender: Recommender
+    history: History
+    progress: Progress
+
+    def train_epoch(self) -> None:
+        """Train what is left of the history's epoch, evaluating and saving on the way."""
+        p, history = self.parameters, self.history
+        order = epoch_order(self.manifest, p, history.epoch)
+        batches = epoch_batches(self.data, self.manifest, p.batch_size, order, history.position)
+        with prefetched(self.recommender.planned(batches), AHEAD) as ahead:
+            history.resume_clock()
+            for batch, lookup in ahead:
+                history.add(self.recommender.step(batch, lookup), batch)
+                self.progress.show(history)
+                last = history.position == order.batches
+                if last or history.step % p.eval_every == 0:
+                    self.evaluate()
+                if last:
+                    history.next_epoch()
+                if last or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
+                    self.save()
+
+    def evaluate(self) -> None:
+        """Measure the valid split and lengthen the curve."""
+        with self.history.paused():
+            self.history.record(self._measures("valid"))
+            write_text(self.out / CURVE, self.history.curve_csv())
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        with self.history.paused():
+            parts = (self.manifest, self.parameters, self.recommender, self.history)
+            checkpoint.save(self.out, *parts)
+
+    def finish(self) -> dict[str, Any]:
+        """Measure the valid and test splits; write metrics.json, flat, for DVC to compare."""
+        p, history = self.parameters, self.history
+        metrics = {
+            f"{split}_{name}": value
+            for split in ("valid", "test")
+            for name, value in self._measures(split).items()
+        }
+        for split in ("valid", "test"):
+            if metrics[f"{split}_auc"] is None:
+                self.progress.note(f"{split}_auc is undefined: the split has not both labels.")
+        results = {
+            **metrics,
+            "train_logloss": history.curve[-1].train_logloss,
+            "train_samples": history.samples,
+            "steps": history.step,
+            "epochs": history.epoch,
+            "hot_share": history.hot_samples / history.samples,
+            "seconds": history.seconds,
+            "samples_per_second": history.samples / history.seconds,
+            "placement": p.placement,
+            "device": p.device,
+            "optimizer": p.optimizer,
+        }
+        write_text(self.out / CURVE, history.curve_csv())
+        write_json(self.out / METRICS, results)
+        return results
+
+    def _measures(self, split: str) -> dict[str, float | None]:
+        return split_measures(self.recommender, self.data, self.manifest, split)
+
+
+def epoch_order(manifest: Manifest, p: TrainParameters, epoch: int) -> Schedule:
+    """The order of an epoch's batches; the same for every placement."""
+    leaves = manifest.splits["train"]
+    hot, cold = (batch_count(leaves[kind].rows, p.batch_size) for kind in ("hot", "cold"))
+    if not hot + cold:
+        raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
+    return schedule(hot, cold, p.seed, epoch)
+
+
+def _saved(
+    out: Path, manifest: Manifest, resume: bool, overwrite: bool
+) -> checkpoint.Checkpoint | None:
+    """The checkpoint to resume, if any; ParameterError where a run would be replaced unasked."""
+    if resume and overwrite:
+        raise ParameterError("--resume and --overwrite exclude each other.")
+    if out.exists() and not out.is_dir():
+        raise ParameterError(f"--out {out} is a file; give a directory.")
+    exists = (out / checkpoint.FILE_NAME).exists() or (out / METRICS).exists()
+    if exists and not (resume or overwrite):
+        raise ParameterError(
+            f"--out {out} holds a run already. Go on with it by --resume, replace it by "
+            "--overwrite, or give another directory."
+        )
+    if not (resume and (out / checkpoint.FILE_NAME).exists()):
+        return None
+    saved = checkpoint.load(out)
+    saved.check_data(manifest, out)
+    return saved
+
+
+def _start(
+    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None
+) -> tuple[Recommender, History]:
+    """The model and the history where the run begins or goes on."""
+    recommender = Recommender(manifest, p)
+    if saved is None:
+        recommender.initialise(p.seed)
+        return recommender, History()
+    saved.restore(recommender)
+    return recommender, History.restored(saved.history)
+
+
+def _begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
+    """Write the parameters to the run's directory, rid of a former run if that is to go."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in OUTPUTS:
+                (out / name).unlink(missing_ok=True)
+        write_json(out / PARAMETERS, p.document())
+    except OSError as error:
+        raise ParameterError(f"--out {out} cannot be written ({error}).") from None
