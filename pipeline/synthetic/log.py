@@ -113,6 +113,7 @@ def _chunk(kind: Kind, first: int, total: int, seed: int) -> tuple[bytes, Floats
 @contextmanager
 def _whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`, which takes its name if all goes well, else vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as raw, _compressed(raw, path.suffix) as file:
