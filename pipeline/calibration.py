@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
-from pipeline.curve import Reach, curve
-from pipeline.frequencies import SPLIT, Frequencies
-from pipeline.hot_set import data_set_ids, hot_set, placement
+from pipeline.curve import curve, knee
+from pipeline.errors import BudgetError
+from pipeline.frequencies import Frequencies
+from pipeline.hot_set import HotSet, check_budget, data_set_ids, hot_set
 from pipeline.manifest import SPLITS, Budget, Embedding
 from pipeline.parameters import CalibrateParameters
-from pipeline.rules import RULES, StackedRows
+from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach
+from pipeline.rules import RULES
+from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
 from pipeline.schema import Schema
+from pipeline.stacking import stacked_inputs, stacked_rows
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
-#: A table is hot whole where it takes at most this share of the budget: 1 MiB of FAE's 256 MiB.
-WHOLE_TABLE_SHARE = 1 / 256
+#: z of a two-sided 95 % interval.
+_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,30 @@ class HotTable:
 
 
 @dataclass(frozen=True)
+class SampleCheck:
+    """The hot share of the sampled train inputs, and that of the others with its 95 % interval.
+
+    A hot set fits the inputs that it was chosen for best; the others say what it is worth.
+    """
+
+    sampled: float
+    others: float
+    low: float
+    high: float
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the sample promises more than the other inputs keep."""
+        return self.sampled > self.high + 0.01
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """A finished calibration. `inputs` counts hot and cold inputs by split."""
+    """A finished calibration. `inputs` counts hot and cold inputs by split.
+
+    `notes` are figures of the rule; `bound`, where known, is a share of the counted inputs that no
+    hot set of this budget can exceed; `knee_bytes` is the budget beyond which bytes buy little.
+    """
 
     directory: Path
     embedding: Embedding
@@ -48,6 +76,10 @@ class Calibration:
     tables: tuple[HotTable, ...]
     inputs: dict[str, dict[str, int]]
     access_share: float
+    bound: float | None
+    knee_bytes: int
+    sample: SampleCheck | None
+    notes: dict[str, int]
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
@@ -69,24 +101,13 @@ class Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
         artefact.fingerprint_of(directory)
         document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
-        return cls(
-            directory,
-            Embedding(**document["embedding"]),
-            Budget(**document["budget"]),
-            tuple(HotTable(**table) for table in document["tables"]),
-            document["inputs"],
-            document["access_share"],
-        )
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The inputs of one staged part; `places` names the file with the place of each stacked row."""
-
-    frequencies: str
-    part: int
-    columns: tuple[tuple[str, int], ...]
-    places: str
+        known = {
+            "embedding": Embedding(**document.pop("embedding")),
+            "budget": Budget(**document.pop("budget")),
+            "tables": tuple(HotTable(**table) for table in document.pop("tables")),
+            "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
+        }
+        return cls(directory, **(document | known))
 
 
 def calibrate(
@@ -98,112 +119,114 @@ def calibrate(
     *,
     overwrite: bool = False,
 ) -> Calibration:
-    """Choose the rows that the hot budget of `parameters` holds, into the directory `out`.
+    """Choose the hot rows by the budget or the hot share of `parameters`, into `out`.
 
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
-    hold one row of each table.
+    hold one row of each table, or where no budget reaches the hot share.
     """
+    device = parameters.device_profile
     made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
-    budget_bytes, embedding = int(parameters.hot_budget), parameters.embedding
-    rows = stacked_rows(frequencies, schema, embedding)
-    placed = placement(rows, RULES[parameters.rule](rows), int(budget_bytes * WHOLE_TABLE_SHARE))
-    chosen = hot_set(rows, placed, budget_bytes)
+    rows = stacked_rows(frequencies, schema, parameters.embedding)
+
+    @cache
+    def inputs() -> StackedInputs:
+        return stacked_inputs(frequencies, schema, rows)
+
+    def ranked(budget_bytes: int) -> tuple[Ranking, dict[str, Reach]]:
+        problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
+        ranking = RULES[parameters.rule](problem)
+        return ranking, reach(frequencies, schema, rows, ranking.placed, partial, cluster)
+
     with artefact.building(out, made_from) as partial:
-        reach = _reach(frequencies, schema, rows, chosen.placed, partial, cluster)
-        (partial / "ids").mkdir()
-        ids = data_set_ids(rows, chosen.placed)
-        for t, table in enumerate(rows.tables):
-            part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)
-            np.save(partial / "ids" / f"{table}.npy", part, allow_pickle=False)
-        curve(rows, chosen.placed, reach, budget_bytes).write_csv(partial / CURVE)
-        hot = {split: int(reach[split].hot(np.array(chosen.hot))) for split in SPLITS}
-        accessed = int(rows.accesses[chosen.placed[: chosen.hot]].sum())
+        if parameters.hot_budget is not None:
+            budget_bytes = int(parameters.hot_budget)
+            check_budget(rows, budget_bytes)
+            ranking, found = ranked(budget_bytes)
+        else:
+            share = parameters.hot_share or 0.0
+            ranking, found = ranked(int(rows.price.sum()))
+            ranking, found = ranked(_bytes_for(share, rows, ranking, found))
+            budget_bytes = _bytes_for(share, rows, ranking, found)
+        chosen = hot_set(rows, ranking.placed, budget_bytes)
+        points = curve(rows, ranking, found, budget_bytes, device)
+        points.write_csv(partial / CURVE)
+        _write_ids(partial, rows, chosen)
         document = {
-            "embedding": asdict(embedding),
+            "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
-            "tables": [
-                asdict(HotTable(name, int(size), int(hot_rows), dim, int(row_bytes)))
-                for name, size, hot_rows, dim, row_bytes in zip(
-                    rows.tables,
-                    np.diff(rows.first),
-                    chosen.hot_rows,
-                    _dims(schema),
-                    rows.row_bytes,
-                    strict=True,
-                )
-            ],
-            "inputs": {
-                split: {"hot": hot[split], "cold": reach[split].total - hot[split]}
-                for split in SPLITS
-            },
-            "access_share": accessed / max(int(rows.accesses.sum()), 1),
+            "tables": [asdict(table) for table in _tables(schema, rows, chosen)],
+            **_shares(rows, chosen, found),
+            "bound": _at(points, budget_bytes, "bound"),
+            "knee_bytes": knee(points),
+            "notes": dict(ranking.notes),
         }
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (partial / FILE_NAME).write_text(text, encoding="utf-8")
     return Calibration.read(out)
 
 
-def _dims(schema: Schema) -> list[int]:
-    return [schema.dim(columns[0]) for columns in schema.tables.values()]
+def _bytes_for(
+    share: float, rows: StackedRows, ranking: Ranking, found: Mapping[str, Reach]
+) -> int:
+    """The fewest bytes with which a ranking makes this share of the train inputs hot."""
+    count = found[SPLITS[0]].rows_for(share)
+    if count is None:
+        raise BudgetError(
+            f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
+        )
+    bought = ranking.placed[: max(count, len(rows.tables))]
+    return int(rows.price[bought].sum())
 
 
-def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding) -> StackedRows:
-    """The rows of all tables with their accesses (in the sample, where there is one) and prices."""
-    counts: list[npt.NDArray[np.int64]] = []
-    for table in frequencies.tables:
-        found = frequencies.accesses(table.name)["sampled"].to_numpy()
-        out_of_vocabulary = table.accesses - int(found.sum()) if frequencies.sample >= 1 else 0
-        counts.append(np.concatenate([[out_of_vocabulary], found]).astype(np.int64))
-    return StackedRows(
-        tables=tuple(table.name for table in frequencies.tables),
-        first=np.cumsum([0, *(count.size for count in counts)]),
-        accesses=np.concatenate(counts),
-        row_bytes=np.array([embedding.row_bytes(dim) for dim in _dims(schema)], dtype=np.int64),
-    )
+def _write_ids(directory: Path, rows: StackedRows, chosen: HotSet) -> None:
+    (directory / "ids").mkdir()
+    ids = data_set_ids(rows, chosen.placed)
+    for t, table in enumerate(rows.tables):
+        part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)
+        np.save(directory / "ids" / f"{table}.npy", part, allow_pickle=False)
 
 
-def _reach(
-    frequencies: Frequencies,
-    schema: Schema,
-    rows: StackedRows,
-    placed: npt.NDArray[np.int64],
-    partial: Path,
-    cluster: Cluster,
-) -> dict[str, Reach]:
-    """For each split, how many inputs each further row of `placed` makes hot."""
-    place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
-    place[placed] = np.arange(placed.size)
-    places = partial / "places.npy"
-    np.save(places, place, allow_pickle=False)
-    first = dict(zip(rows.tables, rows.first.tolist(), strict=False))
-    columns = tuple((column.name, first[column.table_name]) for column in schema.sparse)
-    tasks = [
-        _Task(str(frequencies.directory), part, columns, str(places))
-        for part in range(frequencies.splits().num_row_groups)
-    ]
-    found = cluster.run("calibrate", _coldest_places, tasks)
-    places.unlink()
-    codes = np.concatenate([codes for codes, _ in found])
-    coldest = np.concatenate([coldest for _, coldest in found])
+def _tables(schema: Schema, rows: StackedRows, chosen: HotSet) -> list[HotTable]:
+    sizes = np.diff(rows.first)
+    return [
+        HotTable(
+            name, int(sizes[t]), int(chosen.hot_rows[t]), schema.dim(columns[0]),
+            int(rows.row_bytes[t]),
+        )
+        for t, (name, columns) in enumerate(schema.tables.items())
+    ]  # fmt: skip
+
+
+def _shares(rows: StackedRows, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
+    """Hot and cold inputs by split, the share of accesses, and what the sample promised."""
+    hot = {name: int(one.hot(np.array(chosen.hot))) for name, one in found.items()}
+    accessed = int(rows.accesses[chosen.placed[: chosen.hot]].sum())
+    sample = None
+    if found[UNCOUNTED].total:
+        others, total = hot[UNCOUNTED], found[UNCOUNTED].total
+        low, high = wilson(others, total)
+        sampled = hot[COUNTED] / max(found[COUNTED].total, 1)
+        sample = asdict(SampleCheck(sampled, others / total, low, high))
     return {
-        split: Reach(np.bincount(coldest[codes == code] + 1, minlength=placed.size + 2))
-        for code, split in enumerate(SPLITS)
+        "inputs": {
+            split: {"hot": hot[split], "cold": found[split].total - hot[split]} for split in SPLITS
+        },
+        "access_share": accessed / max(int(rows.accesses.sum()), 1),
+        "sample": sample,
     }
 
 
-def _coldest_places(task: _Task) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-    """The split of each input of a part, and the place of its coldest access; -1 for no access."""
-    frequencies = Frequencies.read(Path(task.frequencies))
-    place = np.load(task.places, mmap_mode="r")
-    codes = frequencies.splits().read_row_group(task.part)[SPLIT].to_numpy()
-    coldest = np.full(codes.size, -1, dtype=np.int64)
-    for column, first in task.columns:
-        ids = frequencies.inputs(column).read_row_group(task.part)[column].combine_chunks()
-        if pa.types.is_large_list(ids.type):
-            rows = np.repeat(np.arange(codes.size), np.diff(ids.offsets.to_numpy()))
-            np.maximum.at(coldest, rows, place[first + ids.flatten().to_numpy().astype(np.int64)])
-        else:
-            np.maximum(coldest, place[first + ids.to_numpy().astype(np.int64)], out=coldest)
-    return codes, coldest
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of a share of which `hits` of `total` were seen."""
+    share, weight = hits / total, _Z**2 / total
+    centre = (share + weight / 2) / (1 + weight)
+    half = _Z / (1 + weight) * float(np.sqrt(share * (1 - share) / total + weight / (4 * total)))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _at(points: pl.DataFrame, budget_bytes: int, column: str) -> float | None:
+    if column not in points.columns:
+        return None
+    return float(points.filter(pl.col("budget_bytes") == budget_bytes)[column][0])

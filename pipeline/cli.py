@@ -16,8 +16,11 @@ from pipeline import __version__, summary
 from pipeline.cluster import Cluster, cluster, console
 from pipeline.errors import FaeError
 from pipeline.options import (
+    DeviceFile,
     Dtype,
+    Goal,
     HotBudget,
+    HotShare,
     Logs,
     MaxRejectShare,
     MinCount,
@@ -79,8 +82,9 @@ app = typer.Typer(
 def prepare(
     logs: Logs,
     schema: SchemaName,
-    hot_budget: HotBudget,
     out: Out,
+    hot_budget: HotBudget = None,
+    hot_share: HotShare = None,
     valid_logs: ValidLogs = None,
     test_logs: TestLogs = None,
     max_reject_share: MaxRejectShare = 0.001,
@@ -90,7 +94,9 @@ def prepare(
     sample: Sample = 1.0,
     dtype: Dtype = "float32",
     optimizer: Optimizer = "rowwise_adagrad",
-    rule: Rule = "accesses",
+    rule: Rule = "inputs",
+    objective: Goal = "inputs",
+    device_profile: DeviceFile = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     keep_work: Annotated[
@@ -109,7 +115,15 @@ def prepare(
         ProfileParameters.of(
             valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
         ),
-        CalibrateParameters.of(hot_budget=hot_budget, dtype=dtype, optimizer=optimizer, rule=rule),
+        _calibrate(
+            hot_budget=hot_budget,
+            hot_share=hot_share,
+            dtype=dtype,
+            optimizer=optimizer,
+            rule=rule,
+            objective=objective,
+            device_profile=device_profile,
+        ),
         PartitionParameters.of(seed=seed),
     )
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
@@ -174,11 +188,14 @@ def profile(
 def calibrate(
     staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
     frequencies: Annotated[Path, typer.Argument(help="What `fae profile` made.")],
-    hot_budget: HotBudget,
     out: Out,
+    hot_budget: HotBudget = None,
+    hot_share: HotShare = None,
     dtype: Dtype = "float32",
     optimizer: Optimizer = "rowwise_adagrad",
-    rule: Rule = "accesses",
+    rule: Rule = "inputs",
+    objective: Goal = "inputs",
+    device_profile: DeviceFile = None,
     overwrite: Overwrite = False,
     threads: Threads = None,
     workers: Workers = None,
@@ -189,8 +206,14 @@ def calibrate(
     from pipeline.frequencies import Frequencies
     from pipeline.staging import Staging
 
-    parameters = CalibrateParameters.of(
-        hot_budget=hot_budget, dtype=dtype, optimizer=optimizer, rule=rule
+    parameters = _calibrate(
+        hot_budget=hot_budget,
+        hot_share=hot_share,
+        dtype=dtype,
+        optimizer=optimizer,
+        rule=rule,
+        objective=objective,
+        device_profile=device_profile,
     )
     schema = Staging.read(staging).schema
     with cluster(threads, workers, scheduler) as here:
@@ -318,6 +341,14 @@ def _forward(command: str, arguments: list[str]) -> NoReturn:
 def version() -> None:
     """Print the version."""
     print(f"fae {__version__}")
+
+
+def _calibrate(device_profile: Path | None, **values: object) -> CalibrateParameters:
+    """The parameters of calibration, the device profile read from its file."""
+    from pipeline.device import DeviceProfile
+
+    profile = DeviceProfile.read(device_profile) if device_profile else None
+    return CalibrateParameters.of(device_profile=profile, **values)
 
 
 def _logs(

@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline.rules import Order, StackedRows
+from pipeline.device import DeviceProfile
+from pipeline.manifest import SPLITS
+from pipeline.reach import COUNTED, Reach
+from pipeline.rules.problem import Ranking, StackedRows, bound
 
 _POINTS = 60
 
 
-@dataclass(frozen=True)
-class Reach:
-    """How far an input's coldest access lies in a placement, counted over the inputs of a split.
-
-    `inputs` (placed + 2,): entry p counts the inputs that are hot once p rows are hot and not
-    before; the last entry those that never are.
-    """
-
-    inputs: npt.NDArray[np.int64]
-
-    @property
-    def total(self) -> int:
-        """Inputs in the split."""
-        return int(self.inputs.sum())
-
-    def hot(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The number of hot inputs once the first `rows` rows are hot."""
-        hot: npt.NDArray[np.int64] = np.cumsum(self.inputs)[rows]
-        return hot
-
-
 def curve(
-    rows: StackedRows, placed: Order, reach: dict[str, Reach], budget_bytes: int
+    rows: StackedRows,
+    ranking: Ranking,
+    reach: dict[str, Reach],
+    budget_bytes: int,
+    device: DeviceProfile | None,
 ) -> pl.DataFrame:
     """Hot share by split and access share, at budgets from a thousandth of all bytes to all.
 
-    Shares are exact, not interpolated. `budget_bytes` is one of the points.
+    Shares are exact for the ranking, not interpolated; `budget_bytes` is one of the points. Where
+    the rule gives loads, `bound` is a share of the counted inputs that no hot set can exceed; where
+    there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
-    spent = np.cumsum(rows.row_bytes[rows.table_of[placed]])
-    everything = int(spent[-1])
+    spent = np.cumsum(rows.price[ranking.placed])
+    everything = int(rows.price.sum())
     budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
     budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
     count = np.searchsorted(spent, budgets, side="right")
-    gained = np.concatenate([[0], np.cumsum(rows.accesses[placed])])
-    columns = {
+    accesses = np.concatenate([[0], np.cumsum(rows.accesses[ranking.placed])])
+    total = int(rows.accesses.sum())
+    columns: dict[str, npt.NDArray[np.generic]] = {
         "budget_bytes": budgets,
         "hot_rows": count,
-        "access_share": gained[count] / max(int(rows.accesses.sum()), 1),
+        "access_share": accesses[count] / max(total, 1),
     }
-    for split, found in reach.items():
-        if found.total:
-            columns[f"{split}_hot_share"] = found.hot(count) / found.total
+    for split in SPLITS:
+        if reach[split].total:
+            columns[f"{split}_hot_share"] = reach[split].hot(count) / reach[split].total
+    counted = reach[COUNTED]
+    if ranking.loads is not None:
+        best = bound(rows, ranking.loads, budgets) / counted.total
+        columns["bound"] = np.minimum(best, 1.0)
+    if device is not None:
+        cold = (total - accesses[count]).astype(np.float64)
+        hot = counted.hot(count).astype(np.float64)
+        none = device.seconds(counted.total, np.zeros(1), np.array([float(total)]))
+        columns["speedup"] = none / device.seconds(counted.total, hot, cold)
     return pl.DataFrame(columns)
+
+
+def knee(points: pl.DataFrame) -> int:
+    """The budget where the train hot share stands highest above the line from nothing to all bytes.
+
+    Beyond it, a byte buys less than it does on average (Satopaa et al., "Kneedle", 2011).
+    """
+    budgets = points["budget_bytes"].to_numpy()
+    above = points["train_hot_share"].to_numpy() - budgets / budgets[-1]
+    return int(budgets[int(above.argmax())])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from dask.utils import format_bytes
 
 from pipeline.errors import BudgetError
-from pipeline.rules import Order, StackedRows
+from pipeline.rules.problem import Order, StackedRows, cut
 
 
 @dataclass(frozen=True)
@@ -25,38 +25,26 @@ class HotSet:
     hot_rows: npt.NDArray[np.int64]
 
 
-def placement(rows: StackedRows, order: Order, whole_table_bytes: int) -> Order:
-    """All rows that a budget may buy, in the order in which it buys them.
-
-    First id 0 of every table, since most unseen inputs touch one; then the tables of at most
-    `whole_table_bytes`, whole (FAE's rule for small tables); then the rest of `order`.
-    """
-    sizes = np.diff(rows.first) * rows.row_bytes
-    whole = sizes <= whole_table_bytes
-    ranked = np.zeros(rows.accesses.size, dtype=np.bool_)
-    ranked[order] = True
-    whole_unranked = np.flatnonzero(whole[rows.table_of] & ~ranked)
-    out_of_vocabulary = rows.first[:-1]
-    whole_unranked = np.setdiff1d(whole_unranked, out_of_vocabulary, assume_unique=True)
-    in_whole = whole[rows.table_of[order]]
-    return np.concatenate([out_of_vocabulary, order[in_whole], whole_unranked, order[~in_whole]])
-
-
 def hot_set(rows: StackedRows, placed: Order, budget_bytes: int) -> HotSet:
     """The longest beginning of `placed` within `budget_bytes`.
 
-    Raises BudgetError where not even id 0 of every table fits.
+    `placed` begins with id 0 of each table. Raises BudgetError where these do not fit.
     """
-    spent = np.cumsum(rows.row_bytes[rows.table_of[placed]])
-    hot = int(np.searchsorted(spent, budget_bytes, side="right"))
-    if hot < len(rows.tables):
-        least = int(rows.row_bytes.sum())
+    check_budget(rows, budget_bytes)
+    hot = cut(rows, placed, budget_bytes)
+    bought = placed[:hot]
+    hot_rows = np.bincount(rows.table_of[bought], minlength=len(rows.tables))
+    return HotSet(placed, hot, int(rows.price[bought].sum()), hot_rows)
+
+
+def check_budget(rows: StackedRows, budget_bytes: int) -> None:
+    """Raise BudgetError where not even id 0 of every table fits in `budget_bytes`."""
+    least = int(rows.row_bytes.sum())
+    if budget_bytes < least:
         raise BudgetError(
             f"a hot budget of {format_bytes(budget_bytes)} cannot hold one row of each of the "
             f"{len(rows.tables)} tables. Give at least {least:,} bytes ({format_bytes(least)})."
         )
-    hot_rows = np.bincount(rows.table_of[placed[:hot]], minlength=len(rows.tables))
-    return HotSet(placed, hot, int(spent[hot - 1]), hot_rows)
 
 
 def data_set_ids(rows: StackedRows, placed: Order) -> npt.NDArray[np.int64]:

@@ -53,11 +53,17 @@ Sample = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The seed of the shuffle and of the sample.")]
 HotBudget = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--hot-budget",
         help="GPU bytes for hot rows and their optimiser state: 512KiB, 256MiB, 2GiB.",
         show_default=False,
+    ),
+]
+HotShare = Annotated[
+    float | None,
+    typer.Option(
+        "--hot-share", help="In place of a budget: the share of train inputs to make hot, 0.8."
     ),
 ]
 Dtype = Annotated[str, typer.Option(help="An embedding element: float32, float16, bfloat16.")]
@@ -65,7 +71,26 @@ Optimizer = Annotated[
     str,
     typer.Option(help="Whose state the budget counts: sgd, rowwise_adagrad, adagrad, adam."),
 ]
-Rule = Annotated[str, typer.Option(help="How rows are ranked: accesses (the FAE paper's).")]
+Rule = Annotated[
+    str,
+    typer.Option(
+        help="How rows are ranked: inputs (most wholly hot inputs), accesses (the FAE paper's), "
+        "threshold (its sampled search), per-table (a share of each)."
+    ),
+]
+Goal = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        help="What the rule inputs maximises: inputs, accesses, or time (with a device profile).",
+    ),
+]
+DeviceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--device-profile", help="What fae bench-device wrote: for expected speed-ups and time."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of this process; all cores by default.")]
 Workers = Annotated[
     int | None, typer.Option(help="Run on a local Dask cluster of this many processes.")

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline import artefact
+from pipeline.device import DeviceProfile
 from pipeline.errors import ParameterError
 from pipeline.manifest import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from pipeline.rules import RULES
+from pipeline.rules.problem import Objective
 from pipeline.splits import HeldOut
 
+#: The objectives by the names that `--objective` knows; `time` takes its weights from a device.
+OBJECTIVES = {"inputs": Objective(1, 0), "accesses": Objective(0, 1), "time": Objective(1, 0)}
 _SIZES = "a number with a unit: 512KiB, 256MiB, 2GiB, or 256MB for millions of bytes"
 
 
@@ -41,8 +53,10 @@ class StageParameters(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
             message = first["msg"].removeprefix("Value error, ")
+            if not first["loc"]:
+                raise ParameterError(f"{message}.") from None
+            option = "--" + str(first["loc"][0]).replace("_", "-")
             if first["type"].startswith("byte_size"):
                 message = f"no size in bytes. Write {_SIZES}"
             raise ParameterError(f"{option} {first['input']!r}: {message}.") from None
@@ -81,17 +95,41 @@ class ProfileParameters(StageParameters):
 
 
 class CalibrateParameters(StageParameters):
-    """The byte budget, what a row costs of it, and the rule that spends it."""
+    """The byte budget or the hot share to reach, what a row costs, and the rule that chooses.
 
-    hot_budget: Annotated[ByteSize, Field(gt=0)]
+    `objective` is what the rule `inputs` maximises: wholly hot inputs, accesses to hot rows, or the
+    time saved by the profile of a device, which `device` names as a file.
+    """
+
+    hot_budget: Annotated[ByteSize, Field(gt=0)] | None = None
+    hot_share: Annotated[float, Field(gt=0, le=1)] | None = None
     dtype: Annotated[str, _one_of(list(DTYPE_BYTES))] = "float32"
     optimizer: Annotated[str, _one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"
-    rule: Annotated[str, _one_of(list(RULES))] = "accesses"
+    rule: Annotated[str, _one_of(list(RULES))] = "inputs"
+    objective: Annotated[str, _one_of(list(OBJECTIVES))] = "inputs"
+    device_profile: DeviceProfile | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.hot_budget is None) == (self.hot_share is None):
+            raise ValueError("give either --hot-budget (bytes) or --hot-share (of the inputs)")
+        if self.objective == "time" and self.device_profile is None:
+            raise ValueError(
+                "--objective time needs --device-profile; fae bench-device makes such a file"
+            )
+        return self
 
     @property
     def embedding(self) -> Embedding:
         """What a row costs."""
         return Embedding(self.dtype, self.optimizer)
+
+    @property
+    def weights(self) -> Objective:
+        """The objective as the rule has it."""
+        if self.objective == "time" and self.device_profile is not None:
+            return self.device_profile.objective
+        return OBJECTIVES[self.objective]
 
 
 class PartitionParameters(StageParameters):

@@ -1,8 +1,6 @@
 """Rules that rank embedding rows, hottest first; the byte budget then cuts the ranking.
 
-A rule is a function `(rows) -> order`. `order` holds stacked row numbers, hottest first, each at
-most once, without id 0 of any table and without rows that were never seen. It must be a function of
-its arguments alone.
+A rule is a function of a Problem alone: no clock, no hidden randomness.
 """
 
 from __future__ import annotations
@@ -10,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.rules.accesses import accesses
-from pipeline.rules.stacked_rows import Order, StackedRows
+from pipeline.rules.inputs import inputs
+from pipeline.rules.per_table import per_table
+from pipeline.rules.problem import Problem, Ranking
+from pipeline.rules.threshold import threshold
 
-__all__ = ["RULES", "Order", "Rule", "StackedRows"]
-
-Rule = Callable[[StackedRows], Order]
+Rule = Callable[[Problem], Ranking]
 
 #: The rules by the names that `--rule` knows.
-RULES: dict[str, Rule] = {"accesses": accesses}
+RULES: dict[str, Rule] = {
+    "inputs": inputs,
+    "accesses": accesses,
+    "threshold": threshold,
+    "per-table": per_table,
+}

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.rules.stacked_rows import Order, StackedRows
+from pipeline.rules.problem import Order, Problem, Ranking, StackedRows
+
+#: A table is hot whole where it takes at most this share of the budget: 1 MiB of FAE's 256 MiB.
+WHOLE_TABLE_SHARE = 1 / 256
 
 
-def accesses(rows: StackedRows) -> Order:
-    """Seen rows by accesses per byte, most first; ties by table, then by rank.
+def accesses(problem: Problem) -> Ranking:
+    """Small tables whole, then seen rows by accesses per byte, most first.
 
     With one embedding dim for all tables this is the order by accesses (Adnan et al., "Accelerating
     Recommendation System Training by Leveraging Popular Choices", PVLDB 15(1), 2021). With several,
-    a row that costs twice the bytes must earn twice the accesses.
+    a row that costs twice the bytes must earn twice the accesses. Ties go by table, then by rank.
     """
-    seen = np.flatnonzero(rows.seen)
-    density = rows.accesses[seen] / rows.row_bytes[rows.table_of[seen]]
-    return seen[np.argsort(-density, kind="stable")]
+    rows = problem.rows
+    order = by_density(rows, rows.accesses)
+    return Ranking(small_tables_first(rows, order, int(problem.budget_bytes * WHOLE_TABLE_SHARE)))
+
+
+def by_density(rows: StackedRows, worth: npt.NDArray[np.int64]) -> Order:
+    """Seen rows by `worth` (rows,) per byte, most first; ties by table, then by rank."""
+    density = worth[rows.seen] / rows.price[rows.seen]
+    return rows.seen[np.argsort(-density, kind="stable")]
+
+
+def small_tables_first(rows: StackedRows, order: Order, whole_table_bytes: int) -> Order:
+    """Id 0 of every table, then the tables of at most `whole_table_bytes`, whole, then `order`."""
+    whole = np.diff(rows.first) * rows.row_bytes <= whole_table_bytes
+    left_out = whole[rows.table_of]
+    left_out[order] = False
+    left_out[rows.out_of_vocabulary] = False
+    in_whole = whole[rows.table_of[order]]
+    parts = [rows.out_of_vocabulary, order[in_whole], np.flatnonzero(left_out), order[~in_whole]]
+    return np.concatenate(parts)

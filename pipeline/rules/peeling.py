@@ -1,0 +1,146 @@
+"""Peeling: dropping rows one by one, the least worth per byte first, inputs dying with them.
+
+Compiled by numba: a pass touches every access once, and each touch moves one row between buckets,
+so a pass is linear in the accesses. Nothing here knows of tables or budgets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+#: One row's state, in half a cache line: the touches of a pass are random accesses.
+STATE = np.dtype(
+    [
+        ("load", np.float64),
+        ("rate", np.float64),
+        ("alive", np.int32),
+        ("bucket", np.int32),
+        ("next", np.int32),
+        ("previous", np.int32),
+    ],
+    align=True,
+)
+#: Buckets are 1/128 octave wide (the upper 16 bits of a float32) and reach past 2**63.
+_SHIFT = 16
+_ZERO_BUCKET = int(np.float32(1).view(np.int32)) >> _SHIFT
+_BUCKETS = 64 * 128
+_NONE = -1
+
+
+@numba.njit(cache=True)
+def holders(
+    rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """For each of `count` rows, the inputs that access it: (starts (count + 1,), inputs)."""
+    starts = np.zeros(count + 1, np.int64)
+    for row in rows:
+        starts[row + 1] += 1
+    for row in range(count):
+        starts[row + 1] += starts[row]
+    place = starts[:-1].copy()
+    inputs = np.empty(rows.size, np.int32)
+    for one in range(offsets.size - 1):
+        for at in range(offsets[one], offsets[one + 1]):
+            row = rows[at]
+            inputs[place[row]] = one
+            place[row] += 1
+    return starts, inputs
+
+
+@numba.njit(inline="always")
+def _bucket(state: npt.NDArray[np.void], row: int, per_input: float) -> Any:
+    """The bucket of a row's worth per byte."""
+    worth = (state[row].load + per_input * state[row].alive) * state[row].rate
+    return (np.float32(worth + 1.0).view(np.int32) >> _SHIFT) - _ZERO_BUCKET
+
+
+@numba.njit(inline="always")
+def _insert(state: npt.NDArray[np.void], heads: npt.NDArray[np.int32], row: int, to: int) -> None:
+    after = heads[to]
+    state[row].bucket = to
+    state[row].next = after
+    state[row].previous = _NONE
+    if after != _NONE:
+        state[after].previous = row
+    heads[to] = row
+
+
+@numba.njit(inline="always")
+def _remove(state: npt.NDArray[np.void], heads: npt.NDArray[np.int32], row: int) -> None:
+    before, after = state[row].previous, state[row].next
+    if before != _NONE:
+        state[before].next = after
+    else:
+        heads[state[row].bucket] = after
+    if after != _NONE:
+        state[after].previous = before
+    state[row].bucket = _NONE
+
+
+@numba.njit(cache=True)
+def peel(
+    rows: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    inputs: npt.NDArray[np.int32],
+    state: npt.NDArray[np.void],
+    per_input: float,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Drop every row; return the rows in that order, and how many inputs died with each.
+
+    `state` holds each row's load and rate (1 / relative price) and is worked on. The next row is
+    one of the least `(load + per_input * alive) * rate`, up to the width of a bucket; among those,
+    the one whose worth fell last, so that losses stay where there are losses already.
+    """
+    count = starts.size - 1
+    heads = np.full(_BUCKETS, _NONE, np.int32)
+    for row in range(count):
+        state[row].alive = starts[row + 1] - starts[row]
+        _insert(state, heads, row, _bucket(state, row, per_input))
+    dead = np.zeros(offsets.size - 1, np.bool_)
+    order = np.empty(count, np.int32)
+    deaths = np.zeros(count, np.int32)
+    lowest = 0
+    for step in range(count):
+        while heads[lowest] == _NONE:
+            lowest += 1
+        row = heads[lowest]
+        _remove(state, heads, row)
+        order[step] = row
+        for at in range(starts[row], starts[row + 1]):
+            one = inputs[at]
+            if dead[one]:
+                continue
+            dead[one] = True
+            deaths[step] += 1
+            for touched in range(offsets[one], offsets[one + 1]):
+                other = rows[touched]
+                if state[other].bucket == _NONE:
+                    continue
+                state[other].alive -= 1
+                to = _bucket(state, other, per_input)
+                if to != state[other].bucket:
+                    _remove(state, heads, other)
+                    _insert(state, heads, other, to)
+                    lowest = min(lowest, to)
+    return order, deaths
+
+
+@numba.njit(cache=True)
+def wholly_hot(
+    rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], hot: npt.NDArray[np.bool_]
+) -> int:
+    """The number of inputs all of whose rows are hot."""
+    count = 0
+    for one in range(offsets.size - 1):
+        whole = True
+        for at in range(offsets[one], offsets[one + 1]):
+            if not hot[rows[at]]:
+                whole = False
+                break
+        count += whole
+    return count

@@ -1,0 +1,131 @@
+"""What a rule is given, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Order = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """The rows of all tables in one numbering: table by table, by access rank in each.
+
+    Row `first[t] + r` is rank r of table t; rank 0 is out of vocabulary. `accesses` (rows,) counts
+    accesses in train, or in the sample where there is one. `row_bytes` (tables,) is the price of a
+    row with its optimiser state.
+    """
+
+    tables: tuple[str, ...]
+    first: npt.NDArray[np.int64]
+    accesses: npt.NDArray[np.int64]
+    row_bytes: npt.NDArray[np.int64]
+
+    @cached_property
+    def table_of(self) -> npt.NDArray[np.int32]:
+        """The table of each row, shape (rows,)."""
+        sizes = np.diff(self.first)
+        return np.repeat(np.arange(len(self.tables), dtype=np.int32), sizes)
+
+    @cached_property
+    def price(self) -> npt.NDArray[np.int64]:
+        """The bytes of each row, shape (rows,)."""
+        return self.row_bytes[self.table_of]
+
+    @cached_property
+    def out_of_vocabulary(self) -> npt.NDArray[np.int64]:
+        """Id 0 of each table: bought before all others, since most unseen inputs touch one."""
+        return self.first[:-1]
+
+    @cached_property
+    def seen(self) -> npt.NDArray[np.int64]:
+        """The rows that may be ranked, ascending: accessed, and not out of vocabulary."""
+        seen = self.accesses > 0
+        seen[self.out_of_vocabulary] = False
+        return np.flatnonzero(seen)
+
+
+@dataclass(frozen=True)
+class StackedInputs:
+    """Train inputs (or a sample of them) as sets of stacked rows.
+
+    Input i accesses `rows[offsets[i]:offsets[i + 1]]`, each row once. Accesses to id 0 of a table
+    are left out, since these rows are always hot; an input without any other is always hot.
+    """
+
+    rows: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """The number of inputs."""
+        return self.offsets.size - 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a hot set is worth: so much for each wholly hot input and each access to a hot row."""
+
+    per_input: float = 1.0
+    per_access: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The choice of a hot set: rows with their prices, the inputs, and a budget in bytes.
+
+    `inputs` reads them on demand, for they take about 5 bytes an access.
+    """
+
+    rows: StackedRows
+    inputs: Callable[[], StackedInputs]
+    budget_bytes: int
+    objective: Objective = Objective()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A rule's answer: rows in the order in which a budget buys them, id 0 of each table first.
+
+    Rows that are not in `placed` are never bought. `loads` (rows,), where a rule has them, share
+    out the worth of every input among its rows; they bound what any hot set can reach (see
+    `bound`). `notes` are figures that the rule reports of its work.
+    """
+
+    placed: Order
+    loads: Floats | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+def cut(rows: StackedRows, placed: Order, budget_bytes: int) -> int:
+    """How many rows of `placed`, from its beginning, a budget buys."""
+    spent = np.cumsum(rows.price[placed])
+    return int(np.searchsorted(spent, budget_bytes, side="right"))
+
+
+def bound(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> Floats:
+    """The most that any hot set can be worth at each of `budgets`, given loads.
+
+    A hot set's worth is the sum over its wholly hot inputs and its rows' accesses. Loads give all
+    of an input's worth to its own rows, so the worth of a hot set is at most the sum of its rows'
+    loads, and no set of that many bytes has more than the rows of highest load per byte, the last
+    of them in part: the fractional knapsack, a feasible point of the linear programme's dual.
+    """
+    out_of_vocabulary = rows.out_of_vocabulary
+    reserved = int(rows.price[out_of_vocabulary].sum())
+    candidates = np.flatnonzero(loads > 0)
+    candidates = np.setdiff1d(candidates, out_of_vocabulary, assume_unique=True)
+    density = loads[candidates] / rows.price[candidates]
+    best = candidates[np.argsort(-density, kind="stable")]
+    spent = np.concatenate([[0], np.cumsum(rows.price[best])])
+    gained = np.concatenate([[0.0], np.cumsum(loads[best])])
+    free = float(loads[out_of_vocabulary].sum())
+    most: Floats = free + np.interp(np.maximum(budgets - reserved, 0), spent, gained)
+    return most

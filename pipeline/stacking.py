@@ -1,0 +1,143 @@
+"""Frequencies and inputs as a rule sees them: one numbering over the rows of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import ParameterError
+from pipeline.frequencies import SPLIT, Frequencies
+from pipeline.manifest import Embedding
+from pipeline.rules.problem import StackedInputs, StackedRows
+from pipeline.schema import Schema
+from pipeline.shuffle import sampled
+from pipeline.splits import TRAIN
+
+_MOST_ROWS = 2**31 - 1
+
+
+def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding) -> StackedRows:
+    """The rows of all tables with their accesses (in the sample, where there is one) and prices."""
+    counts: list[npt.NDArray[np.int64]] = []
+    for table in frequencies.tables:
+        found = frequencies.accesses(table.name)["sampled"].to_numpy()
+        out_of_vocabulary = table.folded_accesses if frequencies.sample >= 1 else 0
+        counts.append(np.concatenate([[out_of_vocabulary], found]).astype(np.int64))
+    dims = [schema.dim(columns[0]) for columns in schema.tables.values()]
+    rows = StackedRows(
+        tables=tuple(table.name for table in frequencies.tables),
+        first=np.cumsum([0, *(count.size for count in counts)]),
+        accesses=np.concatenate(counts),
+        row_bytes=np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64),
+    )
+    if rows.accesses.size > _MOST_ROWS:
+        raise ParameterError(
+            f"the tables have {rows.accesses.size:,} rows together, more than {_MOST_ROWS:,}. "
+            "Fold rare ids with --min-count."
+        )
+    return rows
+
+
+def counted_inputs(frequencies: Frequencies, part: int) -> npt.NDArray[np.bool_]:
+    """Which rows of a staged part are counted: train rows, in the sample where there is one."""
+    splits = frequencies.splits()
+    first = sum(splits.metadata.row_group(group).num_rows for group in range(part))
+    codes = splits.read_row_group(part)[SPLIT].to_numpy()
+    in_sample = sampled(first, codes.size, frequencies.sample, frequencies.seed)
+    counted: npt.NDArray[np.bool_] = (codes == TRAIN) & in_sample
+    return counted
+
+
+def stacked_inputs(frequencies: Frequencies, schema: Schema, rows: StackedRows) -> StackedInputs:
+    """The counted inputs as sets of stacked rows, in the order of the log."""
+    first = dict(zip(rows.tables, rows.first.tolist(), strict=False))
+    repeats = any(column.multi for column in schema.sparse) or any(
+        len(columns) > 1 for columns in schema.tables.values()
+    )
+    flat: list[npt.NDArray[np.int32]] = []
+    lengths: list[npt.NDArray[np.int64]] = []
+    for part in range(frequencies.splits().num_row_groups):
+        counted = counted_inputs(frequencies, part)
+        columns = [
+            _accesses(frequencies, column.name, part, counted, first[column.table_name])
+            for column in schema.sparse
+        ]
+        values, length = _woven(columns)
+        if repeats:
+            values, length = _distinct(values, length)
+        flat.append(values)
+        lengths.append(length)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    return StackedInputs(np.concatenate(flat), offsets)
+
+
+Column = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+
+
+def _accesses(
+    frequencies: Frequencies, column: str, part: int, counted: npt.NDArray[np.bool_], first: int
+) -> Column:
+    """The stacked rows that the counted inputs access in one column, and how many each does.
+
+    An access out of vocabulary is -1.
+    """
+    ranks = frequencies.inputs(column).read_row_group(part)[column].combine_chunks()
+    ranks = ranks.filter(pa.array(counted))
+    if pa.types.is_large_list(ranks.type):
+        lengths = np.diff(ranks.offsets.to_numpy())
+        ranks = ranks.flatten()
+    else:
+        lengths = np.ones(len(ranks), dtype=np.int64)
+    stacked = ranks.to_numpy().astype(np.int32)
+    return np.where(stacked == 0, np.int32(-1), stacked + np.int32(first)), lengths
+
+
+def _woven(columns: Sequence[Column]) -> Column:
+    """The accesses of all columns, input by input, without those out of vocabulary."""
+    lengths = np.sum([length for _, length in columns], axis=0)
+    starts = np.cumsum(lengths) - lengths
+    woven = np.empty(int(lengths.sum()), dtype=np.int32)
+    for values, length in columns:
+        _weave(woven, starts, values, length)
+    kept = woven >= 0
+    owner = np.repeat(np.arange(lengths.size), lengths)
+    return woven[kept], np.bincount(owner[kept], minlength=lengths.size)
+
+
+@numba.njit(cache=True)
+def _weave(
+    woven: npt.NDArray[np.int32],
+    place: npt.NDArray[np.int64],
+    values: npt.NDArray[np.int32],
+    lengths: npt.NDArray[np.int64],
+) -> None:
+    """Write each input's values at its place, and move the place on."""
+    at = 0
+    for one in range(lengths.size):
+        for _ in range(lengths[one]):
+            woven[place[one]] = values[at]
+            place[one] += 1
+            at += 1
+
+
+@numba.njit(cache=True)
+def _distinct(
+    values: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Each input's values once, ascending."""
+    kept = np.empty_like(values)
+    shorter = np.zeros_like(lengths)
+    begin = end = 0
+    for one in range(lengths.size):
+        ordered = np.sort(values[begin : begin + lengths[one]])
+        begin += lengths[one]
+        for at in range(ordered.size):
+            if at == 0 or ordered[at] != ordered[at - 1]:
+                kept[end] = ordered[at]
+                end += 1
+                shorter[one] += 1
+    return kept[:end], shorter
