@@ -124,7 +124,6 @@ def calibrate(
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
     hold one row of each table, or where no budget reaches the hot share.
     """
-    device = parameters.device_profile
     made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
@@ -150,7 +149,9 @@ def calibrate(
             ranking, found = ranked(_bytes_for(share, rows, ranking, found))
             budget_bytes = _bytes_for(share, rows, ranking, found)
         chosen = hot_set(rows, ranking.placed, budget_bytes)
-        points = curve(rows, ranking, found, budget_bytes, device)
+        points = curve(
+            rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
+        )
         points.write_csv(partial / CURVE)
         _write_ids(partial, rows, chosen)
         document = {

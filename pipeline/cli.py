@@ -330,6 +330,12 @@ def evaluate(context: typer.Context) -> None:
     _forward("evaluate", context.args)
 
 
+@app.command("bench-device", context_settings=_FORWARDED)
+def bench_device(context: typer.Context) -> None:
+    """Measure what hot and cold inputs cost here: `fae bench-device --out device.json`."""
+    _forward("bench-device", context.args)
+
+
 def _forward(command: str, arguments: list[str]) -> NoReturn:
     """Run a command of the trainer, which must not need typer, with its own options."""
     from trainer.__main__ import main as trainer

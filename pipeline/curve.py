@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.device import DeviceProfile
 from pipeline.manifest import SPLITS
 from pipeline.reach import COUNTED, Reach
-from pipeline.rules.problem import Ranking, StackedRows, bound
+from pipeline.rules.problem import Objective, Ranking, StackedRows, bound
 
 _POINTS = 60
 
@@ -19,13 +19,15 @@ def curve(
     ranking: Ranking,
     reach: dict[str, Reach],
     budget_bytes: int,
+    objective: Objective,
     device: DeviceProfile | None,
 ) -> pl.DataFrame:
     """Hot share by split and access share, at budgets from a thousandth of all bytes to all.
 
     Shares are exact for the ranking, not interpolated; `budget_bytes` is one of the points. Where
-    the rule gives loads, `bound` is a share of the counted inputs that no hot set can exceed; where
-    there is a device profile, `speedup` is the expected gain over a hot set of nothing.
+    the rule gives loads and the objective is wholly hot inputs, `bound` is a share of the counted
+    inputs that no hot set can exceed; where there is a device profile, `speedup` is the expected
+    gain over a hot set of nothing.
     """
     spent = np.cumsum(rows.price[ranking.placed])
     everything = int(rows.price.sum())
@@ -43,8 +45,8 @@ def curve(
         if reach[split].total:
             columns[f"{split}_hot_share"] = reach[split].hot(count) / reach[split].total
     counted = reach[COUNTED]
-    if ranking.loads is not None:
-        best = bound(rows, ranking.loads, budgets) / counted.total
+    if ranking.loads is not None and not objective.per_access:
+        best = bound(rows, ranking.loads, budgets) / (objective.per_input * counted.total)
         columns["bound"] = np.minimum(best, 1.0)
     if device is not None:
         cold = (total - accesses[count]).astype(np.float64)

@@ -36,9 +36,10 @@ class DeviceProfile(BaseModel):
 
     @property
     def objective(self) -> Objective:
-        """The seconds that a hot set saves, against none."""
+        """The time that a hot set saves, in units of the larger of its two savings."""
         saved = max(self.seconds_per_cold_input - self.seconds_per_hot_input, 0.0)
-        return Objective(saved, self.seconds_per_cold_access)
+        unit = max(saved, self.seconds_per_cold_access)
+        return Objective(saved / unit, self.seconds_per_cold_access / unit) if unit else Objective()
 
     def seconds(self, inputs: int, hot_inputs: Floats, cold_accesses: Floats) -> Floats:
         """The expected time of an epoch of `inputs`, of which `hot_inputs` are hot."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.calibration import Calibration
+from pipeline.calibration import Calibration, SampleCheck
 from pipeline.cluster import console as messages
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
@@ -48,29 +48,61 @@ def print_frequencies(frequencies: Frequencies) -> None:
 
 
 def print_calibration(calibration: Calibration) -> None:
-    """The hot set and what neighbouring budgets would give."""
-    table = _table("budget", "hot rows", "accesses hot", "inputs hot")
+    """The curve about the chosen budget, its knee, and what is proved and advised."""
     points = calibration.curve()
-    budget = calibration.budget.bytes
-    for point in points.iter_rows(named=True):
-        index = point["budget_bytes"]
-        chosen = index == budget
-        if not chosen and not _round_point(points["budget_bytes"].to_list(), index):
+    budget, knee = calibration.budget.bytes, calibration.knee_bytes
+    columns = [(name, title) for name, title in _CURVE.items() if name in points.columns]
+    table = _table("budget", "hot rows", *(title for _, title in columns), "")
+    last = points.height - 1
+    for index, point in enumerate(points.iter_rows(named=True)):
+        here = point["budget_bytes"]
+        if here not in (budget, knee) and (last - index) % 6:
             continue
-        row = [
-            format_bytes(index),
-            f"{point['hot_rows']:,}",
-            f"{point['access_share']:.1%}",
-            f"{point['train_hot_share']:.1%}",
-        ]
-        table.add_row(*row, style="bold green" if chosen else None)
+        values = [_CURVE_FORMAT[name].format(point[name]) for name, _ in columns]
+        mark = " ".join(["chosen"] * (here == budget) + ["knee"] * (here == knee))
+        style = "bold green" if here == budget else None
+        table.add_row(format_bytes(here), f"{point['hot_rows']:,}", *values, mark, style=style)
     output.print(table)
+    hot = calibration.hot_share("train") or 0.0
+    if calibration.bound:
+        output.print(
+            f"hot share {hot:.2%}; no hot set of these bytes exceeds {calibration.bound:.2%} "
+            "of the inputs that were counted"
+        )
+    for name, value in calibration.notes.items():
+        output.print(f"{name.replace('_', ' ')}: {value:,}")
+    if calibration.sample is not None:
+        _print_sample(calibration.sample)
+    output.print(
+        f"the knee is at {format_bytes(knee)}: beyond it, bytes buy less than on average. "
+        "For a share instead of a budget: --hot-share 0.8"
+    )
     output.print(f"hot set in {calibration.directory}")
 
 
-def _round_point(budgets: list[int], budget: int) -> bool:
-    """Every sixth point of the curve, counted from its end."""
-    return (len(budgets) - 1 - budgets.index(budget)) % 6 == 0
+def _print_sample(check: SampleCheck) -> None:
+    """What the sample promised against what the train inputs outside it keep."""
+    output.print(
+        f"sample: {check.sampled:.2%} of its inputs are hot, and {check.others:.2%} of the other "
+        f"train inputs (95 % interval {check.low:.2%} to {check.high:.2%})"
+    )
+    if check.too_small:
+        output.print("[yellow]the sample promises too much: raise --sample[/]")
+
+
+#: Columns of the curve, as they are headed and written.
+_CURVE = {
+    "access_share": "accesses hot",
+    "train_hot_share": "inputs hot",
+    "bound": "at most",
+    "speedup": "speed-up",
+}
+_CURVE_FORMAT = {
+    "access_share": "{:.1%}",
+    "train_hot_share": "{:.1%}",
+    "bound": "{:.1%}",
+    "speedup": "{:.2f}x",
+}
 
 
 def print_dataset(manifest: Manifest, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m trainer train DIR --out RUN` and `python -m trainer evaluate DIR --run RUN`."""
+"""`python -m trainer`: train DIR --out RUN, evaluate DIR --run RUN, bench-device --out FILE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
     A usage error exits with 2 and SIGTERM with 143, both by SystemExit.
     """
     given = vars(parser(prog).parse_args(argv))
-    command = {"train": _train, "evaluate": _evaluate}[given.pop("command")]
+    commands = {"train": _train, "evaluate": _evaluate, "bench-device": _bench_device}
+    command = commands[given.pop("command")]
     former = signal.signal(signal.SIGTERM, _terminate)
     try:
         command(given)
@@ -58,6 +59,16 @@ def _evaluate(given: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, measured)
     print(json.dumps(measured, indent=1))
+
+
+def _bench_device(given: dict[str, Any]) -> None:
+    from trainer.device_benchmark import measure
+    from trainer.files import write_json
+
+    out = Path(given.pop("out"))
+    profile = measure(given)
+    write_json(out, profile)
+    print(json.dumps(profile, indent=1))
 
 
 def _terminate(signum: int, _frame: FrameType | None) -> None:

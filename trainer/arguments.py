@@ -45,6 +45,16 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="Where the measures go (RUN/evaluation-SPLIT.json)."
     )
     _add_machine(evaluate)
+    bench = commands.add_parser(
+        "bench-device",
+        argument_default=absent,
+        help="measure what hot and cold inputs cost on this machine",
+        description="Time training steps on hot and cold batches, print the device profile and "
+        "write it to a file, for fae calibrate --device-profile.",
+    )
+    bench.add_argument("--out", metavar="FILE", required=True, help="The profile to write (JSON).")
+    bench.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
+    _add_device(bench)
     return top
 
 
@@ -116,18 +126,21 @@ def _add_training(train: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("machine")
-    group.add_argument(
-        "--device", choices=DEVICES, help="Where the MLPs and hot rows are (auto: CUDA if any)."
-    )
-    group.add_argument(
+    _add_device(command)
+    command.add_argument(
         "--placement",
         choices=PLACEMENTS,
         help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "
         "rows on the host and MLPs on the device; hot-cold, hot rows on the device and cold rows "
         "on the host (hot-cold).",
     )
-    group.add_argument(
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", choices=DEVICES, help="Where the MLPs and hot rows are (auto: CUDA if any)."
+    )
+    command.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads of torch (0: as torch decides)."
     )
 

@@ -19,7 +19,7 @@ from pipeline.rules.problem import Floats, Order, Problem, Ranking, StackedInput
 #: Passes end when the hot set is within this share of the bound, or when they have touched this
 #: many accesses; there are always at least, and never more than, this many.
 GAP = 0.003
-TOUCHES = 500_000_000
+TOUCHES = 300_000_000
 LEAST_PASSES, MOST_PASSES = 3, 200
 
 

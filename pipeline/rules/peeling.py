@@ -24,10 +24,10 @@ STATE = np.dtype(
     ],
     align=True,
 )
-#: Buckets are 1/128 octave wide (the upper 16 bits of a float32) and reach past 2**63.
-_SHIFT = 16
+#: Buckets are 1/32 octave wide (the upper 14 bits of a float32) and reach past 2**63.
+_SHIFT = 18
 _ZERO_BUCKET = int(np.float32(1).view(np.int32)) >> _SHIFT
-_BUCKETS = 64 * 128
+_BUCKETS = 64 * 32
 _NONE = -1
 
 

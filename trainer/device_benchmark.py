@@ -1,0 +1,112 @@
+"""What a hot input, a cold input and a cold access cost on this machine, by timing steps.
+
+The figures are the terms of a straight line: a cold batch takes so much for each of its inputs and
+so much for each access to a cold row. `fae calibrate` weighs hot sets by them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.manifest import (
+    LABEL,
+    SPLITS,
+    TEMPERATURES,
+    VERSION,
+    Budget,
+    DataFile,
+    Embedding,
+    Features,
+    Leaf,
+    Manifest,
+    SparseFeature,
+    Table,
+)
+from trainer.batches import Batch
+from trainer.evaluation import on_device
+from trainer.layout import Lookup
+from trainer.parameters import parameters
+from trainer.recommender import Recommender
+
+#: The model that is timed: Criteo's features, and tables too large for the caches.
+TABLES, DENSE, DIM = 26, 13, 16
+TABLE_ROWS, HOT_ROWS = 200_000, 20_000
+#: The cold features of a cold input in the two kinds of cold batch that fix the line.
+FEW, MANY = 1, 20
+ROUNDS, WARM_UP = 12, 3
+
+
+def measure(given: dict[str, Any]) -> dict[str, Any]:
+    """The device profile of this machine: seconds per hot input, cold input and cold access.
+
+    `given` holds `device`, `batch_size` and `threads` where the user chose them. Kinds of batch
+    take turns, and each counts with its median step.
+    """
+    manifest = _manifest()
+    p = on_device(parameters({"data": "", "out": "", **given}, manifest))
+    recommender = Recommender(manifest, p)
+    recommender.initialise(p.seed)
+    rng = np.random.default_rng(p.seed)
+    kinds = {cold: _batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
+    lookups = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
+    times: dict[int, list[float]] = {cold: [] for cold in kinds}
+    for turn in range(WARM_UP + ROUNDS):
+        for cold, batch in kinds.items():
+            seconds = _timed_step(recommender, batch, lookups[cold])
+            if turn >= WARM_UP:
+                times[cold].append(seconds)
+    hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
+    access = max((many - few) / (MANY - FEW), 0.0)
+    return {
+        "device": torch.cuda.get_device_name() if p.device == "cuda" else "cpu",
+        "batch_size": p.batch_size,
+        "seconds_per_hot_input": hot,
+        "seconds_per_cold_input": max(few - FEW * access, hot),
+        "seconds_per_cold_access": access,
+    }
+
+
+def _timed_step(recommender: Recommender, batch: Batch, lookup: Lookup) -> float:
+    """Seconds of one training step, the device's work included."""
+    begin = time.perf_counter()
+    recommender.step(batch, lookup)
+    if recommender.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
+    """Random inputs that each access `cold_features` cold rows and else hot ones."""
+    ids = rng.integers(0, HOT_ROWS, (inputs, TABLES))
+    ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (inputs, cold_features))
+    label = rng.integers(0, 2, inputs).astype(np.float32)
+    dense = rng.random((inputs, DENSE), dtype=np.float32)
+    return Batch(label, dense, ids.ravel(), None, cold_features == 0)
+
+
+def _manifest() -> Manifest:
+    """A data set with the shape of the model that is timed, and no files."""
+    names = tuple(f"C{number}" for number in range(1, TABLES + 1))
+    nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
+    empty = {split: {temperature: Leaf(0, ()) for temperature in TEMPERATURES} for split in SPLITS}
+    return Manifest(
+        version=VERSION,
+        fingerprint="device-benchmark",
+        seed=0,
+        embedding=Embedding("float32", "rowwise_adagrad"),
+        budget=Budget(0, 0, "none"),
+        features=Features(
+            LABEL,
+            tuple(f"I{number}" for number in range(1, DENSE + 1)),
+            tuple(SparseFeature(name, name, False) for name in names),
+        ),
+        tables=tuple(Table(name, TABLE_ROWS, HOT_ROWS, DIM, nothing) for name in names),
+        splits=empty,
+        schema={},
+        preparation={},
+    )
