@@ -55,10 +55,11 @@ Chunks = npt.NDArray[np.int64]
 def _chunks(rows: StackedRows, table: int, whole_table_bytes: int, seed: int) -> Chunks | None:
     """Accesses of the sampled rows of a large table, (chunks, rows); None for a whole table.
 
+    Id 0 is not among them, as it is always hot.
     A table of fewer rows than the chunks hold is one chunk of all its rows.
     """
-    begin, end = rows.first[table], rows.first[table + 1]
-    if (end - begin) * rows.row_bytes[table] <= whole_table_bytes:
+    begin, end = rows.first[table] + 1, rows.first[table + 1]
+    if (end - begin + 1) * rows.row_bytes[table] <= whole_table_bytes:
         return None
     accesses = rows.accesses[begin:end]
     if accesses.size <= CHUNKS * CHUNK_ROWS:
@@ -82,6 +83,6 @@ def estimated_bytes(rows: StackedRows, chunks: list[Chunks | None], least: int) 
         else:
             share = (sample >= least).mean(axis=1)
             spread = share.std(ddof=1) / np.sqrt(share.size) if share.size > 1 else 0.0
-            hot = min(float(share.mean() + STUDENT_T * spread), 1.0) * size
+            hot = 1 + min(float(share.mean() + STUDENT_T * spread), 1.0) * (size - 1)
         total += int(np.ceil(hot)) * int(rows.row_bytes[table])
     return total

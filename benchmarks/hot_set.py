@@ -1,0 +1,163 @@
+"""The hot share that each rule reaches for the same bytes, how far from the best, at what cost.
+
+    python benchmarks/hot_set.py criteo=LOG avazu=LOG ... [--synthetic 5000000] [--work DIR]
+    python benchmarks/hot_set.py --growth 1000000 5000000 20000000 --work DIR
+
+Logs are KIND=PATH, KIND being criteo or avazu. The hot share is that of the train inputs, counted
+anew from the rows that each rule would buy; the bound is what no rule can exceed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import resource
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cluster import Cluster
+from pipeline.frequencies import Frequencies, profile
+from pipeline.logs import find_logs
+from pipeline.manifest import Embedding
+from pipeline.parameters import IngestParameters, ProfileParameters
+from pipeline.rules import RULES
+from pipeline.rules.inputs import worth
+from pipeline.rules.problem import Problem, StackedInputs, bound
+from pipeline.schema import Schema, load_schema
+from pipeline.stacking import stacked_inputs, stacked_rows
+from pipeline.staging import ingest
+from pipeline.synthetic import write_log
+
+SCHEMAS = {"criteo": "criteo-kaggle", "avazu": "avazu"}
+SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
+
+
+def frequencies_of(kind: str, log: Path, work: Path) -> tuple[Frequencies, Schema, float, float]:
+    """The profile of a log, its schema, and the seconds of ingest and of profile."""
+    schema = load_schema(SCHEMAS[kind])
+    begin = time.perf_counter()
+    staging = ingest(
+        find_logs([str(log)], schema),
+        schema,
+        work / f"{log.name}.staging",
+        Cluster(),
+        IngestParameters(max_reject_share=0.01),
+        overwrite=True,
+    )
+    middle = time.perf_counter()
+    frequencies = profile(
+        staging, work / f"{log.name}.frequencies", Cluster(), ProfileParameters(), overwrite=True
+    )
+    return frequencies, schema, middle - begin, time.perf_counter() - middle
+
+
+def problem_of(frequencies: Frequencies, schema: Schema, share: float) -> Problem:
+    """The choice of a hot set of `share` of all rows' bytes."""
+    rows = stacked_rows(frequencies, schema, Embedding("float32", "rowwise_adagrad"))
+
+    @cache
+    def inputs() -> StackedInputs:
+        return stacked_inputs(frequencies, schema, rows)
+
+    return Problem(rows, inputs, int(share * int(rows.price.sum())))
+
+
+def compare(frequencies: Frequencies, schema: Schema) -> None:
+    """Print the hot share by rule and budget, and the bound."""
+    problems = [problem_of(frequencies, schema, SHARES[0])]
+    first = problems[0]
+    everything = int(first.rows.price.sum())
+    problems += [Problem(first.rows, first.inputs, int(share * everything)) for share in SHARES[1:]]
+    given = first.inputs()
+    print(f"{given.count:,} train inputs, {first.rows.accesses.size:,} rows")
+    print("bytes     " + "".join(f"{rule:>12}" for rule in RULES) + "       bound  inputs/accesses")
+    for share, problem in zip(SHARES, problems, strict=True):
+        reached: dict[str, float] = {}
+        most = 1.0
+        for name, rule in RULES.items():
+            ranking = rule(problem)
+            reached[name] = worth(problem, given, ranking.placed) / given.count
+            if ranking.loads is not None:
+                most = (
+                    bound(problem.rows, ranking.loads, np.array([problem.budget_bytes]))[0]
+                    / given.count
+                )
+        ratio = reached["inputs"] / reached["accesses"] if reached["accesses"] else float("inf")
+        shares = "".join(f"{value:12.4f}" for value in reached.values())
+        print(f"{share:6.0%}    {shares}{min(most, 1.0):12.4f}{ratio:12.2f}x", flush=True)
+
+
+def cost(rule: str, directory: str, kind: str, share: float, out: Any) -> None:
+    """In a process of its own: seconds of reading the inputs and of ranking, and peak GiB."""
+    problem = problem_of(Frequencies.read(Path(directory)), load_schema(SCHEMAS[kind]), share)
+    begin = time.perf_counter()
+    accesses = problem.inputs().rows.size
+    middle = time.perf_counter()
+    ranking = RULES[rule](problem)
+    end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    out.put((accesses, middle - begin, end - middle, peak, dict(ranking.notes)))
+
+
+def measured(rule: str, directory: Path, kind: str, share: float) -> tuple[Any, ...]:
+    """What `cost` finds."""
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    process = context.Process(target=cost, args=(rule, str(directory), kind, share, out))
+    process.start()
+    found: tuple[Any, ...] = out.get()
+    process.join()
+    return found
+
+
+def main() -> None:
+    """Compare the rules on each log, then measure what they cost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("logs", nargs="*", metavar="KIND=PATH")
+    parser.add_argument("--synthetic", type=int, metavar="ROWS", help="synthetic logs of each kind")
+    parser.add_argument("--growth", type=int, nargs="*", default=[], metavar="ROWS")
+    parser.add_argument("--work", type=Path, default=Path("work/benchmark"))
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    logs = [(one.partition("=")[0], Path(one.partition("=")[2])) for one in options.logs]
+    for kind in SCHEMAS if options.synthetic else ():
+        path = options.work / f"{kind}-{options.synthetic}.log"
+        if not path.exists():
+            write_log(kind, options.synthetic, path, 1)
+        logs.append((kind, path))
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    for kind, path in logs:
+        frequencies, schema, ingested, profiled = frequencies_of(kind, path, options.work)
+        print(f"\n{kind}: {path.name}: ingest {ingested:.1f} s, profile {profiled:.1f} s")
+        compare(frequencies, schema)
+        for rule in RULES:
+            _, read, ranked, peak, notes = measured(rule, frequencies.directory, kind, 0.1)
+            print(
+                f"  {rule:10} at 10 %: inputs read in {read:.1f} s, ranked in {ranked:.1f} s, "
+                f"peak {peak:.2f} GiB {notes or ''}",
+                flush=True,
+            )
+    for rows in options.growth:
+        path = options.work / f"criteo-{rows}.log"
+        if not path.exists():
+            write_log("criteo", rows, path, 1)
+        frequencies, _, ingested, _ = frequencies_of("criteo", path, options.work)
+        accesses, read, ranked, peak, notes = measured(
+            "inputs", frequencies.directory, "criteo", 0.1
+        )
+        per_pass = ranked / notes["passes"]
+        print(
+            f"{rows:>12,} rows: ingest {ingested:.1f} s; inputs {read:.1f} + {ranked:.1f} s "
+            f"({notes['passes']} passes, {per_pass / accesses * 1e9:.1f} ns an access and pass), "
+            f"peak {peak:.2f} GiB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
