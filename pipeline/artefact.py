@@ -37,6 +37,20 @@ def fingerprint_of(directory: Path) -> str:
         ) from None
 
 
+def document_of(directory: Path, name: str) -> dict[str, Any]:
+    """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
+    fingerprint_of(directory)
+    try:
+        document = json.loads((directory / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        raise DatasetError(
+            f"{directory} has no readable {name}: it is the output of another stage, or damaged."
+        )
+    return document
+
+
 def is_made(directory: Path, expected: str, overwrite: bool) -> bool:
     """Whether `directory` already holds the output of just these inputs and parameters.
 
@@ -68,9 +82,9 @@ def is_made(directory: Path, expected: str, overwrite: bool) -> bool:
 def building(directory: Path, made_from: str) -> Iterator[Path]:
     """An empty directory beside `directory`, which takes its place when the block ends well.
 
-    On an error it is removed, and whatever was at `directory` stays as it was.
+    On an error it is removed, and whatever was at `directory` stays as it was. A link is followed.
     """
-    directory = Path(os.path.abspath(directory))  # noqa: PTH100 (resolve would follow links)
+    directory = directory.resolve()
     partial = directory.with_name(f"{directory.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -83,7 +97,9 @@ def building(directory: Path, made_from: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _flush(partial)
+    for path in [*partial.rglob("*"), partial]:
+        if not path.is_symlink():
+            _flush(path)
     (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
     _flush(partial / SUCCESS)
     _replace(partial, directory)
@@ -104,13 +120,12 @@ def _replace(partial: Path, directory: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the operating system write `path` (and the files below it) to the disk."""
-    for one in [*path.rglob("*"), path] if path.is_dir() else [path]:
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Have the operating system write a file, or a folder's own entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -67,7 +67,8 @@ class Calibration:
     """A finished calibration. `inputs` counts hot and cold inputs by split.
 
     `notes` are figures of the rule; `bound`, where known, is a share of the counted inputs that no
-    hot set of this budget can exceed; `knee_bytes` is the budget beyond which bytes buy little.
+    hot set of this budget can exceed; `knee_bytes` is the budget beyond which bytes buy little;
+    `frequencies` is the fingerprint of what it was made from.
     """
 
     directory: Path
@@ -80,6 +81,7 @@ class Calibration:
     knee_bytes: int
     sample: SampleCheck | None
     notes: dict[str, int]
+    frequencies: str
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
@@ -99,8 +101,7 @@ class Calibration:
     @classmethod
     def read(cls, directory: Path) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
-        artefact.fingerprint_of(directory)
-        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        document = artefact.document_of(directory, FILE_NAME)
         known = {
             "embedding": Embedding(**document.pop("embedding")),
             "budget": Budget(**document.pop("budget")),
@@ -162,6 +163,7 @@ def calibrate(
             "bound": _at(points, budget_bytes, "bound"),
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),
+            "frequencies": artefact.fingerprint_of(frequencies.directory),
         }
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (partial / FILE_NAME).write_text(text, encoding="utf-8")

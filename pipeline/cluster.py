@@ -88,14 +88,14 @@ def cluster(
     if scheduler:
         try:
             client = distributed.Client(scheduler, timeout="30s")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ParameterError(f"no Dask scheduler answers at {scheduler}: {error}") from None
         with client:
             yield Cluster(threads, client)
         return
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as local,
         distributed.Client(local) as client,
     ):

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import artefact
 from pipeline.calibration import CURVE, Calibration
 from pipeline.cluster import Cluster
+from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import (
     LABEL,
@@ -49,6 +50,7 @@ def write_dataset(
     overwrite: bool = False,
 ) -> Manifest:
     """Partition the staged rows into the data set `out`; nothing to do where it is there."""
+    _check_stages(staging, frequencies, calibration)
     made_from = parameters.fingerprint(artefact.fingerprint_of(calibration.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Manifest.read(out)
@@ -84,6 +86,16 @@ def write_dataset(
         )
         manifest.write(partial)
     return Manifest.read(out)
+
+
+def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calibration) -> None:
+    """Raise DatasetError unless each of the outputs was made from the one before."""
+    for made, found, source in (
+        (frequencies.directory, frequencies.staging, staging.directory),
+        (calibration.directory, calibration.frequencies, frequencies.directory),
+    ):
+        if found != artefact.fingerprint_of(source):
+            raise DatasetError(f"{made} was not made from {source}. Run its stage again.")
 
 
 def features(schema: Schema) -> Features:

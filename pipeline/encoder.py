@@ -45,16 +45,20 @@ class Encoder:
         or null is missing. A value that training did not see gets id 0. Raises DatasetError for a
         value that the pipeline would have set aside as malformed.
         """
-        frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows))
-        parsed = parse_table(self._completed(frame), self.schema)
+        if not isinstance(rows, pl.DataFrame):
+            names = dict.fromkeys(column.name for column in self.schema.fields)
+            rows = pl.DataFrame(
+                [pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names]
+            )
+        parsed = parse_table(self._completed(rows), self.schema)
         if parsed.rejects:
             reject = parsed.rejects[0]
             raise DatasetError(
                 f"row {reject.line}, column {reject.column}: {reject.reason}: {reject.text!r}."
             )
-        dense = [column.name for column in self.schema.dense]
+        dense = [parsed.rows[column.name] for column in self.schema.dense]
         ids = [self._ids(parsed.rows[column.name], column) for column in self.schema.sparse]
-        return parsed.rows.select(dense).with_columns(ids)
+        return pl.DataFrame([*dense, *ids])
 
     def _completed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` with the columns that it lacks: a label of 0, the time 0, others missing."""
@@ -63,14 +67,16 @@ class Encoder:
             if column.role == "drop":
                 continue
             if column.role == "label":
-                columns.append(pl.lit(0).alias(column.name))
-            elif column.name in frame.columns:
-                columns.append(pl.col(column.name))
+                value = pl.Series(column.name, [0])
+            elif frame.schema.get(column.name, pl.Null()) != pl.Null():
+                columns.append(frame[column.name])
+                continue
             elif column.role == "time":
-                columns.append(pl.lit(0).cast(pl.Datetime("us")).alias(column.name))
+                value = pl.Series(column.name, [0]).cast(pl.Datetime("us"))
             else:
-                columns.append(pl.lit(None, pl.String()).alias(column.name))
-        return frame.select(columns)
+                value = pl.Series(column.name, [None], dtype=pl.String())
+            columns.append(value.new_from_index(0, frame.height))
+        return pl.DataFrame(columns)
 
     def _ids(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
         """The id of each staged value, or of each value in its lists."""

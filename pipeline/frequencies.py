@@ -22,11 +22,11 @@ from pipeline.cluster import Cluster
 from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
-from pipeline.parsing import TIME
 from pipeline.schema import SparseColumn
 from pipeline.shuffle import sampled
 from pipeline.splits import NOT_GIVEN, TRAIN, Codes, split_codes
 from pipeline.staging import Staging
+from pipeline.values import TIME
 
 FILE_NAME = "frequencies.json"
 #: In `inputs/`, the split of each row; no schema can name a column so.
@@ -60,13 +60,14 @@ class TableFrequencies:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """A finished profile, beside the staging that it came from."""
+    """A finished profile; `staging` is the fingerprint of what it was made from."""
 
     directory: Path
     tables: tuple[TableFrequencies, ...]
     split_rows: dict[str, int]
     sample: float
     seed: int
+    staging: str
 
     def accesses(self, table: str) -> pl.DataFrame:
         """`value`, `accesses` and `sampled` of a table's rows by access rank, from rank 1.
@@ -87,10 +88,9 @@ class Frequencies:
     @classmethod
     def read(cls, directory: Path) -> Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
-        artefact.fingerprint_of(directory)
-        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        document = artefact.document_of(directory, FILE_NAME)
         tables = tuple(_table(**table) for table in document["tables"])
-        rest = {key: document[key] for key in ("split_rows", "sample", "seed")}
+        rest = {key: document[key] for key in ("split_rows", "sample", "seed", "staging")}
         return cls(directory, tables, **rest)
 
 
@@ -159,6 +159,7 @@ def profile(
             "split_rows": dict(zip(SPLITS, counts.tolist(), strict=True)),
             "sample": parameters.sample,
             "seed": parameters.seed,
+            "staging": artefact.fingerprint_of(staging.directory),
         }
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (partial / FILE_NAME).write_text(text, encoding="utf-8")

@@ -10,13 +10,16 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError
 from pipeline.schema import Schema
@@ -69,13 +72,16 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     urls: list[str] = []
     for pattern in patterns:
         filesystem, path = fsspec.core.url_to_fs(pattern)
-        matches = sorted(filesystem.glob(path)) if set(path) & set("*?[") else [path]
+        globbed = set(path) & set("*?[") and not filesystem.exists(path)
+        matches = sorted(filesystem.glob(path)) if globbed else [path]
         if not matches or not all(filesystem.exists(match) for match in matches):
             raise LogError(f"no log is at {pattern}. Check the path, and quote globs in the shell.")
         for match in matches:
             if filesystem.isdir(match):
                 raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
-        urls += [filesystem.unstrip_protocol(match) for match in matches]
+            if isinstance(filesystem, LocalFileSystem):
+                match = str(Path(match).resolve())
+            urls.append(filesystem.unstrip_protocol(match))
     doubled = sorted({url for url in urls if urls.count(url) > 1})
     if doubled:
         raise LogError(f"{doubled[0]} is named twice; its rows would count twice.")
@@ -87,7 +93,7 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
     filesystem, path = fsspec.core.url_to_fs(url)
     name = path.rstrip("/").rsplit("/", 1)[-1]
     size = int(filesystem.size(path))
-    parquet = name.endswith((".parquet", ".pq"))
+    parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
     compression: Compression = "plain"
     if name.endswith(".gz"):
         compression = "gzip"
@@ -101,7 +107,7 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
             found = tuple(file.schema_arrow.names)
         start, first_line = 0, 1
     else:
-        with text_stream(log) as stream:
+        with _whole(log), text_stream(log) as stream:
             head = stream.read(len(_UTF8_BOM))
             if head.startswith(_OTHER_BOMS):
                 raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
@@ -122,7 +128,10 @@ def _header(line: bytes, schema: Schema, name: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise LogError(f"{name}, line 1: the header is not UTF-8 ({error.reason}).") from None
     quote = schema.quote or '"'
-    fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
+    try:
+        fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
+    except csv.Error as error:
+        raise LogError(f"{name}, line 1: the header is no line of fields ({error}).") from None
     return tuple(field.strip() for field in fields)
 
 
@@ -195,12 +204,20 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
         yield data
         return
+    with _whole(log), text_stream(log) as stream:
+        stream.read(log.start)
+        while data := stream.read(block_bytes):
+            yield data + stream.readline()
+
+
+@contextmanager
+def _whole(log: Log) -> Iterator[None]:
+    """Turn an error in reading a compressed log into a LogError with its remedy."""
     try:
-        with text_stream(log) as stream:
-            stream.read(log.start)
-            while data := stream.read(block_bytes):
-                yield data + stream.readline()
+        yield
     except OSError as error:
+        if log.compression == "plain":
+            raise
         raise LogError(
             f"{log.name} is damaged or cut short: {error}. Fetch it again, and test it with "
             f"`{'gzip -t' if log.compression == 'gzip' else 'zstd -t'}`."

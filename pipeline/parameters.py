@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
@@ -35,6 +36,13 @@ def _one_of(known: Sequence[str]) -> Any:
         return value
 
     return BeforeValidator(checked)
+
+
+def _whole_size(value: Any) -> Any:
+    """`value`, unless it is text that ByteSize would read in part only, such as `1,5GiB`."""
+    if isinstance(value, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", value):
+        raise ValueError(f"no size in bytes. Write {_SIZES}")
+    return value
 
 
 def _held_out(value: Any) -> Any:
@@ -101,7 +109,7 @@ class CalibrateParameters(StageParameters):
     time saved by the profile of a device, which `device` names as a file.
     """
 
-    hot_budget: Annotated[ByteSize, Field(gt=0)] | None = None
+    hot_budget: Annotated[ByteSize, Field(gt=0), BeforeValidator(_whole_size)] | None = None
     hot_share: Annotated[float, Field(gt=0, le=1)] | None = None
     dtype: Annotated[str, _one_of(list(DTYPE_BYTES))] = "float32"
     optimizer: Annotated[str, _one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"

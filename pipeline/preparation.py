@@ -71,5 +71,8 @@ def prepare(
         staging, frequencies, calibration, out, cluster, parameters.partition, overwrite=overwrite
     )
     if not keep_work:
-        shutil.rmtree(work)
+        for stage in (staging, frequencies, calibration):
+            shutil.rmtree(stage.directory)
+        if not any(work.iterdir()):
+            work.rmdir()
     return manifest, True

@@ -21,6 +21,9 @@ from pipeline.manifest import LABEL
 Encoding = Literal["hex", "integer", "string"]
 Derivation = Literal["hour_of_day", "day_of_week"]
 FILE_SAFE = re.compile(r"[\w][\w .+-]*")
+_LARGEST = 3.4028234e38  # the largest float32
+#: Readers take these from the folders of a data set.
+_FOLDERS = ("split", "temperature")
 
 
 class _Strict(BaseModel):
@@ -42,7 +45,7 @@ class DenseColumn(_Strict):
 
     role: Literal["dense"]
     name: str
-    missing: float = Field(default=0.0, allow_inf_nan=False)
+    missing: float = Field(default=0.0, ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)
     transform: Literal["none", "log1p"] = "log1p"
 
 
@@ -75,6 +78,8 @@ class SparseColumn(_Strict):
     def _consistent(self) -> Self:
         if (self.source is None) != (self.derive is None):
             raise ValueError("`source` (the time column) and `derive` go together")
+        if self.source is not None and self.multi is not None:
+            raise ValueError("a column derived from the time is no list: leave out `multi`")
         if self.digits is not None and self.encoding != "hex":
             raise ValueError("`digits` belongs to `encoding: hex`")
         return self
@@ -147,12 +152,20 @@ class Schema(_Strict):
         for feature in features:
             if feature.name == LABEL:
                 raise ValueError(f"only the label may be called {LABEL!r}")
+            if feature.name in _FOLDERS:
+                raise ValueError(
+                    f"{feature.name!r} is the name of a data set's folders, not a column"
+                )
             if not FILE_SAFE.fullmatch(feature.name):
                 raise ValueError(f"{feature.name!r} cannot name a column: use letters, digits")
         self._check_tables()
         for column in self.sparse:
             if column.source is not None and (self.time is None or self.time.name != column.source):
                 raise ValueError(f"{column.name!r}: `source` must name the column of `role: time`")
+        for key in ("separator", "quote"):
+            value = getattr(self, key)
+            if value is not None and (not value.isascii() or value in "\r\n"):
+                raise ValueError(f"`{key}` must be one ASCII character and no line end")
         if self.quote == self.separator:
             raise ValueError("`quote` and `separator` must differ")
         return self

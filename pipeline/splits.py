@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,8 @@ def _hold_out(
             days = times[free] // _DAY
             codes[free[days > days.max() - held_out.days]] = code
         return
-    kept = free.size - min(int(held_out.share * codes.size), free.size)
+    held = int(Fraction(str(held_out.share)) * codes.size)  # 0.29 of 100 rows is 29
+    kept = free.size - min(held, free.size)
     if times is None:
         codes[free[kept:]] = code
     else:

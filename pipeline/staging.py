@@ -21,8 +21,9 @@ from pipeline.cluster import Cluster
 from pipeline.errors import LogError
 from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
 from pipeline.parameters import IngestParameters
-from pipeline.parsing import Parsed, Reject, parse_table, parse_text
+from pipeline.parsing import parse_table, parse_text
 from pipeline.schema import Schema
+from pipeline.values import Parsed, Reject
 
 FILE_NAME = "staging.json"
 REJECTS = "rejects"
@@ -76,8 +77,7 @@ class Staging:
     @classmethod
     def read(cls, directory: Path) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        artefact.fingerprint_of(directory)
-        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        document = artefact.document_of(directory, FILE_NAME)
         return cls(
             directory,
             Schema.model_validate(document["schema"]),

@@ -13,7 +13,18 @@ import pyarrow.parquet as pq
 
 from pipeline.cluster import Cluster
 from pipeline.manifest import FILE_NAME as MANIFEST
-from pipeline.manifest import OOV_ID, SUCCESS, DataFile, Leaf, Manifest, SparseFeature, Table
+from pipeline.manifest import (
+    OOV_ID,
+    SUCCESS,
+    DataFile,
+    Leaf,
+    Manifest,
+    SparseFeature,
+    Table,
+)
+
+_UNREADABLE = (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError)
+_IDS = (pl.Int32(), pl.Int64())
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ def verify(directory: Path, cluster: Cluster) -> Verification:
     vocabularies hold each id once; that their accesses are those of train and of no other split.
     """
     manifest = Manifest.read(directory)
-    faults = list(_strangers(directory, manifest))
+    faults = [*_strangers(directory, manifest), *_manifest_faults(directory, manifest)]
     tasks = [
         _Task(str(directory), file, temperature, split)
         for split, leaves in manifest.splits.items()
@@ -73,10 +84,26 @@ def _strangers(directory: Path, manifest: Manifest) -> Iterator[str]:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.relative_to(directory).as_posix() not in known:
             yield f"{path.relative_to(directory)}: not in the manifest"
-    accepted = sum(log["rows"] for log in manifest.preparation["logs"])
+
+
+def _manifest_faults(directory: Path, manifest: Manifest) -> Iterator[str]:
+    """Figures of the manifest that do not agree with each other."""
+    logs = manifest.preparation.get("logs")
+    rows = [log.get("rows") for log in logs] if isinstance(logs, list) else []
     stored = sum(leaf.rows for leaf in _leaves(manifest))
-    if accepted != stored:
-        yield f"{MANIFEST}: {accepted:,} rows were read from the logs and {stored:,} are here"
+    if not rows or not all(isinstance(count, int) for count in rows):
+        yield f"{MANIFEST}: its preparation does not say how many rows each log had"
+    elif sum(rows) != stored:
+        yield f"{MANIFEST}: {sum(rows):,} rows were read from the logs and {stored:,} are here"
+    used = sum(
+        table.hot_rows * manifest.embedding.row_bytes(table.dim) for table in manifest.tables
+    )
+    budget = manifest.budget
+    if used != budget.used_bytes or used > budget.bytes:
+        yield (
+            f"{MANIFEST}: the hot rows take {used:,} bytes; used_bytes is {budget.used_bytes:,} of "
+            f"{budget.bytes:,}"
+        )
     if (directory / SUCCESS).read_text(encoding="utf-8").strip() != manifest.fingerprint:
         yield f"{SUCCESS}: not the fingerprint of {MANIFEST}"
 
@@ -104,6 +131,16 @@ def _data_faults(task: _Task) -> list[str]:
     where = task.file.path
     if not where.startswith(f"split={task.split}/temperature={task.temperature}/"):
         return [f"{where}: listed as {task.split}/{task.temperature}"]
+    try:
+        return _content_faults(directory, manifest, task)
+    except _UNREADABLE as error:
+        return [f"{where}: unreadable: {error}"]
+
+
+def _content_faults(directory: Path, manifest: Manifest, task: _Task) -> list[str]:
+    """Faults of a data file's columns and rows."""
+    where = task.file.path
+    faults: list[str] = []
     file = pq.ParquetFile(directory / where)
     expected = [manifest.features.label, *manifest.features.dense]
     expected += [feature.name for feature in manifest.features.sparse]
@@ -111,25 +148,41 @@ def _data_faults(task: _Task) -> list[str]:
         return [f"{where}: its columns are {file.schema_arrow.names}, not {expected}"]
     rows = 0
     for group in range(file.num_row_groups):
-        batch = file.read_row_group(group)
-        faults += _batch_faults(batch, manifest, task, f"{where}, row group {group}")
-        rows += batch.num_rows
+        frame = pl.DataFrame(file.read_row_group(group))
+        faults += _type_faults(frame, manifest, where)
+        if faults:
+            return faults
+        faults += _batch_faults(frame, manifest, task, f"{where}, row group {group}")
+        rows += frame.height
     if rows != task.file.rows:
         faults.append(f"{where}: {rows:,} rows, not {task.file.rows:,}")
     return faults
 
 
-def _batch_faults(batch: pa.Table, manifest: Manifest, task: _Task, where: str) -> list[str]:
-    frame = pl.from_arrow(batch)
-    assert isinstance(frame, pl.DataFrame)
+def _type_faults(frame: pl.DataFrame, manifest: Manifest, where: str) -> list[str]:
+    """Columns of another type than the contract's."""
+    types: dict[str, tuple[pl.DataType, ...]] = {manifest.features.label: (pl.Int8(),)}
+    types |= dict.fromkeys(manifest.features.dense, (pl.Float32(),))
+    types |= {
+        feature.name: tuple(pl.List(one) for one in _IDS) if feature.multi else _IDS
+        for feature in manifest.features.sparse
+    }
+    return [
+        f"{where}: {name} is {frame.schema[name]}, not {' or '.join(map(str, allowed))}"
+        for name, allowed in types.items()
+        if frame.schema[name] not in allowed
+    ]
+
+
+def _batch_faults(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: str) -> list[str]:
+    """Faults of the values in one row group."""
     faults = [f"{where}: {name} has nulls" for name in frame.columns if frame[name].has_nulls()]
-    label = frame[manifest.features.label]
-    if label.dtype != pl.Int8() or not label.is_in([0, 1]).all():
+    if not frame[manifest.features.label].is_in([0, 1]).all():
         faults.append(f"{where}: the label is not 0 or 1 in every row")
     faults += [
         f"{where}: {name} is not a finite float32 in every row"
         for name in manifest.features.dense
-        if frame[name].dtype != pl.Float32() or not frame[name].is_finite().all()
+        if not frame[name].is_finite().all()
     ]
     cold = pl.Series([False]).new_from_index(0, frame.height)
     for feature in manifest.features.sparse:
@@ -156,17 +209,31 @@ def _vocabulary_faults(directory: Path, table: Table) -> list[str]:
     faults = _file_faults(directory, table.vocabulary)
     if faults:
         return faults
-    frame = pl.read_parquet(directory / table.vocabulary.path)
+    try:
+        frame = pl.read_parquet(directory / table.vocabulary.path)
+    except _UNREADABLE as error:
+        return [f"{table.vocabulary.path}: unreadable: {error}"]
+    return list(_value_faults(frame, table))
+
+
+def _value_faults(frame: pl.DataFrame, table: Table) -> Iterator[str]:
+    """Faults of a vocabulary's columns and values."""
     where = table.vocabulary.path
+    if frame.columns != ["value", "id", "accesses"]:
+        yield f"{where}: its columns are {frame.columns}, not value, id and accesses"
+        return
+    for name in ("id", "accesses"):
+        if frame.schema[name] != pl.Int64() or frame[name].has_nulls():
+            yield f"{where}: {name} is not an integer in every row"
+            return
     if frame.height != table.vocabulary.rows or frame.height != table.rows - 1:
-        faults.append(f"{where}: {frame.height:,} values for a table of {table.rows:,} rows")
+        yield f"{where}: {frame.height:,} values for a table of {table.rows:,} rows"
     elif not (frame["id"] == pl.Series(range(1, table.rows), dtype=pl.Int64())).all():
-        faults.append(f"{where}: its ids are not 1 to {table.rows - 1:,} in order")
+        yield f"{where}: its ids are not 1 to {table.rows - 1:,} in order"
     if frame["value"].n_unique() != frame.height:
-        faults.append(f"{where}: a value has two ids")
+        yield f"{where}: a value has two ids"
     if not (frame["accesses"] >= 1).all():
-        faults.append(f"{where}: a value has an id but no access in train")
-    return faults
+        yield f"{where}: a value has an id but no access in train"
 
 
 def _frequency_faults(directory: Path, manifest: Manifest) -> Iterator[str]:

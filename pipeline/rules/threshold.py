@@ -59,7 +59,7 @@ def _chunks(rows: StackedRows, table: int, whole_table_bytes: int, seed: int) ->
     A table of fewer rows than the chunks hold is one chunk of all its rows.
     """
     begin, end = rows.first[table] + 1, rows.first[table + 1]
-    if (end - begin + 1) * rows.row_bytes[table] <= whole_table_bytes:
+    if begin == end or (end - begin + 1) * rows.row_bytes[table] <= whole_table_bytes:
         return None
     accesses = rows.accesses[begin:end]
     if accesses.size <= CHUNKS * CHUNK_ROWS:

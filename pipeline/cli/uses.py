@@ -1,0 +1,109 @@
+"""The commands that check, show, train on and export a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from pipeline import __version__, summary
+from pipeline.cli.app import USER_ERROR, app
+from pipeline.cli.options import Out, Overwrite, Threads
+from pipeline.cluster import Cluster, console
+
+
+@app.command()
+def verify(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    threads: Threads = None,
+) -> None:
+    """Check a data set: checksums, rows, ids, hot and cold, vocabulary. Exit code 1 on a fault."""
+    from pipeline.verification import verify as run
+
+    found = run(dataset, Cluster(threads))
+    for fault in found.faults:
+        console.print(f"[red]fault:[/] {escape(fault)}", soft_wrap=True)
+    if found.faults:
+        raise typer.Exit(USER_ERROR)
+    print(f"{dataset}: {found.files} files and {found.rows:,} rows are as the manifest says.")
+
+
+@app.command("summary")
+def summarise(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", help="A run trained on it, for its measures.")
+    ] = None,
+) -> None:
+    """Print a data set's rows, hot shares and budget, and what a model reached on it."""
+    from pipeline.manifest import Manifest
+
+    summary.print_dataset(Manifest.read(dataset), dataset)
+    if run is not None:
+        summary.print_run(run)
+
+
+@app.command()
+def synth(
+    kind: Annotated[str, typer.Argument(help="The log to imitate: criteo or avazu.")],
+    out: Annotated[Path, typer.Option(help="The file to write; .gz or .zst to compress.")],
+    rows: Annotated[int, typer.Option(help="Rows.", min=1)] = 100_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write a synthetic log with a real one's skew and dependence, and a label to learn."""
+    from pipeline.synthetic import write_log
+
+    with summary.rows_progress("synth", rows) as advance:
+        log = write_log(kind, rows, out, seed, advance)
+    print(f"{log.path}: {log.rows:,} rows, {log.bytes:,} bytes")
+    print(f"the best AUC that a model can reach on it: {log.best_auc:.4f}")
+
+
+@app.command()
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run trained on it.")],
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the trained tables in raw values, a Parquet file a table: id, value, embedding."""
+    from pipeline.export import export as write
+
+    tables = write(dataset, run, out, overwrite=overwrite)
+    print(f"{out}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows")
+
+
+_FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_FORWARDED)
+def train(context: typer.Context) -> None:
+    """Train a DLRM on a data set: `fae train DIR --out RUN`; see `fae train --help`."""
+    _forward("train", context.args)
+
+
+@app.command(context_settings=_FORWARDED)
+def evaluate(context: typer.Context) -> None:
+    """Score a split with a trained model: `fae evaluate DIR --run RUN`; see its `--help`."""
+    _forward("evaluate", context.args)
+
+
+@app.command("bench-device", context_settings=_FORWARDED)
+def bench_device(context: typer.Context) -> None:
+    """Measure what hot and cold inputs cost here: `fae bench-device --out device.json`."""
+    _forward("bench-device", context.args)
+
+
+def _forward(command: str, arguments: list[str]) -> NoReturn:
+    """Run a command of the trainer, which must not need typer, with its own options."""
+    from trainer.__main__ import main as trainer
+
+    raise typer.Exit(trainer([command, *arguments], prog="fae"))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"fae {__version__}")
