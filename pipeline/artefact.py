@@ -18,10 +18,13 @@ from typing import Any
 from pipeline.errors import DatasetError
 from pipeline.manifest import SUCCESS, VERSION
 
+#: The version of what stages write for each other.
+STAGE_VERSION = 1
+
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
     """A digest of a stage's parameters (plain data) and its inputs' fingerprints, in order."""
-    made_of = [VERSION, dict(parameters), list(inputs)]
+    made_of = [VERSION, STAGE_VERSION, dict(parameters), list(inputs)]
     document = json.dumps(made_of, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
 
@@ -37,6 +40,13 @@ def fingerprint_of(directory: Path) -> str:
         ) from None
 
 
+def write_document(directory: Path, name: str, document: Mapping[str, Any]) -> None:
+    """Write the JSON document of a stage's output, for `document_of` to read."""
+    versioned = {"stage_version": STAGE_VERSION, **document}
+    text = json.dumps(versioned, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (directory / name).write_text(text, encoding="utf-8")
+
+
 def document_of(directory: Path, name: str) -> dict[str, Any]:
     """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
     fingerprint_of(directory)
@@ -47,6 +57,12 @@ def document_of(directory: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DatasetError(
             f"{directory} has no readable {name}: it is the output of another stage, or damaged."
+        )
+    version = document.pop("stage_version", None)
+    if version != STAGE_VERSION:
+        raise DatasetError(
+            f"{directory / name} has version {version!r}, and this program reads version "
+            f"{STAGE_VERSION}. Run the stage again."
         )
     return document
 

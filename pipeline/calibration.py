@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -165,8 +164,7 @@ def calibrate(
             "notes": dict(ranking.notes),
             "frequencies": artefact.fingerprint_of(frequencies.directory),
         }
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        (partial / FILE_NAME).write_text(text, encoding="utf-8")
+        artefact.write_document(partial, FILE_NAME, document)
     return Calibration.read(out)
 
 

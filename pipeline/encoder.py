@@ -43,7 +43,8 @@ class Encoder:
 
         `rows` hold raw values by the log's column names, as text or typed; a column that is absent
         or null is missing. A value that training did not see gets id 0. Raises DatasetError for a
-        value that the pipeline would have set aside as malformed.
+        value that the pipeline would have set aside as malformed, and where features derive from
+        a time that is not there.
         """
         if not isinstance(rows, pl.DataFrame):
             names = dict.fromkeys(column.name for column in self.schema.fields)
@@ -72,6 +73,10 @@ class Encoder:
                 columns.append(frame[column.name])
                 continue
             elif column.role == "time":
+                if any(sparse.source for sparse in self.schema.sparse):
+                    raise DatasetError(
+                        f"the rows lack {column.name!r}, which features derive from."
+                    )
                 value = pl.Series(column.name, [0]).cast(pl.Datetime("us"))
             else:
                 value = pl.Series(column.name, [None], dtype=pl.String())

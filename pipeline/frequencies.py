@@ -6,7 +6,6 @@ so that no later stage joins on raw values again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -161,8 +160,7 @@ def profile(
             "seed": parameters.seed,
             "staging": artefact.fingerprint_of(staging.directory),
         }
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        (partial / FILE_NAME).write_text(text, encoding="utf-8")
+        artefact.write_document(partial, FILE_NAME, document)
     return Frequencies.read(out)
 
 

@@ -11,7 +11,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -82,10 +82,30 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
             urls.append(filesystem.unstrip_protocol(match))
+    _check_distinct(urls)
+    return [_opened(url, schema, split) for url in urls]
+
+
+def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schema) -> list[Log]:
+    """The logs to be split, then those that are the valid and the test split, whole.
+
+    They are named by their path below the directory that holds them all. Raises LogError as
+    `find_logs` does, and where a file is named for two splits.
+    """
+    found = find_logs(logs, schema)
+    found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
+    _check_distinct([log.url for log in found])
+    paths = [log.url.split("/") for log in found]
+    levels = zip(*(path[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+    named = zip(found, paths, strict=True)
+    return [replace(log, name="/".join(path[shared:])) for log, path in named]
+
+
+def _check_distinct(urls: list[str]) -> None:
     doubled = sorted({url for url in urls if urls.count(url) > 1})
     if doubled:
         raise LogError(f"{doubled[0]} is named twice; its rows would count twice.")
-    return [_opened(url, schema, split) for url in urls]
 
 
 def _opened(url: str, schema: Schema, split: str | None) -> Log:
@@ -115,7 +135,10 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
             if not schema.header:
                 fields = tuple(column.name for column in schema.fields)
                 return Log(url, name, size, compression, False, fields, start, 1, split)
-            first = head[start:] + stream.readline(LONGEST_LINE)
+            first = head[start:]
+            if b"\n" not in first:
+                first += stream.readline(LONGEST_LINE)
+            first = first[: first.find(b"\n") + 1] or first
         found = _header(first, schema, name)
         start, first_line = start + len(first), 2
     _check_fields(found, schema, name, "columns" if parquet else "header")

@@ -153,9 +153,7 @@ class Schema(_Strict):
             if feature.name == LABEL:
                 raise ValueError(f"only the label may be called {LABEL!r}")
             if feature.name in _FOLDERS:
-                raise ValueError(
-                    f"{feature.name!r} is the name of a data set's folders, not a column"
-                )
+                raise ValueError(f"{feature.name!r} names a data set's folders, not a column")
             if not FILE_SAFE.fullmatch(feature.name):
                 raise ValueError(f"{feature.name!r} cannot name a column: use letters, digits")
         self._check_tables()

@@ -146,7 +146,7 @@ def ingest(
         if too_many:
             raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
         if lines == len(rejects):
-            raise LogError("the logs hold no rows: every file has a header or nothing at all.")
+            raise LogError(f"the logs hold no rows: {lines:,} lines, all of them malformed.")
         _write(partial, schema, logs, digests, staged, rejects)
     return Staging.read(out)
 
@@ -264,5 +264,4 @@ def _write(
         "logs": [asdict(log) for log in staged_logs],
         "reasons": dict(sorted(reasons.items())),
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (directory / FILE_NAME).write_text(text, encoding="utf-8")
+    artefact.write_document(directory, FILE_NAME, document)

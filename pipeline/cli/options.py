@@ -91,9 +91,11 @@ DeviceFile = Annotated[
         "--device-profile", help="What fae bench-device wrote: for expected speed-ups and time."
     ),
 ]
-Threads = Annotated[int | None, typer.Option(help="Threads of this process; all cores by default.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of this process; all cores by default.", min=1)
+]
 Workers = Annotated[
-    int | None, typer.Option(help="Run on a local Dask cluster of this many processes.")
+    int | None, typer.Option(help="Run on a local Dask cluster of this many processes.", min=1)
 ]
 Scheduler = Annotated[
     str | None, typer.Option(help="Run on the Dask cluster at this address: tcp://host:8786.")

@@ -231,11 +231,8 @@ def _logs(
     logs: list[str], schema: str, valid_logs: list[str] | None, test_logs: list[str] | None
 ) -> tuple[list[Any], Any]:
     """The logs of all splits and the loaded schema."""
-    from pipeline.logs import find_logs
+    from pipeline.logs import split_logs
     from pipeline.schema import load_schema
 
     loaded = load_schema(schema)
-    found = find_logs(logs, loaded)
-    found += find_logs(valid_logs or [], loaded, "valid")
-    found += find_logs(test_logs or [], loaded, "test")
-    return found, loaded
+    return split_logs(logs, valid_logs or [], test_logs or [], loaded), loaded

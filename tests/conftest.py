@@ -1,0 +1,40 @@
+"""Fixtures that several tests share, and one Hypothesis profile for all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from small_logs import Stages, shop_stages
+
+#: The same few examples each time, and no minutes of shrinking when one fails. To search further
+#: and to shrink what is found: pytest --hypothesis-profile=deep
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep",
+    deadline=None,
+    max_examples=500,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """The twenty rows, prepared once; not to be changed."""
+    return shop_stages(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def shop_copy(shop: Stages, tmp_path: Path) -> Path:
+    """The twenty rows' data set, to be damaged."""
+    return Path(shutil.copytree(shop.dataset, tmp_path / "dataset"))

@@ -1,0 +1,210 @@
+"""Outputs appear whole or not at all, are made once, and never replace what is not theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import artefact
+from pipeline.artefact import building, fingerprint, fingerprint_of, is_made, write_whole
+from pipeline.errors import DatasetError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+def made(out: Path, text: str = "x", made_from: str = "one") -> Path:
+    with building(out, made_from) as partial:
+        (partial / "file").write_text(text)
+    return out
+
+
+def fail(out: Path, error: BaseException) -> None:
+    """Fail with `error` while building."""
+    with building(out, "two") as partial:
+        (partial / "file").write_text("y")
+        raise error
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    with building(out, "one") as partial:
+        assert not out.exists()
+        (partial / "file").write_text("x")
+        assert not (partial / "_SUCCESS").exists()
+    assert names(out) == ["_SUCCESS", "file"]
+    assert fingerprint_of(out) == "one"
+    assert names(tmp_path / "a") == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_to_be_seen_after_an_exception(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    with pytest.raises(error):
+        fail(tmp_path / "out", error())
+    assert names(tmp_path) == []
+
+
+def test_what_was_there_stays_after_an_exception(tmp_path: Path) -> None:
+    out = made(tmp_path / "out")
+    with pytest.raises(ValueError, match="no"):
+        fail(out, ValueError("no"))
+    assert (out / "file").read_text() == "x"
+    assert fingerprint_of(out) == "one"
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_was_there_is_replaced_when_the_new_is_whole(tmp_path: Path) -> None:
+    out = made(tmp_path / "out")
+    (out / "more").mkdir()
+    made(out, "y", "two")
+    assert (out / "file").read_text() == "y"
+    assert names(out) == ["_SUCCESS", "file"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    rest = tmp_path / "out.partial" / "deep"
+    rest.mkdir(parents=True)
+    (rest / "file").write_text("half")
+    made(tmp_path / "out")
+    assert names(tmp_path / "out") == ["_SUCCESS", "file"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_killed_replacement_is_made_up_for(tmp_path: Path) -> None:
+    # Killed between the two renames: the old one is aside, and nothing is in its place.
+    (tmp_path / "out.old.partial").mkdir()
+    made(tmp_path / "out")
+    made(tmp_path / "out", "y", "two")
+    assert (tmp_path / "out" / "file").read_text() == "y"
+    assert names(tmp_path) == ["out"]
+
+
+def test_neighbours_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "dangling").symlink_to("nowhere")
+    made(tmp_path / "out")
+    assert names(tmp_path) == ["dangling", "other", "out"]
+    assert names(tmp_path / "out") == ["_SUCCESS", "file"]
+
+
+def test_an_output_may_have_a_relative_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made(Path("out"))
+    made(Path("below") / "out")
+    assert names(tmp_path) == ["below", "out"]
+
+
+def test_an_output_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
+    made(tmp_path / "disk" / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "out")
+    made(tmp_path / "link", "y", "two")
+    assert (tmp_path / "link" / "file").read_text() == "y"
+    assert fingerprint_of(tmp_path / "link") == "two"
+
+
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DatasetError, match="cannot write beside"):
+        made(tmp_path / "file" / "out")
+
+
+# ── Is there anything to do? ─────────────────────────────────────────────────────────────────────
+
+
+def test_an_absent_or_empty_directory_is_to_be_made(tmp_path: Path) -> None:
+    assert not is_made(tmp_path / "out", "one", overwrite=False)
+    (tmp_path / "out").mkdir()
+    assert not is_made(tmp_path / "out", "one", overwrite=False)
+    made(tmp_path / "out")
+    assert names(tmp_path / "out") == ["_SUCCESS", "file"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_same_fingerprint_leaves_nothing_to_do(tmp_path: Path, overwrite: bool) -> None:
+    assert is_made(made(tmp_path / "out"), "one", overwrite)
+
+
+def test_another_fingerprint_is_refused_without_overwrite(tmp_path: Path) -> None:
+    out = made(tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"other inputs or parameters.*--overwrite"):
+        is_made(out, "two", overwrite=False)
+    assert not is_made(out, "two", overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_unknown_directory_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="holds files but no _SUCCESS, so it is not replaced"):
+        is_made(tmp_path, "one", overwrite)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(DatasetError, match="is a file"):
+        is_made(tmp_path / "out", "one", overwrite)
+
+
+def test_an_unfinished_output_has_no_fingerprint(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has no _SUCCESS\. Run the stage that makes it"):
+        fingerprint_of(tmp_path)
+
+
+# ── Fingerprints ─────────────────────────────────────────────────────────────────────────────────
+
+
+@given(parameters=st.dictionaries(st.text(), JSON, max_size=4))
+def test_a_fingerprint_does_not_depend_on_the_order_of_keys(parameters: dict[str, object]) -> None:
+    turned = dict(reversed(parameters.items()))
+    assert fingerprint(parameters, "a") == fingerprint(turned, "a")
+    assert len(fingerprint(parameters)) == 32
+
+
+def test_a_fingerprint_depends_on_everything_else() -> None:
+    found = [
+        fingerprint({"a": 1}, "x", "y"),
+        fingerprint({"a": 2}, "x", "y"),
+        fingerprint({"b": 1}, "x", "y"),
+        fingerprint({"a": "1"}, "x", "y"),
+        fingerprint({"a": 1}, "y", "x"),
+        fingerprint({"a": 1}, "xy"),
+        fingerprint({"a": 1}, "x", "y", ""),
+    ]
+    assert len(set(found)) == len(found)
+
+
+def test_a_text_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, "é")
+    write_whole(path, "日本")
+    assert path.read_text(encoding="utf-8") == "日本"
+    assert names(tmp_path) == ["file"]
+
+
+# ── Documents ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    with artefact.building(tmp_path / "out", "one") as partial:
+        artefact.write_document(partial, "stage.json", {"rows": 3})
+    path = tmp_path / "out" / "stage.json"
+    assert artefact.document_of(tmp_path / "out", "stage.json") == {"rows": 3}
+    path.write_text(path.read_text().replace('"stage_version": 1', '"stage_version": 7'))
+    with pytest.raises(DatasetError, match=r"stage\.json has version 7, .* reads version 1"):
+        artefact.document_of(tmp_path / "out", "stage.json")

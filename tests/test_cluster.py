@@ -1,0 +1,131 @@
+"""Where tasks run never shows: threads and processes give the same results in the same order."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from oracle import Options
+from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, rejects_of, stages, written
+
+from pipeline.cluster import Cluster, cluster
+from pipeline.errors import LogError, ParameterError
+from pipeline.logs import find_logs
+from pipeline.parameters import IngestParameters
+from pipeline.staging import ingest
+
+
+def process_of(task: int) -> tuple[int, int]:
+    return task, os.getpid()
+
+
+def fails_at_3(task: int) -> int:
+    if task == 3:
+        raise LogError("the third")
+    return task
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Cluster]:
+    """Two processes of a real Dask cluster, while another one has the port of the dashboard."""
+    with socket.socket() as taken:
+        with suppress(OSError):  # another one has it indeed
+            taken.bind(("", 8787))
+            taken.listen()
+        with cluster(workers=2) as found:
+            yield found
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_threads_give_results_in_the_order_of_the_tasks(threads: int) -> None:
+    tasks = list(range(20))
+    assert Cluster(threads).run("test", lambda task: task * task, tasks) == [t * t for t in tasks]
+
+
+def test_no_tasks_give_no_results() -> None:
+    assert Cluster(1).run("test", process_of, []) == []
+
+
+def test_one_thread_is_one_thread() -> None:
+    running: list[int] = []
+    most = []
+    lock = threading.Lock()
+
+    def task(number: int) -> None:
+        with lock:
+            running.append(number)
+            most.append(len(running))
+        running.remove(number)
+
+    Cluster(1).run("test", task, range(50))
+    assert max(most) == 1
+
+
+def test_the_default_is_a_thread_for_each_core_that_may_be_used() -> None:
+    assert Cluster().threads == len(os.sched_getaffinity(0))
+
+
+def test_an_error_in_a_thread_is_the_stages_error() -> None:
+    with pytest.raises(LogError, match="the third"):
+        Cluster(2).run("test", fails_at_3, range(6))
+
+
+def test_workers_are_processes_and_keep_the_order(workers: Cluster) -> None:
+    found = workers.run("test", process_of, range(12))
+    assert [task for task, _ in found] == list(range(12))
+    assert os.getpid() not in {process for _, process in found}
+
+
+def test_an_error_in_a_worker_is_the_stages_error(workers: Cluster) -> None:
+    with pytest.raises(LogError, match="the third"):
+        workers.run("test", fails_at_3, range(6))
+
+
+def test_processes_write_the_same_bytes_as_threads(
+    workers: Cluster, shop: Stages, tmp_path: Path
+) -> None:
+    found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
+    options = Options(budget=SHOP_BUDGET)
+    made = stages(found, SHOP, tmp_path, options, cluster=workers, block_bytes=64)
+    assert len(made.staging.parts) > 4
+    assert digests(made.dataset) == digests(shop.dataset)
+
+
+def test_rejects_come_from_processes_too(workers: Cluster, tmp_path: Path) -> None:
+    found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG + "x\n" * 3}), SHOP)
+    with pytest.raises(LogError, match="3 of 23 lines"):
+        ingest(found, SHOP, tmp_path / "out", workers, IngestParameters.of(), block_bytes=100)
+    assert [reject["line"] for reject in rejects_of(tmp_path / "out.rejects")] == [22, 23, 24]
+
+
+def test_a_cluster_is_local_or_another() -> None:
+    with (
+        pytest.raises(ParameterError, match=r"--workers .* or --scheduler"),
+        cluster(workers=2, scheduler="tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["here", "nonsense://127.0.0.1:1"])
+def test_what_is_no_address_is_the_users_mistake(address: str) -> None:
+    with pytest.raises(ParameterError, match=r"here|nonsense"), cluster(scheduler=address):
+        pass
+
+
+def test_a_scheduler_that_does_not_answer_is_the_users_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def deaf(*_: object, **__: object) -> None:
+        raise OSError("timed out")
+
+    monkeypatch.setattr("distributed.Client", deaf)
+    with (
+        pytest.raises(ParameterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"),
+        cluster(scheduler="tcp://127.0.0.1:1"),
+    ):
+        pass
