@@ -24,7 +24,7 @@ from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach
 from pipeline.rules import RULES
 from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
 from pipeline.schema import Schema
-from pipeline.stacking import stacked_inputs, stacked_rows
+from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -158,7 +158,7 @@ def calibrate(
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in _tables(schema, rows, chosen)],
-            **_shares(rows, chosen, found),
+            **_shares(exact_accesses(frequencies), chosen, found),
             "bound": _at(points, budget_bytes, "bound"),
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),
@@ -200,10 +200,12 @@ def _tables(schema: Schema, rows: StackedRows, chosen: HotSet) -> list[HotTable]
     ]  # fmt: skip
 
 
-def _shares(rows: StackedRows, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
+def _shares(
+    accesses: npt.NDArray[np.int64], chosen: HotSet, found: Mapping[str, Reach]
+) -> dict[str, Any]:
     """Hot and cold inputs by split, the share of accesses, and what the sample promised."""
     hot = {name: int(one.hot(np.array(chosen.hot))) for name, one in found.items()}
-    accessed = int(rows.accesses[chosen.placed[: chosen.hot]].sum())
+    accessed = int(accesses[chosen.placed[: chosen.hot]].sum())
     sample = None
     if found[UNCOUNTED].total:
         others, total = hot[UNCOUNTED], found[UNCOUNTED].total
@@ -214,7 +216,7 @@ def _shares(rows: StackedRows, chosen: HotSet, found: Mapping[str, Reach]) -> di
         "inputs": {
             split: {"hot": hot[split], "cold": found[split].total - hot[split]} for split in SPLITS
         },
-        "access_share": accessed / max(int(rows.accesses.sum()), 1),
+        "access_share": accessed / max(int(accesses.sum()), 1),
         "sample": sample,
     }
 

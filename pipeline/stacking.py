@@ -42,6 +42,15 @@ def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding)
     return rows
 
 
+def exact_accesses(frequencies: Frequencies) -> npt.NDArray[np.int64]:
+    """The accesses of each stacked row in all of train, sampled or not."""
+    counts = [
+        np.append([table.folded_accesses], frequencies.accesses(table.name)["accesses"])
+        for table in frequencies.tables
+    ]
+    return np.concatenate(counts).astype(np.int64)
+
+
 def counted_inputs(frequencies: Frequencies, part: int) -> npt.NDArray[np.bool_]:
     """Which rows of a staged part are counted: train rows, in the sample where there is one."""
     splits = frequencies.splits()

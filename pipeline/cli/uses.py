@@ -46,6 +46,22 @@ def summarise(
 
 
 @app.command()
+def report(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    out: Annotated[Path, typer.Option("--out", help="The page to write; PNGs go beside it.")],
+    compare_rows: Annotated[
+        int, typer.Option(help="Compare the rules on at most this many train inputs.", min=1)
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="The seed of that sample.", min=0)] = 0,
+) -> None:
+    """Draw a data set on one HTML page: skew, hot set, rules side by side, rejects."""
+    from pipeline.report import report as write
+
+    written = write(dataset, out, compare_rows=compare_rows, seed=seed)
+    print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
+
+
+@app.command()
 def synth(
     kind: Annotated[str, typer.Argument(help="The log to imitate: criteo or avazu.")],
     out: Annotated[Path, typer.Option(help="The file to write; .gz or .zst to compress.")],

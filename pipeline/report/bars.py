@@ -54,6 +54,8 @@ def out_of_vocabulary(facts: Facts) -> Drawing:
         ]
         at = [place for place, value in enumerate(found) if value is not None]
         values = [value for value in found if value is not None]
+        if not values:
+            continue
         most = max([most, *values])
         pair.plot(
             values, at, linestyle="", marker=MARKERS[number], color=LIGHT[f"series-{number + 1}"],

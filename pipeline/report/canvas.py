@@ -44,6 +44,8 @@ MARKERS = ("o", "s", "^", "D", "v")
 #: A drawing is 400 units wide, and a unit is a pixel or so on a phone.
 WIDTH = 400
 _UNITS = 72
+#: Names of this many characters stand side by side.
+_NARROW = 24
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -101,7 +103,9 @@ def axes(height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def legend(figure: Figure, columns: int) -> None:
-    """The series' names below the axes."""
+    """The series' names below the axes, in so many columns; one below the other if long."""
+    _, names = figure.axes[0].get_legend_handles_labels()
+    columns = columns if max(map(len, names), default=0) <= _NARROW else 1
     figure.legend(loc="outside lower left", ncols=columns, columnspacing=1.4, borderpad=0.3)
 
 

@@ -20,7 +20,7 @@ _HEIGHT = 330
 #: Tables that have a colour of their own; all others are drawn in grey.
 _NAMED = 4
 _POINTS = 120
-_NAME_LENGTH = 14
+_NAME_LENGTH = 18
 
 Counts = npt.NDArray[np.int64]
 
@@ -28,19 +28,21 @@ Counts = npt.NDArray[np.int64]
 def skew(rows: StackedRows) -> Drawing:
     """Accesses against rank, a line for each table, both axes logarithmic."""
     figure, pair = axes(_HEIGHT, "Accesses of each row, by rank")
-    steepest = 0
+    steepest, longest = 0, 0
     for table, style in _styles(rows):
         accesses = _descending(rows, table)
         accesses = accesses[accesses > 0]
         steepest = max(steepest, int(accesses.max(initial=0)))
+        longest = max(longest, accesses.size)
         at = _log_spaced(accesses.size)
         pair.plot(at + 1, accesses[at], **style)
     pair.set_xscale("log")
     pair.set_yscale("log")
     pair.set_xlabel("rank of the row within its table")
     pair.set_ylabel("accesses in train")
-    for axis in (pair.xaxis, pair.yaxis):
-        axis.set_major_locator(LogLocator(numticks=7))
+    for axis, most in ((pair.xaxis, longest), (pair.yaxis, steepest)):
+        steps = (1.0,) if most >= 100 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=steps, numticks=7))
         axis.set_major_formatter(FuncFormatter(_short))
         axis.set_minor_locator(NullLocator())
     legend(figure, 2)

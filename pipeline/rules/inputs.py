@@ -45,7 +45,7 @@ def inputs(problem: Problem) -> Ranking:
         loads[order] += per_input * deaths
         found = _placed(problem, order)
         reached = worth(problem, given, found)
-        if reached > best_worth:
+        if reached >= best_worth:  # a later pass is better at other budgets
             best, best_worth = found, reached
         most = bound(rows, loads / passes, np.array([problem.budget_bytes]))[0]
         enough = best_worth >= (1 - GAP) * most or passes * given.rows.size >= TOUCHES
