@@ -28,17 +28,17 @@ from pipeline.parameters import IngestParameters, ProfileParameters
 from pipeline.rules import RULES
 from pipeline.rules.inputs import worth
 from pipeline.rules.problem import Problem, StackedInputs, bound
-from pipeline.schema import Schema, load_schema
+from pipeline.schema import load_schema
 from pipeline.stacking import stacked_inputs, stacked_rows
-from pipeline.staging import ingest
+from pipeline.staging import Staging, ingest
 from pipeline.synthetic import write_log
 
 SCHEMAS = {"criteo": "criteo-kaggle", "avazu": "avazu"}
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
 
 
-def frequencies_of(kind: str, log: Path, work: Path) -> tuple[Frequencies, Schema, float, float]:
-    """The profile of a log, its schema, and the seconds of ingest and of profile."""
+def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, float, float]:
+    """A log's staging and profile, and the seconds that each took."""
     schema = load_schema(SCHEMAS[kind])
     begin = time.perf_counter()
     staging = ingest(
@@ -53,23 +53,23 @@ def frequencies_of(kind: str, log: Path, work: Path) -> tuple[Frequencies, Schem
     frequencies = profile(
         staging, work / f"{log.name}.frequencies", Cluster(), ProfileParameters(), overwrite=True
     )
-    return frequencies, schema, middle - begin, time.perf_counter() - middle
+    return staging, frequencies, middle - begin, time.perf_counter() - middle
 
 
-def problem_of(frequencies: Frequencies, schema: Schema, share: float) -> Problem:
+def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Problem:
     """The choice of a hot set of `share` of all rows' bytes."""
-    rows = stacked_rows(frequencies, schema, Embedding("float32", "rowwise_adagrad"))
+    rows = stacked_rows(frequencies, staging.schema, Embedding("float32", "rowwise_adagrad"))
 
     @cache
     def inputs() -> StackedInputs:
-        return stacked_inputs(frequencies, schema, rows)
+        return stacked_inputs(staging, frequencies, rows)
 
     return Problem(rows, inputs, int(share * int(rows.price.sum())))
 
 
-def compare(frequencies: Frequencies, schema: Schema) -> None:
+def compare(staging: Staging, frequencies: Frequencies) -> None:
     """Print the hot share by rule and budget, and the bound."""
-    problems = [problem_of(frequencies, schema, SHARES[0])]
+    problems = [problem_of(staging, frequencies, SHARES[0])]
     first = problems[0]
     everything = int(first.rows.price.sum())
     problems += [Problem(first.rows, first.inputs, int(share * everything)) for share in SHARES[1:]]
@@ -92,9 +92,9 @@ def compare(frequencies: Frequencies, schema: Schema) -> None:
         print(f"{share:6.0%}    {shares}{min(most, 1.0):12.4f}{ratio:12.2f}x", flush=True)
 
 
-def cost(rule: str, directory: str, kind: str, share: float, out: Any) -> None:
+def cost(rule: str, staging: str, frequencies: str, share: float, out: Any) -> None:
     """In a process of its own: seconds of reading the inputs and of ranking, and peak GiB."""
-    problem = problem_of(Frequencies.read(Path(directory)), load_schema(SCHEMAS[kind]), share)
+    problem = problem_of(Staging.read(Path(staging)), Frequencies.read(Path(frequencies)), share)
     begin = time.perf_counter()
     accesses = problem.inputs().rows.size
     middle = time.perf_counter()
@@ -104,11 +104,13 @@ def cost(rule: str, directory: str, kind: str, share: float, out: Any) -> None:
     out.put((accesses, middle - begin, end - middle, peak, dict(ranking.notes)))
 
 
-def measured(rule: str, directory: Path, kind: str, share: float) -> tuple[Any, ...]:
-    """What `cost` finds."""
+def measured(rule: str, staging: Staging, frequencies: Frequencies) -> tuple[Any, ...]:
+    """What `cost` finds at a tenth of the bytes."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
-    process = context.Process(target=cost, args=(rule, str(directory), kind, share, out))
+    process = context.Process(
+        target=cost, args=(rule, str(staging.directory), str(frequencies.directory), 0.1, out)
+    )
     process.start()
     found: tuple[Any, ...] = out.get()
     process.join()
@@ -132,11 +134,11 @@ def main() -> None:
         logs.append((kind, path))
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
     for kind, path in logs:
-        frequencies, schema, ingested, profiled = frequencies_of(kind, path, options.work)
-        print(f"\n{kind}: {path.name}: ingest {ingested:.1f} s, profile {profiled:.1f} s")
-        compare(frequencies, schema)
+        staging, frequencies, ingested, counted = profiled(kind, path, options.work)
+        print(f"\n{kind}: {path.name}: ingest {ingested:.1f} s, profile {counted:.1f} s")
+        compare(staging, frequencies)
         for rule in RULES:
-            _, read, ranked, peak, notes = measured(rule, frequencies.directory, kind, 0.1)
+            _, read, ranked, peak, notes = measured(rule, staging, frequencies)
             print(
                 f"  {rule:10} at 10 %: inputs read in {read:.1f} s, ranked in {ranked:.1f} s, "
                 f"peak {peak:.2f} GiB {notes or ''}",
@@ -146,10 +148,8 @@ def main() -> None:
         path = options.work / f"criteo-{rows}.log"
         if not path.exists():
             write_log("criteo", rows, path, 1)
-        frequencies, _, ingested, _ = frequencies_of("criteo", path, options.work)
-        accesses, read, ranked, peak, notes = measured(
-            "inputs", frequencies.directory, "criteo", 0.1
-        )
+        staging, frequencies, ingested, _ = profiled("criteo", path, options.work)
+        accesses, read, ranked, peak, notes = measured("inputs", staging, frequencies)
         per_pass = ranked / notes["passes"]
         print(
             f"{rows:>12,} rows: ingest {ingested:.1f} s; inputs {read:.1f} + {ranked:.1f} s "

@@ -25,6 +25,7 @@ from pipeline.rules import RULES
 from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
 from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
+from pipeline.staging import Staging
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -111,8 +112,8 @@ class Calibration:
 
 
 def calibrate(
+    staging: Staging,
     frequencies: Frequencies,
-    schema: Schema,
     out: Path,
     cluster: Cluster,
     parameters: CalibrateParameters,
@@ -127,16 +128,17 @@ def calibrate(
     made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
+    schema = staging.schema
     rows = stacked_rows(frequencies, schema, parameters.embedding)
 
     @cache
     def inputs() -> StackedInputs:
-        return stacked_inputs(frequencies, schema, rows)
+        return stacked_inputs(staging, frequencies, rows)
 
     def ranked(budget_bytes: int) -> tuple[Ranking, dict[str, Reach]]:
         problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
         ranking = RULES[parameters.rule](problem)
-        return ranking, reach(frequencies, schema, rows, ranking.placed, partial, cluster)
+        return ranking, reach(staging, frequencies, rows, ranking.placed, partial, cluster)
 
     with artefact.building(out, made_from) as partial:
         if parameters.hot_budget is not None:

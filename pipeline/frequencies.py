@@ -1,7 +1,7 @@
 """Access frequencies: how often each embedding row is read in training, exactly.
 
-Profiling also gives every row its access rank, hottest first, and writes the inputs as these ranks,
-so that no later stage joins on raw values again.
+Profiling also gives every row its access rank, hottest first, and writes for each staged part which
+rank each of its codes means, so that no later stage looks at raw values again.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
 from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
-from pipeline.schema import SparseColumn
 from pipeline.shuffle import sampled
 from pipeline.splits import NOT_GIVEN, TRAIN, Codes, split_codes
 from pipeline.staging import Staging
 from pipeline.values import TIME
 
 FILE_NAME = "frequencies.json"
-#: In `inputs/`, the split of each row; no schema can name a column so.
-SPLIT = "@split"
+#: The split of each row.
+SPLITS_FILE = "splits.npy"
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,17 @@ class Frequencies:
         """
         return pl.read_parquet(self.directory / "accesses" / f"{table}.parquet")
 
-    def inputs(self, column: str) -> pq.ParquetFile:
-        """A column of all rows as access ranks (uint32, or lists); row group i is staged part i."""
-        return pq.ParquetFile(self.directory / "inputs" / f"{column}.parquet")
+    def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
+        """The access rank that each code of a staged part's column means; 0 out of vocabulary."""
+        with pa.memory_map(str(self.directory / "ranks" / f"{column}.arrow")) as source:
+            batch = pa.ipc.open_file(source).get_batch(part)
+        ranks: npt.NDArray[np.uint32] = batch.column(0).to_numpy()
+        return ranks
 
-    def splits(self) -> pq.ParquetFile:
-        """The split code of all rows (int8); row group i is staged part i."""
-        return self.inputs(SPLIT)
+    def splits(self, first: int, count: int) -> Codes:
+        """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
+        codes: Codes = np.load(self.directory / SPLITS_FILE, mmap_mode="r")[first : first + count]
+        return codes
 
     @classmethod
     def read(cls, directory: Path) -> Frequencies:
@@ -138,8 +140,8 @@ def profile(
     codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
         (partial / "accesses").mkdir()
-        (partial / "inputs").mkdir()
-        _write_column(partial, SPLIT, pa.array(codes), staging)
+        (partial / "ranks").mkdir()
+        np.save(partial / SPLITS_FILE, codes, allow_pickle=False)
         tasks = [
             _Task(
                 str(staging.directory),
@@ -173,30 +175,26 @@ def _given(staging: Staging) -> Codes:
 def _times(staging: Staging) -> npt.NDArray[np.int64] | None:
     if staging.schema.time is None:
         return None
-    return _column(staging, TIME).to_numpy()
-
-
-def _column(staging: Staging, name: str) -> pl.Series:
-    """One staged column over all rows."""
-    return pl.scan_parquet(staging.paths()).select(name).collect().to_series()
+    times = [
+        staging.part(part).columns([TIME])[TIME].to_numpy() for part in range(len(staging.parts))
+    ]
+    return np.concatenate(times)
 
 
 def _profile_table(task: _Task) -> TableFrequencies:
-    """Count one table's accesses over all of its columns, and write these as access ranks."""
+    """Count one table's accesses over all of its columns, and write what their codes mean."""
     staging = Staging.read(Path(task.staging))
     directory = Path(task.directory)
-    columns = staging.schema.tables[task.table]
-    codes = pq.read_table(directory / "inputs" / f"{SPLIT}.parquet")[SPLIT].to_numpy()
-    weight = _weights(codes, task)
-    raw = {column.name: _column(staging, column.name) for column in columns}
-    counts = access_counts([_accesses(raw[column.name], weight) for column in columns])
+    columns = [column.name for column in staging.schema.tables[task.table]]
+    counted = {column: _counted_column(staging, column, directory, task) for column in columns}
+    counts = access_counts([counts for parts in counted.values() for counts in parts])
     kept = counts.filter(pl.col("accesses") >= task.min_count)
     kept.write_parquet(directory / "accesses" / f"{task.table}.parquet", compression="zstd")
     found = {}
-    for column in columns:
-        ids = _coded(raw.pop(column.name), kept["value"], column)
-        found[column.name] = _out_of_vocabulary(ids, codes)
-        _write_column(directory, column.name, ids, staging)
+    for column, parts in counted.items():
+        ranks = _ranks(parts, kept["value"])
+        _write_ranks(directory / "ranks" / f"{column}.arrow", ranks)
+        found[column] = _out_of_vocabulary(parts, ranks)
     return TableFrequencies(
         name=task.table,
         rows=kept.height + 1,
@@ -208,71 +206,75 @@ def _profile_table(task: _Task) -> TableFrequencies:
     )
 
 
-def _weights(codes: Codes, task: _Task) -> npt.NDArray[np.int8]:
-    """0 for a row that is not counted, 1 for a train row, 2 for one that is in the sample too."""
-    in_sample = sampled(0, codes.size, task.sample, task.seed)
-    return np.where(codes == TRAIN, 1 + in_sample, 0).astype(np.int8)
+def _counted_column(
+    staging: Staging, column: str, directory: Path, task: _Task
+) -> list[pl.DataFrame]:
+    """For each part, its dictionary: `value`, accesses by split, and `sampled` ones of train."""
+    splits = np.load(directory / SPLITS_FILE, mmap_mode="r")
+    parts = []
+    for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
+        staged = staging.part(index)
+        values, codes = staged.values(column), staged.codes(column)
+        groups = np.asarray(splits[first : first + part.rows], dtype=np.int64)
+        in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
+        if codes.lengths is not None:
+            groups = np.repeat(groups, codes.lengths)
+            in_sample = np.repeat(in_sample, codes.lengths)
+        size = len(values)
+        counts = np.bincount(codes.codes + groups * size, minlength=len(SPLITS) * size)
+        columns = dict(zip(SPLITS, counts.reshape(len(SPLITS), size), strict=True))
+        columns["sampled"] = np.bincount(codes.codes[in_sample], minlength=size)
+        parts.append(pl.DataFrame({"value": values, **columns}))
+    return parts
 
 
-def _accesses(values: pl.Series, weight: npt.NDArray[np.int8]) -> pl.DataFrame:
-    """`value` and `weight` of each access by a train row; a list makes one for each value."""
-    frame = pl.DataFrame({"value": values, "weight": weight}).filter(pl.col("weight") > 0)
-    if isinstance(values.dtype, pl.List):
-        frame = frame.filter(pl.col("value").list.len() > 0).explode("value")
-    return frame
+def access_counts(dictionaries: list[pl.DataFrame]) -> pl.DataFrame:
+    """`value`, `accesses` and `sampled` of each train value, most accesses first, then by value.
 
-
-def access_counts(accesses: list[pl.DataFrame]) -> pl.DataFrame:
-    """`value`, `accesses` and `sampled` of each value, most accesses first, then by value."""
-    counts = [
-        frame.group_by("value").agg(
-            accesses=pl.len().cast(pl.Int64()),
-            sampled=(pl.col("weight") == 2).sum().cast(pl.Int64()),
+    `dictionaries` have `value`, `train` and `sampled`, a value once in each.
+    """
+    counts = pl.concat(
+        frame.filter(pl.col(SPLITS[TRAIN]) > 0).select(
+            "value", pl.col(SPLITS[TRAIN]).alias("accesses"), "sampled"
         )
-        for frame in accesses
-    ]
-    total = pl.concat(counts)
-    if len(counts) > 1:
-        total = total.group_by("value").sum()
+        for frame in dictionaries
+    )
+    total = counts.group_by("value").sum()
     return total.sort("accesses", "value", descending=[True, False], nulls_last=False)
 
 
-def _coded(values: pl.Series, vocabulary: pl.Series, column: SparseColumn) -> pa.Array:
-    """`values` (or the values in its lists) as access ranks, 0 where out of vocabulary."""
-    if column.multi is None:
-        return _ranks(values, vocabulary).to_arrow()
-    lengths = values.list.len().to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    flat = values.filter(values.list.len() > 0).explode()
-    return pa.LargeListArray.from_arrays(offsets, _ranks(flat, vocabulary).to_arrow())
-
-
-def _ranks(values: pl.Series, vocabulary: pl.Series) -> pl.Series:
-    ranks = pl.DataFrame(
+def _ranks(parts: list[pl.DataFrame], vocabulary: pl.Series) -> list[npt.NDArray[np.uint32]]:
+    """The access rank of each value of each dictionary, 0 where it is not in the vocabulary."""
+    known = pl.DataFrame(
         {"value": vocabulary, "rank": np.arange(1, len(vocabulary) + 1, dtype=np.uint32)}
     )
-    joined = pl.DataFrame({"value": values}).join(
-        ranks, on="value", how="left", nulls_equal=True, maintain_order="left"
+    joined = (
+        pl.concat(part.select("value") for part in parts)
+        .join(known, on="value", how="left", nulls_equal=True, maintain_order="left")["rank"]
+        .fill_null(OOV_ID)
+        .to_numpy()
     )
-    return joined["rank"].fill_null(OOV_ID)
+    stops = np.cumsum([part.height for part in parts])
+    return np.split(joined, stops[:-1])
 
 
-def _out_of_vocabulary(ids: pa.Array, codes: Codes) -> dict[str, OutOfVocabulary]:
+def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
+    """Write a column's ranks, a record batch for each part."""
+    schema = pa.schema([("rank", pa.uint32())])
+    with pa.ipc.new_file(str(path), schema) as writer:
+        for part in ranks:
+            writer.write_batch(pa.record_batch([pa.array(part)], schema=schema))
+
+
+def _out_of_vocabulary(
+    parts: list[pl.DataFrame], ranks: list[npt.NDArray[np.uint32]]
+) -> dict[str, OutOfVocabulary]:
     """Per split, the accesses and those to id 0."""
-    if pa.types.is_large_list(ids.type):
-        lengths = np.diff(ids.offsets.to_numpy())
-        codes, ids = np.repeat(codes, lengths), ids.values
-    accesses = np.bincount(codes, minlength=len(SPLITS))
-    missed = np.bincount(codes[ids.to_numpy() == OOV_ID], minlength=len(SPLITS))
+    missed = [part.filter(ids == OOV_ID) for part, ids in zip(parts, ranks, strict=True)]
     return {
-        split: OutOfVocabulary(int(accesses[i]), int(missed[i])) for i, split in enumerate(SPLITS)
+        split: OutOfVocabulary(
+            sum(int(part[split].sum()) for part in parts),
+            sum(int(part[split].sum()) for part in missed),
+        )
+        for split in SPLITS
     }
-
-
-def _write_column(directory: Path, name: str, values: pa.Array, staging: Staging) -> None:
-    """Write one column of `inputs/`, a row group for each staged part."""
-    table = pa.table({name: values})
-    path = directory / "inputs" / f"{name}.parquet"
-    with pq.ParquetWriter(path, table.schema, compression="lz4", write_statistics=False) as writer:
-        for offset, part in zip(staging.offsets(), staging.parts, strict=True):
-            writer.write_table(table.slice(offset, part.rows), row_group_size=part.rows)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
-from pipeline.frequencies import SPLIT, Frequencies
+from pipeline.frequencies import Frequencies
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
@@ -115,9 +115,10 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
     staging = Staging.read(Path(task.staging))
     table, cold = _encoded(staging, task)
-    codes = Frequencies.read(Path(task.frequencies)).splits().read_row_group(task.part)
+    frequencies = Frequencies.read(Path(task.frequencies))
+    codes = frequencies.splits(task.first_row, table.num_rows)
     keys = row_keys(task.first_row, table.num_rows, task.seed)
-    leaf = codes[SPLIT].to_numpy().astype(np.int64) * len(TEMPERATURES) + cold
+    leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
     place = leaf << 32 | bucket
@@ -136,27 +137,23 @@ def _encoded(staging: Staging, task: _Scatter) -> tuple[pa.Table, npt.NDArray[np
     """A part's label, dense features and ids, and which of its rows are cold, as 0 or 1."""
     frequencies = Frequencies.read(Path(task.frequencies))
     calibration = Calibration.read(Path(task.calibration))
-    dense = [column.name for column in staging.schema.dense]
-    table = pq.read_table(staging.paths()[task.part], columns=[LABEL, *dense])
+    staged = staging.part(task.part)
+    table = staged.columns([LABEL, *(column.name for column in staging.schema.dense)])
     tables = {table.name: table for table in calibration.tables}
     cold = np.zeros(table.num_rows, dtype=np.bool_)
     for column in staging.schema.sparse:
         sizes = tables[column.table_name]
         kind = np.int32 if sizes.rows <= _LARGEST_INT32 else np.int64
-        new_ids = calibration.ids(column.table_name)
-        ranks = frequencies.inputs(column.name).read_row_group(task.part)[column.name]
-        ranks = ranks.combine_chunks()
-        if pa.types.is_large_list(ranks.type):
-            ids = new_ids[ranks.flatten().to_numpy()].astype(kind)
-            lengths = np.diff(ranks.offsets.to_numpy())
-            rows = np.repeat(np.arange(table.num_rows), lengths)
-            cold[rows[ids >= sizes.hot_rows]] = True
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            values: Any = pa.ListArray.from_arrays(offsets, ids)
-        else:
-            ids = new_ids[ranks.to_numpy()].astype(kind)
+        ranks = frequencies.ranks(column.name, task.part)
+        found = staged.codes(column.name)
+        ids = calibration.ids(column.table_name)[ranks].astype(kind)[found.codes]
+        if found.lengths is None:
             cold |= ids >= sizes.hot_rows
-            values = pa.array(ids)
+            values: Any = pa.array(ids)
+        else:
+            cold[found.owners(table.num_rows)[ids >= sizes.hot_rows]] = True
+            offsets = np.concatenate([[0], np.cumsum(found.lengths)]).astype(np.int32)
+            values = pa.ListArray.from_arrays(offsets, ids)
         table = table.append_column(column.name, values)
     return table, cold.astype(np.int64)
 

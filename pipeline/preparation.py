@@ -65,7 +65,7 @@ def prepare(
         staging, work / "frequencies", cluster, parameters.profile, overwrite=True
     )
     calibration = calibrate(
-        frequencies, schema, work / "hot_set", cluster, parameters.calibrate, overwrite=True
+        staging, frequencies, work / "hot_set", cluster, parameters.calibrate, overwrite=True
     )
     manifest = write_dataset(
         staging, frequencies, calibration, out, cluster, parameters.partition, overwrite=overwrite

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pipeline.cluster import Cluster
-from pipeline.frequencies import SPLIT, Frequencies
+from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS
 from pipeline.rules.problem import Order, StackedRows
-from pipeline.schema import Schema
 from pipeline.splits import TRAIN
-from pipeline.stacking import counted_inputs
+from pipeline.stacking import counted_rows
+from pipeline.staging import Staging
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
@@ -52,15 +51,17 @@ class Reach:
 class _Task:
     """The inputs of one staged part; `places` names the file with the place of each stacked row."""
 
+    staging: str
     frequencies: str
     part: int
-    columns: tuple[tuple[str, int], ...]
+    first_row: int
+    starts: dict[str, int]
     places: str
 
 
 def reach(
+    staging: Staging,
     frequencies: Frequencies,
-    schema: Schema,
     rows: StackedRows,
     placed: Order,
     scratch: Path,
@@ -71,11 +72,17 @@ def reach(
     place[placed] = np.arange(placed.size)
     places = scratch / "places.npy"
     np.save(places, place, allow_pickle=False)
-    first = dict(zip(rows.tables, rows.first.tolist(), strict=False))
-    columns = tuple((column.name, first[column.table_name]) for column in schema.sparse)
+    starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
-        _Task(str(frequencies.directory), part, columns, str(places))
-        for part in range(frequencies.splits().num_row_groups)
+        _Task(
+            str(staging.directory),
+            str(frequencies.directory),
+            part,
+            first_row,
+            starts,
+            str(places),
+        )
+        for part, first_row in enumerate(staging.offsets())
     ]
     found = cluster.run("calibrate", _coldest_places, tasks)
     places.unlink()
@@ -93,15 +100,18 @@ Places = tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], npt.NDArray[np.int64
 
 def _coldest_places(task: _Task) -> Places:
     """Each input's split, whether it is counted, and its coldest access's place (-1 for none)."""
+    staging = Staging.read(Path(task.staging))
     frequencies = Frequencies.read(Path(task.frequencies))
     place = np.load(task.places, mmap_mode="r")
-    codes = frequencies.splits().read_row_group(task.part)[SPLIT].to_numpy()
-    coldest = np.full(codes.size, -1, dtype=np.int64)
-    for column, first in task.columns:
-        ids = frequencies.inputs(column).read_row_group(task.part)[column].combine_chunks()
-        if pa.types.is_large_list(ids.type):
-            owner = np.repeat(np.arange(codes.size), np.diff(ids.offsets.to_numpy()))
-            np.maximum.at(coldest, owner, place[first + ids.flatten().to_numpy().astype(np.int64)])
+    staged, count = staging.part(task.part), staging.parts[task.part].rows
+    coldest = np.full(count, -1, dtype=np.int64)
+    for column in staging.schema.sparse:
+        ranks = frequencies.ranks(column.name, task.part).astype(np.int64)
+        found = staged.codes(column.name)
+        places = place[ranks + task.starts[column.table_name]][found.codes]
+        if found.lengths is None:
+            np.maximum(coldest, places, out=coldest)
         else:
-            np.maximum(coldest, place[first + ids.to_numpy().astype(np.int64)], out=coldest)
-    return codes, counted_inputs(frequencies, task.part), coldest
+            np.maximum.at(coldest, found.owners(count), places)
+    codes = np.asarray(frequencies.splits(task.first_row, count))
+    return codes, counted_rows(frequencies, task.first_row, count), coldest

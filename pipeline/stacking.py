@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pipeline.errors import ParameterError
-from pipeline.frequencies import SPLIT, Frequencies
-from pipeline.manifest import Embedding
+from pipeline.frequencies import Frequencies
+from pipeline.manifest import OOV_ID, Embedding
+from pipeline.parts import Codes
 from pipeline.rules.problem import StackedInputs, StackedRows
 from pipeline.schema import Schema
 from pipeline.shuffle import sampled
 from pipeline.splits import TRAIN
+from pipeline.staging import Staging
 
 _MOST_ROWS = 2**31 - 1
 
@@ -51,28 +52,32 @@ def exact_accesses(frequencies: Frequencies) -> npt.NDArray[np.int64]:
     return np.concatenate(counts).astype(np.int64)
 
 
-def counted_inputs(frequencies: Frequencies, part: int) -> npt.NDArray[np.bool_]:
-    """Which rows of a staged part are counted: train rows, in the sample where there is one."""
-    splits = frequencies.splits()
-    first = sum(splits.metadata.row_group(group).num_rows for group in range(part))
-    codes = splits.read_row_group(part)[SPLIT].to_numpy()
-    in_sample = sampled(first, codes.size, frequencies.sample, frequencies.seed)
-    counted: npt.NDArray[np.bool_] = (codes == TRAIN) & in_sample
+def counted_rows(frequencies: Frequencies, first: int, count: int) -> npt.NDArray[np.bool_]:
+    """Which of the rows [first, first + count) are counted: train, and in the sample if any."""
+    in_sample = sampled(first, count, frequencies.sample, frequencies.seed)
+    counted: npt.NDArray[np.bool_] = (frequencies.splits(first, count) == TRAIN) & in_sample
     return counted
 
 
-def stacked_inputs(frequencies: Frequencies, schema: Schema, rows: StackedRows) -> StackedInputs:
+def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows) -> StackedInputs:
     """The counted inputs as sets of stacked rows, in the order of the log."""
-    first = dict(zip(rows.tables, rows.first.tolist(), strict=False))
+    schema = staging.schema
+    start = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     repeats = any(column.multi for column in schema.sparse) or any(
         len(columns) > 1 for columns in schema.tables.values()
     )
     flat: list[npt.NDArray[np.int32]] = []
     lengths: list[npt.NDArray[np.int64]] = []
-    for part in range(frequencies.splits().num_row_groups):
-        counted = counted_inputs(frequencies, part)
+    for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
+        staged = staging.part(index)
+        counted = counted_rows(frequencies, first, part.rows)
         columns = [
-            _accesses(frequencies, column.name, part, counted, first[column.table_name])
+            _accesses(
+                staged.codes(column.name),
+                frequencies.ranks(column.name, index),
+                start[column.table_name],
+                counted,
+            )
             for column in schema.sparse
         ]
         values, length = _woven(columns)
@@ -88,21 +93,17 @@ Column = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 def _accesses(
-    frequencies: Frequencies, column: str, part: int, counted: npt.NDArray[np.bool_], first: int
+    staged: Codes, ranks: npt.NDArray[np.uint32], start: int, counted: npt.NDArray[np.bool_]
 ) -> Column:
     """The stacked rows that the counted inputs access in one column, and how many each does.
 
     An access out of vocabulary is -1.
     """
-    ranks = frequencies.inputs(column).read_row_group(part)[column].combine_chunks()
-    ranks = ranks.filter(pa.array(counted))
-    if pa.types.is_large_list(ranks.type):
-        lengths = np.diff(ranks.offsets.to_numpy())
-        ranks = ranks.flatten()
-    else:
-        lengths = np.ones(len(ranks), dtype=np.int64)
-    stacked = ranks.to_numpy().astype(np.int32)
-    return np.where(stacked == 0, np.int32(-1), stacked + np.int32(first)), lengths
+    stacked = np.where(ranks == OOV_ID, -1, ranks.astype(np.int64) + start).astype(np.int32)
+    if staged.lengths is None:
+        return stacked[staged.codes[counted]], np.ones(int(counted.sum()), dtype=np.int64)
+    kept = np.repeat(counted, staged.lengths)
+    return stacked[staged.codes[kept]], staged.lengths[counted]
 
 
 def _woven(columns: Sequence[Column]) -> Column:

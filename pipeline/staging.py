@@ -22,6 +22,7 @@ from pipeline.errors import LogError
 from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
 from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
+from pipeline.parts import StagedPart, write_part
 from pipeline.schema import Schema
 from pipeline.values import Parsed, Reject
 
@@ -70,9 +71,9 @@ class Staging:
         """The number of each part's first row."""
         return [0, *accumulate(part.rows for part in self.parts)][:-1]
 
-    def paths(self) -> list[Path]:
-        """The parts' files, in order."""
-        return [self.directory / part.path for part in self.parts]
+    def part(self, index: int) -> StagedPart:
+        """One part, open for reading."""
+        return StagedPart(self.directory / self.parts[index].path)
 
     @classmethod
     def read(cls, directory: Path) -> Staging:
@@ -164,15 +165,16 @@ def _stage_block(task: _Task) -> _Staged:
     """Parse one block and write its rows, a part for each run of lines."""
     parts: list[Part] = []
     rejects: list[Reject] = []
+    sparse = [column.name for column in task.schema.sparse]
     lines = 0
     for parsed in _parsed(task):
-        name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}.parquet"
+        name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}.arrow"
         if parsed.rows.height + len(parsed.rejects) != parsed.lines:
             raise LogError(
                 f"{task.block.log.name}: {parsed.lines} lines gave {parsed.rows.height} rows and "
                 f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
             )
-        parsed.rows.write_parquet(Path(task.directory) / name, compression="lz4", statistics=False)
+        write_part(parsed.rows, sparse, Path(task.directory) / name)
         parts.append(Part(name, parsed.rows.height, task.block.log.split))
         rejects += [
             Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects

@@ -63,10 +63,12 @@ def typed(frame: pl.DataFrame, rejects: list[Reject], lines: int, schema: Schema
     values = [
         _value(column, frame.schema[column.name]).alias(_staged(column)) for column in columns
     ]
-    faults = [_fault(column, frame.schema[column.name]).alias(column.name) for column in columns]
-    faulty = frame.select(faults)
-    bad = faulty.select(pl.any_horizontal(pl.all())).to_series()
     rows = frame.select(values)
+    both = pl.concat([frame, rows.rename(_typed_name)], how="horizontal")
+    faulty = both.select(
+        _fault(column, frame.schema[column.name]).alias(column.name) for column in columns
+    )
+    bad = faulty.select(pl.any_horizontal(pl.all())).to_series()
     if bad.any():
         rejects = rejects + _value_rejects(frame.filter(bad), faulty.filter(bad), columns)
         rows = rows.filter(~bad)
@@ -86,6 +88,11 @@ def _value_rejects(rows: pl.DataFrame, faulty: pl.DataFrame, columns: list[Colum
         text = shown(str(found).encode("utf-8", "replace")) if found is not None else ""
         rejects.append(Reject(row[LINE], column.name, _expected(column), text))
     return rejects
+
+
+def _typed_name(staged: str) -> str:
+    """The name of a typed column beside its raw one."""
+    return f"@typed {staged}"
 
 
 def _staged(column: Column) -> str:
@@ -138,22 +145,24 @@ def _value(column: Column, dtype: pl.DataType) -> pl.Expr:
 
 
 def _fault(column: Column, dtype: pl.DataType) -> pl.Expr:
-    """Whether the raw value of `column` is one that no value can be made of."""
-    raw = pl.col(column.name)
+    """Whether the raw value of `column`, beside its typed one, is one that no value is made of."""
+    raw, value = pl.col(column.name), pl.col(_typed_name(_staged(column)))
     if isinstance(column, LabelColumn):
         return ~_number(column.name, dtype).is_in([0.0, 1.0]).fill_null(False)
     if isinstance(column, DenseColumn):
-        number = _number(column.name, dtype)
         given = raw.is_not_null() & ((raw != "") if dtype == pl.String() else pl.lit(True))
-        finite = number.is_finite() & _value(column, dtype).is_finite()
-        return given & ~finite.fill_null(False)
+        finite = _number(column.name, dtype).is_finite().fill_null(False) & value.is_finite()
+        return given & ~finite
     if isinstance(column, TimeColumn):
-        return _time(column, dtype).is_null()
+        return value.is_null()
     assert isinstance(column, SparseColumn)
     if column.multi is None:
-        return _category_fault(raw, column, dtype)
+        return _category_fault(raw, value, column, dtype)
     values, kind = _list(column, dtype)
-    faults = values.list.eval(_category_fault(pl.element(), column, kind))
+    element = pl.element()
+    faults = values.list.eval(
+        _category_fault(element, _category(element, column, kind), column, kind)
+    )
     return faults.list.any().fill_null(False)
 
 
@@ -196,11 +205,12 @@ def _category(raw: pl.Expr, column: SparseColumn, dtype: pl.DataType) -> pl.Expr
     return raw.cast(target, strict=False)
 
 
-def _category_fault(raw: pl.Expr, column: SparseColumn, dtype: pl.DataType) -> pl.Expr:
-    """Whether a given category is none that `column` can hold."""
+def _category_fault(
+    raw: pl.Expr, value: pl.Expr, column: SparseColumn, dtype: pl.DataType
+) -> pl.Expr:
+    """Whether a given category, typed as `value`, is none that `column` can hold."""
     if column.encoding == "string":
         return pl.lit(False).and_(raw.is_null())
-    value = _category(raw, column, dtype)
     fault = value.is_null()
     given = raw.is_not_null()
     if dtype == pl.String():

@@ -26,6 +26,7 @@ from pipeline.parameters import (
     PartitionParameters,
     ProfileParameters,
 )
+from pipeline.parts import Codes
 from pipeline.preparation import Preparation
 from pipeline.schema import Schema
 from pipeline.staging import Staging, ingest
@@ -131,7 +132,44 @@ def staged(
 
 def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
     """All staged rows, in order."""
-    return [row for path in staging.paths() for row in pl.read_parquet(path).rows()]
+    schema = staging.schema
+    plain = ["label", *(column.name for column in schema.dense)]
+    found: list[tuple[Any, ...]] = []
+    for index in range(len(staging.parts)):
+        part = staging.part(index)
+        columns = [part.columns([name])[name].to_pylist() for name in plain]
+        for column in schema.sparse:
+            values = part.values(column.name).to_list()
+            columns.append(cells(part.codes(column.name), values))
+        if schema.time:
+            columns.append(part.columns(["@time"])["@time"].to_pylist())
+        found += zip(*columns, strict=True)
+    return found
+
+
+def cells(codes: Codes, meanings: Sequence[Any]) -> list[Any]:
+    """What each row of a part holds in a column, given what its codes mean."""
+    values = [meanings[code] for code in codes.codes.tolist()]
+    if codes.lengths is None:
+        return values
+    stops = np.cumsum(codes.lengths).tolist()
+    return [values[a:b] for a, b in zip([0, *stops], stops, strict=False)]
+
+
+def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[Any]:
+    """The access ranks that each row holds in a column."""
+    return [
+        cell
+        for index in range(len(staging.parts))
+        for cell in cells(
+            staging.part(index).codes(column), frequencies.ranks(column, index).tolist()
+        )
+    ]
+
+
+def splits_of(staging: Staging, frequencies: Frequencies) -> list[int]:
+    """The split code of each row."""
+    return frequencies.splits(0, staging.rows).tolist()
 
 
 def rejects_of(directory: Path) -> list[dict[str, Any]]:
@@ -182,7 +220,7 @@ def stages(
     )
     frequencies = profile(staging, directory / "frequencies", cluster, parameters.profile)
     calibration = calibrate(
-        frequencies, schema, directory / "hot_set", cluster, parameters.calibrate
+        staging, frequencies, directory / "hot_set", cluster, parameters.calibrate
     )
     dataset = directory / "dataset"
     manifest = write_dataset(

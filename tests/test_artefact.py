@@ -205,6 +205,7 @@ def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> Non
         artefact.write_document(partial, "stage.json", {"rows": 3})
     path = tmp_path / "out" / "stage.json"
     assert artefact.document_of(tmp_path / "out", "stage.json") == {"rows": 3}
-    path.write_text(path.read_text().replace('"stage_version": 1', '"stage_version": 7'))
-    with pytest.raises(DatasetError, match=r"stage\.json has version 7, .* reads version 1"):
+    known = f'"stage_version": {artefact.STAGE_VERSION}'
+    path.write_text(path.read_text().replace(known, '"stage_version": 77'))
+    with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
         artefact.document_of(tmp_path / "out", "stage.json")

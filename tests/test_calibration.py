@@ -10,7 +10,7 @@ import oracle
 import pytest
 from hypothesis import assume, given
 from random_logs import RandomLog, logs
-from small_logs import LABEL, SHOP, SHOP_BUDGET, Stages, schema_of, stages, written
+from small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 from pipeline.calibration import Calibration, calibrate, wilson
 from pipeline.cluster import Cluster
@@ -23,7 +23,9 @@ from pipeline.rules import RULES
 
 def calibrated(shop: Stages, out: Path, **parameters: Any) -> Calibration:
     options = {"hot_budget": SHOP_BUDGET, "rule": "accesses", **parameters}
-    return calibrate(shop.frequencies, SHOP, out, Cluster(1), CalibrateParameters.of(**options))
+    return calibrate(
+        shop.staging, shop.frequencies, out, Cluster(1), CalibrateParameters.of(**options)
+    )
 
 
 def test_six_rows_are_hot_in_the_twenty_rows(shop: Stages) -> None:
@@ -221,7 +223,7 @@ def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
     made = stages(found, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
     parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
     with pytest.raises(BudgetError, match=r"no budget makes 90\.0% of the train inputs hot"):
-        calibrate(made.frequencies, schema, tmp_path / "out", Cluster(1), parameters)
+        calibrate(made.staging, made.frequencies, tmp_path / "out", Cluster(1), parameters)
     assert not (tmp_path / "out").exists()
 
 

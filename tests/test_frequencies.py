@@ -9,12 +9,22 @@ from typing import Any
 import numpy as np
 import oracle
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from random_logs import RandomLog, logs
-from small_logs import LABEL, SHOP, SHOP_LOG, Stages, schema_of, staged, staged_rows, written
+from small_logs import (
+    LABEL,
+    SHOP,
+    SHOP_LOG,
+    Stages,
+    ranks_of,
+    schema_of,
+    splits_of,
+    staged,
+    staged_rows,
+    written,
+)
 
 from pipeline.cluster import Cluster
 from pipeline.errors import DatasetError, ParameterError
@@ -74,26 +84,26 @@ def test_out_of_vocabulary_accesses_are_told_for_each_column_and_split(shop: Sta
 
 
 def test_inputs_are_written_as_access_ranks(shop: Stages) -> None:
-    city = shop.frequencies.inputs("city").read()["city"].to_pylist()
+    city = ranks_of(shop.staging, shop.frequencies, "city")
     ranks = {"Oslo": 1, "Rome": 2, None: 3, "Bonn": 4, "Lima": 5, "Kyiv": 0}
     rows = staged_rows(shop.staging)
     assert city == [ranks[row[2]] for row in rows]
-    seen = shop.frequencies.inputs("seen").read()["seen"].to_pylist()
+    seen = ranks_of(shop.staging, shop.frequencies, "seen")
     items = {7: 1, 5: 2, 3: 3, 9: 4, 8: 0}
     assert seen == [[items[one] for one in row[4]] for row in rows]
-    codes = shop.frequencies.splits().read()["@split"].to_pylist()
+    codes = splits_of(shop.staging, shop.frequencies)
     assert codes == [0] * 16 + [1] * 2 + [2] * 2
 
 
-def test_row_groups_are_the_staged_parts(tmp_path: Path) -> None:
+def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     staging = staged(found, SHOP, tmp_path / "staging", block_bytes=60)
     assert len(staging.parts) > 3
     frequencies = profile(staging, tmp_path / "out", Cluster(1), ProfileParameters.of())
-    for name in ("@split", "city", "item", "seen"):
-        metadata = pq.ParquetFile(tmp_path / "out" / "inputs" / f"{name}.parquet").metadata
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        assert sizes == [part.rows for part in staging.parts]
+    for name in ("city", "item", "seen"):
+        for index in range(len(staging.parts)):
+            values = staging.part(index).values(name)
+            assert len(frequencies.ranks(name, index)) == len(values) == values.n_unique()
     assert frequencies.split_rows["train"] == 16
 
 
@@ -106,14 +116,14 @@ def test_rare_ids_are_folded_into_out_of_vocabulary_and_counted(tmp_path: Path) 
     assert city.columns["city"]["train"] == OutOfVocabulary(16, 2)
     assert frequencies.accesses("item")["value"].to_list() == [7, 5]
     assert (item.min_count, item.rows, item.folded_ids, item.folded_accesses) == (5, 3, 2, 5)
-    assert frequencies.inputs("item").read()["item"].to_pylist()[15] == 0
+    assert ranks_of(Staging.read(tmp_path / "staging"), frequencies, "item")[15] == 0
 
 
 def test_a_table_may_be_folded_whole(tmp_path: Path) -> None:
     frequencies = profiled(tmp_path, min_count={"city": 100})
     assert frequencies.tables[0].rows == 1
     assert frequencies.accesses("city").is_empty()
-    assert set(frequencies.inputs("city").read()["city"].to_pylist()) == {0}
+    assert set(ranks_of(Staging.read(tmp_path / "staging"), frequencies, "city")) == {0}
 
 
 def test_min_count_for_an_unknown_table_is_refused_with_the_tables(tmp_path: Path) -> None:
@@ -176,14 +186,23 @@ def test_what_is_no_profile_is_refused(shop: Stages, tmp_path: Path) -> None:
 def test_counts_over_several_columns_are_a_counters(
     accesses: list[tuple[int | None, int]], cut: int
 ) -> None:
-    frames = [
-        pl.DataFrame(part, schema={"value": pl.Int64, "weight": pl.Int8}, orient="row")
-        for part in (accesses[:cut], accesses[cut:])
-    ]
+    frames = []
+    for part in (accesses[:cut], accesses[cut:]):
+        values = list(dict.fromkeys(value for value, _ in part))
+        counted = Counter(value for value, _ in part)
+        in_sample = Counter(value for value, weight in part if weight == 2)
+        rows = [(value, counted[value], in_sample[value]) for value in values]
+        dictionary = {"value": pl.Int64, "train": pl.Int64, "sampled": pl.Int64}
+        frames.append(pl.DataFrame(rows, schema=dictionary, orient="row"))
     counts = Counter(value for value, _ in accesses)
     weighed = Counter(value for value, weight in accesses if weight == 2)
     order = sorted(counts, key=lambda v: (-counts[v], v is not None, v or 0))
     assert access_counts(frames).rows() == [(v, counts[v], weighed[v]) for v in order]
+
+
+def test_a_value_of_valid_alone_has_no_accesses() -> None:
+    dictionary = pl.DataFrame({"value": ["a", "b"], "train": [0, 2], "sampled": [0, 1]})
+    assert access_counts([dictionary]).rows() == [("b", 2, 1)]
 
 
 @given(log=logs(), block_bytes=st.sampled_from([1, 30, 1 << 20]))
@@ -207,7 +226,7 @@ def test_counts_and_ranks_are_the_oracles(
         seed=options.seed,
     )
     found = profile(staging, directory / "out", Cluster(1), parameters)
-    codes = found.splits().read()["@split"].to_pylist()
+    codes = splits_of(staging, found)
     assert [oracle.SPLITS[code] for code in codes] == right.splits
     for table, known in zip(found.tables, right.tables, strict=True):
         counted = found.accesses(table.name)
@@ -219,7 +238,7 @@ def test_counts_and_ranks_are_the_oracles(
         assert table.folded_accesses == table.accesses - kept
         rank = {value: i for i, value in enumerate(known.values, start=1)}
         for column in log.schema.tables[table.name]:
-            ranks = found.inputs(column.name).read()[column.name].to_pylist()
+            ranks = ranks_of(staging, found, column.name)
             expected = [
                 [rank.get(v, 0) for v in oracle.accessed(row, column)] for row in right.rows
             ]
@@ -236,5 +255,4 @@ def test_counts_and_ranks_are_the_oracles(
 
 
 def test_ranks_fit_their_type(shop: Stages) -> None:
-    ranks = shop.frequencies.inputs("city").read()["city"].to_numpy()
-    assert ranks.dtype == np.uint32
+    assert shop.frequencies.ranks("city", 0).dtype == np.uint32

@@ -217,7 +217,7 @@ def test_the_rows_are_stacked_as_calibration_stacked_them(
 ) -> None:
     for made, schema in ((shop, SHOP), (criteo, criteo.staging.schema)):
         right = stacked_rows(made.frequencies, schema, made.manifest.embedding)
-        inputs = stacked_inputs(made.frequencies, schema, right)
+        inputs = stacked_inputs(made.staging, made.frequencies, right)
         known = facts(made.dataset)
         mine = tables(made.dataset, known)
         rows, sets = train_inputs(made.dataset, known, mine, 1_000_000, 0)
@@ -262,7 +262,7 @@ def test_the_compared_shares_are_right(shop: Stages, tmp_path: Path) -> None:
     _, done = reported(shop.dataset, tmp_path)
     schema = shop.staging.schema
     rows = stacked_rows(shop.frequencies, schema, shop.manifest.embedding)
-    given = stacked_inputs(shop.frequencies, schema, rows)
+    given = stacked_inputs(shop.staging, shop.frequencies, rows)
     inputs = [set(one) for one in as_sets(given)]
     for place, budget in enumerate(done.compared.budgets):
         for name in ("accesses", "threshold", "per-table"):

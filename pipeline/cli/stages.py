@@ -180,10 +180,14 @@ def calibrate(
         objective=objective,
         device_profile=device_profile,
     )
-    schema = Staging.read(staging).schema
     with cluster(threads, workers, scheduler) as here:
         calibration = run(
-            Frequencies.read(frequencies), schema, out, here, parameters, overwrite=overwrite
+            Staging.read(staging),
+            Frequencies.read(frequencies),
+            out,
+            here,
+            parameters,
+            overwrite=overwrite,
         )
     summary.print_calibration(calibration)
 
