@@ -28,6 +28,7 @@ Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
+_HASHED = 16 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -251,6 +252,6 @@ def digest(log: Log) -> str:
     """xxh3-128 of the file's bytes as they lie on disk: what a rerun compares."""
     state = xxhash.xxh3_128()
     with fsspec.open(log.url, "rb") as file:
-        while data := file.read(_CHUNK):
-            state.update(data)
+        while chunk := file.read(_HASHED):
+            state.update(chunk)
     return state.hexdigest()

@@ -24,7 +24,7 @@ csv.field_size_limit(2**31 - 1)
 
 def parse_text(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
     """The lines of `data`, whose fields are the columns `fields` in that order."""
-    lines = data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    lines = _count(data, b"\n") + (not data.endswith(b"\n") and data != b"")
     for numbers in (pl.Float64(), pl.String()):
         frame = _whole(data, lines, fields, schema, numbers)
         if frame is not None:
@@ -87,6 +87,11 @@ def _decoded(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
     return pl.Series(series.name, texts, dtype=pl.String()), rejects
 
 
+def _count(data: bytes, byte: bytes) -> int:
+    """How often `byte` stands in `data`; faster than bytes.count where it is frequent."""
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == ord(byte)))
+
+
 def _whole(
     data: bytes, lines: int, fields: tuple[str, ...], schema: Schema, numbers: pl.DataType
 ) -> pl.DataFrame | None:
@@ -94,7 +99,7 @@ def _whole(
 
     Label and dense columns are read as `numbers`; as text, a value that is none keeps its digits.
     """
-    separators = data.count(schema.separator.encode())
+    separators = _count(data, schema.separator.encode())
     quoted = schema.quote is not None and schema.quote.encode() in data
     if separators != lines * (len(fields) - 1) or quoted or b"\0" in data or lines == 0:
         return None

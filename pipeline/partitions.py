@@ -121,16 +121,21 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
-    place = leaf << 32 | bucket
-    order = np.argsort(place, kind="stable")
+    firsts = np.cumsum(task.buckets) - task.buckets  # each leaf's first bucket among all
+    place = firsts[leaf] + bucket
+    total = int(sum(task.buckets))
+    small = np.uint16 if total <= 1 << 16 else np.int64  # 16 bits are sorted by radix
+    order = np.argsort(place.astype(small), kind="stable")
     table = table.append_column(_KEY, pa.array(keys)).take(pa.array(order)).combine_chunks()
-    places, starts = np.unique(place[order], return_index=True)
-    stops = np.append(starts[1:], table.num_rows)
+    sizes = np.bincount(place, minlength=total)
+    stops = np.cumsum(sizes)
+    found = np.flatnonzero(sizes)
     with pa.ipc.new_file(task.path, table.schema) as writer:
-        for start, stop in zip(starts, stops, strict=True):
-            for batch in table.slice(start, stop - start).to_batches():
+        for one in found:
+            for batch in table.slice(stops[one] - sizes[one], sizes[one]).to_batches():
                 writer.write_batch(batch)
-    return [(int(one >> 32), int(one & 0xFFFFFFFF)) for one in places]
+    owner = np.searchsorted(firsts, found, side="right") - 1
+    return [(int(leaf), int(one - firsts[leaf])) for leaf, one in zip(owner, found, strict=True)]
 
 
 def _encoded(staging: Staging, task: _Scatter) -> tuple[pa.Table, npt.NDArray[np.int64]]:

@@ -60,7 +60,15 @@ def prepare(
     if artefact.is_made(out, made_from, overwrite):
         return Manifest.read(out), False
     work = out.with_name(f"{out.name}.work")
-    staging = ingest(logs, schema, work / "staging", cluster, parameters.ingest, overwrite=True)
+    staging = ingest(
+        logs,
+        schema,
+        work / "staging",
+        cluster,
+        parameters.ingest,
+        digests=digests,
+        overwrite=True,
+    )
     frequencies = profile(
         staging, work / "frequencies", cluster, parameters.profile, overwrite=True
     )

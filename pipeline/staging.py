@@ -117,15 +117,16 @@ def ingest(
     cluster: Cluster,
     parameters: IngestParameters,
     *,
+    digests: Sequence[str] | None = None,
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Staging:
     """Stage `logs` into the directory `out`; nothing to do where it is staged already.
 
     Raises LogError where more of the lines are malformed than `parameters` allow; they then lie in
-    `OUT.rejects`.
+    `OUT.rejects`. `digests` are the logs', where they are known already.
     """
-    digests = cluster.run("checksum", digest, logs)
+    digests = digests or cluster.run("checksum", digest, logs)
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)
@@ -242,7 +243,7 @@ def _write(
     directory: Path,
     schema: Schema,
     logs: Sequence[Log],
-    digests: list[str],
+    digests: Sequence[str],
     staged: list[_Staged],
     rejects: list[dict[str, Any]],
 ) -> None:
