@@ -89,7 +89,8 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
     return StackedInputs(np.concatenate(flat), offsets)
 
 
-Column = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+#: Accesses of one column, and how many each input makes; None where each makes one.
+Column = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64] | None]
 
 
 def _accesses(
@@ -101,18 +102,28 @@ def _accesses(
     """
     stacked = np.where(ranks == OOV_ID, -1, ranks.astype(np.int64) + start).astype(np.int32)
     if staged.lengths is None:
-        return stacked[staged.codes[counted]], np.ones(int(counted.sum()), dtype=np.int64)
+        return stacked[staged.codes[counted]], None
     kept = np.repeat(counted, staged.lengths)
     return stacked[staged.codes[kept]], staged.lengths[counted]
 
 
-def _woven(columns: Sequence[Column]) -> Column:
+def _woven(
+    columns: Sequence[Column],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """The accesses of all columns, input by input, without those out of vocabulary."""
-    lengths = np.sum([length for _, length in columns], axis=0)
+    if all(lengths is None for _, lengths in columns):
+        matrix = np.stack([values for values, _ in columns], axis=1)  # (inputs, columns)
+        kept = matrix >= 0
+        return matrix[kept], kept.sum(axis=1)
+    counts = [
+        np.ones(values.size, dtype=np.int64) if lengths is None else lengths
+        for values, lengths in columns
+    ]
+    lengths = np.sum(counts, axis=0)
     starts = np.cumsum(lengths) - lengths
     woven = np.empty(int(lengths.sum()), dtype=np.int32)
-    for values, length in columns:
-        _weave(woven, starts, values, length)
+    for (values, _), count in zip(columns, counts, strict=True):
+        _weave(woven, starts, values, count)
     kept = woven >= 0
     owner = np.repeat(np.arange(lengths.size), lengths)
     return woven[kept], np.bincount(owner[kept], minlength=lengths.size)

@@ -156,20 +156,39 @@ def test_loads_share_out_every_input() -> None:
     assert loads.sum() == pytest.approx(len(inputs))
 
 
-def test_peeling_counts_each_death_once() -> None:
+def random_inputs() -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+    """300 inputs of some of 50 rows: their rows, their offsets, and both as lists."""
     rng = np.random.default_rng(2)
     inputs = [sorted(set(rng.integers(0, 50, 4).tolist())) for _ in range(300)]
     flat = np.array([row for one in inputs for row in one], dtype=np.int32)
-    offsets = np.cumsum([0, *map(len, inputs)]).astype(np.int64)
-    starts, held_by = holders(flat, offsets, 50)
+    return flat, np.cumsum([0, *map(len, inputs)]).astype(np.int64), inputs
+
+
+def peeled(stop_bytes: int, charged: np.ndarray) -> np.ndarray:
+    flat, offsets, _ = random_inputs()
     state = np.zeros(50, dtype=STATE)
     state["rate"] = 1
-    order, deaths = peel(flat, offsets, starts, held_by, state, 1.0)
+    price = np.full(50, 4, dtype=np.int64)
+    starts, held_by = holders(flat, offsets, 50)
+    return peel(flat, offsets, starts, held_by, state, 1.0, price, stop_bytes, charged)
+
+
+def test_peeling_charges_each_input_to_the_first_of_its_rows_to_go() -> None:
+    charged = np.full(300, -1, dtype=np.int32)
+    order = peeled(-1, charged)
     assert sorted(order.tolist()) == list(range(50))
-    place = np.empty(50, dtype=np.int64)
-    place[order] = np.arange(50)
-    first_dropped = [min(place[row] for row in one) for one in inputs]
-    assert deaths.tolist() == np.bincount(first_dropped, minlength=50).tolist()
+    place = np.argsort(order)
+    inputs = random_inputs()[2]
+    assert charged.tolist() == [min(one, key=lambda row: place[row]) for one in inputs]
+
+
+def test_peeling_may_end_early_and_then_leaves_living_inputs_as_they_were() -> None:
+    charged = np.full(300, -1, dtype=np.int32)
+    order = peeled(4 * 20, charged)
+    assert order.tolist() == peeled(-1, np.zeros(300, dtype=np.int32))[:30].tolist()
+    gone = set(order.tolist())
+    for one, row in zip(random_inputs()[2], charged.tolist(), strict=True):
+        assert (row == -1) == gone.isdisjoint(one)
 
 
 def test_the_threshold_rule_bounds_the_hot_bytes_of_large_tables() -> None:

@@ -89,12 +89,17 @@ def peel(
     inputs: npt.NDArray[np.int32],
     state: npt.NDArray[np.void],
     per_input: float,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Drop every row; return the rows in that order, and how many inputs died with each.
+    price: npt.NDArray[np.int64],
+    stop_bytes: int,
+    charged: npt.NDArray[np.int32],
+) -> npt.NDArray[np.int32]:
+    """Drop rows until those that are left take at most `stop_bytes`; return them in that order.
 
     `state` holds each row's load and rate (1 / relative price) and is worked on. The next row is
     one of the least `(load + per_input * alive) * rate`, up to the width of a bucket; among those,
-    the one whose worth fell last, so that losses stay where there are losses already.
+    the one whose worth fell last, so that losses stay where there are losses already. An input that
+    dies is charged to the row with which it does: `charged` (inputs,) is set to that row, and left
+    as it is for inputs that live.
     """
     count = starts.size - 1
     heads = np.full(_BUCKETS, _NONE, np.int32)
@@ -103,20 +108,22 @@ def peel(
         _insert(state, heads, row, _bucket(state, row, per_input))
     dead = np.zeros(offsets.size - 1, np.bool_)
     order = np.empty(count, np.int32)
-    deaths = np.zeros(count, np.int32)
-    lowest = 0
-    for step in range(count):
+    left = price.sum()
+    lowest = steps = 0
+    while steps < count and left > stop_bytes:
         while heads[lowest] == _NONE:
             lowest += 1
         row = heads[lowest]
         _remove(state, heads, row)
-        order[step] = row
+        order[steps] = row
+        steps += 1
+        left -= price[row]
         for at in range(starts[row], starts[row + 1]):
             one = inputs[at]
             if dead[one]:
                 continue
             dead[one] = True
-            deaths[step] += 1
+            charged[one] = row
             for touched in range(offsets[one], offsets[one + 1]):
                 other = rows[touched]
                 if state[other].bucket == _NONE:
@@ -127,7 +134,7 @@ def peel(
                     _remove(state, heads, other)
                     _insert(state, heads, other, to)
                     lowest = min(lowest, to)
-    return order, deaths
+    return order[:steps]
 
 
 @numba.njit(cache=True)
