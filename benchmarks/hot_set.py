@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import platform
 import resource
+import shutil
 import time
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,9 @@ SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
 
 
 def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, float, float]:
-    """A log's staging and profile, and the seconds that each took."""
+    """A log's staging and profile, made anew, and the seconds that each took."""
+    for made in work.glob(f"{log.name}.*"):
+        shutil.rmtree(made)
     schema = load_schema(SCHEMAS[kind])
     begin = time.perf_counter()
     staging = ingest(

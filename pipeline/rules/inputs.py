@@ -54,7 +54,7 @@ def inputs(problem: Problem) -> Ranking:
             charged,
         )  # fmt: skip
         loads += certain + per_input * np.bincount(charged, minlength=count)
-        whole = dropped if is_whole else whole
+        whole = dropped[::-1] if is_whole else whole
         found = _placed(problem, dropped, whole)
         reached = worth(problem, given, found)
         if reached >= best_worth:  # a later pass is better at other budgets
@@ -87,13 +87,13 @@ Rows = npt.NDArray[np.int32]
 def _placed(problem: Problem, dropped: Rows, whole: Rows) -> Order:
     """Id 0 of each table, then the seen rows, last dropped first.
 
-    Rows that are not in `dropped` come before those that are, in the order of the pass `whole`.
+    Rows that are not in `dropped` come before those that are, in the order of `whole`, which has
+    the rows of a whole pass, last dropped first.
     """
     rows = problem.rows
-    last_dropped = np.full(rows.accesses.size, rows.accesses.size, dtype=np.int64)
-    last_dropped[dropped] = np.arange(dropped.size)
-    order = whole[::-1].astype(np.int64)
-    order = order[np.argsort(-last_dropped[order], kind="stable")]
+    gone = np.zeros(rows.accesses.size, dtype=np.bool_)
+    gone[dropped] = True
     seen = np.zeros(rows.accesses.size, dtype=np.bool_)
     seen[rows.seen] = True
+    order = np.concatenate([whole[~gone[whole]], dropped[::-1]])
     return np.concatenate([rows.out_of_vocabulary, order[seen[order]]])

@@ -12,17 +12,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-#: One row's state, in half a cache line: the touches of a pass are random accesses.
+#: One row's state, four to a cache line: the touches of a pass are random accesses.
 STATE = np.dtype(
     [
-        ("load", np.float64),
-        ("rate", np.float64),
+        ("load", np.float32),
+        ("rate", np.float32),
         ("alive", np.int32),
         ("bucket", np.int32),
-        ("next", np.int32),
-        ("previous", np.int32),
-    ],
-    align=True,
+    ]
 )
 #: Buckets are 1/32 octave wide (the upper 14 bits of a float32) and reach past 2**63.
 _SHIFT = 18
@@ -58,27 +55,18 @@ def _bucket(state: npt.NDArray[np.void], row: int, per_input: float) -> Any:
     return (np.float32(worth + 1.0).view(np.int32) >> _SHIFT) - _ZERO_BUCKET
 
 
-@numba.njit(inline="always")
-def _insert(state: npt.NDArray[np.void], heads: npt.NDArray[np.int32], row: int, to: int) -> None:
-    after = heads[to]
-    state[row].bucket = to
-    state[row].next = after
-    state[row].previous = _NONE
-    if after != _NONE:
-        state[after].previous = row
-    heads[to] = row
+@numba.njit(cache=True)
+def _begin(state: npt.NDArray[np.void], starts: npt.NDArray[np.int64], per_input: float) -> int:
+    """Set every row's bucket; return how many entries a pass may need.
 
-
-@numba.njit(inline="always")
-def _remove(state: npt.NDArray[np.void], heads: npt.NDArray[np.int32], row: int) -> None:
-    before, after = state[row].previous, state[row].next
-    if before != _NONE:
-        state[before].next = after
-    else:
-        heads[state[row].bucket] = after
-    if after != _NONE:
-        state[after].previous = before
-    state[row].bucket = _NONE
+    A row's worth only falls, so it is entered at most once in each bucket below its first.
+    """
+    entries = 0
+    for row in range(state.size):
+        state[row].alive = starts[row + 1] - starts[row]
+        state[row].bucket = _bucket(state, row, per_input)
+        entries += 1 + min(state[row].alive, state[row].bucket)
+    return entries
 
 
 @numba.njit(cache=True)
@@ -102,10 +90,15 @@ def peel(
     as it is for inputs that live.
     """
     count = starts.size - 1
+    capacity = _begin(state, starts, per_input)
+    entered = np.empty(capacity, np.int32)
+    after = np.empty(capacity, np.int32)
     heads = np.full(_BUCKETS, _NONE, np.int32)
+    size = 0
     for row in range(count):
-        state[row].alive = starts[row + 1] - starts[row]
-        _insert(state, heads, row, _bucket(state, row, per_input))
+        entered[size], after[size] = row, heads[state[row].bucket]
+        heads[state[row].bucket] = size
+        size += 1
     dead = np.zeros(offsets.size - 1, np.bool_)
     order = np.empty(count, np.int32)
     left = price.sum()
@@ -113,8 +106,11 @@ def peel(
     while steps < count and left > stop_bytes:
         while heads[lowest] == _NONE:
             lowest += 1
-        row = heads[lowest]
-        _remove(state, heads, row)
+        row = entered[heads[lowest]]
+        heads[lowest] = after[heads[lowest]]
+        if state[row].bucket != lowest:
+            continue  # it has been entered in a lower bucket since, or is gone
+        state[row].bucket = _NONE
         order[steps] = row
         steps += 1
         left -= price[row]
@@ -131,8 +127,10 @@ def peel(
                 state[other].alive -= 1
                 to = _bucket(state, other, per_input)
                 if to != state[other].bucket:
-                    _remove(state, heads, other)
-                    _insert(state, heads, other, to)
+                    state[other].bucket = to
+                    entered[size], after[size] = other, heads[to]
+                    heads[to] = size
+                    size += 1
                     lowest = min(lowest, to)
     return order[:steps]
 
