@@ -66,9 +66,9 @@ class SampleCheck:
 class Calibration:
     """A finished calibration. `inputs` counts hot and cold inputs by split.
 
-    `notes` are figures of the rule; `bound`, where known, is a share of the counted inputs that no
-    hot set of this budget can exceed; `knee_bytes` is the budget beyond which bytes buy little;
-    `frequencies` is the fingerprint of what it was made from.
+    `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share of
+    the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget beyond
+    which bytes buy little; `frequencies` is the fingerprint of what it was made from.
     """
 
     directory: Path
@@ -81,6 +81,7 @@ class Calibration:
     knee_bytes: int
     sample: SampleCheck | None
     notes: dict[str, int]
+    objective: str
     frequencies: str
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
@@ -164,6 +165,7 @@ def calibrate(
             "bound": _at(points, budget_bytes, "bound"),
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),
+            "objective": parameters.objective,
             "frequencies": artefact.fingerprint_of(frequencies.directory),
         }
         artefact.write_document(partial, FILE_NAME, document)

@@ -138,6 +138,8 @@ def _preparation(
         "rejects": staging.reasons,
         "sample": frequencies.sample,
         "sample_seed": frequencies.seed,
+        "objective": calibration.objective,
+        "bound": calibration.bound,
         "access_share": calibration.access_share,
         "hot_share": {split: calibration.hot_share(split) for split in calibration.inputs},
         "tables": [asdict(table) for table in frequencies.tables],

@@ -127,6 +127,11 @@ def print_dataset(manifest: Manifest, directory: Path) -> None:
         f"({budget.used_bytes / budget.bytes:.1%}), by the rule {budget.rule!r}, counting "
         f"{manifest.embedding.dtype} rows with {manifest.embedding.optimizer} state"
     )
+    if manifest.preparation.get("bound"):
+        output.print(
+            f"no hot set of these bytes makes more than {manifest.preparation['bound']:.2%} of the "
+            "counted train inputs hot"
+        )
     _print_rejects(manifest.preparation["rejects"], directory)
     output.print(f"data set in {directory}")
 
