@@ -25,21 +25,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pipeline.manifest import (
-    LABEL,
-    SPLITS,
-    TEMPERATURES,
-    VERSION,
-    Budget,
-    DataFile,
-    Embedding,
-    Features,
-    Leaf,
-    Manifest,
-    SparseFeature,
-    Table,
-)
+from pipeline.manifest import Manifest
 from trainer.batches import Batch
+from trainer.device_benchmark import data_set_of
 from trainer.evaluation import on_device
 from trainer.parameters import PLACEMENTS, parameters
 from trainer.prefetch import prefetched
@@ -91,27 +79,7 @@ def manifest(work: Workload, share: float) -> Manifest:
     hot = [
         max(int(np.flatnonzero(count >= max(least, 1)).max(initial=0)) + 1, 1) for count in counts
     ]
-    nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
-    names = tuple(f"C{t + 1}" for t in range(len(work.rows)))
-    return Manifest(
-        version=VERSION,
-        fingerprint="benchmark",
-        seed=0,
-        embedding=Embedding("float32", "rowwise_adagrad"),
-        budget=Budget(0, 0, "none"),
-        features=Features(
-            LABEL,
-            tuple(f"I{i + 1}" for i in range(DENSE)),
-            tuple(SparseFeature(name, name, False) for name in names),
-        ),
-        tables=tuple(
-            Table(name, rows, min(hot[t], rows), work.dim, nothing)
-            for t, (name, rows) in enumerate(zip(names, work.rows, strict=True))
-        ),
-        splits={s: {t: Leaf(0, ()) for t in TEMPERATURES} for s in SPLITS},
-        schema={},
-        preparation={},
-    )
+    return data_set_of(work.rows, np.minimum(hot, work.rows).tolist(), work.dim, DENSE)
 
 
 def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:

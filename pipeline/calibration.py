@@ -66,9 +66,9 @@ class SampleCheck:
 class Calibration:
     """A finished calibration. `inputs` counts hot and cold inputs by split.
 
-    `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share of
-    the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget beyond
-    which bytes buy little; `frequencies` is the fingerprint of what it was made from.
+    `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share
+    of the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget
+    beyond which bytes buy little; `frequencies` is the fingerprint of what it was made from.
     """
 
     directory: Path

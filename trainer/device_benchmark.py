@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def measure(given: dict[str, Any]) -> dict[str, Any]:
     `given` holds `device`, `batch_size` and `threads` where the user chose them. Kinds of batch
     take turns, and each counts with its median step.
     """
-    manifest = _manifest()
+    manifest = data_set_of([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
     p = on_device(parameters({"data": "", "out": "", **given}, manifest))
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
@@ -89,24 +90,26 @@ def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
     return Batch(label, dense, ids.ravel(), None, cold_features == 0)
 
 
-def _manifest() -> Manifest:
-    """A data set with the shape of the model that is timed, and no files."""
-    names = tuple(f"C{number}" for number in range(1, TABLES + 1))
+def data_set_of(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
+    """A data set without files: a sparse feature for each table, and `dense` dense ones."""
+    names = [f"C{number}" for number in range(1, len(rows) + 1)]
     nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
-    empty = {split: {temperature: Leaf(0, ()) for temperature in TEMPERATURES} for split in SPLITS}
+    sizes = zip(names, rows, hot_rows, strict=True)
     return Manifest(
         version=VERSION,
-        fingerprint="device-benchmark",
+        fingerprint="benchmark",
         seed=0,
         embedding=Embedding("float32", "rowwise_adagrad"),
         budget=Budget(0, 0, "none"),
         features=Features(
             LABEL,
-            tuple(f"I{number}" for number in range(1, DENSE + 1)),
+            tuple(f"I{number}" for number in range(1, dense + 1)),
             tuple(SparseFeature(name, name, False) for name in names),
         ),
-        tables=tuple(Table(name, TABLE_ROWS, HOT_ROWS, DIM, nothing) for name in names),
-        splits=empty,
+        tables=tuple(Table(name, size, hot, dim, nothing) for name, size, hot in sizes),
+        splits={
+            split: {temperature: Leaf(0, ()) for temperature in TEMPERATURES} for split in SPLITS
+        },
         schema={},
         preparation={},
     )
