@@ -86,7 +86,8 @@ class Calibration:
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
-        ids: npt.NDArray[np.uint32] = np.load(self.directory / "ids" / f"{table}.npy")
+        path = self.directory / "ids" / f"{table}.npy"
+        ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
         return ids
 
     def hot_share(self, split: str) -> float | None:

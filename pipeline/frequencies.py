@@ -21,7 +21,7 @@ from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
 from pipeline.shuffle import sampled
-from pipeline.splits import NOT_GIVEN, TRAIN, Codes, split_codes
+from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
 from pipeline.staging import Staging
 from pipeline.values import TIME
 
@@ -81,9 +81,11 @@ class Frequencies:
         ranks: npt.NDArray[np.uint32] = batch.column(0).to_numpy()
         return ranks
 
-    def splits(self, first: int, count: int) -> Codes:
+    def splits(self, first: int, count: int) -> SplitCodes:
         """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
-        codes: Codes = np.load(self.directory / SPLITS_FILE, mmap_mode="r")[first : first + count]
+        codes: SplitCodes = np.load(self.directory / SPLITS_FILE, mmap_mode="r")[
+            first : first + count
+        ]
         return codes
 
     @classmethod
@@ -166,7 +168,7 @@ def profile(
     return Frequencies.read(out)
 
 
-def _given(staging: Staging) -> Codes:
+def _given(staging: Staging) -> SplitCodes:
     """The split that the user stated for each row's file, or NOT_GIVEN."""
     codes = [SPLITS.index(part.split) if part.split else NOT_GIVEN for part in staging.parts]
     return np.repeat(np.array(codes, dtype=np.int8), [part.rows for part in staging.parts])

@@ -114,8 +114,9 @@ def _file(split: str, temperature: str, bucket: int) -> str:
 def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
     staging = Staging.read(Path(task.staging))
-    table, cold = _encoded(staging, task)
     frequencies = Frequencies.read(Path(task.frequencies))
+    calibration = Calibration.read(Path(task.calibration))
+    table, cold = _encoded(staging, frequencies, calibration, task.part)
     codes = frequencies.splits(task.first_row, table.num_rows)
     keys = row_keys(task.first_row, table.num_rows, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
@@ -138,18 +139,18 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     return [(int(leaf), int(one - firsts[leaf])) for leaf, one in zip(owner, found, strict=True)]
 
 
-def _encoded(staging: Staging, task: _Scatter) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+def _encoded(
+    staging: Staging, frequencies: Frequencies, calibration: Calibration, part: int
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     """A part's label, dense features and ids, and which of its rows are cold, as 0 or 1."""
-    frequencies = Frequencies.read(Path(task.frequencies))
-    calibration = Calibration.read(Path(task.calibration))
-    staged = staging.part(task.part)
+    staged = staging.part(part)
     table = staged.columns([LABEL, *(column.name for column in staging.schema.dense)])
     tables = {table.name: table for table in calibration.tables}
     cold = np.zeros(table.num_rows, dtype=np.bool_)
     for column in staging.schema.sparse:
         sizes = tables[column.table_name]
         kind = np.int32 if sizes.rows <= _LARGEST_INT32 else np.int64
-        ranks = frequencies.ranks(column.name, task.part)
+        ranks = frequencies.ranks(column.name, part)
         found = staged.codes(column.name)
         ids = calibration.ids(column.table_name)[ranks].astype(kind)[found.codes]
         if found.lengths is None:

@@ -14,7 +14,7 @@ TRAIN, VALID, TEST = 0, 1, 2
 NOT_GIVEN = -1
 _DAY = 86_400
 
-Codes = npt.NDArray[np.int8]
+SplitCodes = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -43,8 +43,8 @@ class HeldOut:
 
 
 def split_codes(
-    given: Codes, times: npt.NDArray[np.int64] | None, valid: HeldOut, test: HeldOut
-) -> Codes:
+    given: SplitCodes, times: npt.NDArray[np.int64] | None, valid: HeldOut, test: HeldOut
+) -> SplitCodes:
     """The split of each row, as TRAIN, VALID or TEST.
 
     `given` (rows) holds the splits that the user stated by file, NOT_GIVEN elsewhere; only the
@@ -62,7 +62,7 @@ def split_codes(
 
 
 def _hold_out(
-    codes: Codes, times: npt.NDArray[np.int64] | None, held_out: HeldOut, code: int
+    codes: SplitCodes, times: npt.NDArray[np.int64] | None, held_out: HeldOut, code: int
 ) -> None:
     """Give `code` to the last of the rows that have no split yet."""
     free = np.flatnonzero(codes == NOT_GIVEN)

@@ -150,9 +150,8 @@ def _fault(column: Column, dtype: pl.DataType) -> pl.Expr:
     if isinstance(column, LabelColumn):
         return ~_number(column.name, dtype).is_in([0.0, 1.0]).fill_null(False)
     if isinstance(column, DenseColumn):
-        given = raw.is_not_null() & ((raw != "") if dtype == pl.String() else pl.lit(True))
         finite = _number(column.name, dtype).is_finite().fill_null(False) & value.is_finite()
-        return given & ~finite
+        return _given(raw, dtype) & ~finite
     if isinstance(column, TimeColumn):
         return value.is_null()
     assert isinstance(column, SparseColumn)
@@ -164,6 +163,11 @@ def _fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         _category_fault(element, _category(element, column, kind), column, kind)
     )
     return faults.list.any().fill_null(False)
+
+
+def _given(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whether there is a value at all: neither null nor empty text."""
+    return raw.is_not_null() & (raw != "") if dtype == pl.String() else raw.is_not_null()
 
 
 def _time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
@@ -212,10 +216,7 @@ def _category_fault(
     if column.encoding == "string":
         return pl.lit(False).and_(raw.is_null())
     fault = value.is_null()
-    given = raw.is_not_null()
-    if dtype == pl.String():
-        given = given & (raw != "")
-    elif dtype.is_float():
+    if dtype.is_float():
         fault = fault | (value.cast(pl.Float64()) != raw)
     if column.encoding == "hex" and dtype == pl.String():
         length = raw.str.len_bytes()
@@ -223,7 +224,7 @@ def _category_fault(
         fault = fault | wrong_length | raw.str.starts_with("+")
     elif column.encoding == "hex" and column.digits:
         fault = fault | (value > 16**column.digits - 1)
-    return given & fault
+    return _given(raw, dtype) & fault
 
 
 def _derived(column: SparseColumn) -> pl.Expr:

@@ -120,8 +120,9 @@ def bound(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> F
     """
     out_of_vocabulary = rows.out_of_vocabulary
     reserved = int(rows.price[out_of_vocabulary].sum())
-    candidates = np.flatnonzero(loads > 0)
-    candidates = np.setdiff1d(candidates, out_of_vocabulary, assume_unique=True)
+    loaded = loads > 0
+    loaded[out_of_vocabulary] = False
+    candidates = np.flatnonzero(loaded)
     density = loads[candidates] / rows.price[candidates]
     best = candidates[np.argsort(-density, kind="stable")]
     spent = np.concatenate([[0], np.cumsum(rows.price[best])])
