@@ -19,7 +19,7 @@ from pipeline.errors import DatasetError
 from pipeline.manifest import SUCCESS, VERSION
 
 #: The version of what stages write for each other.
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:

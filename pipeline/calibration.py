@@ -14,15 +14,15 @@ import polars as pl
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
-from pipeline.curve import curve, knee
+from pipeline.curve import curve, cuts, knee
 from pipeline.errors import BudgetError
 from pipeline.frequencies import Frequencies
 from pipeline.hot_set import HotSet, check_budget, data_set_ids, hot_set
 from pipeline.manifest import SPLITS, Budget, Embedding
 from pipeline.parameters import CalibrateParameters
-from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach
+from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach, rows_for
 from pipeline.rules import RULES
-from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
+from pipeline.rules.problem import Order, Problem, Ranking, StackedInputs, StackedRows
 from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
@@ -137,22 +137,34 @@ def calibrate(
     def inputs() -> StackedInputs:
         return stacked_inputs(staging, frequencies, rows)
 
-    def ranked(budget_bytes: int) -> tuple[Ranking, dict[str, Reach]]:
+    def ranked(budget_bytes: int) -> Ranking:
         problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
-        ranking = RULES[parameters.rule](problem)
-        return ranking, reach(staging, frequencies, rows, ranking.placed, partial, cluster)
+        return RULES[parameters.rule](problem)
+
+    def reached(placed: Order, at: Order) -> dict[str, Reach]:
+        return reach(staging, frequencies, rows, placed, at, partial, cluster)
+
+    def bytes_for(share: float, placed: Order) -> int:
+        count = rows_for(share, placed.size, lambda at: reached(placed, at)[SPLITS[0]])
+        if count is None:
+            raise BudgetError(
+                f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
+            )
+        return int(rows.price[placed[: max(count, len(rows.tables))]].sum())
 
     with artefact.building(out, made_from) as partial:
         if parameters.hot_budget is not None:
             budget_bytes = int(parameters.hot_budget)
             check_budget(rows, budget_bytes)
-            ranking, found = ranked(budget_bytes)
+            ranking = ranked(budget_bytes)
         else:
             share = parameters.hot_share or 0.0
-            ranking, found = ranked(int(rows.price.sum()))
-            ranking, found = ranked(_bytes_for(share, rows, ranking, found))
-            budget_bytes = _bytes_for(share, rows, ranking, found)
+            ranking = ranked(int(rows.price.sum()))
+            ranking = ranked(bytes_for(share, ranking.placed))
+            budget_bytes = bytes_for(share, ranking.placed)
         chosen = hot_set(rows, ranking.placed, budget_bytes)
+        _, bought = cuts(rows, ranking.placed, budget_bytes)
+        found = reached(ranking.placed, np.unique(bought))
         points = curve(
             rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
         )
@@ -171,19 +183,6 @@ def calibrate(
         }
         artefact.write_document(partial, FILE_NAME, document)
     return Calibration.read(out)
-
-
-def _bytes_for(
-    share: float, rows: StackedRows, ranking: Ranking, found: Mapping[str, Reach]
-) -> int:
-    """The fewest bytes with which a ranking makes this share of the train inputs hot."""
-    count = found[SPLITS[0]].rows_for(share)
-    if count is None:
-        raise BudgetError(
-            f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
-        )
-    bought = ranking.placed[: max(count, len(rows.tables))]
-    return int(rows.price[bought].sum())
 
 
 def _write_ids(directory: Path, rows: StackedRows, chosen: HotSet) -> None:

@@ -9,9 +9,21 @@ import polars as pl
 from pipeline.device import DeviceProfile
 from pipeline.manifest import SPLITS
 from pipeline.reach import COUNTED, Reach
-from pipeline.rules.problem import Objective, Ranking, StackedRows, bound
+from pipeline.rules.problem import Objective, Order, Ranking, StackedRows, bound
 
 _POINTS = 60
+
+
+def cuts(rows: StackedRows, placed: Order, budget_bytes: int) -> tuple[Order, Order]:
+    """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys.
+
+    That is the number of rows from the beginning of `placed`.
+    """
+    spent = np.cumsum(rows.price[placed])
+    everything = int(rows.price.sum())
+    budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
+    budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
+    return budgets, np.searchsorted(spent, budgets, side="right")
 
 
 def curve(
@@ -22,18 +34,13 @@ def curve(
     objective: Objective,
     device: DeviceProfile | None,
 ) -> pl.DataFrame:
-    """Hot share by split and access share, at budgets from a thousandth of all bytes to all.
+    """Hot share by split and access share, at the budgets of `cuts`, where reach is known.
 
-    Shares are exact for the ranking, not interpolated; `budget_bytes` is one of the points. Where
-    the rule gives loads and the objective is wholly hot inputs, `bound` is a share of the counted
-    inputs that no hot set can exceed; where there is a device profile, `speedup` is the expected
-    gain over a hot set of nothing.
+    Shares are exact for the ranking, not interpolated. Where the rule gives loads and the objective
+    is wholly hot inputs, `bound` is a share of the counted inputs that no hot set can exceed; where
+    there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
-    spent = np.cumsum(rows.price[ranking.placed])
-    everything = int(rows.price.sum())
-    budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
-    budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
-    count = np.searchsorted(spent, budgets, side="right")
+    budgets, count = cuts(rows, ranking.placed, budget_bytes)
     accesses = np.concatenate([[0], np.cumsum(rows.accesses[ranking.placed])])
     total = int(rows.accesses.sum())
     columns: dict[str, npt.NDArray[np.generic]] = {

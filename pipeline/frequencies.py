@@ -6,14 +6,18 @@ rank each of its codes means, so that no later stage looks at raw values again.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
@@ -28,6 +32,8 @@ from pipeline.values import TIME
 FILE_NAME = "frequencies.json"
 #: The split of each row.
 SPLITS_FILE = "splits.npy"
+#: The kind of a count, beside the splits: accesses of train rows in the sample.
+_SAMPLED = len(SPLITS)
 
 
 @dataclass(frozen=True)
@@ -188,95 +194,108 @@ def _profile_table(task: _Task) -> TableFrequencies:
     staging = Staging.read(Path(task.staging))
     directory = Path(task.directory)
     columns = [column.name for column in staging.schema.tables[task.table]]
-    counted = {column: _counted_column(staging, column, directory, task) for column in columns}
-    counts = access_counts([counts for parts in counted.values() for counts in parts])
-    kept = counts.filter(pl.col("accesses") >= task.min_count)
-    kept.write_parquet(directory / "accesses" / f"{task.table}.parquet", compression="zstd")
+    entries = [entry for column in columns for entry in _entries(staging, column, directory, task)]
+    counts = np.concatenate([entry.counts for entry in entries], axis=1)
+    encoded = pc.dictionary_encode(
+        pa.concat_arrays([entry.values for entry in entries]), null_encoding="encode"
+    )
+    codes, values = encoded.indices.to_numpy(), pl.Series(encoded.dictionary)
+    seen = access_counts(values, *_summed(codes, counts[[TRAIN, _SAMPLED]], len(values)))
+    kept = seen.filter(pl.col("accesses") >= task.min_count)
+    kept.drop("code").write_parquet(
+        directory / "accesses" / f"{task.table}.parquet", compression="zstd"
+    )
+    rank = np.full(len(values), OOV_ID, dtype=np.uint32)
+    rank[kept["code"]] = np.arange(1, kept.height + 1)
+    ranks = rank[codes]
+    missed = np.where(ranks == OOV_ID, counts[: len(SPLITS)], 0)
     found = {}
-    for column, parts in counted.items():
-        ranks = _ranks(parts, kept["value"])
-        _write_ranks(directory / "ranks" / f"{column}.arrow", ranks)
-        found[column] = _out_of_vocabulary(parts, ranks)
+    begin = 0
+    for number, column in enumerate(columns):
+        parts = entries[number * len(staging.parts) : (number + 1) * len(staging.parts)]
+        stops = begin + np.cumsum([len(entry.values) for entry in parts])
+        _write_ranks(directory / "ranks" / f"{column}.arrow", ranks, [begin, *stops.tolist()])
+        mine = slice(begin, int(stops[-1]))
+        found[column] = {
+            split: OutOfVocabulary(int(counts[code, mine].sum()), int(missed[code, mine].sum()))
+            for code, split in enumerate(SPLITS)
+        }
+        begin = mine.stop
+    accesses = int(seen["accesses"].sum())
     return TableFrequencies(
         name=task.table,
         rows=kept.height + 1,
-        accesses=int(counts["accesses"].sum()),
+        accesses=accesses,
         min_count=task.min_count,
-        folded_ids=counts.height - kept.height,
-        folded_accesses=int(counts["accesses"].sum()) - int(kept["accesses"].sum()),
+        folded_ids=seen.height - kept.height,
+        folded_accesses=accesses - int(kept["accesses"].sum()),
         columns=found,
     )
 
 
-def _counted_column(
-    staging: Staging, column: str, directory: Path, task: _Task
-) -> list[pl.DataFrame]:
-    """For each part, its dictionary: `value`, accesses by split, and `sampled` ones of train."""
+@dataclass(frozen=True)
+class _Entries:
+    """A part's dictionary in one column.
+
+    `counts` (splits + 1, values): how often each value stands in each split, and in the sample.
+    """
+
+    values: pa.Array
+    counts: npt.NDArray[np.int64]
+
+
+def _entries(staging: Staging, column: str, directory: Path, task: _Task) -> Iterator[_Entries]:
+    """The entries of each part."""
     splits = np.load(directory / SPLITS_FILE, mmap_mode="r")
-    parts = []
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
         staged = staging.part(index)
-        values, codes = staged.values(column), staged.codes(column)
-        groups = np.asarray(splits[first : first + part.rows], dtype=np.int64)
-        in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
-        if codes.lengths is not None:
-            groups = np.repeat(groups, codes.lengths)
-            in_sample = np.repeat(in_sample, codes.lengths)
-        size = len(values)
-        counts = np.bincount(codes.codes + groups * size, minlength=len(SPLITS) * size)
-        columns = dict(zip(SPLITS, counts.reshape(len(SPLITS), size), strict=True))
-        columns["sampled"] = np.bincount(codes.codes[in_sample], minlength=size)
-        parts.append(pl.DataFrame({"value": values, **columns}))
-    return parts
+        values = staged.values(column)
+        counts = np.zeros((len(SPLITS) + 1, len(values)), dtype=np.int64)
+        groups = splits[first : first + part.rows]
+        if task.sample >= 1 and groups[0] == groups[-1] and (groups == groups[0]).all():
+            counts[groups[0]] = staged.accesses(column)
+        else:
+            codes = staged.codes(column)
+            in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
+            if codes.lengths is not None:
+                groups = np.repeat(groups, codes.lengths)
+                in_sample = np.repeat(in_sample, codes.lengths)
+            np.add.at(counts, (groups, codes.codes), 1)
+            counts[_SAMPLED] = np.bincount(codes.codes[in_sample], minlength=len(values))
+        if task.sample >= 1:
+            counts[_SAMPLED] = counts[TRAIN]
+        yield _Entries(values, counts)
 
 
-def access_counts(dictionaries: list[pl.DataFrame]) -> pl.DataFrame:
-    """`value`, `accesses` and `sampled` of each train value, most accesses first, then by value.
+@numba.njit(cache=True, nogil=True)
+def _summed(
+    codes: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
+    """The counts (kinds, entries) of entries of one code together, shape (kinds, size)."""
+    total = np.zeros((counts.shape[0], size), dtype=np.int64)
+    for entry in range(codes.size):
+        for kind in range(counts.shape[0]):
+            total[kind, codes[entry]] += counts[kind, entry]
+    return total
 
-    `dictionaries` have `value`, `train` and `sampled`, a value once in each.
+
+def access_counts(
+    values: pl.Series, accesses: npt.NDArray[np.int64], sampled: npt.NDArray[np.int64]
+) -> pl.DataFrame:
+    """`value`, `accesses`, `sampled` and `code` of each value with accesses, by access rank.
+
+    That is most accesses first, then by value, missing first. `code` is the value's position.
     """
-    counts = pl.concat(
-        frame.filter(pl.col(SPLITS[TRAIN]) > 0).select(
-            "value", pl.col(SPLITS[TRAIN]).alias("accesses"), "sampled"
-        )
-        for frame in dictionaries
-    )
-    total = counts.group_by("value").sum()
-    return total.sort("accesses", "value", descending=[True, False], nulls_last=False)
+    by_value = values.arg_sort(nulls_last=False).to_numpy()
+    seen = by_value[accesses[by_value] > 0]
+    code = seen[np.argsort(-accesses[seen], kind="stable")]
+    counts = {"accesses": accesses[code], "sampled": sampled[code], "code": code}
+    return pl.DataFrame({"value": values.gather(code), **counts})
 
 
-def _ranks(parts: list[pl.DataFrame], vocabulary: pl.Series) -> list[npt.NDArray[np.uint32]]:
-    """The access rank of each value of each dictionary, 0 where it is not in the vocabulary."""
-    known = pl.DataFrame(
-        {"value": vocabulary, "rank": np.arange(1, len(vocabulary) + 1, dtype=np.uint32)}
-    )
-    joined = (
-        pl.concat(part.select("value") for part in parts)
-        .join(known, on="value", how="left", nulls_equal=True, maintain_order="left")["rank"]
-        .fill_null(OOV_ID)
-        .to_numpy()
-    )
-    stops = np.cumsum([part.height for part in parts])
-    return np.split(joined, stops[:-1])
-
-
-def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
-    """Write a column's ranks, a record batch for each part."""
+def _write_ranks(path: Path, ranks: npt.NDArray[np.uint32], cuts: list[int]) -> None:
+    """Write a column's ranks, a record batch for each part, which `cuts` separate."""
     schema = pa.schema([("rank", pa.uint32())])
     with pa.ipc.new_file(str(path), schema) as writer:
-        for part in ranks:
-            writer.write_batch(pa.record_batch([pa.array(part)], schema=schema))
-
-
-def _out_of_vocabulary(
-    parts: list[pl.DataFrame], ranks: list[npt.NDArray[np.uint32]]
-) -> dict[str, OutOfVocabulary]:
-    """Per split, the accesses and those to id 0."""
-    missed = [part.filter(ids == OOV_ID) for part, ids in zip(parts, ranks, strict=True)]
-    return {
-        split: OutOfVocabulary(
-            sum(int(part[split].sum()) for part in parts),
-            sum(int(part[split].sum()) for part in missed),
-        )
-        for split in SPLITS
-    }
+        for start, stop in itertools.pairwise(cuts):
+            writer.write_batch(pa.record_batch([pa.array(ranks[start:stop])], schema=schema))

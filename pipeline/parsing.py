@@ -1,20 +1,24 @@
 """Lines of a log into typed columns, malformed lines set aside with their reasons.
 
-A clean run of lines is parsed by Polars in one pass. Polars fills short lines with nulls and joins
-lines across quotes without a word, so the pass is used only where the number of separators proves
-that every line is whole; otherwise each line is looked at by itself.
+Nearly all lines are plain, and `tokenizer.py` reads them. The odd ones are parsed by Polars in one
+pass. Polars fills short lines with nulls and joins lines across quotes without a word, so the pass
+is used only where the number of separators proves that every line is whole; otherwise each line is
+looked at by itself.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from pipeline.errors import LogError
 from pipeline.schema import Column, Schema, SparseColumn
+from pipeline.tokenizer import tokenize
 from pipeline.values import LINE, Parsed, Reject, shown, typed
 
 _BOM = b"\xef\xbb\xbf"
@@ -24,7 +28,39 @@ csv.field_size_limit(2**31 - 1)
 
 def parse_text(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
     """The lines of `data`, whose fields are the columns `fields` in that order."""
-    lines = _count(data, b"\n") + (not data.endswith(b"\n") and data != b"")
+    if data and not data.endswith(b"\n"):
+        data += b"\n"
+    try:
+        plain = tokenize(data, fields, schema)
+    except pa.ArrowInvalid:  # not UTF-8
+        return _parse_odd(data, fields, schema)
+    lines = plain.starts.size - 1
+    if plain.odd.size == lines:
+        return _parse_odd(data, fields, schema)
+    is_plain = np.ones(lines, dtype=np.bool_)
+    is_plain[plain.odd] = False
+    numbered = plain.columns.with_columns(pl.Series(LINE, np.flatnonzero(is_plain)))
+    parsed = typed(numbered, [], lines, schema, final=plain.typed)
+    if not plain.odd.size:
+        return parsed
+    pieces = zip(
+        plain.starts[plain.odd].tolist(), plain.starts[plain.odd + 1].tolist(), strict=True
+    )
+    odd = _parse_odd(b"".join(data[start:stop] for start, stop in pieces), fields, schema)
+    moved = [replace(reject, line=int(plain.odd[reject.line])) for reject in odd.rejects]
+    rejects = sorted(parsed.rejects + moved, key=lambda reject: reject.line)
+    gone = {reject.line for reject in rejects}
+    kept = [
+        np.array([line for line in some.tolist() if line not in gone], dtype=np.int64)
+        for some in (np.flatnonzero(is_plain), plain.odd)
+    ]
+    rows = pl.concat([parsed.rows, odd.rows])[np.argsort(np.concatenate(kept))]
+    return Parsed(rows, rejects, lines)
+
+
+def _parse_odd(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
+    """The lines of `data`, however they are written."""
+    lines = data.count(b"\n")
     for numbers in (pl.Float64(), pl.String()):
         frame = _whole(data, lines, fields, schema, numbers)
         if frame is not None:

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
+from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
 
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
-_KEY = "@key"
-_LARGEST_INT32 = 2**31 - 1
 
 Splits = dict[str, dict[str, Leaf]]
 
@@ -52,6 +51,7 @@ class _Gather:
     """One file to write: where its rows lie in each scattered part, as (path, record batch)."""
 
     pieces: tuple[tuple[str, int], ...]
+    staging: str
     directory: str
     path: str
 
@@ -91,7 +91,12 @@ def partition(
         for batch, place in enumerate(content):
             pieces[place].append((task.path, batch))
     gathers = [
-        _Gather(tuple(pieces[leaf, bucket]), str(directory), _file(*leaves[leaf], bucket))
+        _Gather(
+            tuple(pieces[leaf, bucket]),
+            str(staging.directory),
+            str(directory),
+            _file(*leaves[leaf], bucket),
+        )
         for leaf, bucket in pieces
     ]
     files = cluster.run("partition", _gather, gathers)
@@ -116,9 +121,9 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     staging = Staging.read(Path(task.staging))
     frequencies = Frequencies.read(Path(task.frequencies))
     calibration = Calibration.read(Path(task.calibration))
-    table, cold = _encoded(staging, frequencies, calibration, task.part)
-    codes = frequencies.splits(task.first_row, table.num_rows)
-    keys = row_keys(task.first_row, table.num_rows, task.seed)
+    columns, cold = _encoded(staging, frequencies, calibration, task.part)
+    codes = frequencies.splits(task.first_row, cold.size)
+    keys = row_keys(task.first_row, cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
@@ -127,58 +132,104 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     total = int(sum(task.buckets))
     small = np.uint16 if total <= 1 << 16 else np.int64  # 16 bits are sorted by radix
     order = np.argsort(place.astype(small), kind="stable")
-    table = table.append_column(_KEY, pa.array(keys)).take(pa.array(order)).combine_chunks()
     sizes = np.bincount(place, minlength=total)
-    stops = np.cumsum(sizes)
     found = np.flatnonzero(sizes)
-    with pa.ipc.new_file(task.path, table.schema) as writer:
-        for one in found:
-            for batch in table.slice(stops[one] - sizes[one], sizes[one]).to_batches():
-                writer.write_batch(batch)
+    batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
+    with pa.ipc.new_file(task.path, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
     owner = np.searchsorted(firsts, found, side="right") - 1
     return [(int(leaf), int(one - firsts[leaf])) for leaf, one in zip(owner, found, strict=True)]
 
 
 def _encoded(
     staging: Staging, frequencies: Frequencies, calibration: Calibration, part: int
-) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """A part's label, dense features and ids, and which of its rows are cold, as 0 or 1."""
-    staged = staging.part(part)
-    table = staged.columns([LABEL, *(column.name for column in staging.schema.dense)])
+) -> tuple[Columns, npt.NDArray[np.bool_]]:
+    """A part's label, dense features and ids, in the order of the schema, and its cold rows."""
+    staged, count = staging.part(part), staging.parts[part].rows
+    dense, sparse = staging.schema.dense, staging.schema.sparse
+    table = staged.columns([LABEL, *(column.name for column in dense)])
+    fields = np.empty((table.num_columns + len(sparse), count), dtype=np.int32)
+    fields[0] = table[LABEL].chunk(0).to_numpy()
+    for field, name in enumerate(table.column_names[1:], start=1):
+        fields[field] = table[name].chunk(0).to_numpy().view(np.int32)
     tables = {table.name: table for table in calibration.tables}
-    cold = np.zeros(table.num_rows, dtype=np.bool_)
-    for column in staging.schema.sparse:
-        sizes = tables[column.table_name]
-        kind = np.int32 if sizes.rows <= _LARGEST_INT32 else np.int64
+    cold = np.zeros(count, dtype=np.bool_)
+    lists = {}
+    for field, column in enumerate(sparse, start=table.num_columns):
         ranks = frequencies.ranks(column.name, part)
-        found = staged.codes(column.name)
-        ids = calibration.ids(column.table_name)[ranks].astype(kind)[found.codes]
+        ids = calibration.ids(column.table_name)[ranks].astype(np.int32)
+        found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
         if found.lengths is None:
-            cold |= ids >= sizes.hot_rows
-            values: Any = pa.array(ids)
+            _gather_ids(ids, found.codes, hot_rows, fields[field], cold)
         else:
-            cold[found.owners(table.num_rows)[ids >= sizes.hot_rows]] = True
-            offsets = np.concatenate([[0], np.cumsum(found.lengths)]).astype(np.int32)
-            values = pa.ListArray.from_arrays(offsets, ids)
-        table = table.append_column(column.name, values)
-    return table, cold.astype(np.int64)
+            lists[field] = ids[found.codes]
+            cold[found.owners(count)[lists[field] >= hot_rows]] = True
+            fields[field] = found.lengths
+    return Columns(fields, lists), cold
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather_ids(
+    ids: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.unsignedinteger[Any]],
+    hot_rows: int,
+    found: npt.NDArray[np.int32],
+    cold: npt.NDArray[np.bool_],
+) -> None:
+    """Write the id of each code to `found`, and mark the rows whose id is cold."""
+    for row in range(codes.size):
+        found[row] = ids[codes[row]]
+        cold[row] |= found[row] >= hot_rows
 
 
 def _gather(task: _Gather) -> DataFile:
     """Write the rows of one bucket, by key."""
-    parts = []
+    batches = []
     for piece, batch in task.pieces:
         with pa.memory_map(piece) as source:
-            parts.append(pa.ipc.open_file(source).get_batch(batch))
-    table = pa.Table.from_batches(parts)
-    order = pc.sort_indices(table[_KEY])
-    table = table.drop_columns([_KEY]).take(order)
+            batches.append(pa.ipc.open_file(source).get_batch(batch))
+    records = Records.joined(batches)
+    staging = Staging.read(Path(task.staging))
+    dense, sparse = staging.schema.dense, staging.schema.sparse
+    order = np.argsort(records.keys)
+    lists = tuple(1 + len(dense) + i for i, column in enumerate(sparse) if column.multi)
+    columns = records.columns(order, lists)
+    arrays: dict[str, Any] = {LABEL: columns.fields[0].astype(np.int8)}
+    names = [column.name for column in dense] + [column.name for column in sparse]
+    for field, name in enumerate(names, start=1):
+        words = columns.fields[field]
+        if field in lists:
+            offsets = np.concatenate([[0], np.cumsum(words)]).astype(np.int32)
+            arrays[name] = pa.ListArray.from_arrays(offsets, columns.lists[field])
+        else:
+            arrays[name] = words.view(np.float32) if field <= len(dense) else words
     path = Path(task.directory) / task.path
     path.parent.mkdir(parents=True, exist_ok=True)
+    _write(pa.table(arrays), names[: len(dense)], path)
+    return data_file(Path(task.directory), task.path, order.size)
+
+
+def _write(table: pa.Table, dense: list[str], path: Path) -> None:
+    """Write a file of the data set.
+
+    Nothing in it is null. Ids are split by their bytes, the upper ones of which are nearly always
+    0; that is smaller and quicker to write and to read than a dictionary. Counts have few values.
+    """
+    required = pa.schema([field.with_nullable(False) for field in table.schema])
+    split = [
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in required
+        if field.name not in (LABEL, *dense)
+    ]
     pq.write_table(
-        table.replace_schema_metadata(None), path, compression="zstd", row_group_size=ROW_GROUP
+        pa.table(table.columns, schema=required),
+        path,
+        compression="zstd",
+        row_group_size=ROW_GROUP,
+        use_dictionary=dense,
+        use_byte_stream_split=split,
     )
-    return data_file(Path(task.directory), task.path, table.num_rows)
 
 
 def data_file(directory: Path, path: str, rows: int) -> DataFile:

@@ -7,6 +7,7 @@ then work out what a category means once for each distinct value of a part, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,67 +28,101 @@ class Codes:
     """
 
     codes: npt.NDArray[np.unsignedinteger[Any]]
-    lengths: npt.NDArray[np.int64] | None
+    lengths: Integers | None
 
-    def owners(self, rows: int) -> npt.NDArray[np.int64]:
+    def owners(self, rows: int) -> Integers:
         """The row of each access."""
         every = np.arange(rows)
         return every if self.lengths is None else np.repeat(every, self.lengths)
 
 
 class StagedPart:
-    """One staged part, read through a memory map."""
+    """One staged part: two files that are read through memory maps.
+
+    `PATH.rows.arrow` has a line for each row, and codes in the sparse columns.
+    `PATH.values.arrow` has one line: each sparse column's dictionary, as a list, and beside it how
+    often each of its values stands in the part.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open the part at `path`; nothing is read until it is used."""
-        with pa.memory_map(str(path)) as source:
-            self._table = pa.ipc.open_file(source).read_all()
+        """The part at `path`; nothing is read until it is used."""
+        self._path = path
 
     def columns(self, names: list[str]) -> pa.Table:
         """Columns that are not sparse: label, dense features, `@time`."""
-        return self._table.select(names)
+        return self._rows.select(names)
 
-    def values(self, column: str) -> pl.Series:
+    def values(self, column: str) -> pa.Array:
         """The dictionary of a sparse column: its distinct raw values, null where one is missing."""
-        values = pl.from_arrow(self._accesses(column).dictionary)
-        assert isinstance(values, pl.Series)
-        return values.alias("value")
+        return self._values[column].chunk(0).values
+
+    def accesses(self, column: str) -> Integers:
+        """How often each value of the dictionary stands in the part."""
+        counts: Integers = self._values[_accesses(column)].chunk(0).values.to_numpy()
+        return counts
 
     def codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
-        array = self._array(column)
-        lengths = None
+        array = self._rows[column].chunk(0)
         if pa.types.is_large_list(array.type):
-            lengths = np.diff(array.offsets.to_numpy())
-        return Codes(self._accesses(column).indices.to_numpy(zero_copy_only=False), lengths)
+            return Codes(array.values.to_numpy(), np.diff(array.offsets.to_numpy()))
+        return Codes(array.to_numpy(), None)
 
-    def _array(self, column: str) -> pa.Array:
-        return self._table[column].combine_chunks()
+    @cached_property
+    def _rows(self) -> pa.Table:
+        return _mapped(_rows_file(self._path))
 
-    def _accesses(self, column: str) -> pa.DictionaryArray:
-        array = self._array(column)
-        return array.values if pa.types.is_large_list(array.type) else array
+    @cached_property
+    def _values(self) -> pa.Table:
+        return _mapped(_values_file(self._path))
 
 
 def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
-    """Write typed `rows` as a part; the columns `sparse` become codes."""
-    table = rows.to_arrow()
+    """Write typed `rows`, at least one, as the part at `path`, columns `sparse` as codes."""
+    table = rows.to_arrow().combine_chunks()
+    dictionaries: dict[str, pa.Array] = {}
     for name in sparse:
-        array = table[name].combine_chunks()
-        if pa.types.is_large_list(array.type):
-            lists = array.offsets, _encoded(array.flatten())
-            coded: Any = pa.LargeListArray.from_arrays(*lists)
-        else:
-            coded = _encoded(array)
+        array = table[name].chunk(0)
+        lists = pa.types.is_large_list(array.type)
+        codes, values, counts = _encoded(array.flatten() if lists else array)
+        coded = pa.LargeListArray.from_arrays(array.offsets, codes) if lists else codes
         table = table.set_column(table.schema.get_field_index(name), name, coded)
-    table = table.combine_chunks()
+        for key, items in ((name, values), (_accesses(name), counts)):
+            dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
+    _write(table, _rows_file(path))
+    _write(pa.table(dictionaries), _values_file(path))
+
+
+def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Codes of the fewest bytes, the dictionary that they mean, and how often each code stands.
+
+    A null is a value.
+    """
+    encoded = pc.dictionary_encode(values, null_encoding="encode")
+    count = len(encoded.dictionary)
+    width = np.uint8 if count <= 1 << 8 else np.uint16 if count <= 1 << 16 else np.uint32
+    codes = encoded.indices.to_numpy()
+    counts = np.bincount(codes, minlength=count)
+    return pa.array(codes.astype(width)), encoded.dictionary, pa.array(counts)
+
+
+def _write(table: pa.Table, path: Path) -> None:
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
 
 
-def _encoded(values: pa.Array) -> pa.DictionaryArray:
-    """Values with their dictionary, in codes of the fewest bytes; a null is a value."""
-    encoded = pc.dictionary_encode(values, null_encoding="encode")
-    count = len(encoded.dictionary)
-    width = pa.uint8() if count <= 1 << 8 else pa.uint16() if count <= 1 << 16 else pa.uint32()
-    return pa.DictionaryArray.from_arrays(encoded.indices.cast(width), encoded.dictionary)
+def _mapped(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _accesses(column: str) -> str:
+    return f"{column}@accesses"
+
+
+def _rows_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.rows.arrow")
+
+
+def _values_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.values.arrow")

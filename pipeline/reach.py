@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS
+from pipeline.parts import Codes
 from pipeline.rules.problem import Order, StackedRows
 from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
@@ -18,16 +22,21 @@ from pipeline.staging import Staging
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
+#: How many cuts a search looks at together.
+_CUTS = 1 << 12
+
+Cells = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class Reach:
     """Inputs by the number of placed rows that make them hot.
 
-    `inputs` (placed + 2,): entry p counts the inputs that are hot once p rows are hot and not
-    before; the last entry those that never are.
+    `cuts`, ascending, are numbers of placed rows. Entry k of `inputs` (cuts + 1,) counts the inputs
+    that are hot once `cuts[k]` rows are and not at the cut before; the last, those hot at none.
     """
 
+    cuts: Order
     inputs: npt.NDArray[np.int64]
 
     @property
@@ -35,28 +44,45 @@ class Reach:
         """All inputs."""
         return int(self.inputs.sum())
 
-    def hot(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The number of hot inputs once the first `rows` rows are hot."""
-        hot: npt.NDArray[np.int64] = np.cumsum(self.inputs)[rows]
+    def hot(self, rows: Order) -> npt.NDArray[np.int64]:
+        """The number of hot inputs once the first `rows` rows, each one of the cuts, are hot."""
+        places = np.searchsorted(self.cuts, rows)
+        if not np.array_equal(self.cuts[places], rows):
+            raise ValueError("reach is known at its cuts alone")
+        hot: npt.NDArray[np.int64] = np.cumsum(self.inputs)[places]
         return hot
 
-    def rows_for(self, share: float) -> int | None:
-        """The fewest rows that make this share of the inputs hot; None where none do."""
-        hot = np.cumsum(self.inputs[:-1])
-        rows = int(np.searchsorted(hot, share * self.total, side="left"))
-        return rows if rows < hot.size else None
+
+def rows_for(share: float, placed: int, measure: Callable[[Order], Reach]) -> int | None:
+    """The fewest of `placed` rows that make this share of the inputs hot; None where none do.
+
+    `measure` gives the reach at some cuts.
+    """
+    first, last = 0, placed
+    while True:
+        cuts = np.unique(np.linspace(first, last, min(last - first + 1, _CUTS)).astype(np.int64))
+        found = measure(cuts)
+        enough = np.cumsum(found.inputs[:-1]) >= share * found.total
+        if not enough.any():
+            return None
+        best = int(enough.argmax())
+        last = int(cuts[best])
+        if best == 0 or cuts[best - 1] == last - 1:
+            return last
+        first = int(cuts[best - 1]) + 1
 
 
 @dataclass(frozen=True)
 class _Task:
-    """The inputs of one staged part; `places` names the file with the place of each stacked row."""
+    """The inputs of one staged part; the file `cells` has the cell of each stacked row."""
 
     staging: str
     frequencies: str
     part: int
     first_row: int
     starts: dict[str, int]
-    places: str
+    cells: str
+    count: int
 
 
 def reach(
@@ -64,14 +90,18 @@ def reach(
     frequencies: Frequencies,
     rows: StackedRows,
     placed: Order,
+    cuts: Order,
     scratch: Path,
     cluster: Cluster,
 ) -> dict[str, Reach]:
-    """The reach of `placed` over each split, and over the counted and uncounted train inputs."""
-    place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
-    place[placed] = np.arange(placed.size)
-    places = scratch / "places.npy"
-    np.save(places, place, allow_pickle=False)
+    """The reach of `placed` over each split, and over the counted and uncounted train inputs.
+
+    It is known at `cuts`, fewer than 2^16 - 1 of them. Between two cuts lies a cell of rows.
+    """
+    cell = np.full(rows.accesses.size, cuts.size, dtype=np.uint16)
+    cell[placed] = np.searchsorted(cuts, np.arange(placed.size), side="right")
+    cells = scratch / "cells.npy"
+    np.save(cells, cell, allow_pickle=False)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -80,38 +110,45 @@ def reach(
             part,
             first_row,
             starts,
-            str(places),
+            str(cells),
+            cuts.size + 1,
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    found = cluster.run("calibrate", _coldest_places, tasks)
-    places.unlink()
-    codes, counted, coldest = (np.concatenate(part) for part in zip(*found, strict=True))
-    chosen = {split: codes == code for code, split in enumerate(SPLITS)}
-    chosen |= {COUNTED: counted, UNCOUNTED: chosen[SPLITS[TRAIN]] & ~counted}
-    return {
-        name: Reach(np.bincount(coldest[mask] + 1, minlength=placed.size + 2))
-        for name, mask in chosen.items()
-    }
+    found = cluster.run("calibrate", _inputs_by_cell, tasks)
+    cells.unlink()
+    counts = np.array(found).sum(axis=0)
+    names = (*SPLITS, COUNTED, UNCOUNTED)
+    return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}
 
 
-Places = tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
-
-
-def _coldest_places(task: _Task) -> Places:
-    """Each input's split, whether it is counted, and its coldest access's place (-1 for none)."""
+def _inputs_by_cell(task: _Task) -> list[list[int]]:
+    """The inputs of each split, and those counted and not, by the cell of their coldest access."""
     staging = Staging.read(Path(task.staging))
     frequencies = Frequencies.read(Path(task.frequencies))
-    place = np.load(task.places, mmap_mode="r")
-    staged, count = staging.part(task.part), staging.parts[task.part].rows
-    coldest = np.full(count, -1, dtype=np.int64)
+    cell = np.load(task.cells, mmap_mode="r")
+    staged, rows = staging.part(task.part), staging.parts[task.part].rows
+    coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.ranks(column.name, task.part).astype(np.int64)
-        found = staged.codes(column.name)
-        places = place[ranks + task.starts[column.table_name]][found.codes]
-        if found.lengths is None:
-            np.maximum(coldest, places, out=coldest)
-        else:
-            np.maximum.at(coldest, found.owners(count), places)
-    codes = np.asarray(frequencies.splits(task.first_row, count))
-    return codes, counted_rows(frequencies, task.first_row, count), coldest
+        cells = cell[ranks + task.starts[column.table_name]]
+        _raise_to(coldest, cells, staged.codes(column.name))
+    splits = np.asarray(frequencies.splits(task.first_row, rows))
+    counted = counted_rows(frequencies, task.first_row, rows)
+    groups = [splits == code for code in range(len(SPLITS))]
+    groups += [counted, groups[TRAIN] & ~counted]
+    return [np.bincount(coldest[group], minlength=task.count).tolist() for group in groups]
+
+
+def _raise_to(coldest: Cells, cells: Cells, found: Codes) -> None:
+    """Raise each input's coldest cell to the cells of its accesses, given by their codes."""
+    if found.lengths is None:
+        _raise_each(coldest, cells, found.codes)
+    else:
+        np.maximum.at(coldest, found.owners(coldest.size), cells[found.codes])
+
+
+@numba.njit(cache=True, nogil=True)
+def _raise_each(coldest: Cells, cells: Cells, codes: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+    for row in range(codes.size):
+        coldest[row] = max(coldest[row], cells[codes[row]])

@@ -169,14 +169,15 @@ def _stage_block(task: _Task) -> _Staged:
     sparse = [column.name for column in task.schema.sparse]
     lines = 0
     for parsed in _parsed(task):
-        name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}.arrow"
+        name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}"
         if parsed.rows.height + len(parsed.rejects) != parsed.lines:
             raise LogError(
                 f"{task.block.log.name}: {parsed.lines} lines gave {parsed.rows.height} rows and "
                 f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
             )
-        write_part(parsed.rows, sparse, Path(task.directory) / name)
-        parts.append(Part(name, parsed.rows.height, task.block.log.split))
+        if parsed.rows.height:
+            write_part(parsed.rows, sparse, Path(task.directory) / name)
+            parts.append(Part(name, parsed.rows.height, task.block.log.split))
         rejects += [
             Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects
         ]
@@ -263,7 +264,7 @@ def _write(
     )
     document = {
         "schema": schema.document(),
-        "parts": [asdict(part) for one in staged for part in one.parts if part.rows],
+        "parts": [asdict(part) for one in staged for part in one.parts],
         "logs": [asdict(log) for log in staged_logs],
         "reasons": dict(sorted(reasons.items())),
     }

@@ -53,24 +53,35 @@ def shown(line: bytes) -> str:
     return text if len(text) <= _TEXT_KEPT else text[:_TEXT_KEPT] + "…"
 
 
-def typed(frame: pl.DataFrame, rejects: list[Reject], lines: int, schema: Schema) -> Parsed:
+def typed(
+    frame: pl.DataFrame,
+    rejects: list[Reject],
+    lines: int,
+    schema: Schema,
+    final: frozenset[str] = frozenset(),
+) -> Parsed:
     """`frame`'s columns as the schema types them; rows with a value that does not fit set aside.
 
-    `frame` has the log's columns, as text or typed, and `@line`; `rejects` are lines that gave no
-    row, and `lines` counts both.
+    `frame` has the log's columns, as text or typed, and `@line`; those named in `final` are what
+    they should be. `rejects` are lines that gave no row, and `lines` counts both.
     """
     columns: list[Column] = [c for c in schema.fields if c.role != "drop"]
-    values = [
-        _value(column, frame.schema[column.name]).alias(_staged(column)) for column in columns
-    ]
-    rows = frame.select(values)
+    rows = frame.select(
+        (
+            pl.col(column.name)
+            if column.name in final
+            else _value(column, frame.schema[column.name])
+        ).alias(_staged(column))
+        for column in columns
+    )
+    unread = [column for column in columns if column.name not in final]
     both = pl.concat([frame, rows.rename(_typed_name)], how="horizontal")
     faulty = both.select(
-        _fault(column, frame.schema[column.name]).alias(column.name) for column in columns
+        _fault(column, frame.schema[column.name]).alias(column.name) for column in unread
     )
-    bad = faulty.select(pl.any_horizontal(pl.all())).to_series()
+    bad = faulty.select(pl.any_horizontal(pl.all())).to_series() if unread else pl.Series([False])
     if bad.any():
-        rejects = rejects + _value_rejects(frame.filter(bad), faulty.filter(bad), columns)
+        rejects = rejects + _value_rejects(frame.filter(bad), faulty.filter(bad), unread)
         rows = rows.filter(~bad)
     rows = rows.with_columns(_derived(column) for column in schema.sparse if column.source)
     order = ["label", *(c.name for c in schema.dense), *(c.name for c in schema.sparse)]

@@ -139,7 +139,7 @@ def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
         part = staging.part(index)
         columns = [part.columns([name])[name].to_pylist() for name in plain]
         for column in schema.sparse:
-            values = part.values(column.name).to_list()
+            values = part.values(column.name).to_pylist()
             columns.append(cells(part.codes(column.name), values))
         if schema.time:
             columns.append(part.columns(["@time"])["@time"].to_pylist())

@@ -18,6 +18,7 @@ LONGEST = 350
 WAY = [
     ["manifest", "errors"],
     ["schema", "shuffle", "splits", "rules"],
+    ["tokenizer"],
     ["logs", "parsing", "artefact"],
     ["parameters", "cluster"],
     ["staging"],
@@ -31,7 +32,17 @@ WAY = [
 ]
 PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
 #: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
-PURE = ["splits", "shuffle", "hot_set", "curve", "rules", "vocabulary", "parsing"]
+PURE = [
+    "splits",
+    "shuffle",
+    "hot_set",
+    "curve",
+    "rules",
+    "vocabulary",
+    "parsing",
+    "tokenizer",
+    "records",
+]
 TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "pipeline", "trainer"}
 
 

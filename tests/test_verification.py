@@ -41,7 +41,7 @@ def rewritten(dataset: Path, file: str, change: Callable[[pl.DataFrame], pl.Data
     arrow = change(frame).to_arrow()
     kept = pq.read_schema(dataset / file)
     fields = [
-        kept.field(name) if name in kept.names else arrow.schema.field(name)
+        kept.field(name).with_nullable(True) if name in kept.names else arrow.schema.field(name)
         for name in arrow.column_names
     ]
     pq.write_table(arrow.cast(pa.schema(fields)), dataset / file)

@@ -1,0 +1,138 @@
+"""Records: encoded rows as runs of 32-bit words, so that a shuffle moves each row as one piece.
+
+A record has a word for each field: the label, a dense feature's bits, an id, or the number of a
+list's ids. The ids of all of a record's lists follow one another in `lists`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+_KEY, _WORDS, _LISTS = "key", "words", "lists"
+
+Words = npt.NDArray[np.int32]
+Order = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Encoded rows column by column: `fields` (fields, rows), `lists` by the field of its lengths.
+
+    A list column's ids stand row after row; its field counts each row's ids.
+    """
+
+    fields: Words
+    lists: dict[int, Words]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Encoded rows: `keys` (rows,), `words` (rows, fields), `lists` the ids of their lists.
+
+    Row i's lists lie at `starts[i]` to `starts[i + 1]` in `lists`, column after column.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    words: Words
+    starts: Order
+    lists: Words
+
+    @classmethod
+    def woven(cls, columns: Columns, keys: npt.NDArray[np.uint64], order: Order) -> Records:
+        """The rows `order` of `columns`, with their keys."""
+        rows, fields = order.size, columns.fields.shape[0]
+        words = np.empty((rows, fields), dtype=np.int32)
+        _weave(columns.fields, order, words)
+        starts = np.zeros(rows + 1, dtype=np.int64)
+        for field in columns.lists:
+            starts[1:] += words[:, field]
+        np.cumsum(starts, out=starts)
+        lists = np.empty(int(starts[-1]), dtype=np.int32)
+        place = starts[:-1].copy()
+        for field, ids in columns.lists.items():
+            lengths = columns.fields[field]
+            begins = np.cumsum(lengths, dtype=np.int64) - lengths
+            _copy(ids, begins[order], lengths[order], place, lists)
+        return cls(keys[order], words, starts, lists)
+
+    def columns(self, order: Order, list_fields: tuple[int, ...]) -> Columns:
+        """The rows `order`, column by column; `list_fields` are the lists' lengths."""
+        fields = np.empty((self.words.shape[1], order.size), dtype=np.int32)
+        _unweave(self.words, order, fields)
+        place = self.starts[:-1][order]
+        lists = {}
+        for field in list_fields:
+            lengths = fields[field]
+            ids = np.empty(int(lengths.sum(dtype=np.int64)), dtype=np.int32)
+            begins = np.cumsum(lengths, dtype=np.int64) - lengths
+            _copy(self.lists, place, lengths, begins, ids)
+            place += lengths
+            lists[field] = ids
+        return Columns(fields, lists)
+
+    def batches(self, cuts: Order) -> list[pa.RecordBatch]:
+        """The rows between each two of `cuts` as record batches."""
+        width = 4 * self.words.shape[1]
+        rows = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(width), len(self.keys), [None, pa.py_buffer(self.words)]
+        )
+        table = {
+            _KEY: pa.array(self.keys),
+            _WORDS: rows,
+            _LISTS: pa.LargeListArray.from_arrays(self.starts, self.lists),
+        }
+        batch = pa.record_batch(table)
+        return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
+
+    @classmethod
+    def joined(cls, batches: list[pa.RecordBatch]) -> Records:
+        """The rows of record batches, one after the other."""
+        pieces = [_unpacked(batch) for batch in batches]
+        keys, words, lengths, lists = (np.concatenate(some) for some in zip(*pieces, strict=True))
+        return cls(keys, words, np.concatenate([[0], np.cumsum(lengths)]), lists)
+
+
+def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
+    """Keys, words, lengths of the lists and the lists of a batch."""
+    rows, lists = batch.column(_WORDS), batch.column(_LISTS)
+    width = rows.type.byte_width
+    buffer, begin = rows.buffers()[1], rows.offset * width
+    words = np.frombuffer(buffer, np.int32, len(rows) * width // 4, begin)
+    return (
+        batch.column(_KEY).to_numpy(),
+        words.reshape(len(rows), width // 4),
+        np.diff(lists.offsets.to_numpy()),
+        lists.flatten().to_numpy(),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _weave(fields: Words, order: Order, words: Words) -> None:
+    """Columns to records."""
+    for row in range(order.size):
+        for field in range(fields.shape[0]):
+            words[row, field] = fields[field, order[row]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _unweave(words: Words, order: Order, fields: Words) -> None:
+    """Records to columns."""
+    for row in range(order.size):
+        for field in range(fields.shape[0]):
+            fields[field, row] = words[order[row], field]
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(source: Words, begins: Order, lengths: Words, places: Order, target: Words) -> None:
+    """Copy `lengths[i]` words from `begins[i]` to `places[i]`, and move the places on."""
+    for one in range(lengths.size):
+        for at in range(lengths[one]):
+            target[places[one] + at] = source[begins[one] + at]
+        places[one] += lengths[one]
