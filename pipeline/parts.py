@@ -85,8 +85,10 @@ def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
         array = table[name].chunk(0)
         lists = pa.types.is_large_list(array.type)
         codes, values, counts = _encoded(array.flatten() if lists else array)
-        coded = pa.LargeListArray.from_arrays(array.offsets, codes) if lists else codes
-        table = table.set_column(table.schema.get_field_index(name), name, coded)
+        if lists:  # a slice's offsets do not begin at 0
+            offsets = pc.subtract(array.offsets, array.offsets[0])
+            codes = pa.LargeListArray.from_arrays(offsets, codes)
+        table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
             dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
     _write(table, _rows_file(path))
