@@ -7,12 +7,10 @@ rank each of its codes means, so that no later stage looks at raw values again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -194,41 +192,37 @@ def _profile_table(task: _Task) -> TableFrequencies:
     staging = Staging.read(Path(task.staging))
     directory = Path(task.directory)
     columns = [column.name for column in staging.schema.tables[task.table]]
-    entries = [entry for column in columns for entry in _entries(staging, column, directory, task)]
-    counts = np.concatenate([entry.counts for entry in entries], axis=1)
+    entries = {column: _entries(staging, column, directory, task) for column in columns}
+    every = [entry for parts in entries.values() for entry in parts]
     encoded = pc.dictionary_encode(
-        pa.concat_arrays([entry.values for entry in entries]), null_encoding="encode"
+        pa.concat_arrays([entry.values for entry in every]), null_encoding="encode"
     )
     codes, values = encoded.indices.to_numpy(), pl.Series(encoded.dictionary)
-    seen = access_counts(values, *_summed(codes, counts[[TRAIN, _SAMPLED]], len(values)))
+    accesses = in_sample = _summed(every, TRAIN, codes, len(values))
+    if task.sample < 1:
+        in_sample = _summed(every, _SAMPLED, codes, len(values))
+    seen = access_counts(values, accesses, in_sample)
     kept = seen.filter(pl.col("accesses") >= task.min_count)
     kept.drop("code").write_parquet(
         directory / "accesses" / f"{task.table}.parquet", compression="zstd"
     )
     rank = np.full(len(values), OOV_ID, dtype=np.uint32)
     rank[kept["code"]] = np.arange(1, kept.height + 1)
-    ranks = rank[codes]
-    missed = np.where(ranks == OOV_ID, counts[: len(SPLITS)], 0)
+    stops = np.cumsum([len(entry.values) for entry in every])
+    ranks = iter(np.split(rank[codes], stops[:-1]))
     found = {}
-    begin = 0
-    for number, column in enumerate(columns):
-        parts = entries[number * len(staging.parts) : (number + 1) * len(staging.parts)]
-        stops = begin + np.cumsum([len(entry.values) for entry in parts])
-        _write_ranks(directory / "ranks" / f"{column}.arrow", ranks, [begin, *stops.tolist()])
-        mine = slice(begin, int(stops[-1]))
-        found[column] = {
-            split: OutOfVocabulary(int(counts[code, mine].sum()), int(missed[code, mine].sum()))
-            for code, split in enumerate(SPLITS)
-        }
-        begin = mine.stop
-    accesses = int(seen["accesses"].sum())
+    for column, parts in entries.items():
+        mine = list(itertools.islice(ranks, len(parts)))
+        _write_ranks(directory / "ranks" / f"{column}.arrow", mine)
+        found[column] = _out_of_vocabulary(parts, mine)
+    total = int(accesses.sum())
     return TableFrequencies(
         name=task.table,
         rows=kept.height + 1,
-        accesses=accesses,
+        accesses=total,
         min_count=task.min_count,
         folded_ids=seen.height - kept.height,
-        folded_accesses=accesses - int(kept["accesses"].sum()),
+        folded_accesses=total - int(kept["accesses"].sum()),
         columns=found,
     )
 
@@ -237,45 +231,47 @@ def _profile_table(task: _Task) -> TableFrequencies:
 class _Entries:
     """A part's dictionary in one column.
 
-    `counts` (splits + 1, values): how often each value stands in each split, and in the sample.
+    `counts` (values,) says how often each value stands in each split that has rows of the part, and
+    in the sample where there is one.
     """
 
     values: pa.Array
-    counts: npt.NDArray[np.int64]
+    counts: dict[int, npt.NDArray[np.int64]]
 
 
-def _entries(staging: Staging, column: str, directory: Path, task: _Task) -> Iterator[_Entries]:
+def _entries(staging: Staging, column: str, directory: Path, task: _Task) -> list[_Entries]:
     """The entries of each part."""
     splits = np.load(directory / SPLITS_FILE, mmap_mode="r")
+    found = []
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
         staged = staging.part(index)
         values = staged.values(column)
-        counts = np.zeros((len(SPLITS) + 1, len(values)), dtype=np.int64)
-        groups = splits[first : first + part.rows]
-        if task.sample >= 1 and groups[0] == groups[-1] and (groups == groups[0]).all():
-            counts[groups[0]] = staged.accesses(column)
+        groups = np.asarray(splits[first : first + part.rows])
+        counts = {}
+        if task.sample >= 1 and (groups == groups[0]).all():
+            counts[int(groups[0])] = staged.accesses(column)
         else:
-            codes = staged.codes(column)
+            accesses = staged.codes(column)
             in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
-            if codes.lengths is not None:
-                groups = np.repeat(groups, codes.lengths)
-                in_sample = np.repeat(in_sample, codes.lengths)
-            np.add.at(counts, (groups, codes.codes), 1)
-            counts[_SAMPLED] = np.bincount(codes.codes[in_sample], minlength=len(values))
-        if task.sample >= 1:
-            counts[_SAMPLED] = counts[TRAIN]
-        yield _Entries(values, counts)
+            chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
+            for kind, rows in chosen.items():
+                kept = rows if accesses.lengths is None else np.repeat(rows, accesses.lengths)
+                counts[kind] = np.bincount(accesses.codes[kept], minlength=len(values))
+        found.append(_Entries(values, counts))
+    return found
 
 
-@numba.njit(cache=True, nogil=True)
 def _summed(
-    codes: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], size: int
+    entries: list[_Entries], kind: int, codes: npt.NDArray[np.int32], size: int
 ) -> npt.NDArray[np.int64]:
-    """The counts (kinds, entries) of entries of one code together, shape (kinds, size)."""
-    total = np.zeros((counts.shape[0], size), dtype=np.int64)
-    for entry in range(codes.size):
-        for kind in range(counts.shape[0]):
-            total[kind, codes[entry]] += counts[kind, entry]
+    """The counts of one kind by code, shape (size,); `codes` are those of all parts' entries."""
+    total = np.zeros(size, dtype=np.int64)
+    begin = 0
+    for part in entries:
+        stop = begin + len(part.values)
+        if kind in part.counts:
+            np.add.at(total, codes[begin:stop], part.counts[kind])
+        begin = stop
     return total
 
 
@@ -293,9 +289,25 @@ def access_counts(
     return pl.DataFrame({"value": values.gather(code), **counts})
 
 
-def _write_ranks(path: Path, ranks: npt.NDArray[np.uint32], cuts: list[int]) -> None:
-    """Write a column's ranks, a record batch for each part, which `cuts` separate."""
+def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
+    """Write a column's ranks, a record batch for each part."""
     schema = pa.schema([("rank", pa.uint32())])
     with pa.ipc.new_file(str(path), schema) as writer:
-        for start, stop in itertools.pairwise(cuts):
-            writer.write_batch(pa.record_batch([pa.array(ranks[start:stop])], schema=schema))
+        for part in ranks:
+            writer.write_batch(pa.record_batch([pa.array(part)], schema=schema))
+
+
+def _out_of_vocabulary(
+    parts: list[_Entries], ranks: list[npt.NDArray[np.uint32]]
+) -> dict[str, OutOfVocabulary]:
+    """Per split, the accesses and those to id 0."""
+    found = {split: OutOfVocabulary(0, 0) for split in SPLITS}
+    for part, rank in zip(parts, ranks, strict=True):
+        for code, split in enumerate(SPLITS):
+            if code in part.counts:
+                counts, before = part.counts[code], found[split]
+                found[split] = OutOfVocabulary(
+                    before.accesses + int(counts.sum()),
+                    before.out_of_vocabulary + int(counts[rank == OOV_ID].sum()),
+                )
+    return found
