@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,6 +218,7 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
 def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The block's bytes in runs of whole lines; a plain block is one run.
 
+    A compressed log's next run is unpacked by another thread while the last one is worked on.
     Raises LogError where a compressed log is damaged or cut short.
     """
     log = block.log
@@ -228,10 +230,18 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
         yield data
         return
-    with _whole(log), text_stream(log) as stream:
+    with _whole(log), text_stream(log) as stream, ThreadPoolExecutor(1) as unpacker:
         stream.read(log.start)
-        while data := stream.read(block_bytes):
-            yield data + stream.readline()
+        coming = unpacker.submit(_run, stream, block_bytes)
+        while data := coming.result():
+            coming = unpacker.submit(_run, stream, block_bytes)
+            yield data
+
+
+def _run(stream: IO[bytes], block_bytes: int) -> bytes:
+    """The next whole lines of a stream, about `block_bytes` of them; nothing at its end."""
+    data = stream.read(block_bytes)
+    return data + stream.readline() if data else data
 
 
 @contextmanager
