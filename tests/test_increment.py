@@ -1,0 +1,363 @@
+"""Logs added to a data set: the bytes of one preparation of all logs, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from oracle import Options
+from random_logs import RandomLog, logs
+from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, rejects_of, written
+
+from pipeline.cluster import Cluster
+from pipeline.drift import Drift
+from pipeline.errors import DatasetError, FaeError, LogError
+from pipeline.increment import append
+from pipeline.logs import split_logs
+from pipeline.manifest import SPLITS, Manifest
+from pipeline.parameters import CalibrateParameters, IngestParameters, ProfileParameters
+from pipeline.preparation import Preparation, prepare
+from pipeline.schema import Schema, load_schema
+from pipeline.synthetic import write_log
+from pipeline.verification import verify
+
+ROOT = Path(__file__).parent.parent
+#: What an addition alone writes.
+OWN = ("mapping/", "drift.json")
+
+
+def contents(dataset: Path) -> dict[str, Any]:
+    """The digests of all files, without what an addition alone writes."""
+    manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
+    manifest["records"] = [r for r in manifest["records"] if not r["path"].startswith(OWN)]
+    found = {p: d for p, d in digests(dataset).items() if not p.startswith(OWN)}
+    return found | {"manifest.json": json.dumps(manifest)}
+
+
+def at_once(
+    paths: Sequence[str], schema: Schema, out: Path, parameters: Preparation, **rest: Any
+) -> Manifest:
+    found = split_logs(list(paths), [], [], schema)
+    return prepare(found, schema, out, Cluster(2), parameters, **rest)[0]
+
+
+def added(paths: Sequence[str], schema: Schema, out: Path, **given: Any) -> Manifest:
+    found = split_logs(list(paths), [], [], schema)
+    return append(found, schema, out, Cluster(2), {"max_reject_share": 1.0, **given})[0]
+
+
+def assert_same(one: Path, two: Path) -> None:
+    assert contents(one) == contents(two)
+    assert verify(one, Cluster(1)).faults == ()
+
+
+# ── Exactness ────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=60)
+@given(log=logs(), data=st.data())
+def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataObject) -> None:
+    assume(len(log.files) > 1 and len({file.stored for file in log.files}) == len(log.files))
+    count = data.draw(st.integers(1, len(log.files) - 1))
+    parameters = parameters_of(log.options)
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        found = log.find(place)
+        ordered = sorted(found, key=lambda one: SPLITS.index(one.split) if one.split else -1)
+        cluster = Cluster(1)
+        out = place / "added"
+        try:
+            prepare(ordered, log.schema, place / "whole", cluster, parameters)
+            prepare(found[:count], log.schema, out, cluster, parameters, keep_work=True)
+            append(found[count:], log.schema, out, cluster, {"max_reject_share": 1.0})
+        except FaeError:  # nothing to train on, or new logs without one good line
+            assume(False)
+        assert_same(out, place / "whole")
+
+
+CRITEO = Preparation(
+    IngestParameters(),
+    ProfileParameters.of(min_count={"": 2, "C3": 4}),
+    CalibrateParameters.of(hot_budget="64KiB"),
+    parameters_of(Options(budget=1)).partition,
+)
+AVAZU = replace(CRITEO, profile=ProfileParameters.of(valid="1d", test="1d", sample=0.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "parameters"),
+    [("criteo", "criteo-kaggle", CRITEO), ("avazu", "avazu", AVAZU)],
+)
+def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
+    tmp_path: Path, kind: str, preset: str, parameters: Preparation
+) -> None:
+    schema = load_schema(preset)
+    write_log(kind, 2400, tmp_path / "all", 3)
+    header, *lines = (tmp_path / "all").read_text().splitlines(keepends=True)
+    if kind == "criteo":
+        header, lines = "", [header, *lines]
+    lines[1500] = "broken\n"
+    days = ["".join([header, *lines[800 * day : 800 * (day + 1)]]) for day in range(3)]
+    paths = written(tmp_path, {f"day={n}/log.txt": text for n, text in enumerate(days)})
+    lenient = replace(parameters, ingest=IngestParameters.of(max_reject_share=0.01))
+    at_once(paths, schema, tmp_path / "whole", lenient)
+    at_once(paths[:1], schema, tmp_path / "added", lenient, keep_work=True)
+    added(paths[1:2], schema, tmp_path / "added")
+    manifest = added(paths[2:], schema, tmp_path / "added")
+    assert_same(tmp_path / "added", tmp_path / "whole")
+    assert rejects_of(tmp_path / "added" / "rejects")[0]["file"] == "day=1/log.txt"
+    assert [log["name"] for log in manifest.preparation["logs"]] == [
+        f"day={n}/log.txt" for n in range(3)
+    ]
+    assert not list((tmp_path / "added.work" / "staging" / "parts").rglob("*.partial"))
+    assert sorted(p.name for p in (tmp_path / "added.work").iterdir()) == ["staging"]
+
+
+def shop_days(place: Path, days: int = 2) -> list[str]:
+    """The twenty rows as logs of as many days."""
+    header, *lines = SHOP_LOG.splitlines(keepends=True)
+    size = len(lines) // days
+    return written(
+        place,
+        {f"day{n}.csv": "".join([header, *lines[size * n : size * (n + 1)]]) for n in range(days)},
+    )
+
+
+SHOP_PARAMETERS = parameters_of(Options(budget=SHOP_BUDGET))
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> list[str]:
+    """Two days of the shop, the first of which is prepared as `added`."""
+    paths = shop_days(tmp_path)
+    at_once(paths[:1], SHOP, tmp_path / "added", SHOP_PARAMETERS, keep_work=True)
+    return paths
+
+
+def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -> None:
+    changed = {"hot_share": 0.5, "valid": "0.2", "seed": 7, "min_count": {"city": 2}}
+    added(day[1:], SHOP, tmp_path / "added", **changed)
+    manifest = at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS.changed(changed))
+    assert manifest.seed == 7
+    assert manifest.preparation["parameters"]["profile"]["valid"] == {"share": 0.2, "days": 0}
+    assert manifest.preparation["parameters"]["calibrate"]["hot_budget"] is None
+    assert_same(tmp_path / "added", tmp_path / "whole")
+    assert Preparation.of(manifest).fingerprint("x") == SHOP_PARAMETERS.changed(
+        changed
+    ).fingerprint("x")
+
+
+def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: list[str]) -> None:
+    parts = tmp_path / "added.work" / "staging" / "parts"
+    before = {path.name: path.stat().st_ino for path in parts.iterdir()}
+    Path(day[0]).unlink()
+    added(day[1:], SHOP, tmp_path / "added")
+    after = {path.name: path.stat().st_ino for path in parts.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_a_file_system_without_links_is_copied_on(
+    tmp_path: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    added(day[1:], SHOP, tmp_path / "added")
+    at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    assert_same(tmp_path / "added", tmp_path / "whole")
+
+
+# ── What is refused ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_log_that_is_there_already_is_refused_by_name(tmp_path: Path, day: list[str]) -> None:
+    out = tmp_path / "added"
+    before = digests(out)
+    shutil.copyfile(day[0], tmp_path / "copy.csv")
+    with pytest.raises(LogError, match=r"copy\.csv is in the data set already \(as day0\.csv\)"):
+        added([day[1], str(tmp_path / "copy.csv")], SHOP, out)
+    with Path(day[0]).open("a") as log:
+        log.write("z,1,1030,7,Oslo,7,\n")
+    with pytest.raises(LogError, match=r"day0\.csv is in the data set already, with other bytes"):
+        added(day[:1], SHOP, out)
+    assert digests(out) == before
+    added(day[1:], SHOP, out)
+    with pytest.raises(LogError, match=r"day1\.csv is in the data set already"):
+        added(day[1:], SHOP, out)
+
+
+def test_without_the_staging_of_the_data_set_it_is_refused(tmp_path: Path, day: list[str]) -> None:
+    at_once(day[:1], SHOP, tmp_path / "bare", SHOP_PARAMETERS)
+    other = parameters_of(Options(budget=SHOP_BUDGET, seed=5))
+    at_once(day[:1], SHOP, tmp_path / "added", other, overwrite=True)
+    shutil.rmtree(tmp_path / "added.work")
+    at_once(day, SHOP, tmp_path / "foreign", SHOP_PARAMETERS, keep_work=True)
+    shutil.copytree(tmp_path / "foreign.work", tmp_path / "added.work")
+    for name in ("bare", "added"):
+        with pytest.raises(DatasetError, match=r"Prepare once with all logs and --keep-work"):
+            added(day[1:], SHOP, tmp_path / name)
+
+
+def test_another_schema_is_refused(tmp_path: Path, day: list[str]) -> None:
+    other = SHOP.model_copy(update={"quote": None})
+    with pytest.raises(DatasetError, match="another schema"):
+        added(day[1:], other, tmp_path / "added")
+
+
+def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) -> None:
+    before = digests(tmp_path / "added"), digests(tmp_path / "added.work" / "staging")
+    (bad,) = written(tmp_path, {"bad.csv": SHOP_LOG + "bad\n"})
+    with pytest.raises(LogError, match="are malformed"):
+        added([bad], SHOP, tmp_path / "added", max_reject_share=0.01)
+    assert (digests(tmp_path / "added"), digests(tmp_path / "added.work" / "staging")) == before
+    added(day[1:], SHOP, tmp_path / "added")
+    at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    assert_same(tmp_path / "added", tmp_path / "whole")
+
+
+# ── Kills ────────────────────────────────────────────────────────────────────────────────────────
+
+#: Adds day 1, and is killed before the renaming or removal whose number it is given, from 0.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+from test_increment import added
+from small_logs import SHOP
+from pathlib import Path
+
+left = int(sys.argv[3])
+
+def kill(event, arguments):
+    global left
+    if event in ("os.rename", "shutil.rmtree"):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+sys.addaudithook(kill)
+added([sys.argv[1]], SHOP, Path(sys.argv[2]))
+"""
+
+
+def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: Path) -> None:
+    paths = shop_days(tmp_path)
+    at_once(paths[:1], SHOP, tmp_path / "first", SHOP_PARAMETERS, keep_work=True)
+    at_once(paths, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    old, new = (contents(tmp_path / name) for name in ("first", "whole"))
+    seen = []
+    for number in range(100):
+        out = tmp_path / f"added{number}"
+        for suffix in ("", ".work"):
+            shutil.copytree(f"{tmp_path / 'first'}{suffix}", f"{out}{suffix}")
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, paths[1], str(out), str(number)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = contents(out)
+        assert found in (old, new), number
+        seen.append(found == new)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        added(paths[1:], SHOP, out)
+        assert contents(out) == new
+        assert sorted(p.name for p in Path(f"{out}.work").iterdir()) == ["staging"]
+    assert seen == sorted(seen)
+    assert seen.count(False) >= 4
+    assert seen.count(True) >= 3
+
+
+# ── Ids and drift ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_mapping_leads_each_old_id_to_the_same_value(tmp_path: Path, day: list[str]) -> None:
+    out = tmp_path / "added"
+    before = Manifest.read(out)
+    old = {t.name: pl.read_parquet(out / t.vocabulary.path) for t in before.tables}
+    manifest = added(day[1:], SHOP, out, min_count={"city": 2})
+    for table in before.tables:
+        mapping = pl.read_parquet(out / "mapping" / f"{table.name}.parquet")
+        assert mapping.schema == {"old": pl.Int32(), "new": pl.Int32()}
+        assert mapping["old"].to_list() == list(range(table.rows))
+        now = pl.read_parquet(out / manifest.table(table.name).vocabulary.path)
+        ids = dict(zip(now["value"], now["id"], strict=True))
+        expected = [0, *(ids.get(value, 0) for value in old[table.name]["value"])]
+        assert mapping["new"].to_list() == expected
+    cities = pl.read_parquet(out / "mapping" / "city.parquet")
+    assert 0 in cities["new"].to_list()[1:]  # Bonn is folded now
+    records = {record.path: record for record in manifest.records}
+    assert records["mapping/city.parquet"].rows == before.table("city").rows
+    (out / "mapping" / "city.parquet").write_bytes(b"damaged")
+    assert verify(out, Cluster(1)).faults != ()
+
+
+def test_drift_counts_what_each_hot_set_covers(tmp_path: Path, day: list[str]) -> None:
+    out = tmp_path / "added"
+    before = Manifest.read(out)
+    hot_before = hot_values(out, before)
+    manifest = added(day[1:], SHOP, out, valid="0", test="0")
+    drift = Drift.read(out, manifest)
+    assert drift is not None
+    assert (drift.former, drift.budget) == (before.fingerprint, SHOP_BUDGET)
+    sets = (hot_before, hot_values(out, manifest))
+    for lines, coverage in (
+        (SHOP_LOG.splitlines()[11:], drift.new_rows),
+        (SHOP_LOG.splitlines()[1:], drift.all_rows),
+    ):
+        accesses = [touched(line) for line in lines]
+        assert coverage.inputs == len(lines)
+        assert coverage.accesses == sum(len(one) for one in accesses)
+        for hot, worth in zip(sets, (coverage.former, coverage.now), strict=True):
+            assert worth.inputs == sum(one <= hot for one in map(set, accesses))
+            assert worth.accesses == sum(access in hot for one in accesses for access in one)
+    for table in drift.tables:
+        was, now = ({v for name, v in hot if name == table.name} for hot in sets)
+        assert (table.entered, table.left) == (len(now - was), len(was - now))
+        assert (table.former_hot_rows, table.hot_rows) == (len(was) + 1, len(now) + 1)
+    assert sum(table.entered for table in drift.tables) > 0
+
+
+def hot_values(dataset: Path, manifest: Manifest) -> set[tuple[str, Any]]:
+    """Table and raw value of each hot row; out of vocabulary has none."""
+    return {
+        (table.name, value)
+        for table in manifest.tables
+        for value in pl.read_parquet(dataset / table.vocabulary.path)["value"][: table.hot_rows - 1]
+    }
+
+
+def touched(line: str) -> list[tuple[str, Any]]:
+    """Table and raw value of each access of a line of the shop's."""
+    _, _, _, _, city, item, seen = line.split(",")
+    items = [int(one) for one in [item, *seen.split()]]
+    return [("city", city or None), *(("item", one) for one in items)]
+
+
+def test_the_summary_tells_of_the_drift(
+    tmp_path: Path, day: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.summary import print_dataset
+
+    manifest = added(day[1:], SHOP, tmp_path / "added")
+    print_dataset(manifest, tmp_path / "added")
+    printed = capsys.readouterr().out
+    assert "former hot set" in printed
+    assert "new logs" in printed
