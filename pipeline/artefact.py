@@ -151,6 +151,13 @@ def _exchanged(one: Path, two: Path) -> bool:
     return call is not None and call(_HERE, bytes(one), _HERE, bytes(two), _EXCHANGE) == 0
 
 
+def remove_remains(directory: Path) -> None:
+    """Remove what `building` left beside `directory` where it was killed."""
+    directory = directory.resolve()
+    for kind in ("partial", "old.partial"):
+        shutil.rmtree(directory.with_name(f"{directory.name}.{kind}"), ignore_errors=True)
+
+
 def _flush(path: Path) -> None:
     """Have the operating system write a file, or a folder's own entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

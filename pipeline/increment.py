@@ -63,7 +63,7 @@ def append(
     former = Staging.read(staging)
     digests = cluster.run("checksum", digest, logs)
     if _is_done(logs, digests, schema, parameters, fresh, former):
-        _clean(work, keep_work)
+        _clean(out, work, keep_work)
         return manifest, False
     check_new(former, root, logs, digests)
     new = ingest(logs, schema, fresh, cluster, parameters.ingest, digests=digests, overwrite=True)
@@ -94,7 +94,7 @@ def append(
         more_records=drift,
     )
     _settle(staging, joined)
-    _clean(work, keep_work)
+    _clean(out, work, keep_work)
     return manifest, True
 
 
@@ -139,7 +139,9 @@ def _settle(staging: Path, joined: Path) -> None:
     joined.rename(staging)
 
 
-def _clean(work: Path, keep_work: bool) -> None:
+def _clean(out: Path, work: Path, keep_work: bool) -> None:
     """Remove what no further call needs; the new logs' own staging last, the mark of a cut call."""
+    for built in (out, *(work / name for name in ("extended", "frequencies", "hot_set", "new"))):
+        artefact.remove_remains(built)
     for name in ["frequencies", "hot_set"] * (not keep_work) + ["new"]:
         shutil.rmtree(work / name, ignore_errors=True)
