@@ -129,8 +129,8 @@ def write_drift(
     """
     manifest = Manifest.read(former)
     masks = partial / _MASKS
-    masks.mkdir()
-    (partial / MAPPING).mkdir()
+    masks.mkdir(exist_ok=True)
+    (partial / MAPPING).mkdir(exist_ok=True)
     files, found = [], []
     for table in tables:
         before = manifest.table(table.name)

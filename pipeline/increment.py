@@ -58,7 +58,8 @@ def append(
     if root is None or not _is_of(staging, manifest, former_parameters):
         raise DatasetError(
             f"{staging} does not hold the staged rows that {out} was made from, and --append adds "
-            "to these. Prepare once with all logs and --keep-work; then --append finds them."
+            "to these. Prepare it once more from its logs with --keep-work, which stages them and "
+            "makes nothing else anew; or prepare all logs at once with --overwrite."
         )
     former = Staging.read(staging)
     digests = cluster.run("checksum", digest, logs)

@@ -80,12 +80,14 @@ def prepare(
     """Make the data set `out` from `logs`; return its manifest, and whether there was work to do.
 
     The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
-    it stays, and the next call goes on from the last finished stage. Errors are the stages' own.
+    it stays, and the next call goes on from the last finished stage. With `keep_work`, logs are
+    staged even where the data set is there, for further ones to be added. Errors are the stages'.
     """
     digests = cluster.run("checksum", digest, logs)
     staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
     made_from = parameters.fingerprint(staged)
-    if artefact.is_made(out, made_from, overwrite):
+    made = artefact.is_made(out, made_from, overwrite)
+    if made and not keep_work:
         return Manifest.read(out), False
     work = out.with_name(f"{out.name}.work")
     staging = ingest(
@@ -99,6 +101,8 @@ def prepare(
     )
     if keep_work:
         write_root(staging.directory, log_root(logs[0]))
+    if made:
+        return Manifest.read(out), False
     frequencies = profile(
         staging, work / "frequencies", cluster, parameters.profile, overwrite=True
     )

@@ -22,7 +22,7 @@ from oracle import Options
 from random_logs import RandomLog, logs
 from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, rejects_of, written
 
-from pipeline.cluster import Cluster
+from pipeline.cluster import Cluster, cluster
 from pipeline.drift import Drift
 from pipeline.errors import DatasetError, FaeError, LogError
 from pipeline.increment import append
@@ -190,6 +190,15 @@ def test_a_file_system_without_links_is_copied_on(
     assert_same(tmp_path / "added", tmp_path / "whole")
 
 
+def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
+    found = split_logs(day[1:], [], [], SHOP)
+    with cluster(workers=2) as workers:
+        append(found, SHOP, tmp_path / "added", workers, {})
+    at_once(day[:1], SHOP, tmp_path / "other", SHOP_PARAMETERS, keep_work=True)
+    added(day[1:], SHOP, tmp_path / "other")
+    assert digests(tmp_path / "added") == digests(tmp_path / "other")
+
+
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -216,8 +225,13 @@ def test_without_the_staging_of_the_data_set_it_is_refused(tmp_path: Path, day: 
     at_once(day, SHOP, tmp_path / "foreign", SHOP_PARAMETERS, keep_work=True)
     shutil.copytree(tmp_path / "foreign.work", tmp_path / "added.work")
     for name in ("bare", "added"):
-        with pytest.raises(DatasetError, match=r"Prepare once with all logs and --keep-work"):
+        with pytest.raises(DatasetError, match=r"from its logs with --keep-work"):
             added(day[1:], SHOP, tmp_path / name)
+    before = digests(tmp_path / "bare")
+    at_once(day[:1], SHOP, tmp_path / "bare", SHOP_PARAMETERS, keep_work=True)
+    assert digests(tmp_path / "bare") == before
+    added(day[1:], SHOP, tmp_path / "bare")
+    assert_same(tmp_path / "bare", tmp_path / "foreign")
 
 
 def test_another_schema_is_refused(tmp_path: Path, day: list[str]) -> None:
