@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from shop_days import NEWS, assert_same
 from small_logs import written
 from test_cli import BUDGET, assert_mistake, fae, place, plain  # noqa: F401
-from test_increment import NEWS, assert_same
 from typer.testing import Result
 
 LOGS = ["shop.csv", "news.csv"]

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracle import Options
 from random_logs import RandomLog, logs
+from shop_days import SHOP_PARAMETERS, added, assert_same, at_once, contents, shop_days
 from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, rejects_of, written
 
 from pipeline.cluster import Cluster, cluster
-from pipeline.drift import Drift
 from pipeline.errors import DatasetError, FaeError, LogError
 from pipeline.increment import append
 from pipeline.logs import split_logs
-from pipeline.manifest import SPLITS, Manifest
+from pipeline.manifest import SPLITS
 from pipeline.parameters import CalibrateParameters, IngestParameters, ProfileParameters
 from pipeline.preparation import Preparation, prepare
-from pipeline.schema import Schema, load_schema
+from pipeline.schema import load_schema
 from pipeline.synthetic import write_log
-from pipeline.verification import verify
 
 ROOT = Path(__file__).parent.parent
-#: What an addition alone writes.
-OWN = ("mapping/", "drift.json")
-
-
-def contents(dataset: Path) -> dict[str, Any]:
-    """The digests of all files, without what an addition alone writes."""
-    manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
-    manifest["records"] = [r for r in manifest["records"] if not r["path"].startswith(OWN)]
-    found = {p: d for p, d in digests(dataset).items() if not p.startswith(OWN)}
-    return found | {"manifest.json": json.dumps(manifest)}
-
-
-def at_once(
-    paths: Sequence[str], schema: Schema, out: Path, parameters: Preparation, **rest: Any
-) -> Manifest:
-    found = split_logs(list(paths), [], [], schema)
-    return prepare(found, schema, out, Cluster(2), parameters, **rest)[0]
-
-
-def added(paths: Sequence[str], schema: Schema, out: Path, **given: Any) -> Manifest:
-    found = split_logs(list(paths), [], [], schema)
-    return append(found, schema, out, Cluster(2), {"max_reject_share": 1.0, **given})[0]
-
-
-def assert_same(one: Path, two: Path) -> None:
-    assert contents(one) == contents(two)
-    assert verify(one, Cluster(1)).faults == ()
-
 
 # ── Exactness ────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,37 +90,6 @@ def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
     ]
     assert not list((tmp_path / "added.work" / "staging" / "parts").rglob("*.partial"))
     assert sorted(p.name for p in (tmp_path / "added.work").iterdir()) == ["staging"]
-
-
-def shop_days(place: Path, days: int = 2) -> list[str]:
-    """The twenty rows as logs of as many days."""
-    header, *lines = SHOP_LOG.splitlines(keepends=True)
-    size = len(lines) // days
-    return written(
-        place,
-        {f"day{n}.csv": "".join([header, *lines[size * n : size * (n + 1)]]) for n in range(days)},
-    )
-
-
-SHOP_PARAMETERS = parameters_of(Options(budget=SHOP_BUDGET))
-
-
-@pytest.fixture
-def day(tmp_path: Path) -> list[str]:
-    """Two days of the shop, the first of which is prepared as `added`."""
-    paths = shop_days(tmp_path)
-    at_once(paths[:1], SHOP, tmp_path / "added", SHOP_PARAMETERS, keep_work=True)
-    return paths
-
-
-#: A day on which other cities and items are in fashion.
-NEWS = "".join(
-    [SHOP_LOG.splitlines(keepends=True)[0]]
-    + [
-        f"{n},{n % 2},{2000 + n},1,{'Kyiv' if n % 3 else 'Rome'},{n % 2 + 20},7\n"
-        for n in range(12)
-    ]
-)
 
 
 def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -> None:
@@ -257,7 +193,7 @@ def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, "tests")
-from test_increment import added
+from shop_days import added
 from small_logs import SHOP
 from pathlib import Path
 
@@ -308,82 +244,3 @@ def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: P
     assert seen == sorted(seen)
     assert seen.count(False) >= 4
     assert seen.count(True) >= 3
-
-
-# ── Ids and drift ────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_mapping_leads_each_old_id_to_the_same_value(tmp_path: Path, day: list[str]) -> None:
-    out = tmp_path / "added"
-    before = Manifest.read(out)
-    old = {t.name: pl.read_parquet(out / t.vocabulary.path) for t in before.tables}
-    manifest = added(day[1:], SHOP, out, min_count={"city": 5})
-    for table in before.tables:
-        mapping = pl.read_parquet(out / "mapping" / f"{table.name}.parquet")
-        assert mapping.schema == {"old": pl.Int32(), "new": pl.Int32()}
-        assert mapping["old"].to_list() == list(range(table.rows))
-        now = pl.read_parquet(out / manifest.table(table.name).vocabulary.path)
-        ids = dict(zip(now["value"], now["id"], strict=True))
-        expected = [0, *(ids.get(value, 0) for value in old[table.name]["value"])]
-        assert mapping["new"].to_list() == expected
-    cities = pl.read_parquet(out / "mapping" / "city.parquet")
-    assert 0 in cities["new"].to_list()[1:]  # Rome is folded now
-    records = {record.path: record for record in manifest.records}
-    assert records["mapping/city.parquet"].rows == before.table("city").rows
-    (out / "mapping" / "city.parquet").write_bytes(b"damaged")
-    assert verify(out, Cluster(1)).faults != ()
-
-
-def test_drift_counts_what_each_hot_set_covers(tmp_path: Path, day: list[str]) -> None:
-    out = tmp_path / "added"
-    written(tmp_path, {"day1.csv": NEWS})
-    before = Manifest.read(out)
-    hot_before = hot_values(out, before)
-    manifest = added(day[1:], SHOP, out, valid="0", test="0")
-    drift = Drift.read(out, manifest)
-    assert drift is not None
-    assert (drift.former, drift.budget) == (before.fingerprint, SHOP_BUDGET)
-    sets = (hot_before, hot_values(out, manifest))
-    for lines, coverage in (
-        (NEWS.splitlines()[1:], drift.new_rows),
-        (SHOP_LOG.splitlines()[1:11] + NEWS.splitlines()[1:], drift.all_rows),
-    ):
-        accesses = [touched(line) for line in lines]
-        assert coverage.inputs == len(lines)
-        assert coverage.accesses == sum(len(one) for one in accesses)
-        for hot, worth in zip(sets, (coverage.former, coverage.now), strict=True):
-            assert worth.inputs == sum(one <= hot for one in map(set, accesses))
-            assert worth.accesses == sum(access in hot for one in accesses for access in one)
-    for table in drift.tables:
-        was, now = ({v for name, v in hot if name == table.name} for hot in sets)
-        assert (table.entered, table.left) == (len(now - was), len(was - now))
-        assert (table.former_hot_rows, table.hot_rows) == (len(was) + 1, len(now) + 1)
-    assert sum(table.entered for table in drift.tables) > 0
-
-
-def hot_values(dataset: Path, manifest: Manifest) -> set[tuple[str, Any]]:
-    """Table and raw value of each hot row; out of vocabulary has none."""
-    return {
-        (table.name, value)
-        for table in manifest.tables
-        for value in pl.read_parquet(dataset / table.vocabulary.path)["value"][: table.hot_rows - 1]
-    }
-
-
-def touched(line: str) -> list[tuple[str, Any]]:
-    """Table and raw value of each access of a line of the shop's."""
-    _, _, _, _, city, item, seen = line.split(",")
-    items = [int(one) for one in [item, *seen.split()]]
-    return [("city", city or None), *(("item", one) for one in items)]
-
-
-def test_the_summary_tells_of_the_drift(
-    tmp_path: Path, day: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipeline.summary import print_dataset
-
-    manifest = added(day[1:], SHOP, tmp_path / "added")
-    print_dataset(manifest, tmp_path / "added")
-    printed = capsys.readouterr().out
-    assert "former hot set" in printed
-    assert "new logs" in printed
