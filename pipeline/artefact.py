@@ -6,6 +6,7 @@ The fingerprint decides whether a stage has anything to do.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from typing import Any
 from pipeline.errors import DatasetError
 from pipeline.manifest import SUCCESS, VERSION
 
+#: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
+_HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
 STAGE_VERSION = 4
 
@@ -127,12 +130,32 @@ def _replace(partial: Path, directory: Path) -> None:
         old = directory.with_name(f"{directory.name}.old.partial")
         if old.exists():
             shutil.rmtree(old)
-        directory.rename(old)
-        partial.rename(directory)
+        if _exchanged(partial, directory):
+            partial.rename(old)
+        else:
+            directory.rename(old)
+            partial.rename(directory)
+        _flush(directory.parent)
         shutil.rmtree(old)
     else:
         partial.rename(directory)
     _flush(directory.parent)
+
+
+def _exchanged(one: Path, two: Path) -> bool:
+    """Swap two directories in one step of the kernel's, so that a kill never finds neither there.
+
+    False, and nothing done, where the system or the file system has no such step.
+    """
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    return call is not None and call(_HERE, bytes(one), _HERE, bytes(two), _EXCHANGE) == 0
+
+
+def remove_remains(directory: Path) -> None:
+    """Remove what `building` left beside `directory` where it was killed."""
+    directory = directory.resolve()
+    for kind in ("partial", "old.partial"):
+        shutil.rmtree(directory.with_name(f"{directory.name}.{kind}"), ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

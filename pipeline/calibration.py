@@ -68,7 +68,8 @@ class Calibration:
 
     `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share
     of the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget
-    beyond which bytes buy little; `frequencies` is the fingerprint of what it was made from.
+    beyond which bytes buy little; `parameters` and `frequencies`, a fingerprint, are what it was
+    made from.
     """
 
     directory: Path
@@ -82,6 +83,7 @@ class Calibration:
     sample: SampleCheck | None
     notes: dict[str, int]
     objective: str
+    parameters: dict[str, Any]
     frequencies: str
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
@@ -179,6 +181,7 @@ def calibrate(
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),
             "objective": parameters.objective,
+            "parameters": parameters.model_dump(mode="json"),
             "frequencies": artefact.fingerprint_of(frequencies.directory),
         }
         artefact.write_document(partial, FILE_NAME, document)

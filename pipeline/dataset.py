@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,13 @@ def write_dataset(
     parameters: PartitionParameters,
     *,
     overwrite: bool = False,
+    more_records: Callable[[Path, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
 ) -> Manifest:
-    """Partition the staged rows into the data set `out`; nothing to do where it is there."""
+    """Partition the staged rows into the data set `out`; nothing to do where it is there.
+
+    `more_records` writes further records into the directory that it is given, in which the
+    vocabularies of the tables lie already.
+    """
     _check_stages(staging, frequencies, calibration)
     made_from = parameters.fingerprint(artefact.fingerprint_of(calibration.directory))
     if artefact.is_made(out, made_from, overwrite):
@@ -68,6 +74,10 @@ def write_dataset(
             for table in calibration.tables
         ]
         vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks)
+        tables = tuple(
+            Table(table.name, table.rows, table.hot_rows, table.dim, file)
+            for table, file in zip(calibration.tables, vocabularies, strict=True)
+        )
         manifest = Manifest(
             version=VERSION,
             fingerprint=made_from,
@@ -75,14 +85,11 @@ def write_dataset(
             embedding=calibration.embedding,
             budget=calibration.budget,
             features=features(staging.schema),
-            tables=tuple(
-                Table(table.name, table.rows, table.hot_rows, table.dim, file)
-                for table, file in zip(calibration.tables, vocabularies, strict=True)
-            ),
+            tables=tables,
             splits=splits,
             schema=staging.schema.document(),
-            preparation=_preparation(staging, frequencies, calibration),
-            records=_records(staging, calibration, partial),
+            preparation=_preparation(staging, frequencies, calibration, parameters),
+            records=(*_records(staging, calibration, partial), *more_records(partial, tables)),
         )
         manifest.write(partial)
     return Manifest.read(out)
@@ -130,7 +137,10 @@ def _records(staging: Staging, calibration: Calibration, directory: Path) -> tup
 
 
 def _preparation(
-    staging: Staging, frequencies: Frequencies, calibration: Calibration
+    staging: Staging,
+    frequencies: Frequencies,
+    calibration: Calibration,
+    parameters: PartitionParameters,
 ) -> dict[str, Any]:
     """How the data set came about, without times, hosts or absolute paths."""
     return {
@@ -143,4 +153,9 @@ def _preparation(
         "access_share": calibration.access_share,
         "hot_share": {split: calibration.hot_share(split) for split in calibration.inputs},
         "tables": [asdict(table) for table in frequencies.tables],
+        "parameters": {
+            "profile": frequencies.parameters,
+            "calibrate": calibration.parameters,
+            "partition": parameters.model_dump(mode="json"),
+        },
     }

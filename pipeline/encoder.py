@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,7 @@ class Encoder:
         self.directory = Path(directory)
         self.manifest = Manifest.read(self.directory)
         self.schema = Schema.model_validate(self.manifest.schema)
-
-    @cached_property
-    def _vocabularies(self) -> dict[str, pl.DataFrame]:
-        return {
+        self._vocabularies = {
             table.name: pl.read_parquet(
                 self.directory / table.vocabulary.path, columns=["value", "id"]
             )

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.errors import DatasetError
 from pipeline.manifest import DataFile, Manifest
 from pipeline.partitions import data_file
 
@@ -21,9 +20,10 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
     Id 0, out of vocabulary, has a null value; so has the missing category, under its own id.
     Raises DatasetError where the run was trained on another data set.
     """
-    from trainer.checkpoint import table_weights
+    from trainer.checkpoint import load, table_weights
 
     manifest = Manifest.read(dataset)
+    load(run).check_data(manifest, run)
     weights = table_weights(run)
     made_from = artefact.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
     files: list[DataFile] = []
@@ -31,15 +31,10 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
         return [data_file(out, f"{table.name}.parquet", table.rows) for table in manifest.tables]
     with artefact.building(out, made_from) as partial:
         for table in manifest.tables:
-            matrix = weights.get(table.name)
-            if matrix is None or matrix.shape != (table.rows, table.dim):
-                raise DatasetError(
-                    f"{run} holds no table {table.name!r} of {table.rows:,} rows of {table.dim}: "
-                    f"it was trained on another data set than {dataset}."
-                )
             values = pl.read_parquet(dataset / table.vocabulary.path, columns=["value"])
             value = pl.concat([pl.DataFrame({"value": [None]}, schema=values.schema), values])
-            embedding = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), table.dim)
+            matrix = pa.array(weights[table.name].ravel())
+            embedding = pa.FixedSizeListArray.from_arrays(matrix, table.dim)
             columns = {
                 "id": pa.array(np.arange(table.rows)),
                 "value": value["value"].to_arrow(),

@@ -28,6 +28,7 @@ from pipeline.staging import Staging
 from pipeline.values import TIME
 
 FILE_NAME = "frequencies.json"
+_DOCUMENTED = ("split_rows", "sample", "seed", "parameters", "staging")
 #: The split of each row.
 SPLITS_FILE = "splits.npy"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
@@ -61,13 +62,14 @@ class TableFrequencies:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """A finished profile; `staging` is the fingerprint of what it was made from."""
+    """A finished profile; `parameters` and `staging`, a fingerprint, are what it was made from."""
 
     directory: Path
     tables: tuple[TableFrequencies, ...]
     split_rows: dict[str, int]
     sample: float
     seed: int
+    parameters: dict[str, Any]
     staging: str
 
     def accesses(self, table: str) -> pl.DataFrame:
@@ -97,7 +99,7 @@ class Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
         document = artefact.document_of(directory, FILE_NAME)
         tables = tuple(_table(**table) for table in document["tables"])
-        rest = {key: document[key] for key in ("split_rows", "sample", "seed", "staging")}
+        rest = {key: document[key] for key in _DOCUMENTED}
         return cls(directory, tables, **rest)
 
 
@@ -166,6 +168,7 @@ def profile(
             "split_rows": dict(zip(SPLITS, counts.tolist(), strict=True)),
             "sample": parameters.sample,
             "seed": parameters.seed,
+            "parameters": parameters.model_dump(mode="json"),
             "staging": artefact.fingerprint_of(staging.directory),
         }
         artefact.write_document(partial, FILE_NAME, document)

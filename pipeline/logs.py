@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -97,11 +97,16 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
     found = find_logs(logs, schema)
     found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
     _check_distinct([log.url for log in found])
-    paths = [log.url.split("/") for log in found]
+    names = log_names([log.url for log in found])
+    return [replace(log, name=name) for log, name in zip(found, names, strict=True)]
+
+
+def log_names(urls: Sequence[str]) -> list[str]:
+    """The path of each log below the directory that holds them all."""
+    paths = [url.split("/") for url in urls]
     levels = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
-    named = zip(found, paths, strict=True)
-    return [replace(log, name="/".join(path[shared:])) for log, path in named]
+    return ["/".join(path[shared:]) for path in paths]
 
 
 def _check_distinct(urls: list[str]) -> None:

@@ -25,6 +25,9 @@ SPLITS = ("train", "valid", "test")
 TEMPERATURES = ("hot", "cold")
 LABEL = "label"
 OOV_ID = 0
+#: Of a data set that logs were added to: how its hot set changed, and the ids' former ones.
+DRIFT = "drift.json"
+MAPPING = "mapping"
 
 #: Bytes of one element of an embedding row, by the names that schemas use.
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}

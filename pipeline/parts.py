@@ -36,13 +36,14 @@ class Codes:
         return every if self.lengths is None else np.repeat(every, self.lengths)
 
 
-class StagedPart:
-    """One staged part: two files that are read through memory maps.
+#: A part is two files, by the ends of their names. The first has a line for each row, and codes in
+#: the sparse columns; the second has one line: each sparse column's dictionary, as a list, and
+#: beside it how often each of its values stands in the part.
+ROWS, VALUES = ".rows.arrow", ".values.arrow"
 
-    `PATH.rows.arrow` has a line for each row, and codes in the sparse columns.
-    `PATH.values.arrow` has one line: each sparse column's dictionary, as a list, and beside it how
-    often each of its values stands in the part.
-    """
+
+class StagedPart:
+    """One staged part, read through memory maps."""
 
     def __init__(self, path: Path) -> None:
         """The part at `path`; nothing is read until it is used."""
@@ -70,11 +71,11 @@ class StagedPart:
 
     @cached_property
     def _rows(self) -> pa.Table:
-        return _mapped(_rows_file(self._path))
+        return _mapped(self._path, ROWS)
 
     @cached_property
     def _values(self) -> pa.Table:
-        return _mapped(_values_file(self._path))
+        return _mapped(self._path, VALUES)
 
 
 def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
@@ -91,8 +92,8 @@ def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
             dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
-    _write(table, _rows_file(path))
-    _write(pa.table(dictionaries), _values_file(path))
+    _write(table, path, ROWS)
+    _write(pa.table(dictionaries), path, VALUES)
 
 
 def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
@@ -108,23 +109,15 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     return pa.array(codes.astype(width)), encoded.dictionary, pa.array(counts)
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+def _write(table: pa.Table, path: Path, end: str) -> None:
+    with pa.ipc.new_file(f"{path}{end}", table.schema) as writer:
         writer.write_table(table)
 
 
-def _mapped(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as source:
+def _mapped(path: Path, end: str) -> pa.Table:
+    with pa.memory_map(f"{path}{end}") as source:
         return pa.ipc.open_file(source).read_all()
 
 
 def _accesses(column: str) -> str:
     return f"{column}@accesses"
-
-
-def _rows_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.rows.arrow")
-
-
-def _values_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.values.arrow")

@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class StagedLog:
-    """What became of one log: `lines` = `rows` + `rejects`."""
+    """What became of one log: `lines` = `rows` + `rejects`; `split` is the one it was given for."""
 
     name: str
     bytes: int
@@ -50,6 +50,7 @@ class StagedLog:
     lines: int
     rows: int
     rejects: int
+    split: str | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,16 @@ class Staging:
     def part(self, index: int) -> StagedPart:
         """One part, open for reading."""
         return StagedPart(self.directory / self.parts[index].path)
+
+    def write(self) -> None:
+        """Write `staging.json`, once all that it names is in the directory."""
+        document = {
+            "schema": self.schema.document(),
+            "parts": [asdict(part) for part in self.parts],
+            "logs": [asdict(log) for log in self.logs],
+            "reasons": self.reasons,
+        }
+        artefact.write_document(self.directory, FILE_NAME, document)
 
     @classmethod
     def read(cls, directory: Path) -> Staging:
@@ -144,7 +155,7 @@ def ingest(
         too_many = len(rejects) > parameters.max_reject_share * lines
         if too_many:
             folder = out.with_name(f"{out.name}.{REJECTS}")
-        _write_rejects(rejects, folder)
+        write_rejects(rejects, folder)
         if too_many:
             raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
         if lines == len(rejects):
@@ -153,7 +164,9 @@ def ingest(
     return Staging.read(out)
 
 
-def log_fingerprints(logs: Sequence[Log], digests: Sequence[str], schema: Schema) -> list[str]:
+def log_fingerprints(
+    logs: Sequence[Log | StagedLog], digests: Sequence[str], schema: Schema
+) -> list[str]:
     """What decides a staging: the schema, and each log's name, bytes and split, in order."""
     inputs = zip(logs, digests, strict=True)
     return [
@@ -216,7 +229,8 @@ def _numbered(logs: Sequence[Log], staged: list[_Staged]) -> list[dict[str, Any]
     return rejects
 
 
-def _write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
+def write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
+    """Write `rejects.jsonl` into `folder`, which is made where it is absent."""
     folder.mkdir(exist_ok=True)
     text = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects)
     artefact.write_whole(folder / "rejects.jsonl", text)
@@ -255,17 +269,12 @@ def _write(
         lines[one.log] += one.lines
         rows[one.log] += sum(part.rows for part in one.parts)
     staged_logs = [
-        StagedLog(log.name, log.bytes, xxh3, lines[i], rows[i], lines[i] - rows[i])
+        StagedLog(log.name, log.bytes, xxh3, lines[i], rows[i], lines[i] - rows[i], log.split)
         for i, (log, xxh3) in enumerate(zip(logs, digests, strict=True))
     ]
     reasons = Counter(
         f"{reject['column']}: {reject['reason']}" if reject["column"] else str(reject["reason"])
         for reject in rejects
     )
-    document = {
-        "schema": schema.document(),
-        "parts": [asdict(part) for one in staged for part in one.parts],
-        "logs": [asdict(log) for log in staged_logs],
-        "reasons": dict(sorted(reasons.items())),
-    }
-    artefact.write_document(directory, FILE_NAME, document)
+    parts = tuple(part for one in staged for part in one.parts)
+    Staging(directory, schema, parts, tuple(staged_logs), dict(sorted(reasons.items()))).write()

@@ -15,10 +15,14 @@ from rich.table import Table
 
 from pipeline.calibration import Calibration, SampleCheck
 from pipeline.cluster import console as messages
+from pipeline.drift import Drift
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS, Manifest
 from pipeline.staging import Staging
+
+#: Tables that are named as having changed most.
+_MOST_MOVED = 5
 
 output = Console(highlight=False, soft_wrap=True)
 
@@ -132,8 +136,35 @@ def print_dataset(manifest: Manifest, directory: Path) -> None:
             f"no hot set of these bytes makes more than {manifest.preparation['bound']:.2%} of the "
             "counted train inputs hot"
         )
+    drift = Drift.read(directory, manifest)
+    if drift is not None:
+        _print_drift(drift)
     _print_rejects(manifest.preparation["rejects"], directory)
     output.print(f"data set in {directory}")
+
+
+def _print_drift(drift: Drift) -> None:
+    """What the former hot set is worth on the rows that were added, and what changed."""
+    table = _table("hot share of", "inputs", "former hot set", "accesses", "former hot set")
+    for name, coverage in (("new logs", drift.new_rows), ("all logs", drift.all_rows)):
+        former, now = coverage.shares()
+        table.add_row(
+            name, *(f"{share:.1%}" for pair in zip(now, former, strict=True) for share in pair)
+        )
+    output.print(table)
+    entered = sum(table.entered for table in drift.tables)
+    left = sum(table.left for table in drift.tables)
+    hot = sum(table.hot_rows for table in drift.tables)
+    moved = sorted(drift.tables, key=lambda table: -table.entered - table.left)[:_MOST_MOVED]
+    output.print(
+        f"of {hot:,} hot rows {entered:,} are new, and {left:,} left: most in "
+        + ", ".join(f"{table.name} (+{table.entered:,} -{table.left:,})" for table in moved)
+    )
+    if drift.former_budget != drift.budget:
+        output.print(
+            f"the budgets differ: {format_bytes(drift.former_budget)} before, "
+            f"{format_bytes(drift.budget)} now"
+        )
 
 
 def print_run(run: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from small_logs import Stages, shop_stages
+from shop_days import SHOP_PARAMETERS, at_once, shop_days
+from small_logs import SHOP, Stages, shop_stages
 
 #: The same few examples each time, and no minutes of shrinking when one fails. To search further
 #: and to shrink what is found: pytest --hypothesis-profile=deep
@@ -38,3 +39,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
 def shop_copy(shop: Stages, tmp_path: Path) -> Path:
     """The twenty rows' data set, to be damaged."""
     return Path(shutil.copytree(shop.dataset, tmp_path / "dataset"))
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> list[str]:
+    """Two days of the shop, the first of which is prepared as `added`."""
+    paths = shop_days(tmp_path)
+    at_once(paths[:1], SHOP, tmp_path / "added", SHOP_PARAMETERS, keep_work=True)
+    return paths

@@ -22,12 +22,14 @@ WAY = [
     ["logs", "parsing", "artefact"],
     ["parameters", "cluster"],
     ["staging"],
+    ["extension"],
     ["frequencies"],
     ["hot_set", "curve"],
     ["calibration"],
     ["partitions", "vocabulary"],
-    ["dataset"],
+    ["dataset", "drift"],
     ["encoder", "verification", "preparation"],
+    ["increment"],
     ["cli"],
 ]
 PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}

@@ -117,6 +117,16 @@ def test_an_output_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
     assert fingerprint_of(tmp_path / "link") == "two"
 
 
+def test_an_output_is_replaced_where_folders_cannot_be_swapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefact, "_exchanged", lambda *_: False)
+    made(tmp_path / "out")
+    made(tmp_path / "out", "y", "two")
+    assert (tmp_path / "out" / "file").read_text() == "y"
+    assert names(tmp_path) == ["out"]
+
+
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatasetError, match="cannot write beside"):

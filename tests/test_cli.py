@@ -23,7 +23,7 @@ from pipeline.schema import presets
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-FORWARDED = {"train", "evaluate", "bench-device"}
+FORWARDED = {"train", "evaluate", "import", "bench-device"}
 BUDGET = ["--hot-budget", "120", "--rule", "accesses"]
 
 

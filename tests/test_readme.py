@@ -1,13 +1,16 @@
 """What the README promises: its lines of code run as they stand."""
 
 import re
+import shlex
 from pathlib import Path
 
 import duckdb
 import pandas
 import polars
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.cluster import Cluster
 from pipeline.logs import find_logs
 from pipeline.manifest import Manifest
@@ -69,6 +72,24 @@ def test_the_encoder_lines_run(dataset, monkeypatch):
     encoded = encoder.encode([{"I1": 3, "C1": "68fd1e64"}])
     assert encoded.height == 1
     assert encoded.columns[0] == "I1"
+
+
+def test_the_days_follow_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "day_1.tsv").write_text("".join(lines[:1000]), encoding="utf-8")
+    (tmp_path / "logs" / "day_2.tsv").write_text("".join(lines[1000:]), encoding="utf-8")
+    commands = code("sh", "--append").strip().splitlines()
+    assert len(commands) == 5
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "fae"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert {"checkpoint.pt", "metrics.json"} <= {path.name for path in Path("RUN_2").iterdir()}
+    rows = sum(log["rows"] for log in Manifest.read("DIR").preparation["logs"])
+    assert rows == len(lines)
 
 
 def test_the_schema_is_valid():

@@ -1,4 +1,4 @@
-"""`python -m trainer`: train DIR --out RUN, evaluate DIR --run RUN, bench-device --out FILE."""
+"""`python -m trainer`: train DIR --out RUN, evaluate DIR --run RUN, and what else --help lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
     A usage error exits with 2 and SIGTERM with 143, both by SystemExit.
     """
     given = vars(parser(prog).parse_args(argv))
-    commands = {"train": _train, "evaluate": _evaluate, "bench-device": _bench_device}
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "import": _import,
+        "bench-device": _bench_device,
+    }
     command = commands[given.pop("command")]
     former = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -59,6 +64,17 @@ def _evaluate(given: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, measured)
     print(json.dumps(measured, indent=1))
+
+
+def _import(given: dict[str, Any]) -> None:
+    from trainer.transfer import transfer
+
+    former = Path(given["former"]) if "former" in given else None
+    places = Path(given["run"]), Path(given["data"]), Path(given["out"])
+    carried = transfer(*places, former=former, overwrite=given.get("overwrite", False))
+    for table in carried:
+        print(f"{table.name}: {table.known:,} of {table.rows:,} rows carried over")
+    print(f"run in {given['out']}; go on: train {given['data']} --out {given['out']} --resume")
 
 
 def _bench_device(given: dict[str, Any]) -> None:

@@ -45,6 +45,28 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="Where the measures go (RUN/evaluation-SPLIT.json)."
     )
     _add_machine(evaluate)
+    carry = commands.add_parser(
+        "import",
+        argument_default=absent,
+        help="carry a trained model to another data set",
+        description="Make of RUN a run on the data set DIR, whose ids mean other values: rows with "
+        "their optimiser state are found by raw value, new values begin as in training, and the "
+        "network is carried over. `train DIR --out NEWRUN --resume` then trains on.",
+    )
+    carry.add_argument("run", metavar="RUN", help="The trained run's directory.")
+    carry.add_argument(
+        "--data", metavar="DIR", required=True, help="The data set to carry the model to."
+    )
+    carry.add_argument("--out", metavar="NEWRUN", required=True, help="The directory to make.")
+    carry.add_argument(
+        "--former",
+        metavar="OLDDIR",
+        help="The data set that RUN was trained on (the one it names, if it is still the same); "
+        "not needed where DIR was made from it by `fae prepare --append`.",
+    )
+    carry.add_argument(
+        "--overwrite", action="store_true", help="Replace the run that NEWRUN already holds."
+    )
     bench = commands.add_parser(
         "bench-device",
         argument_default=absent,

@@ -57,7 +57,7 @@ class Checkpoint:
             raise DatasetError(
                 f"{run} was trained on the data set {self.fingerprint}, and this one is "
                 f"{manifest.fingerprint}: its ids mean other values. Give the data set of the run, "
-                "or train anew."
+                "carry the run over by `import`, or train anew."
             )
 
 

@@ -48,7 +48,7 @@ def train(
         if warning := row_cost_warning(manifest, p):
             progress.note(f"warning: {warning}")
         run = Run(data, out, manifest, p, recommender, history, progress)
-        _begin(out, p, overwrite)
+        begin(out, p, overwrite)
         while history.epoch < p.epochs:
             run.train_epoch()
         return run.finish()
@@ -143,19 +143,24 @@ def _saved(
     """The checkpoint to resume, if any; ParameterError where a run would be replaced unasked."""
     if resume and overwrite:
         raise ParameterError("--resume and --overwrite exclude each other.")
-    if out.exists() and not out.is_dir():
-        raise ParameterError(f"--out {out} is a file; give a directory.")
-    exists = (out / checkpoint.FILE_NAME).exists() or (out / METRICS).exists()
-    if exists and not (resume or overwrite):
-        raise ParameterError(
-            f"--out {out} holds a run already. Go on with it by --resume, replace it by "
-            "--overwrite, or give another directory."
-        )
+    check_out(out, resume or overwrite)
     if not (resume and (out / checkpoint.FILE_NAME).exists()):
         return None
     saved = checkpoint.load(out)
     saved.check_data(manifest, out)
     return saved
+
+
+def check_out(out: Path, may_hold_a_run: bool) -> None:
+    """Raise ParameterError where `out` is a file, or holds a run and may not."""
+    if out.exists() and not out.is_dir():
+        raise ParameterError(f"--out {out} is a file; give a directory.")
+    exists = (out / checkpoint.FILE_NAME).exists() or (out / METRICS).exists()
+    if exists and not may_hold_a_run:
+        raise ParameterError(
+            f"--out {out} holds a run already. Go on with it by --resume, replace it by "
+            "--overwrite, or give another directory."
+        )
 
 
 def _start(
@@ -170,7 +175,7 @@ def _start(
     return recommender, History.restored(saved.history)
 
 
-def _begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
+def begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
     """Write the parameters to the run's directory, rid of a former run if that is to go."""
     try:
         out.mkdir(parents=True, exist_ok=True)

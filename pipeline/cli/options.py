@@ -23,6 +23,24 @@ SchemaName = Annotated[
         show_default=False,
     ),
 ]
+SchemaNameOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        help="criteo-kaggle, criteo-terabyte, avazu, taobao, or the path of your own .yaml; with "
+        "--append it need not be given.",
+        show_default=False,
+    ),
+]
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append",
+        help="Add LOGS to the data set OUT, as if all logs had been prepared at once; it takes the "
+        "staged rows that --keep-work left. Schema and parameters that are not given here stay "
+        "OUT's, but for --max-reject-share, which is of the new logs.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The directory to make.", show_default=False)]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what other inputs or parameters made.")

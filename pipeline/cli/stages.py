@@ -10,6 +10,7 @@ import typer
 from pipeline import summary
 from pipeline.cli.app import app
 from pipeline.cli.options import (
+    Append,
     DeviceFile,
     Dtype,
     Goal,
@@ -25,6 +26,7 @@ from pipeline.cli.options import (
     Sample,
     Scheduler,
     SchemaName,
+    SchemaNameOrNone,
     Seed,
     Test,
     TestLogs,
@@ -34,6 +36,7 @@ from pipeline.cli.options import (
     Workers,
 )
 from pipeline.cluster import cluster, console
+from pipeline.errors import ParameterError
 from pipeline.parameters import (
     CalibrateParameters,
     IngestParameters,
@@ -45,9 +48,11 @@ from pipeline.parameters import (
 
 @app.command()
 def prepare(
+    context: typer.Context,
     logs: Logs,
-    schema: SchemaName,
     out: Out,
+    schema: SchemaNameOrNone = None,
+    append: Append = False,
     hot_budget: HotBudget = None,
     hot_share: HotShare = None,
     valid_logs: ValidLogs = None,
@@ -65,7 +70,10 @@ def prepare(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     keep_work: Annotated[
-        bool, typer.Option("--keep-work", help="Keep the stages' outputs in OUT.work.")
+        bool,
+        typer.Option(
+            "--keep-work", help="Keep the stages' outputs in OUT.work, which --append needs."
+        ),
     ] = False,
     threads: Threads = None,
     workers: Workers = None,
@@ -75,6 +83,11 @@ def prepare(
     from pipeline.preparation import Preparation
     from pipeline.preparation import prepare as run
 
+    if append:
+        _append(context, logs, out, schema, valid_logs, test_logs)
+        return
+    if schema is None:
+        raise typer.BadParameter("it is needed, except with --append.", param_hint="--schema")
     parameters = Preparation(
         IngestParameters.of(max_reject_share=max_reject_share),
         ProfileParameters.of(
@@ -98,6 +111,44 @@ def prepare(
         )
     if not worked:
         console.print(f"{out} is already made from these logs and parameters; nothing to do.")
+    summary.print_dataset(manifest, out)
+
+
+def _append(
+    context: typer.Context,
+    logs: list[str],
+    out: Path,
+    schema: str | None,
+    valid_logs: list[str] | None,
+    test_logs: list[str] | None,
+) -> None:
+    """Add logs to a data set; parameters are its own but for those on the command line."""
+    from pipeline.device import DeviceProfile
+    from pipeline.increment import append as run
+    from pipeline.logs import split_logs
+    from pipeline.manifest import Manifest
+    from pipeline.schema import Schema, load_schema
+
+    options = context.params
+    if options["overwrite"]:
+        raise ParameterError(
+            "--append and --overwrite exclude each other: one adds to OUT, the other makes it anew."
+        )
+    given = {
+        name: value
+        for name, value in options.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if "min_count" in given:
+        given["min_count"] = min_counts(given["min_count"])
+    if "device_profile" in given:
+        given["device_profile"] = DeviceProfile.read(given["device_profile"])
+    loaded = load_schema(schema) if schema else Schema.model_validate(Manifest.read(out).schema)
+    found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
+    with cluster(options["threads"], options["workers"], options["scheduler"]) as here:
+        manifest, worked = run(found, loaded, out, here, given, keep_work=options["keep_work"])
+    if not worked:
+        console.print(f"{out} has these logs since an earlier call that was cut; nothing to do.")
     summary.print_dataset(manifest, out)
 
 

@@ -106,6 +106,12 @@ def evaluate(context: typer.Context) -> None:
     _forward("evaluate", context.args)
 
 
+@app.command("import", context_settings=_FORWARDED)
+def import_run(context: typer.Context) -> None:
+    """Carry a model to another data set: `fae import RUN --data DIR --out NEWRUN`; see `--help`."""
+    _forward("import", context.args)
+
+
 @app.command("bench-device", context_settings=_FORWARDED)
 def bench_device(context: typer.Context) -> None:
     """Measure what hot and cold inputs cost here: `fae bench-device --out device.json`."""

@@ -1,0 +1,238 @@
+"""Drift: what a data set's hot set was still worth on further logs, and which ids became which."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline.calibration import Calibration
+from pipeline.cluster import Cluster
+from pipeline.extension import Extension
+from pipeline.frequencies import Frequencies
+from pipeline.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
+from pipeline.partitions import data_file
+from pipeline.staging import Staging
+
+Flags = npt.NDArray[np.bool_]
+_LARGEST_INT32 = 2**31 - 1
+_MASKS = "former_hot.partial"
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a hot set covers: inputs that touch hot rows only, and accesses to hot rows."""
+
+    inputs: int
+    accesses: int
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Rows of all splits and their accesses, and what of them each hot set covers."""
+
+    inputs: int
+    accesses: int
+    former: Worth
+    now: Worth
+
+    def shares(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The shares of inputs and of accesses that the former hot set covers, and that this."""
+        former, now = (
+            (worth.inputs / max(self.inputs, 1), worth.accesses / max(self.accesses, 1))
+            for worth in (self.former, self.now)
+        )
+        return former, now
+
+
+@dataclass(frozen=True)
+class TableDrift:
+    """One table's rows and hot rows before and now, and how many entered and left the hot set.
+
+    A row is the same where its raw value is. `gone` counts values without a row of their own now.
+    """
+
+    name: str
+    former_rows: int
+    rows: int
+    gone: int
+    former_hot_rows: int
+    hot_rows: int
+    entered: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The former hot set against this one, over all rows and over those of the new logs.
+
+    `former` is the fingerprint of the data set that was added to. A value that it did not know is
+    cold under its hot set; a value that has no row now is hot under both, as id 0 is.
+    """
+
+    former: str
+    former_budget: int
+    budget: int
+    new_rows: Coverage
+    all_rows: Coverage
+    tables: tuple[TableDrift, ...]
+
+    @classmethod
+    def read(cls, dataset: Path, manifest: Manifest) -> Drift | None:
+        """What a data set tells of its last addition; None where nothing was added to it."""
+        if DRIFT not in {record.path for record in manifest.records}:
+            return None
+        document = json.loads((dataset / DRIFT).read_text(encoding="utf-8"))
+        return cls(
+            document["former"],
+            document["former_budget"],
+            document["budget"],
+            _coverage(**document["new_rows"]),
+            _coverage(**document["all_rows"]),
+            tuple(TableDrift(**table) for table in document["tables"]),
+        )
+
+
+def _coverage(inputs: int, accesses: int, former: Any, now: Any) -> Coverage:
+    return Coverage(inputs, accesses, Worth(**former), Worth(**now))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One staged part; below `masks` lies, for each table, which ids were hot before."""
+
+    staging: str
+    frequencies: str
+    calibration: str
+    part: int
+    masks: str
+
+
+def write_drift(
+    former: Path,
+    extension: Extension,
+    frequencies: Frequencies,
+    calibration: Calibration,
+    partial: Path,
+    tables: tuple[Table, ...],
+    cluster: Cluster,
+) -> tuple[DataFile, ...]:
+    """Write `mapping/TABLE.parquet` and `drift.json` into the data set that is made at `partial`.
+
+    `former` is the data set that it will replace. Return the files for the manifest.
+    """
+    manifest = Manifest.read(former)
+    masks = partial / _MASKS
+    masks.mkdir(exist_ok=True)
+    (partial / MAPPING).mkdir(exist_ok=True)
+    files, found = [], []
+    for table in tables:
+        before = manifest.table(table.name)
+        new_ids = _new_ids(former / before.vocabulary.path, partial / table.vocabulary.path)
+        path = f"{MAPPING}/{table.name}.parquet"
+        _mapping(new_ids).write_parquet(partial / path, compression="zstd")
+        files.append(data_file(partial, path, before.rows))
+        was_hot = _was_hot(new_ids, before, table)
+        np.save(masks / f"{table.name}.npy", was_hot, allow_pickle=False)
+        found.append(_table_drift(new_ids, was_hot, before, table))
+    tasks = [
+        _Task(
+            str(extension.staging.directory),
+            str(frequencies.directory),
+            str(calibration.directory),
+            part,
+            str(masks),
+        )
+        for part in range(len(extension.staging.parts))
+    ]
+    counts = np.array(cluster.run("drift", _covered, tasks), dtype=np.int64)
+    shutil.rmtree(masks)
+    drift = Drift(
+        former=manifest.fingerprint,
+        former_budget=manifest.budget.bytes,
+        budget=calibration.budget.bytes,
+        new_rows=_summed(counts[sorted(extension.new_parts)]),
+        all_rows=_summed(counts),
+        tables=tuple(found),
+    )
+    text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
+    (partial / DRIFT).write_text(text, encoding="utf-8")
+    return (*files, data_file(partial, DRIFT, len(found)))
+
+
+def _new_ids(former: Path, now: Path) -> npt.NDArray[np.int64]:
+    """The id that each id of a former vocabulary has now; 0 where its value has no row."""
+    known = pl.read_parquet(now, columns=["value", "id"])
+    found = pl.read_parquet(former, columns=["value"]).join(
+        known, on="value", how="left", nulls_equal=True, maintain_order="left"
+    )
+    return np.concatenate([[OOV_ID], found["id"].fill_null(OOV_ID).to_numpy()])
+
+
+def _mapping(new_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """`old` and `new`, as wide as ids must be."""
+    wide = max(new_ids.size, int(new_ids.max())) > _LARGEST_INT32
+    frame = pl.DataFrame({"old": np.arange(new_ids.size), "new": new_ids})
+    return frame if wide else frame.cast(pl.Int32())
+
+
+def _was_hot(new_ids: npt.NDArray[np.int64], before: Table, table: Table) -> Flags:
+    """Which of a table's ids were hot before; id 0 always was."""
+    was_hot = np.zeros(table.rows, dtype=np.bool_)
+    was_hot[new_ids[: before.hot_rows]] = True
+    return was_hot
+
+
+def _table_drift(
+    new_ids: npt.NDArray[np.int64], was_hot: Flags, before: Table, table: Table
+) -> TableDrift:
+    stayed = int(was_hot[: table.hot_rows].sum())
+    return TableDrift(
+        name=table.name,
+        former_rows=before.rows,
+        rows=table.rows,
+        gone=int((new_ids[1:] == OOV_ID).sum()),
+        former_hot_rows=before.hot_rows,
+        hot_rows=table.hot_rows,
+        entered=table.hot_rows - stayed,
+        left=before.hot_rows - stayed,
+    )
+
+
+def _covered(task: _Task) -> list[int]:
+    """A part's inputs and accesses, and those that the former hot set and this one cover."""
+    staging = Staging.read(Path(task.staging))
+    frequencies = Frequencies.read(Path(task.frequencies))
+    calibration = Calibration.read(Path(task.calibration))
+    hot_rows = {table.name: table.hot_rows for table in calibration.tables}
+    staged, rows = staging.part(task.part), staging.parts[task.part].rows
+    accesses = 0
+    hot = np.zeros(2, dtype=np.int64)
+    cold = np.zeros((2, rows), dtype=np.bool_)
+    for column in staging.schema.sparse:
+        name = column.table_name
+        ids = calibration.ids(name)[frequencies.ranks(column.name, task.part)]
+        was_hot = np.load(Path(task.masks) / f"{name}.npy", mmap_mode="r")
+        found = staged.codes(column.name)
+        accesses += found.codes.size
+        for one, meant in enumerate((was_hot[ids], ids < hot_rows[name])):
+            touched = meant[found.codes]
+            hot[one] += np.count_nonzero(touched)
+            if found.lengths is None:
+                cold[one] |= ~touched
+            else:
+                cold[one, found.owners(rows)[~touched]] = True
+    inputs = rows - cold.sum(axis=1)
+    return [rows, accesses, *(int(n) for pair in zip(inputs, hot, strict=True) for n in pair)]
+
+
+def _summed(counts: npt.NDArray[np.int64]) -> Coverage:
+    """The coverage over parts, given what `_covered` found of each."""
+    inputs, accesses, *worths = counts.sum(axis=0).tolist()
+    return Coverage(inputs, accesses, Worth(*worths[:2]), Worth(*worths[2:]))

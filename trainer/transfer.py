@@ -1,0 +1,120 @@
+"""Transfer: a trained model on another data set, its rows found by the raw values of their ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.errors import DatasetError, ParameterError
+from pipeline.manifest import DRIFT, MAPPING, OOV_ID, Manifest
+from trainer import checkpoint
+from trainer.batches import Ints
+from trainer.history import History
+from trainer.parameters import parameters
+from trainer.recommender import Recommender
+from trainer.training import begin, check_out
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One table of the new run: its rows, and how many of them were trained already."""
+
+    name: str
+    rows: int
+    known: int
+
+
+def transfer(
+    run: Path, data: Path, out: Path, former: Path | None = None, overwrite: bool = False
+) -> list[Carried]:
+    """Make the run `out` on the data set `data` from the trained `run`, before its first step.
+
+    A row whose value the run knew keeps its values and optimiser state, whatever its id and
+    temperature are now; other rows begin as `Tables.initialise` has it. Network, its optimiser and
+    parameters are the run's. `former` is the data set that it was trained on; by default the one
+    that `data` was appended to, or that the run names. Raises DatasetError where neither is it.
+    """
+    manifest = Manifest.read(data)
+    saved = checkpoint.load(run)
+    if out.resolve() == run.resolve():
+        raise ParameterError(f"--out {out} is the run to carry over; give another directory.")
+    check_out(out, overwrite)
+    chosen = parameters({"data": str(data), "out": str(out)}, manifest, saved.parameters)
+    new_ids = _new_ids(saved, manifest, data, former, run)
+    on_host = dataclasses.replace(chosen, device="cpu", placement="cpu")
+    recommender = Recommender(manifest, on_host)
+    recommender.initialise(chosen.seed)
+    rows, states = recommender.tables.rows(), recommender.tables.states()
+    carried = []
+    for table in manifest.tables:
+        found = new_ids[table.name]
+        old = np.flatnonzero(found != OOV_ID)
+        old = np.append(OOV_ID, old)  # out of vocabulary is itself; folded values are not it
+        at, come = torch.from_numpy(found[old]), torch.from_numpy(old)
+        rows[table.name][at] = saved.rows[table.name][come]
+        states[table.name][at] = saved.states[table.name][come]
+        carried.append(Carried(table.name, table.rows, old.size))
+    dataclasses.replace(saved, rows=rows, states=states).restore(recommender)
+    begin(out, chosen, overwrite)
+    checkpoint.save(out, manifest, chosen, recommender, History())
+    return carried
+
+
+def _new_ids(
+    saved: checkpoint.Checkpoint, manifest: Manifest, data: Path, former: Path | None, run: Path
+) -> dict[str, Ints]:
+    """For each table, the id in `data` of each id of the run; 0 where its value has no row."""
+    if former is None and _appended_to(manifest, data) == saved.fingerprint:
+        paths = {table.name: data / MAPPING / f"{table.name}.parquet" for table in manifest.tables}
+        read = {name: pq.read_table(path, columns=["new"]) for name, path in paths.items()}
+        return {name: table["new"].to_numpy().astype(np.int64) for name, table in read.items()}
+    place = former or Path(saved.parameters["data"])
+    try:
+        known = Manifest.read(place)
+        saved.check_data(known, run)
+    except DatasetError as error:
+        remedy = "Give the data set that it was trained on by --former." if former is None else ""
+        raise DatasetError(
+            f"the ids of {run} cannot be told: {data} was not appended to its data set, and "
+            f"{error} {remedy}".rstrip()
+        ) from None
+    if known.schema != manifest.schema:
+        raise DatasetError(
+            f"{data} was made with another schema than {place}, on which {run} was trained: its "
+            "features are others. Train anew."
+        )
+    return {
+        table.name: _looked_up(
+            _values(place / known.table(table.name).vocabulary.path),
+            _values(data / table.vocabulary.path),
+        )
+        for table in manifest.tables
+    }
+
+
+def _appended_to(manifest: Manifest, data: Path) -> str | None:
+    """The fingerprint of the data set that logs were added to for this one, if any."""
+    if DRIFT not in {record.path for record in manifest.records}:
+        return None
+    former: str = json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"]
+    return former
+
+
+def _values(path: Path) -> pa.ChunkedArray:
+    """A vocabulary's raw values, of ids 1, 2, 3 …; null is the missing category."""
+    return pq.read_table(path, columns=["value"])["value"]
+
+
+def _looked_up(old: pa.ChunkedArray, new: pa.ChunkedArray) -> Ints:
+    """The new id of each old one from 0, 0 where the value is not among the new."""
+    place = pc.index_in(old, value_set=new.combine_chunks(), skip_nulls=False)
+    ids = pc.add(pc.fill_null(place.cast(pa.int64()), -1), 1).to_numpy()
+    return np.append(OOV_ID, ids).astype(np.int64)
