@@ -5,6 +5,7 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── SchemaError          a schema file or a preset's name is wrong
 ├── ParameterError       an option or a parameter is out of range
 ├── BudgetError          the byte budget cannot hold even the rows that must be hot
+├── StorageError         a folder or an object store cannot be reached, read or written
 └── DatasetError         a data set or a stage's output is absent, unfinished or damaged
 """
 
@@ -27,6 +28,10 @@ class ParameterError(FaeError):
 
 class BudgetError(FaeError):
     """The byte budget cannot hold even the rows that must be hot."""
+
+
+class StorageError(FaeError):
+    """A folder or an object store cannot be reached, read or written."""
 
 
 class DatasetError(FaeError):

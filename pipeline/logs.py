@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -23,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError
 from pipeline.schema import Schema
+from pipeline.storage import located, opened, patiently, shown
 
 Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20
@@ -72,13 +72,15 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     """
     urls: list[str] = []
     for pattern in patterns:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        globbed = set(path) & set("*?[") and not filesystem.exists(path)
-        matches = sorted(filesystem.glob(path)) if globbed else [path]
-        if not matches or not all(filesystem.exists(match) for match in matches):
-            raise LogError(f"no log is at {pattern}. Check the path, and quote globs in the shell.")
+        filesystem, path = located(pattern)
+        globbed = set(path) & set("*?[") and not patiently(filesystem, "exists", path)
+        matches = sorted(patiently(filesystem, "glob", path)) if globbed else [path]
+        if not matches or not all(patiently(filesystem, "exists", match) for match in matches):
+            raise LogError(
+                f"no log is at {shown(pattern)}. Check the path, and quote globs in the shell."
+            )
         for match in matches:
-            if filesystem.isdir(match):
+            if patiently(filesystem, "isdir", match):
                 raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
@@ -96,7 +98,7 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
     found = find_logs(logs, schema)
     found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
     _check_distinct([log.url for log in found])
-    paths = [log.url.split("/") for log in found]
+    paths = [shown(log.url).split("/") for log in found]
     levels = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     named = zip(found, paths, strict=True)
@@ -106,14 +108,14 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
 def _check_distinct(urls: list[str]) -> None:
     doubled = sorted({url for url in urls if urls.count(url) > 1})
     if doubled:
-        raise LogError(f"{doubled[0]} is named twice; its rows would count twice.")
+        raise LogError(f"{shown(doubled[0])} is named twice; its rows would count twice.")
 
 
 def _opened(url: str, schema: Schema, split: str | None) -> Log:
     """The log at `url`, with its header read and checked."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    size = int(filesystem.size(path))
+    filesystem, path = located(url)
+    name = shown(path).rstrip("/").rsplit("/", 1)[-1]
+    size = int(patiently(filesystem, "size", path))
     parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
     compression: Compression = "plain"
     if name.endswith(".gz"):
@@ -181,9 +183,9 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
 
 def text_stream(log: Log) -> IO[bytes]:
     """The log's bytes, decompressed, from its beginning."""
-    raw: Any = fsspec.open(log.url, "rb").open()
+    raw = opened(log.url)
     if log.compression == "plain":
-        return raw  # type: ignore[no-any-return]
+        return raw
     unpacked = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), log.compression)
     return io.BufferedReader(unpacked, _CHUNK)
 
@@ -191,7 +193,7 @@ def text_stream(log: Log) -> IO[bytes]:
 def parquet_file(log: Log) -> pq.ParquetFile:
     """The log as an open Parquet file; LogError where it is none."""
     try:
-        return pq.ParquetFile(fsspec.open(log.url, "rb").open())
+        return pq.ParquetFile(opened(log.url))
     except (OSError, ValueError) as error:
         raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
 
@@ -204,7 +206,7 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     if log.compression != "plain":
         return [Block(log, log.start, -1)]
     cuts = [log.start]
-    with fsspec.open(log.url, "rb") as file:
+    with opened(log.url) as file:
         while cuts[-1] + block_bytes < log.bytes:
             file.seek(cuts[-1] + block_bytes)
             file.readline()
@@ -221,7 +223,7 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """
     log = block.log
     if log.compression == "plain":
-        with fsspec.open(log.url, "rb") as file:
+        with opened(log.url) as file:
             file.seek(block.start)
             data = file.read(block.stop - block.start)
         if len(data) != block.stop - block.start:
@@ -251,7 +253,7 @@ def _whole(log: Log) -> Iterator[None]:
 def digest(log: Log) -> str:
     """xxh3-128 of the file's bytes as they lie on disk: what a rerun compares."""
     state = xxhash.xxh3_128()
-    with fsspec.open(log.url, "rb") as file:
+    with opened(log.url) as file:
         while chunk := file.read(_HASHED):
             state.update(chunk)
     return state.hexdigest()

@@ -18,16 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import artefact
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
 _KEY = "@key"
+_SCATTERED = "scattered.partial"
 _LARGEST_INT32 = 2**31 - 1
 
 Splits = dict[str, dict[str, Leaf]]
@@ -44,6 +47,7 @@ class _Scatter:
     first_row: int
     seed: int
     buckets: tuple[int, ...]
+    directory: str
     path: str
 
 
@@ -60,7 +64,7 @@ def partition(
     staging: Staging,
     frequencies: Frequencies,
     calibration: Calibration,
-    directory: Path,
+    directory: Folder,
     cluster: Cluster,
     seed: int,
 ) -> Splits:
@@ -68,8 +72,6 @@ def partition(
     leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
     rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
-    scattered = directory / "scattered.partial"
-    scattered.mkdir()
     tasks = [
         _Scatter(
             str(staging.directory),
@@ -79,7 +81,8 @@ def partition(
             first_row,
             seed,
             buckets,
-            str(scattered / f"{part:06d}.arrow"),
+            str(directory),
+            f"{_SCATTERED}/{part:06d}.arrow",
         )
         for part, first_row in enumerate(staging.offsets())
     ]
@@ -95,9 +98,7 @@ def partition(
         for leaf, bucket in pieces
     ]
     files = cluster.run("partition", _gather, gathers)
-    for one in scattered.iterdir():
-        one.unlink()
-    scattered.rmdir()
+    artefact.remove(directory / _SCATTERED)
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):
         mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)
@@ -113,9 +114,9 @@ def _file(split: str, temperature: str, bucket: int) -> str:
 
 def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
-    staging = Staging.read(Path(task.staging))
-    frequencies = Frequencies.read(Path(task.frequencies))
-    calibration = Calibration.read(Path(task.calibration))
+    staging = Staging.read(task.staging)
+    frequencies = Frequencies.read(task.frequencies)
+    calibration = Calibration.read(task.calibration)
     table, cold = _encoded(staging, frequencies, calibration, task.part)
     codes = frequencies.splits(task.first_row, table.num_rows)
     keys = row_keys(task.first_row, table.num_rows, task.seed)
@@ -131,7 +132,10 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     sizes = np.bincount(place, minlength=total)
     stops = np.cumsum(sizes)
     found = np.flatnonzero(sizes)
-    with pa.ipc.new_file(task.path, table.schema) as writer:
+    with (
+        Folder.of(task.directory).write(task.path) as path,
+        pa.ipc.new_file(str(path), table.schema) as writer,
+    ):
         for one in found:
             for batch in table.slice(stops[one] - sizes[one], sizes[one]).to_batches():
                 writer.write_batch(batch)
@@ -166,23 +170,22 @@ def _encoded(
 
 def _gather(task: _Gather) -> DataFile:
     """Write the rows of one bucket, by key."""
+    folder = Folder.of(task.directory)
     parts = []
     for piece, batch in task.pieces:
-        with pa.memory_map(piece) as source:
+        with folder.open(piece) as source:
             parts.append(pa.ipc.open_file(source).get_batch(batch))
     table = pa.Table.from_batches(parts)
     order = pc.sort_indices(table[_KEY])
     table = table.drop_columns([_KEY]).take(order)
-    path = Path(task.directory) / task.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table.replace_schema_metadata(None), path, compression="zstd", row_group_size=ROW_GROUP
-    )
-    return data_file(Path(task.directory), task.path, table.num_rows)
+    table = table.replace_schema_metadata(None)
+    with folder.write(task.path) as path:
+        pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)
+        return data_file(path, task.path, table.num_rows)
 
 
-def data_file(directory: Path, path: str, rows: int) -> DataFile:
-    """The manifest's entry of a file that has just been written."""
-    with (directory / path).open("rb") as file:
+def data_file(local: Path, path: str, rows: int) -> DataFile:
+    """The manifest's entry of a file that has just been written, which is at `local` for now."""
+    with local.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataFile(path, rows, (directory / path).stat().st_size, digest)
+    return DataFile(path, rows, local.stat().st_size, digest)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import artefact
 from pipeline.calibration import calibrate
@@ -22,6 +21,9 @@ from pipeline.parameters import (
 )
 from pipeline.schema import Schema
 from pipeline.staging import ingest, log_fingerprints
+from pipeline.storage import Folder, Place
+
+_STAGES = ("staging", "frequencies", "hot_set")
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,18 @@ class Preparation:
     calibrate: CalibrateParameters
     partition: PartitionParameters
 
-    def fingerprint(self, *logs: str) -> str:
-        """The fingerprint of the data set from logs with these fingerprints."""
+    def fingerprints(self, *logs: str) -> tuple[str, str, str, str]:
+        """The fingerprints of the four outputs made from logs with these fingerprints."""
         staging = self.ingest.fingerprint(*logs)
         frequencies = self.profile.fingerprint(staging)
-        return self.partition.fingerprint(self.calibrate.fingerprint(frequencies))
+        calibration = self.calibrate.fingerprint(frequencies)
+        return staging, frequencies, calibration, self.partition.fingerprint(calibration)
 
 
 def prepare(
     logs: Sequence[Log],
     schema: Schema,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: Preparation,
     *,
@@ -55,32 +58,48 @@ def prepare(
     The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
     it stays, and the next call goes on from the last finished stage. Errors are the stages' own.
     """
+    out = Folder.of(out)
     digests = cluster.run("checksum", digest, logs)
-    made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
-    if artefact.is_made(out, made_from, overwrite):
-        return Manifest.read(out), False
-    work = out.with_name(f"{out.name}.work")
+    made_from = parameters.fingerprints(*log_fingerprints(logs, digests, schema))
+    if artefact.is_made(out, made_from[-1], overwrite):
+        return artefact.manifest_of(out), False
+    work = out.beside(".work")
+    names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
     staging = ingest(
         logs,
         schema,
-        work / "staging",
+        work / names[0],
         cluster,
         parameters.ingest,
         digests=digests,
         overwrite=True,
     )
-    frequencies = profile(
-        staging, work / "frequencies", cluster, parameters.profile, overwrite=True
-    )
+    frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
     calibration = calibrate(
-        staging, frequencies, work / "hot_set", cluster, parameters.calibrate, overwrite=True
+        staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
     )
     manifest = write_dataset(
         staging, frequencies, calibration, out, cluster, parameters.partition, overwrite=overwrite
     )
     if not keep_work:
-        for stage in (staging, frequencies, calibration):
-            shutil.rmtree(stage.directory)
-        if not any(work.iterdir()):
-            work.rmdir()
+        _clear(work)
     return manifest, True
+
+
+def _stage(work: Folder, stage: str, fingerprint: str) -> str:
+    """The name of a stage's output in `work`.
+
+    In an object store it is the fingerprint's own: a worker that outlives a killed run cannot write
+    into the output of the next, which is built under its final name.
+    """
+    return f"{stage}-{fingerprint[:16]}" if work.remote else stage
+
+
+def _clear(work: Folder) -> None:
+    """Remove the stages' outputs in `work`, of former runs too, and nothing else."""
+    found = {name.partition("/")[0] for name in work.names()}
+    for name in sorted(found):
+        if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
+            artefact.remove(work / name)
+    if not work.remote and not any(work.path.iterdir()):
+        work.path.rmdir()

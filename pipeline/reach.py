@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,11 @@ from pipeline.rules.problem import Order, StackedRows
 from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
+_PLACES = "places.npy"
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class Reach:
 
 @dataclass(frozen=True)
 class _Task:
-    """The inputs of one staged part; `places` names the file with the place of each stacked row."""
+    """The inputs of one staged part; the folder `scratch` has the place of each stacked row."""
 
     staging: str
     frequencies: str
     part: int
     first_row: int
     starts: dict[str, int]
-    places: str
+    scratch: str
 
 
 def reach(
@@ -64,14 +65,14 @@ def reach(
     frequencies: Frequencies,
     rows: StackedRows,
     placed: Order,
-    scratch: Path,
+    scratch: Folder,
     cluster: Cluster,
 ) -> dict[str, Reach]:
     """The reach of `placed` over each split, and over the counted and uncounted train inputs."""
     place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
     place[placed] = np.arange(placed.size)
-    places = scratch / "places.npy"
-    np.save(places, place, allow_pickle=False)
+    with scratch.write(_PLACES) as path:
+        np.save(path, place, allow_pickle=False)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -80,12 +81,12 @@ def reach(
             part,
             first_row,
             starts,
-            str(places),
+            str(scratch),
         )
         for part, first_row in enumerate(staging.offsets())
     ]
     found = cluster.run("calibrate", _coldest_places, tasks)
-    places.unlink()
+    scratch.remove([_PLACES])
     codes, counted, coldest = (np.concatenate(part) for part in zip(*found, strict=True))
     chosen = {split: codes == code for code, split in enumerate(SPLITS)}
     chosen |= {COUNTED: counted, UNCOUNTED: chosen[SPLITS[TRAIN]] & ~counted}
@@ -100,9 +101,10 @@ Places = tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], npt.NDArray[np.int64
 
 def _coldest_places(task: _Task) -> Places:
     """Each input's split, whether it is counted, and its coldest access's place (-1 for none)."""
-    staging = Staging.read(Path(task.staging))
-    frequencies = Frequencies.read(Path(task.frequencies))
-    place = np.load(task.places, mmap_mode="r")
+    staging = Staging.read(task.staging)
+    frequencies = Frequencies.read(task.frequencies)
+    with Folder.of(task.scratch).read(_PLACES) as path:
+        place = np.load(path, mmap_mode="r")
     staged, count = staging.part(task.part), staging.parts[task.part].rows
     coldest = np.full(count, -1, dtype=np.int64)
     for column in staging.schema.sparse:

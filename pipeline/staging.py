@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -24,6 +23,7 @@ from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
 from pipeline.parts import StagedPart, write_part
 from pipeline.schema import Schema
+from pipeline.storage import Folder, Place
 from pipeline.values import Parsed, Reject
 
 FILE_NAME = "staging.json"
@@ -56,7 +56,7 @@ class StagedLog:
 class Staging:
     """A finished staging directory."""
 
-    directory: Path
+    directory: Folder
     schema: Schema
     parts: tuple[Part, ...]
     logs: tuple[StagedLog, ...]
@@ -73,14 +73,16 @@ class Staging:
 
     def part(self, index: int) -> StagedPart:
         """One part, open for reading."""
-        return StagedPart(self.directory / self.parts[index].path)
+        with self.directory.read(self.parts[index].path) as path:
+            return StagedPart(path)
 
     @classmethod
-    def read(cls, directory: Path) -> Staging:
+    def read(cls, directory: Place) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        document = artefact.document_of(directory, FILE_NAME)
+        folder = Folder.of(directory)
+        document = artefact.document_of(folder, FILE_NAME)
         return cls(
-            directory,
+            folder,
             Schema.model_validate(document["schema"]),
             tuple(Part(**part) for part in document["parts"]),
             tuple(StagedLog(**log) for log in document["logs"]),
@@ -113,7 +115,7 @@ class _Staged:
 def ingest(
     logs: Sequence[Log],
     schema: Schema,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: IngestParameters,
     *,
@@ -126,12 +128,12 @@ def ingest(
     Raises LogError where more of the lines are malformed than `parameters` allow; they then lie in
     `OUT.rejects`. `digests` are the logs', where they are known already.
     """
+    out = Folder.of(out)
     digests = digests or cluster.run("checksum", digest, logs)
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with artefact.building(out, made_from) as partial:
-        (partial / "parts").mkdir()
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
@@ -143,7 +145,7 @@ def ingest(
         folder = partial / REJECTS
         too_many = len(rejects) > parameters.max_reject_share * lines
         if too_many:
-            folder = out.with_name(f"{out.name}.{REJECTS}")
+            folder = out.beside(f".{REJECTS}")
         _write_rejects(rejects, folder)
         if too_many:
             raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
@@ -175,7 +177,8 @@ def _stage_block(task: _Task) -> _Staged:
                 f"{task.block.log.name}: {parsed.lines} lines gave {parsed.rows.height} rows and "
                 f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
             )
-        write_part(parsed.rows, sparse, Path(task.directory) / name)
+        with Folder.of(task.directory).write(name) as path:
+            write_part(parsed.rows, sparse, path)
         parts.append(Part(name, parsed.rows.height, task.block.log.split))
         rejects += [
             Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects
@@ -215,13 +218,12 @@ def _numbered(logs: Sequence[Log], staged: list[_Staged]) -> list[dict[str, Any]
     return rejects
 
 
-def _write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+def _write_rejects(rejects: list[dict[str, Any]], folder: Folder) -> None:
     text = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects)
-    artefact.write_whole(folder / "rejects.jsonl", text)
+    folder.write_text("rejects.jsonl", text)
 
 
-def _too_many(rejects: list[dict[str, Any]], lines: int, limit: float, folder: Path) -> str:
+def _too_many(rejects: list[dict[str, Any]], lines: int, limit: float, folder: Folder) -> str:
     examples = "\n".join(f"  {sentence(reject)}" for reject in rejects[:_EXAMPLES])
     return (
         f"{len(rejects):,} of {lines:,} lines ({len(rejects) / lines:.2%}) are malformed, more "
@@ -240,7 +242,7 @@ def sentence(reject: dict[str, Any]) -> str:
 
 
 def _write(
-    directory: Path,
+    directory: Folder,
     schema: Schema,
     logs: Sequence[Log],
     digests: Sequence[str],

@@ -19,6 +19,7 @@ from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS, Manifest
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 output = Console(highlight=False, soft_wrap=True)
 
@@ -105,7 +106,7 @@ _CURVE_FORMAT = {
 }
 
 
-def print_dataset(manifest: Manifest, directory: Path) -> None:
+def print_dataset(manifest: Manifest, directory: Folder) -> None:
     """Rows and hot share by split, budget, rejects and where the files are."""
     table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
     for split in SPLITS:
@@ -169,7 +170,7 @@ def _oov_of_split(manifest: Manifest, split: str) -> str:
     return _oov(accesses, sum(count["out_of_vocabulary"] for count in counts))
 
 
-def _print_rejects(reasons: Mapping[str, int], directory: Path) -> None:
+def _print_rejects(reasons: Mapping[str, int], directory: Folder) -> None:
     if not reasons:
         return
     table = _table("rejected lines", "count")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import artefact
-from pipeline.artefact import building, fingerprint, fingerprint_of, is_made, write_whole
+from pipeline.artefact import building, fingerprint
 from pipeline.errors import DatasetError
+from pipeline.storage import Folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -19,16 +20,24 @@ JSON = st.recursive(
 
 
 def made(out: Path, text: str = "x", made_from: str = "one") -> Path:
-    with building(out, made_from) as partial:
-        (partial / "file").write_text(text)
+    with building(Folder.of(out), made_from) as partial:
+        partial.write_text("file", text)
     return out
 
 
 def fail(out: Path, error: BaseException) -> None:
     """Fail with `error` while building."""
-    with building(out, "two") as partial:
-        (partial / "file").write_text("y")
+    with building(Folder.of(out), "two") as partial:
+        partial.write_text("file", "y")
         raise error
+
+
+def fingerprint_of(out: Path) -> str:
+    return artefact.fingerprint_of(Folder.of(out))
+
+
+def is_made(out: Path, expected: str, overwrite: bool) -> bool:
+    return artefact.is_made(Folder.of(out), expected, overwrite)
 
 
 def names(directory: Path) -> list[str]:
@@ -37,10 +46,10 @@ def names(directory: Path) -> list[str]:
 
 def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
-    with building(out, "one") as partial:
+    with building(Folder.of(out), "one") as partial:
         assert not out.exists()
-        (partial / "file").write_text("x")
-        assert not (partial / "_SUCCESS").exists()
+        partial.write_text("file", "x")
+        assert not partial.exists("_SUCCESS")
     assert names(out) == ["_SUCCESS", "file"]
     assert fingerprint_of(out) == "one"
     assert names(tmp_path / "a") == ["out"]
@@ -189,23 +198,16 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_a_text_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, "é")
-    write_whole(path, "日本")
-    assert path.read_text(encoding="utf-8") == "日本"
-    assert names(tmp_path) == ["file"]
-
-
 # ── Documents ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    with artefact.building(tmp_path / "out", "one") as partial:
+    out = Folder.of(tmp_path / "out")
+    with building(out, "one") as partial:
         artefact.write_document(partial, "stage.json", {"rows": 3})
     path = tmp_path / "out" / "stage.json"
-    assert artefact.document_of(tmp_path / "out", "stage.json") == {"rows": 3}
+    assert artefact.document_of(out, "stage.json") == {"rows": 3}
     known = f'"stage_version": {artefact.STAGE_VERSION}'
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
-        artefact.document_of(tmp_path / "out", "stage.json")
+        artefact.document_of(out, "stage.json")

@@ -41,6 +41,7 @@ from pipeline.parameters import (
     ProfileParameters,
     min_counts,
 )
+from pipeline.storage import Folder
 
 
 @app.command()
@@ -98,7 +99,7 @@ def prepare(
         )
     if not worked:
         console.print(f"{out} is already made from these logs and parameters; nothing to do.")
-    summary.print_dataset(manifest, out)
+    summary.print_dataset(manifest, Folder.of(out))
 
 
 @app.command()
@@ -125,7 +126,7 @@ def ingest(
 
 @app.command()
 def profile(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
     out: Out,
     valid: Valid = "0.1",
     test: Test = "0.1",
@@ -151,8 +152,8 @@ def profile(
 
 @app.command()
 def calibrate(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
-    frequencies: Annotated[Path, typer.Argument(help="What `fae profile` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
+    frequencies: Annotated[str, typer.Argument(help="What `fae profile` made.")],
     out: Out,
     hot_budget: HotBudget = None,
     hot_share: HotShare = None,
@@ -194,9 +195,9 @@ def calibrate(
 
 @app.command()
 def partition(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
-    frequencies: Annotated[Path, typer.Argument(help="What `fae profile` made.")],
-    hot_set: Annotated[Path, typer.Argument(help="What `fae calibrate` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
+    frequencies: Annotated[str, typer.Argument(help="What `fae profile` made.")],
+    hot_set: Annotated[str, typer.Argument(help="What `fae calibrate` made.")],
     out: Out,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -220,7 +221,7 @@ def partition(
             PartitionParameters.of(seed=seed),
             overwrite=overwrite,
         )
-    summary.print_dataset(manifest, out)
+    summary.print_dataset(manifest, Folder.of(out))
 
 
 def _calibrate(device_profile: Path | None, **values: object) -> CalibrateParameters:

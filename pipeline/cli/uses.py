@@ -9,14 +9,16 @@ import typer
 from rich.markup import escape
 
 from pipeline import __version__, summary
+from pipeline.artefact import manifest_of
 from pipeline.cli.app import USER_ERROR, app
-from pipeline.cli.options import Out, Overwrite, Threads
+from pipeline.cli.options import Dataset, LocalDataset, Out, Overwrite, Threads
 from pipeline.cluster import Cluster, console
+from pipeline.storage import Folder
 
 
 @app.command()
 def verify(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     threads: Threads = None,
 ) -> None:
     """Check a data set: checksums, rows, ids, hot and cold, vocabulary. Exit code 1 on a fault."""
@@ -32,22 +34,21 @@ def verify(
 
 @app.command("summary")
 def summarise(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     run: Annotated[
         Path | None, typer.Option("--run", help="A run trained on it, for its measures.")
     ] = None,
 ) -> None:
     """Print a data set's rows, hot shares and budget, and what a model reached on it."""
-    from pipeline.manifest import Manifest
-
-    summary.print_dataset(Manifest.read(dataset), dataset)
+    folder = Folder.of(dataset)
+    summary.print_dataset(manifest_of(folder), folder)
     if run is not None:
         summary.print_run(run)
 
 
 @app.command()
 def report(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: LocalDataset,
     out: Annotated[Path, typer.Option("--out", help="The page to write; PNGs go beside it.")],
     compare_rows: Annotated[
         int, typer.Option(help="Compare the rules on at most this many train inputs.", min=1)
@@ -79,7 +80,7 @@ def synth(
 
 @app.command()
 def export(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run trained on it.")],
     out: Out,
     overwrite: Overwrite = False,
