@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import xxhash
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import LogError
+from pipeline.errors import LogError, StorageError
 from pipeline.schema import Schema
 from pipeline.storage import located, opened, patiently, shown
 
@@ -190,12 +190,18 @@ def text_stream(log: Log) -> IO[bytes]:
     return io.BufferedReader(unpacked, _CHUNK)
 
 
-def parquet_file(log: Log) -> pq.ParquetFile:
+@contextmanager
+def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
-    try:
-        return pq.ParquetFile(opened(log.url))
-    except (OSError, ValueError) as error:
-        raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+    with opened(log.url) as raw:
+        try:
+            file = pq.ParquetFile(raw)
+        except StorageError:
+            raise
+        except (OSError, ValueError) as error:
+            raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+        with file:
+            yield file
 
 
 def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:

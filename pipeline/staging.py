@@ -17,7 +17,7 @@ import polars as pl
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
-from pipeline.errors import LogError
+from pipeline.errors import LogError, StorageError
 from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
 from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
@@ -194,6 +194,8 @@ def _parsed(task: _Task) -> Any:
         with parquet_file(log) as file:
             try:
                 table = file.read_row_group(task.block.start, columns=used)
+            except StorageError:
+                raise
             except (OSError, ValueError) as error:
                 raise LogError(f"{log.name} is damaged: {error}") from None
         frame = pl.from_arrow(table)

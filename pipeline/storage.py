@@ -227,7 +227,7 @@ def opened(url: str) -> IO[bytes]:
     return io.BufferedReader(_Ranges(filesystem, path), _BUFFER)
 
 
-def patiently(filesystem: Any, method: str, *arguments: Any) -> Any:
+def patiently(filesystem: Any, method: str, *arguments: Any, **options: int) -> Any:
     """What a method of a file system returns, tried again where a remote one fails for a while.
 
     Waits grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015).
@@ -235,9 +235,9 @@ def patiently(filesystem: Any, method: str, *arguments: Any) -> Any:
     """
     call = getattr(filesystem, method)
     if isinstance(filesystem, LocalFileSystem):
-        return call(*arguments)
+        return call(*arguments, **options)
     try:
-        return _RETRY(call, *arguments)
+        return _RETRY(call, *arguments, **options)
     except (FileNotFoundError, StorageError):
         raise
     except Exception as error:
@@ -275,7 +275,7 @@ class _Ranges(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
             return 0
-        data = patiently(self._filesystem, "cat_file", self._path, self._at, stop)
+        data = patiently(self._filesystem, "cat_file", self._path, start=self._at, end=stop)
         if len(data) != stop - self._at:
             raise StorageError(f"{self._path} became shorter while it was read. Run again.")
         buffer[: len(data)] = data

@@ -1,0 +1,121 @@
+"""A real S3 server over HTTP (moto's), which can be told to fail and to dawdle at random.
+
+As a program it serves until its standard input ends: `python object_store.py SHARE SEED`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+SECRET = "do-not-show-this-8f1c"
+KEY = "key-id-of-the-tests"
+Start = Callable[..., Any]
+
+
+class Faults:
+    """An application in front of another, which spoils `share` of its requests, by `seed`."""
+
+    def __init__(self, application: Callable[..., Any], share: float, seed: int) -> None:
+        self.application, self.share = application, share
+        self.random, self.lock = random.Random(seed), threading.Lock()
+        self.counts = dict.fromkeys(["500", "503", "dropped", "slow", "answered"], 0)
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Any:
+        if environ["PATH_INFO"] == "/faults":
+            start("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(self.counts).encode()]
+        with self.lock:
+            spoilt = self.random.random() < self.share
+            kind = self.random.choice(["500", "503", "dropped", "slow"]) if spoilt else "answered"
+            self.counts[kind] += 1
+        if kind in ("500", "503"):
+            code = {"500": "InternalError", "503": "SlowDown"}[kind]
+            start(f"{kind} {code}", [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{code}</Code><Message>at random</Message></Error>".encode()]
+        if kind == "dropped":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionError("dropped")
+        if kind == "slow":
+            time.sleep(0.2)
+        return self.application(environ, start)
+
+
+def serve(share: float, seed: int) -> None:
+    """Serve at a free port, which is printed, until standard input ends."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    application = Faults(DomainDispatcherApplication(create_backend_app), share, seed)
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    print(server.server_port, flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
+    os._exit(0)
+
+
+@contextmanager
+def object_store(share: float = 0.0, seed: int = 0) -> Iterator[str]:
+    """The endpoint of a server with the bucket `data`, given to this process and its children."""
+    command = [sys.executable, str(Path(__file__)), str(share), str(seed)]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        assert server.stdin is not None
+        assert server.stdout is not None
+        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        forget()
+        _make_bucket(endpoint)
+        try:
+            yield endpoint
+        finally:
+            forget()
+            server.kill()
+
+
+def _make_bucket(endpoint: str) -> None:
+    for attempt in range(10):
+        try:
+            urllib.request.urlopen(
+                urllib.request.Request(f"{endpoint}/data", method="PUT")
+            ).close()
+        except OSError:  # at random
+            if attempt == 9:
+                raise
+        else:
+            return
+
+
+def faults(endpoint: str) -> dict[str, int]:
+    """How many requests were spoilt in which way."""
+    with urllib.request.urlopen(f"{endpoint}/faults") as answer:
+        return json.loads(answer.read())
+
+
+def forget() -> None:
+    """Drop the file systems of former endpoints and credentials."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+if __name__ == "__main__":
+    serve(float(sys.argv[1]), int(sys.argv[2]))
