@@ -80,8 +80,12 @@ class Folder:
 
     @property
     def path(self) -> Path:
-        """The directory of a local folder."""
-        assert not self.remote, f"{self.url} is remote"
+        """The directory of a local folder; StorageError where it is remote."""
+        if self.remote:
+            raise StorageError(
+                f"{self} is not on a local disk, which this needs. Copy it first, for example with "
+                "`aws s3 sync`."
+            )
         return Path(self.url)
 
     def beside(self, suffix: str) -> Folder:
@@ -303,12 +307,12 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 
 def _defaults(protocol: str) -> dict[str, Any]:
-    """Few tries below our own for S3, unless the user has configured them."""
+    """No tries below our own for S3, unless the user has configured them."""
     configured: Mapping[str, Any] = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
     chosen = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & set(os.environ) or "retries" in configured
     if protocol not in ("s3", "s3a") or chosen:
         return {}
-    retries = {"mode": "standard", "max_attempts": 3}
+    retries = {"mode": "standard", "total_max_attempts": 1}
     return {"config_kwargs": {**configured, "retries": retries}}
 
 

@@ -7,20 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import StorageError
-from pipeline.storage import is_url, shown
-
-
-def local_directory(place: str) -> Path:
-    """The directory that a command needs on this machine's disk; StorageError for a URL."""
-    if is_url(place):
-        raise StorageError(
-            f"{shown(place)} is not on a local disk, which this command needs. Copy it first, for "
-            "example with `aws s3 sync`."
-        )
-    return Path(place)
-
-
 Logs = Annotated[
     list[str],
     typer.Argument(
@@ -44,9 +30,6 @@ Out = Annotated[
     ),
 ]
 Dataset = Annotated[str, typer.Argument(metavar="DIR", help="A data set, by path or URL.")]
-LocalDataset = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A data set.", parser=local_directory)
-]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what other inputs or parameters made.")
 ]

@@ -11,7 +11,7 @@ from rich.markup import escape
 from pipeline import __version__, summary
 from pipeline.artefact import manifest_of
 from pipeline.cli.app import USER_ERROR, app
-from pipeline.cli.options import Dataset, LocalDataset, Out, Overwrite, Threads
+from pipeline.cli.options import Dataset, Out, Overwrite, Threads
 from pipeline.cluster import Cluster, console
 from pipeline.storage import Folder
 
@@ -48,7 +48,7 @@ def summarise(
 
 @app.command()
 def report(
-    dataset: LocalDataset,
+    dataset: Dataset,
     out: Annotated[Path, typer.Option("--out", help="The page to write; PNGs go beside it.")],
     compare_rows: Annotated[
         int, typer.Option(help="Compare the rules on at most this many train inputs.", min=1)
@@ -58,7 +58,7 @@ def report(
     """Draw a data set on one HTML page: skew, hot set, rules side by side, rejects."""
     from pipeline.report import report as write
 
-    written = write(dataset, out, compare_rows=compare_rows, seed=seed)
+    written = write(Folder.of(dataset).path, out, compare_rows=compare_rows, seed=seed)
     print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
 
 
