@@ -1,7 +1,8 @@
 """Outputs that appear whole or not at all: built beside their place, renamed into it when done.
 
 A finished directory holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
-The fingerprint decides whether a stage has anything to do.
+The fingerprint decides whether a stage has anything to do, and whether an unfinished output is one
+to go on from.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DatasetError
+from pipeline import __version__
+from pipeline.errors import ClusterError, DatasetError, FaeError
+from pipeline.lock import locked
 from pipeline.manifest import SUCCESS, VERSION
 
 #: The version of what stages write for each other.
 STAGE_VERSION = 3
+#: In an unfinished output: what it is made from, and by which version.
+_MADE_FROM = "made_from"
 
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
@@ -96,29 +101,57 @@ def is_made(directory: Path, expected: str, overwrite: bool) -> bool:
 
 @contextmanager
 def building(directory: Path, made_from: str) -> Iterator[Path]:
-    """An empty directory beside `directory`, which takes its place when the block ends well.
+    """A directory beside `directory`, which takes its place when the block ends well.
 
-    On an error it is removed, and whatever was at `directory` stays as it was. A link is followed.
+    Whatever is at `directory` stays as it is until then. A FaeError, the user's mistake, removes
+    the unfinished output. After any other end it stays: the next run from the same inputs and
+    parameters is given it to go on from (see `journal`), and one from others begins anew. Files
+    whose names end in .partial are gone at the end. One run at a time; a link is followed.
     """
     directory = directory.resolve()
     partial = directory.with_name(f"{directory.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
+    with locked(directory):
+        _begin(partial, f"{made_from} by fae {__version__}\n")
+        try:
+            yield partial
+        except ClusterError:
+            raise
+        except FaeError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for path in partial.rglob("*.partial"):
+            _remove(path)
+        (partial / _MADE_FROM).unlink()
+        for path in [*partial.rglob("*"), partial]:
+            if not path.is_symlink():
+                _flush(path)
+        (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
+        _flush(partial / SUCCESS)
+        _replace(partial, directory)
+
+
+def _begin(partial: Path, made_from: str) -> None:
+    """Make the unfinished output, or clear what is there of all but what a run may go on from."""
+    identity = partial / _MADE_FROM
+    if identity.is_file() and identity.read_text(encoding="utf-8") == made_from:
+        for path in partial.rglob("*.partial"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+        return
     try:
-        partial.mkdir(parents=True)
+        _remove(partial)
+        partial.mkdir()
+        write_whole(identity, made_from)
     except OSError as error:
-        raise DatasetError(f"cannot write beside {directory}: {error.strerror}.") from None
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    for path in [*partial.rglob("*"), partial]:
-        if not path.is_symlink():
-            _flush(path)
-    (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
-    _flush(partial / SUCCESS)
-    _replace(partial, directory)
+        raise DatasetError(f"cannot write {partial}: {error.strerror}.") from None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it; nothing to do where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _replace(partial: Path, directory: Path) -> None:
@@ -144,9 +177,25 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
+@contextmanager
+def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write to; what is written appears at `path` when the block ends well, else nowhere.
+
+    Several processes may write one file at a time: each has its own until it is whole. `durable`
+    has the contents on the disk before the name, so that not even a power cut shows a part of them.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.partial")
+    try:
+        yield partial
+        if durable:
+            _flush(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text file so that no reader ever sees a part of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(path)
+    with whole(path, durable=durable) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -187,7 +187,7 @@ def _bytes_for(
 
 
 def _write_ids(directory: Path, rows: StackedRows, chosen: HotSet) -> None:
-    (directory / "ids").mkdir()
+    (directory / "ids").mkdir(exist_ok=True)
     ids = data_set_ids(rows, chosen.placed)
     for t, table in enumerate(rows.tables):
         part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)

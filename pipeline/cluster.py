@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import rich.console
@@ -18,7 +19,9 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline import journal as journals
 from pipeline.errors import ParameterError
+from pipeline.journal import Step, perform
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,21 +38,36 @@ class Cluster:
         self.client = client
 
     def run(
-        self, stage: str, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> list[Result]:
-        """`function` of each task, in the order of the tasks; the first error stops the stage."""
-        with _progress(stage, len(tasks)) as advance:
-            if self.client is None:
-                return self._run_threads(function, tasks, advance)
-            return self._run_workers(stage, function, tasks, advance)
-
-    def _run_threads(
         self,
+        stage: str,
         function: Callable[[Task], Result],
         tasks: Sequence[Task],
-        advance: Callable[[], None],
+        *,
+        journal: Path | None = None,
     ) -> list[Result]:
-        calls = [delayed(function, pure=False, traverse=False)(task) for task in tasks]
+        """`function` of each task, in the order of the tasks; the first error stops the stage.
+
+        With `journal`, an unfinished output, results are recorded in it, and tasks whose results an
+        earlier run has recorded are not run.
+        """
+        steps = journals.steps(stage, function, tasks, journal)
+        results = journals.finished(steps)
+        left = [number for number in range(len(steps)) if number not in results]
+        with _progress(stage, len(steps)) as advance:
+            for _ in results:
+                advance()
+            todo = [steps[number] for number in left]
+            if self.client is None:
+                found = self._run_threads(todo, advance)
+            else:
+                found = self._run_workers(stage, todo, advance)
+        results |= zip(left, found, strict=True)
+        return [results[number] for number in range(len(steps))]
+
+    def _run_threads(
+        self, steps: Sequence[Step[Task, Result]], advance: Callable[[], None]
+    ) -> list[Result]:
+        calls = [delayed(perform, pure=False, traverse=False)(step) for step in steps]
         with Callback(posttask=lambda *_: advance()):
             results = compute(
                 *calls, scheduler="threads", num_workers=self.threads, optimize_graph=False
@@ -57,14 +75,10 @@ class Cluster:
         return list(results)
 
     def _run_workers(
-        self,
-        stage: str,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        advance: Callable[[], None],
+        self, stage: str, steps: Sequence[Step[Task, Result]], advance: Callable[[], None]
     ) -> list[Result]:
-        keys = [f"{stage}-{os.urandom(4).hex()}-{number}" for number in range(len(tasks))]
-        futures = self.client.map(function, tasks, key=keys, pure=False)
+        keys = [f"{stage}-{os.urandom(4).hex()}-{number}" for number in range(len(steps))]
+        futures = self.client.map(perform, steps, key=keys, pure=False)
         for future in futures:
             future.add_done_callback(lambda _: advance())
         try:

@@ -56,7 +56,7 @@ def write_dataset(
         return Manifest.read(out)
     with artefact.building(out, made_from) as partial:
         splits = partition(staging, frequencies, calibration, partial, cluster, parameters.seed)
-        (partial / "vocabulary").mkdir()
+        (partial / "vocabulary").mkdir(exist_ok=True)
         tasks = [
             _Task(
                 str(staging.directory),
@@ -67,7 +67,7 @@ def write_dataset(
             )
             for table in calibration.tables
         ]
-        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks)
+        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
         manifest = Manifest(
             version=VERSION,
             fingerprint=made_from,
@@ -113,14 +113,15 @@ def _write_vocabulary(task: _Task) -> DataFile:
     ids = Calibration.read(Path(task.calibration)).ids(task.table)
     frame = vocabulary(accesses, ids, schema.tables[task.table][0])
     path = f"vocabulary/{task.table}.parquet"
-    frame.write_parquet(Path(task.directory) / path, compression="zstd")
+    with artefact.whole(Path(task.directory) / path) as partial:
+        frame.write_parquet(partial, compression="zstd")
     return data_file(Path(task.directory), path, frame.height)
 
 
 def _records(staging: Staging, calibration: Calibration, directory: Path) -> tuple[DataFile, ...]:
     """Copy what tells of the preparation: the rejects and the curve."""
     rejects, curve = f"{REJECTS}/rejects.jsonl", CURVE
-    (directory / REJECTS).mkdir()
+    (directory / REJECTS).mkdir(exist_ok=True)
     shutil.copyfile(staging.directory / rejects, directory / rejects)
     shutil.copyfile(calibration.directory / curve, directory / curve)
     return (

@@ -141,9 +141,10 @@ def profile(
         return Frequencies.read(out)
     codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
-        (partial / "accesses").mkdir()
-        (partial / "ranks").mkdir()
-        np.save(partial / SPLITS_FILE, codes, allow_pickle=False)
+        (partial / "accesses").mkdir(exist_ok=True)
+        (partial / "ranks").mkdir(exist_ok=True)
+        with artefact.whole(partial / SPLITS_FILE) as path, path.open("wb") as file:
+            np.save(file, codes, allow_pickle=False)
         tasks = [
             _Task(
                 str(staging.directory),
@@ -155,7 +156,7 @@ def profile(
             )
             for table in tables
         ]
-        found = cluster.run("profile", _profile_table, tasks)
+        found = cluster.run("profile", _profile_table, tasks, journal=partial)
         counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
             "tables": [asdict(table) for table in found],
@@ -191,7 +192,8 @@ def _profile_table(task: _Task) -> TableFrequencies:
     counted = {column: _counted_column(staging, column, directory, task) for column in columns}
     counts = access_counts([counts for parts in counted.values() for counts in parts])
     kept = counts.filter(pl.col("accesses") >= task.min_count)
-    kept.write_parquet(directory / "accesses" / f"{task.table}.parquet", compression="zstd")
+    with artefact.whole(directory / "accesses" / f"{task.table}.parquet") as path:
+        kept.write_parquet(path, compression="zstd")
     found = {}
     for column, parts in counted.items():
         ranks = _ranks(parts, kept["value"])
@@ -263,7 +265,7 @@ def _ranks(parts: list[pl.DataFrame], vocabulary: pl.Series) -> list[npt.NDArray
 def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
     """Write a column's ranks, a record batch for each part."""
     schema = pa.schema([("rank", pa.uint32())])
-    with pa.ipc.new_file(str(path), schema) as writer:
+    with artefact.whole(path) as partial, pa.ipc.new_file(str(partial), schema) as writer:
         for part in ranks:
             writer.write_batch(pa.record_batch([pa.array(part)], schema=schema))
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.artefact import whole
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
@@ -69,7 +70,7 @@ def partition(
     rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
     scattered = directory / "scattered.partial"
-    scattered.mkdir()
+    scattered.mkdir(exist_ok=True)
     tasks = [
         _Scatter(
             str(staging.directory),
@@ -83,7 +84,7 @@ def partition(
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    contents = cluster.run("scatter", _scatter, tasks)
+    contents = cluster.run("scatter", _scatter, tasks, journal=directory)
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
         (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
     }
@@ -94,10 +95,7 @@ def partition(
         _Gather(tuple(pieces[leaf, bucket]), str(directory), _file(*leaves[leaf], bucket))
         for leaf, bucket in pieces
     ]
-    files = cluster.run("partition", _gather, gathers)
-    for one in scattered.iterdir():
-        one.unlink()
-    scattered.rmdir()
+    files = cluster.run("partition", _gather, gathers, journal=directory)
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):
         mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)
@@ -131,7 +129,7 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     sizes = np.bincount(place, minlength=total)
     stops = np.cumsum(sizes)
     found = np.flatnonzero(sizes)
-    with pa.ipc.new_file(task.path, table.schema) as writer:
+    with whole(Path(task.path)) as path, pa.ipc.new_file(str(path), table.schema) as writer:
         for one in found:
             for batch in table.slice(stops[one] - sizes[one], sizes[one]).to_batches():
                 writer.write_batch(batch)
@@ -175,9 +173,9 @@ def _gather(task: _Gather) -> DataFile:
     table = table.drop_columns([_KEY]).take(order)
     path = Path(task.directory) / task.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table.replace_schema_metadata(None), path, compression="zstd", row_group_size=ROW_GROUP
-    )
+    table = table.replace_schema_metadata(None)
+    with whole(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
     return data_file(Path(task.directory), task.path, table.num_rows)
 
 

@@ -16,6 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.artefact import whole
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -79,7 +81,7 @@ def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
             coded = _encoded(array)
         table = table.set_column(table.schema.get_field_index(name), name, coded)
     table = table.combine_chunks()
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+    with whole(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
         writer.write_table(table)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
+from pipeline.artefact import whole
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS
@@ -70,8 +72,11 @@ def reach(
     """The reach of `placed` over each split, and over the counted and uncounted train inputs."""
     place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
     place[placed] = np.arange(placed.size)
-    places = scratch / "places.npy"
-    np.save(places, place, allow_pickle=False)
+    folder = scratch / "reach.partial"
+    folder.mkdir(exist_ok=True)
+    places = folder / f"{xxhash.xxh3_64_hexdigest(place.data)}.npy"
+    with whole(places) as path, path.open("wb") as file:
+        np.save(file, place, allow_pickle=False)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -84,9 +89,11 @@ def reach(
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    found = cluster.run("calibrate", _coldest_places, tasks)
-    places.unlink()
-    codes, counted, coldest = (np.concatenate(part) for part in zip(*found, strict=True))
+    files = cluster.run("calibrate", _coldest_places, tasks, journal=scratch)
+    found = [np.load(file) for file in files]
+    codes, counted, coldest = (
+        np.concatenate([part[name] for part in found]) for name in ("codes", "counted", "coldest")
+    )
     chosen = {split: codes == code for code, split in enumerate(SPLITS)}
     chosen |= {COUNTED: counted, UNCOUNTED: chosen[SPLITS[TRAIN]] & ~counted}
     return {
@@ -95,11 +102,8 @@ def reach(
     }
 
 
-Places = tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
-
-
-def _coldest_places(task: _Task) -> Places:
-    """Each input's split, whether it is counted, and its coldest access's place (-1 for none)."""
+def _coldest_places(task: _Task) -> str:
+    """A file of each input's split, whether it is counted, and its coldest place (-1 for none)."""
     staging = Staging.read(Path(task.staging))
     frequencies = Frequencies.read(Path(task.frequencies))
     place = np.load(task.places, mmap_mode="r")
@@ -114,4 +118,8 @@ def _coldest_places(task: _Task) -> Places:
         else:
             np.maximum.at(coldest, found.owners(count), places)
     codes = np.asarray(frequencies.splits(task.first_row, count))
-    return codes, counted_rows(frequencies, task.first_row, count), coldest
+    counted = counted_rows(frequencies, task.first_row, count)
+    found_at = Path(task.places).with_suffix(f".{task.part:06d}.npz")
+    with whole(found_at) as path, path.open("wb") as file:
+        np.savez(file, codes=codes, counted=counted, coldest=coldest)
+    return str(found_at)

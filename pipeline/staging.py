@@ -131,13 +131,13 @@ def ingest(
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with artefact.building(out, made_from) as partial:
-        (partial / "parts").mkdir()
+        (partial / "parts").mkdir(exist_ok=True)
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
             for number, block in enumerate(blocks(log, block_bytes))
         ]
-        staged = cluster.run("ingest", _stage_block, tasks)
+        staged = cluster.run("ingest", _stage_block, tasks, journal=partial)
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS

@@ -18,8 +18,10 @@ LONGEST = 350
 WAY = [
     ["manifest", "errors"],
     ["schema", "shuffle", "splits", "rules"],
-    ["logs", "parsing", "artefact"],
-    ["parameters", "cluster"],
+    ["logs", "parsing", "lock"],
+    ["artefact"],
+    ["parameters", "journal"],
+    ["cluster"],
     ["staging"],
     ["frequencies"],
     ["hot_set", "curve"],

@@ -365,7 +365,7 @@ main()
 
 @pytest.mark.parametrize(
     ("number", "code", "says"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")],
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_a_signal_ends_it_cleanly(place: Path, number: int, code: int, says: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -383,7 +383,7 @@ def test_a_signal_ends_it_cleanly(place: Path, number: int, code: int, says: str
     assert process.returncode == code
     assert says in errors
     assert "Traceback" not in errors
-    assert names(place) == ["shop.csv", "shop.yaml"]
+    assert names(place) == ["shop.csv", "shop.yaml", "staging.partial"]
 
 
 def test_the_console_script_is_this_program() -> None:
