@@ -95,7 +95,9 @@ def partition(
         _Gather(tuple(pieces[leaf, bucket]), str(directory), _file(*leaves[leaf], bucket))
         for leaf, bucket in pieces
     ]
-    files = cluster.run("partition", _gather, gathers, journal=directory)
+    files = cluster.run(
+        "partition", _gather, gathers, journal=directory, rows=lambda file: file.rows
+    )
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):
         mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)

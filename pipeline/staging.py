@@ -137,7 +137,9 @@ def ingest(
             for index, log in enumerate(logs)
             for number, block in enumerate(blocks(log, block_bytes))
         ]
-        staged = cluster.run("ingest", _stage_block, tasks, journal=partial)
+        staged = cluster.run(
+            "ingest", _stage_block, tasks, journal=partial, rows=lambda done: done.lines
+        )
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS

@@ -21,6 +21,8 @@ WAY = [
     ["logs", "parsing", "lock"],
     ["artefact"],
     ["parameters", "journal"],
+    ["progress"],
+    ["workers"],
     ["cluster"],
     ["staging"],
     ["frequencies"],

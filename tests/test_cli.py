@@ -38,7 +38,8 @@ def plain(text: str) -> str:
 
 def assert_mistake(result: Result, *named: str) -> None:
     """One message that has these words, exit code 1 and no traceback."""
-    message = plain(result.stderr)
+    stages = re.compile(r"\w+: [\d,]+ of [\d,]+ tasks done, .*\n")
+    message = plain(stages.sub("", result.stderr))
     assert result.exit_code == 1, message
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert message.startswith("error: ")

@@ -105,7 +105,7 @@ def test_rejects_come_from_processes_too(workers: Cluster, tmp_path: Path) -> No
 
 def test_a_cluster_is_local_or_another() -> None:
     with (
-        pytest.raises(ParameterError, match=r"--workers .* or --scheduler"),
+        pytest.raises(ParameterError, match="give one of --workers or --scheduler"),
         cluster(workers=2, scheduler="tcp://127.0.0.1:1"),
     ):
         pass

@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from pipeline.cluster import console
 from pipeline.errors import FaeError
+from pipeline.progress import console
 
 USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
 

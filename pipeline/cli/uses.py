@@ -11,7 +11,8 @@ from rich.markup import escape
 from pipeline import __version__, summary
 from pipeline.cli.app import USER_ERROR, app
 from pipeline.cli.options import Out, Overwrite, Threads
-from pipeline.cluster import Cluster, console
+from pipeline.cluster import Cluster
+from pipeline.progress import console
 
 
 @app.command()
