@@ -7,6 +7,7 @@ order of the tasks, so what runs where never shows in the output.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -108,6 +109,9 @@ def cluster(
     if not workers and not address:
         yield Cluster(threads)
         return
+    import distributed.client
+
+    distributed.client.logger.setLevel(logging.CRITICAL)  # what it logs, an error here says
     with ExitStack() as stack:
         client = stack.enter_context(_local(workers) if workers else _remote(str(address)))
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
