@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,6 +113,7 @@ def cluster(
         return
     import distributed.client
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     distributed.client.logger.setLevel(logging.CRITICAL)  # what it logs, an error here says
     with ExitStack() as stack:
         client = stack.enter_context(_local(workers) if workers else _remote(str(address)))
@@ -124,13 +127,31 @@ def _local(workers: int) -> Iterator[Any]:
     """A client of a new cluster of processes of this machine, of one thread each."""
     import distributed
 
-    with (
-        distributed.LocalCluster(
+    with _without_interrupts():
+        local = distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as local,
-        distributed.Client(local) as client,
-    ):
-        yield client
+        )
+    with local, distributed.Client(local) as client:
+        try:
+            yield client
+        except KeyboardInterrupt:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            raise
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block, and not reach processes begun by threads of it.
+
+    A terminal sends it to all processes alike, and the workers' ends are this process's to see to.
+    Python's resource tracker lets it through again in the thread that starts it, so it starts here.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -59,8 +59,8 @@ class Stage:
 
     @property
     def left(self) -> int:
-        """Tasks still to be done."""
-        return self.total - self.kept - self.done
+        """Tasks that nothing has begun."""
+        return self.total - self.kept - self.done - self.running
 
     @property
     def elapsed(self) -> float:
@@ -79,7 +79,7 @@ class Stage:
         """The stage as a line of a log."""
         name, done, running, left, rate, elapsed, *notes = self.cells()
         facts = [f"{done} of {self.total:,} tasks done"]
-        facts += [f"{running} running, {left} left"] if self.left else []
+        facts += [f"{running} running, {left} left"] if self.left + self.running else []
         facts += [f"{rate} rows/s"] if rate else []
         return f"{name}: {', '.join([*facts, elapsed, *notes])}"
 

@@ -85,7 +85,8 @@ class _Watch:
         self._looked = now
         with suppress(OSError):
             info = self._client.scheduler_info(n_workers=0)
-            self._stage.running = min(info["total_threads"], self._stage.left)
+            unfinished = self._stage.left + self._stage.running
+            self._stage.running = min(info["total_threads"], unfinished)
             if info["n_workers"]:
                 self._seen = now
                 self._stage.waiting = ""

@@ -28,10 +28,11 @@ from pipeline.logs import find_logs
 from small_logs import SHOP, SHOP_BUDGET, stages
 
 @app.command()
-def run(directory: Path, scheduler: str = ""):
+def run(directory: Path, scheduler: str = "", workers: int = 0):
     found = find_logs([str(directory / "shop.csv")], SHOP)
     options = Options(budget=SHOP_BUDGET)
-    with cluster(scheduler=scheduler or None, threads=None if scheduler else 1) as here:
+    threads = None if scheduler or workers else 1
+    with cluster(threads, workers or None, scheduler or None) as here:
         stages(found, SHOP, directory, options, cluster=here, block_bytes={BLOCK_BYTES})
 
 from pipeline import cli
@@ -42,7 +43,8 @@ cli.main()
 def environment(hold: Path) -> dict[str, str]:
     """The environment of a process that holds tasks as the files in `hold` say."""
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    return {**os.environ, "PYTHONPATH": path, "HOLD": str(hold)}
+    preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": '["holding"]'}
+    return {**os.environ, **preload, "PYTHONPATH": path, "HOLD": str(hold)}
 
 
 @contextmanager
@@ -118,6 +120,6 @@ def dask_scheduler(folder: Path, name: str = "scheduler") -> Iterator[tuple[str,
 def dask_worker(address: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A Dask worker of one thread in a process of its own, which holds tasks as `folder` says."""
     command = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1"]
-    command += ["--no-dashboard", "--preload", "holding", "--local-directory", str(folder)]
+    command += ["--no-dashboard", "--local-directory", str(folder)]
     with process(command, folder) as started:
         yield started

@@ -84,16 +84,26 @@ def test_a_driver_killed_in_each_stage_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "says"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ("arguments", "number", "code", "says"),
+    [
+        ([], signal.SIGINT, 130, "interrupted"),
+        ([], signal.SIGTERM, 143, "terminated"),
+        (["--workers", "2"], signal.SIGINT, 130, "interrupted"),
+    ],
 )
 def test_a_signal_is_told_and_leaves_what_is_finished(
-    place: Path, hold: Path, shop: Stages, number: int, code: int, says: str
+    place: Path,
+    hold: Path,
+    shop: Stages,
+    arguments: list[str],
+    number: int,
+    code: int,
+    says: str,
 ) -> None:
     (hold / "scatter").write_text("rest")
-    with driver(place, hold) as process:
+    with driver(place, hold, *arguments) as process:
         until(lambda: holders(hold, "scatter"), process)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal does it
         (hold / "scatter").unlink()
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (code, "")
@@ -173,7 +183,7 @@ def test_a_cluster_without_workers_is_waited_for_and_then_given_up(
     with (
         dask_scheduler(hold) as (address, _),
         dask.config.set({"fae.worker-timeout": "2s"}),
-        cluster(scheduler=address) as here,
+        cluster(scheduler_file=hold / "scheduler.json") as here,
         pytest.raises(
             ClusterError, match=rf"{address} had no worker .* Start workers: dask worker"
         ),
