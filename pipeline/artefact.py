@@ -1,9 +1,9 @@
 """Outputs that appear whole or not at all.
 
 A finished folder holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
-The fingerprint decides whether a stage has anything to do. On a disk, an output is built beside its
-place and renamed into it. An object store cannot rename: there `_PARTIAL` marks an output that is
-being built in its place, which nothing reads before `_SUCCESS` is there.
+The fingerprint decides whether a stage has anything to do, and whether an unfinished output is one
+to go on from. On a disk, an output is built beside its place and renamed into it. An object store
+cannot rename: there it is built in its place, which nothing reads before `_SUCCESS` is there.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DatasetError, StorageError
+from pipeline import __version__
+from pipeline.errors import ClusterError, DatasetError, FaeError, StorageError
+from pipeline.lock import locked
 from pipeline.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, unfinished
-from pipeline.storage import UNFINISHED, Folder, flush
+from pipeline.storage import Folder, flush
 
 #: The version of what stages write for each other.
 STAGE_VERSION = 3
-#: In an object store: the fingerprint of the output that is being built here.
-PARTIAL = "_PARTIAL"
+#: In an unfinished output: what it is made from, and by which version.
+MADE_FROM = "made_from"
 
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
@@ -94,7 +96,7 @@ def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
     if not folder.remote and folder.path.exists() and not folder.path.is_dir():
         raise DatasetError(f"{folder} is a file. Choose another output directory.")
     if not folder.exists(SUCCESS):
-        if _is_empty(folder) or folder.exists(PARTIAL):
+        if _is_empty(folder) or (folder.remote and folder.exists(MADE_FROM)):
             return False
         raise DatasetError(
             f"{folder} holds files but no {SUCCESS}, so it is not replaced. "
@@ -118,57 +120,87 @@ def _is_empty(folder: Folder) -> bool:
 
 @contextmanager
 def building(out: Folder, made_from: str) -> Iterator[Folder]:
-    """An empty folder to write to, which is `out`, finished, once the block ends well.
+    """A folder to write to, which is `out`, finished, once the block ends well.
 
-    On an error it is removed. On a disk, whatever was at `out` then stays as it was, and a link is
-    followed; in an object store, what was there is removed before the block begins.
+    On a disk, whatever is at `out` stays as it is until then; a link is followed. In an object
+    store, what was there is removed before the block begins. A FaeError, the user's mistake,
+    removes the unfinished output. After any other end it stays: the next run from the same inputs
+    and parameters is given it to go on from (see `journal`), and one from others begins anew. Files
+    and folders whose names end in .partial are gone at the end. One run at a time.
     """
     build = _building_in_place if out.remote else _building_beside
-    with build(out, made_from) as partial:
+    out = out if out.remote else Folder.of(out.path.resolve())
+    with locked(out), build(out, made_from, f"{made_from} by fae {__version__}\n") as partial:
         yield partial
 
 
 @contextmanager
-def _building_in_place(out: Folder, made_from: str) -> Iterator[Folder]:
-    """Write under the final names: `_PARTIAL` first, `_SUCCESS` last."""
-    out.write_text(PARTIAL, made_from + "\n")
-    former = out.names()
-    out.remove(name for name in former if name == SUCCESS)
-    out.remove(name for name in former if name not in (SUCCESS, PARTIAL))
+def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
+    """Remove an unfinished output after a FaeError that a rerun would meet again."""
     try:
-        yield out
-    except BaseException:
-        with suppress(StorageError):
-            remove(out)
+        yield
+    except (ClusterError, StorageError):
         raise
-    out.write_text(SUCCESS, made_from + "\n")
-    out.remove([PARTIAL])
+    except FaeError:
+        remove(partial)
+        raise
 
 
 @contextmanager
-def _building_beside(out: Folder, made_from: str) -> Iterator[Folder]:
+def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
+    """Write under the final names: `_SUCCESS` is removed first, and written last."""
+    if not out.exists(MADE_FROM) or out.text(MADE_FROM) != identity:
+        out.write_text(MADE_FROM, "nothing yet\n")
+        _empty(out)
+        out.write_text(MADE_FROM, identity)
+    with _kept_unless_mistaken(out):
+        yield out
+    out.remove(name for name in out.names() if _is_scratch(name))
+    out.write_text(SUCCESS, made_from + "\n")
+    out.remove([MADE_FROM])
+
+
+@contextmanager
+def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
     """Write to `OUT.partial`, and rename it."""
-    directory = out.path.resolve()
-    partial = directory.with_name(f"{directory.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise DatasetError(f"cannot write beside {directory}: {error.strerror}.") from None
-    try:
-        yield Folder.of(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    for path in partial.rglob(f"{UNFINISHED}*"):  # of a worker that was killed
-        path.unlink()
-    for path in [*partial.rglob("*"), partial]:
+    partial = out.beside(".partial")
+    _begin(partial, identity)
+    with _kept_unless_mistaken(partial):
+        yield partial
+    for path in partial.path.rglob("*.partial"):
+        _remove(path)
+    partial.remove([MADE_FROM])
+    for path in [*partial.path.rglob("*"), partial.path]:
         if not path.is_symlink():
             flush(path)
-    (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
-    flush(partial / SUCCESS)
-    _replace(partial, directory)
+    partial.write_text(SUCCESS, made_from + "\n")
+    _replace(partial.path, out.path)
+
+
+def _begin(partial: Folder, identity: str) -> None:
+    """Make the unfinished output, or clear what is there of all but what a run may go on from."""
+    if partial.exists(MADE_FROM) and partial.text(MADE_FROM) == identity:
+        for path in partial.path.rglob("*.partial"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+        return
+    try:
+        _remove(partial.path)
+        partial.write_text(MADE_FROM, identity)
+    except OSError as error:
+        raise DatasetError(f"cannot write {partial}: {error.strerror}.") from None
+
+
+def _is_scratch(name: str) -> bool:
+    return any(part.endswith(".partial") for part in name.split("/"))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it; nothing to do where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _replace(partial: Path, directory: Path) -> None:
@@ -186,11 +218,16 @@ def _replace(partial: Path, directory: Path) -> None:
 
 
 def remove(folder: Folder) -> None:
-    """Remove an output with all it holds; `_SUCCESS` goes first, and `_PARTIAL` last."""
+    """Remove an output with all that it holds."""
     if folder.remote:
-        names = folder.names()
-        folder.remove(name for name in names if name == SUCCESS)
-        folder.remove(name for name in names if name not in (SUCCESS, PARTIAL))
-        folder.remove(name for name in names if name == PARTIAL)
-    elif folder.path.exists():
-        shutil.rmtree(folder.path)
+        _empty(folder)
+        folder.remove(name for name in folder.names() if name == MADE_FROM)
+    else:
+        _remove(folder.path)
+
+
+def _empty(folder: Folder) -> None:
+    """Remove all files of a remote output but the mark that it is one; `_SUCCESS` goes first."""
+    names = folder.names()
+    folder.remove(name for name in names if name == SUCCESS)
+    folder.remove(name for name in names if name not in (SUCCESS, MADE_FROM))

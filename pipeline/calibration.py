@@ -194,8 +194,8 @@ def _write_ids(directory: Folder, rows: StackedRows, chosen: HotSet) -> None:
     ids = data_set_ids(rows, chosen.placed)
     for t, table in enumerate(rows.tables):
         part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)
-        with directory.write(f"ids/{table}.npy") as path:
-            np.save(path, part, allow_pickle=False)
+        with directory.write(f"ids/{table}.npy") as path, path.open("wb") as file:
+            np.save(file, part, allow_pickle=False)
 
 
 def _tables(schema: Schema, rows: StackedRows, chosen: HotSet) -> list[HotTable]:

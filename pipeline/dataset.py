@@ -68,7 +68,7 @@ def write_dataset(
             )
             for table in calibration.tables
         ]
-        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks)
+        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
         manifest = Manifest(
             version=VERSION,
             fingerprint=made_from,

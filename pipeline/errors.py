@@ -6,7 +6,8 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── ParameterError       an option or a parameter is out of range
 ├── BudgetError          the byte budget cannot hold even the rows that must be hot
 ├── StorageError         a folder or an object store cannot be reached, read or written
-└── DatasetError         a data set or a stage's output is absent, unfinished or damaged
+├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
+└── ClusterError         the machines that do the work are gone; what they finished is kept
 """
 
 
@@ -36,3 +37,7 @@ class StorageError(FaeError):
 
 class DatasetError(FaeError):
     """A data set or a stage's output is absent, unfinished or damaged."""
+
+
+class ClusterError(FaeError):
+    """The machines that do the work are gone; what they finished is kept for the next run."""

@@ -144,8 +144,8 @@ def profile(
         return Frequencies.read(out)
     codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
-        with partial.write(SPLITS_FILE) as path:
-            np.save(path, codes, allow_pickle=False)
+        with partial.write(SPLITS_FILE) as path, path.open("wb") as file:
+            np.save(file, codes, allow_pickle=False)
         tasks = [
             _Task(
                 str(staging.directory),
@@ -157,7 +157,7 @@ def profile(
             )
             for table in tables
         ]
-        found = cluster.run("profile", _profile_table, tasks)
+        found = cluster.run("profile", _profile_table, tasks, journal=partial)
         counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
             "tables": [asdict(table) for table in found],

@@ -21,8 +21,8 @@ import xxhash
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError, StorageError
+from pipeline.filesystem import located, opened, patiently, shown
 from pipeline.schema import Schema
-from pipeline.storage import located, opened, patiently, shown
 
 Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import artefact
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
@@ -86,7 +85,7 @@ def partition(
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    contents = cluster.run("scatter", _scatter, tasks)
+    contents = cluster.run("scatter", _scatter, tasks, journal=directory)
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
         (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
     }
@@ -97,8 +96,9 @@ def partition(
         _Gather(tuple(pieces[leaf, bucket]), str(directory), _file(*leaves[leaf], bucket))
         for leaf, bucket in pieces
     ]
-    files = cluster.run("partition", _gather, gathers)
-    artefact.remove(directory / _SCATTERED)
+    files = cluster.run(
+        "partition", _gather, gathers, journal=directory, rows=lambda file: file.rows
+    )
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):
         mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)

@@ -11,6 +11,7 @@ from pipeline.calibration import calibrate
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.frequencies import profile
+from pipeline.lock import locked
 from pipeline.logs import Log, digest
 from pipeline.manifest import Manifest
 from pipeline.parameters import (
@@ -56,7 +57,7 @@ def prepare(
     """Make the data set `out` from `logs`; return its manifest, and whether there was work to do.
 
     The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
-    it stays, and the next call goes on from the last finished stage. Errors are the stages' own.
+    it stays, and the next call goes on from the last finished task. Errors are the stages' own.
     """
     out = Folder.of(out)
     digests = cluster.run("checksum", digest, logs)
@@ -65,24 +66,31 @@ def prepare(
         return artefact.manifest_of(out), False
     work = out.beside(".work")
     names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
-    staging = ingest(
-        logs,
-        schema,
-        work / names[0],
-        cluster,
-        parameters.ingest,
-        digests=digests,
-        overwrite=True,
-    )
-    frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
-    calibration = calibrate(
-        staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
-    )
-    manifest = write_dataset(
-        staging, frequencies, calibration, out, cluster, parameters.partition, overwrite=overwrite
-    )
-    if not keep_work:
-        _clear(work)
+    with locked(work):
+        staging = ingest(
+            logs,
+            schema,
+            work / names[0],
+            cluster,
+            parameters.ingest,
+            digests=digests,
+            overwrite=True,
+        )
+        frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
+        calibration = calibrate(
+            staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
+        )
+        manifest = write_dataset(
+            staging,
+            frequencies,
+            calibration,
+            out,
+            cluster,
+            parameters.partition,
+            overwrite=overwrite,
+        )
+        if not keep_work:
+            _clear(work)
     return manifest, True
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
@@ -18,7 +20,7 @@ from pipeline.storage import Folder
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
-_PLACES = "places.npy"
+_FOLDER = "reach.partial"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class _Task:
-    """The inputs of one staged part; the folder `scratch` has the place of each stacked row."""
+    """The inputs of one staged part; `places` in `scratch` has each stacked row's place."""
 
     staging: str
     frequencies: str
@@ -58,6 +60,7 @@ class _Task:
     first_row: int
     starts: dict[str, int]
     scratch: str
+    places: str
 
 
 def reach(
@@ -71,8 +74,9 @@ def reach(
     """The reach of `placed` over each split, and over the counted and uncounted train inputs."""
     place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
     place[placed] = np.arange(placed.size)
-    with scratch.write(_PLACES) as path:
-        np.save(path, place, allow_pickle=False)
+    places = f"{_FOLDER}/{xxhash.xxh3_64_hexdigest(place.data)}.npy"
+    with scratch.write(places) as path, path.open("wb") as file:
+        np.save(file, place, allow_pickle=False)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -82,12 +86,15 @@ def reach(
             first_row,
             starts,
             str(scratch),
+            places,
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    found = cluster.run("calibrate", _coldest_places, tasks)
-    scratch.remove([_PLACES])
-    codes, counted, coldest = (np.concatenate(part) for part in zip(*found, strict=True))
+    files = cluster.run("calibrate", _coldest_places, tasks, journal=scratch)
+    found = [_loaded(scratch, file) for file in files]
+    codes, counted, coldest = (
+        np.concatenate([part[name] for part in found]) for name in ("codes", "counted", "coldest")
+    )
     chosen = {split: codes == code for code, split in enumerate(SPLITS)}
     chosen |= {COUNTED: counted, UNCOUNTED: chosen[SPLITS[TRAIN]] & ~counted}
     return {
@@ -96,14 +103,17 @@ def reach(
     }
 
 
-Places = tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
+def _loaded(scratch: Folder, file: str) -> dict[str, npt.NDArray[Any]]:
+    with scratch.read(file) as path, np.load(path) as arrays:
+        return dict(arrays)
 
 
-def _coldest_places(task: _Task) -> Places:
-    """Each input's split, whether it is counted, and its coldest access's place (-1 for none)."""
+def _coldest_places(task: _Task) -> str:
+    """A file of each input's split, whether it is counted, and its coldest place (-1 for none)."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    with Folder.of(task.scratch).read(_PLACES) as path:
+    scratch = Folder.of(task.scratch)
+    with scratch.read(task.places) as path:
         place = np.load(path, mmap_mode="r")
     staged, count = staging.part(task.part), staging.parts[task.part].rows
     coldest = np.full(count, -1, dtype=np.int64)
@@ -116,4 +126,8 @@ def _coldest_places(task: _Task) -> Places:
         else:
             np.maximum.at(coldest, found.owners(count), places)
     codes = np.asarray(frequencies.splits(task.first_row, count))
-    return codes, counted_rows(frequencies, task.first_row, count), coldest
+    counted = counted_rows(frequencies, task.first_row, count)
+    name = f"{task.places.removesuffix('.npy')}.{task.part:06d}.npz"
+    with scratch.write(name) as path, path.open("wb") as file:
+        np.savez(file, codes=codes, counted=counted, coldest=coldest)
+    return name

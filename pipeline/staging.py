@@ -139,7 +139,9 @@ def ingest(
             for index, log in enumerate(logs)
             for number, block in enumerate(blocks(log, block_bytes))
         ]
-        staged = cluster.run("ingest", _stage_block, tasks)
+        staged = cluster.run(
+            "ingest", _stage_block, tasks, journal=partial, rows=lambda done: done.lines
+        )
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS

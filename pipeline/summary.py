@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.calibration import Calibration, SampleCheck
-from pipeline.cluster import console as messages
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS, Manifest
+from pipeline.progress import console as messages
 from pipeline.staging import Staging
 from pipeline.storage import Folder
 

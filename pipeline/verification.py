@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefact import PARTIAL, manifest_of
+from pipeline.artefact import MADE_FROM, manifest_of
 from pipeline.cluster import Cluster
 from pipeline.manifest import FILE_NAME as MANIFEST
 from pipeline.manifest import (
@@ -86,7 +86,7 @@ def _leaves(manifest: Manifest) -> Iterator[Leaf]:
 def _strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Files that the manifest does not name."""
     known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
-    known |= {PARTIAL} if directory.remote else set()
+    known |= {MADE_FROM} if directory.remote else set()
     for name in directory.names():
         if name not in known:
             yield f"{name}: not in the manifest"

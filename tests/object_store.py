@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +45,14 @@ class Faults:
         self.application, self.share, self.kinds = application, share, kinds
         self.random, self.lock = random.Random(seed), threading.Lock()
         self.counts = dict.fromkeys([*kinds, "answered"], 0)
+        self.writes: Counter[str] = Counter()
         self.held, self.waiting, self.released = "", threading.Event(), threading.Event()
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Any:
-        if environ["PATH_INFO"] == "/faults":
+        if environ["PATH_INFO"] in ("/faults", "/writes"):
             start("200 OK", [("Content-Type", "application/json")])
-            return [json.dumps(self.counts).encode()]
+            told = self.counts if environ["PATH_INFO"] == "/faults" else self.writes
+            return [json.dumps(told).encode()]
         if self._controlled(environ["PATH_INFO"]):
             start("200 OK", [])
             return []
@@ -72,6 +75,8 @@ class Faults:
             drop(environ)
         if kind == "slow":
             time.sleep(0.2)
+        if environ["REQUEST_METHOD"] == "PUT":
+            self.writes[environ["PATH_INFO"]] += 1
         return self.application(environ, start)
 
     def _controlled(self, path: str) -> bool:
@@ -149,9 +154,9 @@ def tell(endpoint: str, word: str) -> None:
     urllib.request.urlopen(f"{endpoint}{word}", timeout=60).close()
 
 
-def faults(endpoint: str) -> dict[str, int]:
-    """How many requests were spoilt in which way."""
-    with urllib.request.urlopen(f"{endpoint}/faults") as answer:
+def asked(endpoint: str, word: str) -> dict[str, int]:
+    """How many requests were spoilt in which way (`/faults`), or wrote which path (`/writes`)."""
+    with urllib.request.urlopen(f"{endpoint}{word}") as answer:
         return json.loads(answer.read())
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import artefact
 from pipeline.artefact import building, fingerprint
-from pipeline.errors import DatasetError
+from pipeline.errors import ClusterError, DatasetError, FaeError, LogError, StorageError
 from pipeline.storage import Folder
 
 JSON = st.recursive(
@@ -55,22 +55,54 @@ def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
     assert names(tmp_path / "a") == ["out"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_nothing_is_to_be_seen_after_an_exception(
-    tmp_path: Path, error: type[BaseException]
+@pytest.mark.parametrize("error", [FaeError, LogError])
+def test_nothing_is_to_be_seen_after_the_users_mistake(
+    tmp_path: Path, error: type[FaeError]
 ) -> None:
     with pytest.raises(error):
         fail(tmp_path / "out", error())
     assert names(tmp_path) == []
 
 
-def test_what_was_there_stays_after_an_exception(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError, KeyboardInterrupt, SystemExit, ClusterError, StorageError]
+)
+def test_what_is_unfinished_stays_after_any_other_end(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     out = made(tmp_path / "out")
-    with pytest.raises(ValueError, match="no"):
-        fail(out, ValueError("no"))
+    with pytest.raises(error):
+        fail(out, error())
     assert (out / "file").read_text() == "x"
     assert fingerprint_of(out) == "one"
+    assert names(tmp_path) == ["out", "out.partial"]
+    assert (tmp_path / "out.partial" / "file").read_text() == "y"
+
+
+def test_the_next_run_from_the_same_inputs_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fail(out, KeyboardInterrupt())
+    (out.with_name("out.partial") / "half.1234.partial").write_text("half")
+    with building(Folder.of(out), "two") as partial:
+        assert partial.names() == ["file", "made_from"]
+        partial.write_text("scratch.partial/more", "z")
+    assert names(out) == ["_SUCCESS", "file"]
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("made_from", "version"), [("other", artefact.__version__), ("two", "0.0.9")]
+)
+def test_the_next_run_from_other_inputs_or_of_another_version_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_from: str, version: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fail(out, KeyboardInterrupt())
+    monkeypatch.setattr(artefact, "__version__", version)
+    with building(Folder.of(out), made_from) as partial:
+        assert partial.names() == ["made_from"]
 
 
 def test_what_was_there_is_replaced_when_the_new_is_whole(tmp_path: Path) -> None:

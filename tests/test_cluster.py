@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +20,8 @@ from pipeline.errors import LogError, ParameterError
 from pipeline.logs import find_logs
 from pipeline.parameters import IngestParameters
 from pipeline.staging import ingest
+
+ROOT = Path(__file__).parent.parent
 
 
 def process_of(task: int) -> tuple[int, int]:
@@ -103,9 +107,61 @@ def test_rejects_come_from_processes_too(workers: Cluster, tmp_path: Path) -> No
     assert [reject["line"] for reject in rejects_of(tmp_path / "out.rejects")] == [22, 23, 24]
 
 
+@pytest.fixture
+def address(workers: Cluster) -> str:
+    """Where the scheduler of the two processes listens."""
+    return str(workers.client.scheduler.address)
+
+
+def test_a_scheduler_is_named_by_its_address(address: str, workers: Cluster) -> None:
+    with cluster(scheduler=address) as here:
+        assert os.getpid() not in {pid for _, pid in here.run("test", process_of, [1])}
+
+
+def test_a_scheduler_is_named_by_the_environment_unless_an_option_says_otherwise(
+    address: str,
+) -> None:
+    program = (
+        "import os\nfrom pipeline.cluster import cluster\n"
+        "for options in ({}, {'threads': 1}):\n"
+        "    with cluster(**options) as here: print(here.client is None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DASK_SCHEDULER_ADDRESS": address, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True"]
+    assert "dashboard: http://127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", "3"])
+def test_a_file_that_names_no_scheduler_is_the_users_mistake(
+    tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "file.json").write_text(text)
+    with (
+        pytest.raises(ParameterError, match=r"file\.json tells no scheduler's address"),
+        cluster(scheduler_file=tmp_path / "file.json"),
+    ):
+        pass
+
+
+def test_tasks_are_named_by_their_stage(workers: Cluster) -> None:
+    for stage in ("ingest", "scatter"):
+        workers.run(stage, process_of, range(4))
+    prefixes = workers.client.run_on_scheduler(
+        lambda dask_scheduler: [*dask_scheduler.task_prefixes]
+    )
+    assert {"ingest", "scatter"} <= set(prefixes)
+
+
 def test_a_cluster_is_local_or_another() -> None:
     with (
-        pytest.raises(ParameterError, match=r"--workers .* or --scheduler"),
+        pytest.raises(ParameterError, match="give one of --workers or --scheduler"),
         cluster(workers=2, scheduler="tcp://127.0.0.1:1"),
     ):
         pass

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tenacity
-from object_store import KEY, SECRET, faults, forget, object_store, tell
+from object_store import KEY, SECRET, asked, forget, object_store, tell
 from oracle import Options
 from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, parameters_of, written
 from typer.testing import CliRunner
@@ -24,6 +24,7 @@ from pipeline.cli import app
 from pipeline.cluster import Cluster, cluster
 from pipeline.encoder import Encoder
 from pipeline.errors import DatasetError, StorageError
+from pipeline.lock import locked
 from pipeline.logs import find_logs, split_logs
 from pipeline.manifest import Manifest
 from pipeline.preparation import prepare
@@ -119,7 +120,7 @@ def test_a_store_that_fails_at_random_gives_the_same_bytes(shop: Stages) -> None
         Folder.of("s3://data/logs").write_text("shop.csv", SHOP_LOG)
         prepared("s3://data/out", Cluster(2))
         assert remote_digests(Folder.of("s3://data/out")) == digests(shop.dataset)
-        counts = faults(endpoint)
+        counts = asked(endpoint, "/faults")
     assert sum(counts.values()) - counts["answered"] > 10, counts
 
 
@@ -142,7 +143,7 @@ def test_compressed_and_split_logs_are_read(store: str) -> None:
 # ── Whole or not at all ──────────────────────────────────────────────────────────────────────────
 
 
-def test_a_killed_run_leaves_no_data_set_and_the_next_makes_it(
+def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
     store: str, shop: Stages, tmp_path: Path
 ) -> None:
     (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
@@ -165,7 +166,19 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_makes_it(
         assert f"{out} is not a finished data set" in printed
     prepared(str(out), Cluster(2))
     assert remote_digests(out) == digests(shop.dataset)
-    assert out.beside(".work").names() == []
+    assert not [name for name in Folder.of("s3://data").names() if name.startswith("killed.")]
+    again = {path for path, count in asked(store, "/writes").items() if count > 1}
+    written_twice = {path.partition("/killed/")[2] for path in again if "/killed" in path}
+    assert written_twice == {"manifest.json", "curve.csv", "rejects/rejects.jsonl"}
+
+
+def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
+    with (
+        locked("s3://data/busy.work"),
+        pytest.raises(DatasetError, match=r"another run is making s3://data/busy\.work .* remove"),
+    ):
+        prepared("s3://data/busy", Cluster(1))
+    prepared("s3://data/busy", Cluster(1))
 
 
 def test_what_was_there_goes_only_when_asked(dataset_copy: Folder, shop: Stages) -> None:
@@ -267,8 +280,8 @@ def test_missing_places_are_one_clear_line(store: str, tmp_path: Path) -> None:
         (["profile", "s3://data/no/staging", *out], "s3://data/no/staging is not a finished"),
     ):
         code, printed = fae(*arguments)
-        (line,) = [line for line in printed.splitlines() if line]
-        assert (code, line.startswith("error:")) == (1, True)
+        *_, line = printed.splitlines()
+        assert (code, line.startswith("error:"), printed.count("error")) == (1, True, 1)
         assert words in line
 
 
@@ -301,7 +314,7 @@ def test_a_dead_endpoint_is_told_after_some_tries(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("pipeline.storage._RETRY.stop", tenacity.stop_after_attempt(3))
+    monkeypatch.setattr("pipeline.filesystem._RETRY.stop", tenacity.stop_after_attempt(3))
     forget()
     with pytest.raises(StorageError, match=r"Could not connect.*Try again later"):
         find_logs(["s3://data/logs/shop.csv"], SHOP)

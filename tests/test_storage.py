@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from object_store import KEY, SECRET, faults, forget, object_store
+from object_store import KEY, SECRET, asked, forget, object_store
 
 from pipeline.errors import StorageError
+from pipeline.filesystem import opened, shown
 from pipeline.scratch import Scratch
-from pipeline.storage import Folder, opened, shown
+from pipeline.storage import Folder
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,12 @@ def test_a_neighbour_whose_name_begins_alike_is_not_in_the_folder(folder: Folder
     assert folder.names() == ["mine"]
 
 
+def test_a_file_is_created_once(folder: Folder) -> None:
+    assert folder.create("lock", "one")
+    assert not folder.create("lock", "two")
+    assert folder.text("lock") == "one"
+
+
 def test_files_are_removed_those_that_are_there(folder: Folder) -> None:
     for name in ("a/one", "a/two", "three"):
         folder.write_text(name, name)
@@ -138,7 +145,8 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     (left,) = Folder.of(tmp_path).names()
-    assert left.startswith(".partial-")
+    assert left.startswith("file.")
+    assert left.endswith(".partial")
 
 
 # ── Remote files ─────────────────────────────────────────────────────────────────────────────────
@@ -148,13 +156,13 @@ def test_a_remote_file_is_read_by_ranges(store: str) -> None:
     data = os.urandom(3 << 20)
     with Folder.of("s3://data/ranges").write("file") as path:
         path.write_bytes(data)
-    before = faults(store)["answered"]
+    before = asked(store, "/faults")["answered"]
     with opened("s3://data/ranges/file") as stream:
         assert stream.seek(-5, os.SEEK_END) == len(data) - 5
         assert stream.read() == data[-5:]
         stream.seek(1000)
         assert stream.read(2 << 20) == data[1000 : 1000 + (2 << 20)]
-    assert faults(store)["answered"] - before <= 6
+    assert asked(store, "/faults")["answered"] - before <= 6
 
 
 def test_a_whole_bucket_has_no_place_beside_it() -> None:

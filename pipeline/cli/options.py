@@ -104,5 +104,15 @@ Workers = Annotated[
     int | None, typer.Option(help="Run on a local Dask cluster of this many processes.", min=1)
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="Run on the Dask cluster at this address: tcp://host:8786.")
+    str | None,
+    typer.Option(
+        help="Run on the Dask cluster at this address: tcp://host:8786. Without an option, the "
+        "environment's DASK_SCHEDULER_ADDRESS counts."
+    ),
+]
+SchedulerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scheduler-file", help="Likewise, with the file that the Dask scheduler has written."
+    ),
 ]

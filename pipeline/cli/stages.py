@@ -24,6 +24,7 @@ from pipeline.cli.options import (
     Rule,
     Sample,
     Scheduler,
+    SchedulerFile,
     SchemaName,
     Seed,
     Test,
@@ -33,7 +34,7 @@ from pipeline.cli.options import (
     ValidLogs,
     Workers,
 )
-from pipeline.cluster import cluster, console
+from pipeline.cluster import cluster
 from pipeline.parameters import (
     CalibrateParameters,
     IngestParameters,
@@ -41,6 +42,7 @@ from pipeline.parameters import (
     ProfileParameters,
     min_counts,
 )
+from pipeline.progress import console
 from pipeline.storage import Folder
 
 
@@ -71,6 +73,7 @@ def prepare(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Logs to data set in one go: ingest, profile, calibrate and partition."""
     from pipeline.preparation import Preparation
@@ -93,7 +96,7 @@ def prepare(
         PartitionParameters.of(seed=seed),
     )
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         manifest, worked = run(
             found, loaded, out, here, parameters, overwrite=overwrite, keep_work=keep_work
         )
@@ -114,13 +117,14 @@ def ingest(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 1: parse logs into typed columns; malformed lines go to OUT/rejects."""
     from pipeline.staging import ingest as run
 
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         summary.print_staging(run(found, loaded, out, here, parameters, overwrite=overwrite))
 
 
@@ -137,6 +141,7 @@ def profile(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 2: split the rows, and count the accesses of each embedding row in train."""
     from pipeline.frequencies import profile as run
@@ -145,7 +150,7 @@ def profile(
     parameters = ProfileParameters.of(
         valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
     )
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         frequencies = run(Staging.read(staging), out, here, parameters, overwrite=overwrite)
     summary.print_frequencies(frequencies)
 
@@ -166,6 +171,7 @@ def calibrate(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 3: choose the hot rows that the byte budget holds."""
     from pipeline.calibration import calibrate as run
@@ -181,7 +187,7 @@ def calibrate(
         objective=objective,
         device_profile=device_profile,
     )
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         calibration = run(
             Staging.read(staging),
             Frequencies.read(frequencies),
@@ -204,6 +210,7 @@ def partition(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 4: write the shuffled hot/cold data set with its vocabularies and manifest."""
     from pipeline.calibration import Calibration
@@ -211,7 +218,7 @@ def partition(
     from pipeline.frequencies import Frequencies
     from pipeline.staging import Staging
 
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         manifest = write_dataset(
             Staging.read(staging),
             Frequencies.read(frequencies),

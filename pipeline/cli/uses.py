@@ -12,7 +12,8 @@ from pipeline import __version__, summary
 from pipeline.artefact import manifest_of
 from pipeline.cli.app import USER_ERROR, app
 from pipeline.cli.options import Dataset, Out, Overwrite, Threads
-from pipeline.cluster import Cluster, console
+from pipeline.cluster import Cluster
+from pipeline.progress import console
 from pipeline.storage import Folder
 
 
