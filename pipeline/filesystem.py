@@ -55,7 +55,7 @@ def shown(url: str) -> str:
 def check_no_password(url: str) -> None:
     """Raise StorageError where a URL carries a password: it would come to stand in messages."""
     address = urlsplit(url.rsplit("::", 1)[-1])
-    if address.username or address.password:
+    if address.password or (address.username and address.scheme in ("http", "https")):
         raise StorageError(
             f"the URL of {address.scheme}://…@{address.netloc.rpartition('@')[2]} carries a user "
             "or a password. Give them in the environment or in fsspec's configuration."

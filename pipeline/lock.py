@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,18 +19,28 @@ from pipeline.storage import Folder, Place
 
 @dataclass(frozen=True)
 class Holder:
-    """The run that holds a lock; `born` is when its process began, in seconds since 1970."""
+    """The run that holds a lock, one of a kind by its `token`.
+
+    `born` is when its process began, in seconds since 1970.
+    """
 
     host: str
     pid: int
     born: float
     since: str
+    token: str
 
     @classmethod
     def me(cls) -> Holder:
         """The process that asks."""
         now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), now)
+        return cls(
+            socket.gethostname(),
+            os.getpid(),
+            psutil.Process().create_time(),
+            now,
+            secrets.token_hex(8),
+        )
 
     @property
     def dead(self) -> bool:

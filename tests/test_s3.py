@@ -148,7 +148,8 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
 ) -> None:
     (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
     command = [sys.executable, "-m", "pipeline.cli", "prepare", "s3://data/logs/shop.csv"]
-    command += ["--schema", schema, "--hot-budget", "120", "--out", "s3://data/killed"]
+    command += ["--schema", schema, "--hot-budget", "120", "--rule", "accesses"]
+    command += ["--out", "s3://data/killed"]
     out = Folder.of("s3://data/killed")
     tell(store, "/hold/data/killed/manifest.json")
     with subprocess.Popen(command) as run:
@@ -168,8 +169,8 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
     assert remote_digests(out) == digests(shop.dataset)
     assert not [name for name in Folder.of("s3://data").names() if name.startswith("killed.")]
     again = {path for path, count in asked(store, "/writes").items() if count > 1}
-    written_twice = {path.partition("/killed/")[2] for path in again if "/killed" in path}
-    assert written_twice == {"manifest.json", "curve.csv", "rejects/rejects.jsonl"}
+    written_twice = {path.partition("/killed/")[2] for path in again if "/killed/" in path}
+    assert written_twice == {"made_from", "curve.csv", "rejects/rejects.jsonl"}
 
 
 def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
