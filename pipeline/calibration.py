@@ -110,7 +110,7 @@ class Calibration:
             "tables": tuple(HotTable(**table) for table in document.pop("tables")),
             "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
         }
-        return cls(directory, **(document | known))
+        return cls(directory.absolute(), **(document | known))
 
 
 def calibrate(

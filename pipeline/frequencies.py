@@ -94,7 +94,7 @@ class Frequencies:
         document = artefact.document_of(directory, FILE_NAME)
         tables = tuple(_table(**table) for table in document["tables"])
         rest = {key: document[key] for key in ("split_rows", "sample", "seed", "staging")}
-        return cls(directory, tables, **rest)
+        return cls(directory.absolute(), tables, **rest)
 
 
 def _table(columns: dict[str, dict[str, dict[str, int]]], **rest: Any) -> TableFrequencies:

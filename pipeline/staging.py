@@ -80,7 +80,7 @@ class Staging:
         """The staging in a finished directory; DatasetError where there is none."""
         document = artefact.document_of(directory, FILE_NAME)
         return cls(
-            directory,
+            directory.absolute(),
             Schema.model_validate(document["schema"]),
             tuple(Part(**part) for part in document["parts"]),
             tuple(StagedLog(**log) for log in document["logs"]),
