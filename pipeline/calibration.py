@@ -112,7 +112,7 @@ class Calibration:
             "tables": tuple(HotTable(**table) for table in document.pop("tables")),
             "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
         }
-        return cls(folder, **(document | known))
+        return cls(folder.absolute(), **(document | known))
 
 
 def calibrate(

@@ -112,10 +112,11 @@ def cluster(
     if not workers and not address:
         yield Cluster(threads)
         return
-    import distributed.client
+    import distributed.client  # noqa: F401  it sets its loggers' levels
 
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    distributed.client.logger.setLevel(logging.CRITICAL)  # what it logs, an error here says
+    for told_here in ("distributed.client", "tornado.application"):
+        logging.getLogger(told_here).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         client = stack.enter_context(_local(workers) if workers else _remote(str(address)))
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:

@@ -96,7 +96,7 @@ class Frequencies:
         document = artefact.document_of(folder, FILE_NAME)
         tables = tuple(_table(**table) for table in document["tables"])
         rest = {key: document[key] for key in ("split_rows", "sample", "seed", "staging")}
-        return cls(folder, tables, **rest)
+        return cls(folder.absolute(), tables, **rest)
 
 
 def _table(columns: dict[str, dict[str, dict[str, int]]], **rest: Any) -> TableFrequencies:

@@ -50,6 +50,7 @@ class Stage:
             self.done += 1
             self.running = max(self.running - 1, 0)
             self.rows += rows
+            self.waiting = ""
 
     def wait(self, what: str) -> None:
         """Say, once in a log, that nothing runs and what is waited for."""

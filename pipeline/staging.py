@@ -82,7 +82,7 @@ class Staging:
         folder = Folder.of(directory)
         document = artefact.document_of(folder, FILE_NAME)
         return cls(
-            folder,
+            folder.absolute(),
             Schema.model_validate(document["schema"]),
             tuple(Part(**part) for part in document["parts"]),
             tuple(StagedLog(**log) for log in document["logs"]),

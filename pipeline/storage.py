@@ -69,6 +69,10 @@ class Folder:
             )
         return Path(self.url)
 
+    def absolute(self) -> Folder:
+        """The same folder for processes that work in another directory."""
+        return self if self.remote else Folder(str(self.path.absolute()))
+
     def beside(self, suffix: str) -> Folder:
         """The folder next to this one whose name has `suffix` at its end."""
         if not self.remote:

@@ -59,6 +59,8 @@ def run_steps(
                 future.release()
             watch.look()
             if not batch:
+                if arriving.is_empty() and len(results) < len(steps):
+                    raise _lost()
                 time.sleep(_POLL)
     finally:
         if client.status == "running":
@@ -80,7 +82,9 @@ class _Watch:
     def look(self) -> None:
         """Look, now and then; ClusterError where no worker has been there for too long."""
         now = time.monotonic()
-        if now - self._looked < _LOOK or self._client.status != "running":
+        if self._client.status != "running":
+            raise _lost()
+        if now - self._looked < _LOOK:
             return
         self._looked = now
         with suppress(OSError):
@@ -106,12 +110,16 @@ def worker_timeout() -> float:
     return float(parse_timedelta(dask.config.get("fae.worker-timeout", "10 minutes")))
 
 
+def _lost() -> ClusterError:
+    return ClusterError(f"the connection to the Dask scheduler is lost. {_REMEDY}")
+
+
 def _failure(future: Any, result: Any) -> BaseException:
     """Why a task has no result: its own error, or a ClusterError."""
     from distributed import KilledWorker
 
     if future.status != "error":
-        return ClusterError(f"the connection to the Dask scheduler is lost. {_REMEDY}")
+        return _lost()
     error: BaseException = result[1]
     if isinstance(error, KilledWorker):
         return ClusterError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import Options
@@ -17,6 +19,7 @@ from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, rejects_of,
 
 from pipeline.cluster import Cluster, cluster
 from pipeline.errors import LogError, ParameterError
+from pipeline.journal import steps
 from pipeline.logs import find_logs
 from pipeline.parameters import IngestParameters
 from pipeline.staging import ingest
@@ -105,6 +108,40 @@ def test_rejects_come_from_processes_too(workers: Cluster, tmp_path: Path) -> No
     with pytest.raises(LogError, match="3 of 23 lines"):
         ingest(found, SHOP, tmp_path / "out", workers, IngestParameters.of(), block_bytes=100)
     assert [reject["line"] for reject in rejects_of(tmp_path / "out.rejects")] == [22, 23, 24]
+
+
+class Weighed(Cluster):
+    """Threads, and the bytes of the largest of each stage's tasks as they would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.bytes: dict[str, int] = {}
+
+    def run(
+        self, stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], **options: Any
+    ) -> list[Any]:
+        sent = steps(stage, function, tasks, options.get("journal"))
+        self.bytes[stage] = max(len(pickle.dumps(step)) for step in sent)
+        return super().run(stage, function, tasks, **options)
+
+
+def test_tasks_carry_paths_and_not_data(tmp_path: Path) -> None:
+    head, *lines = SHOP_LOG.splitlines(keepends=True)
+    sizes = []
+    for name, times in (("a", 1), ("b", 40)):
+        log = head + "".join(line * times for line in lines)
+        found = find_logs(written(tmp_path / name, {"shop.csv": log}), SHOP)
+        weighed = Weighed()
+        options = Options(budget=SHOP_BUDGET)
+        block = len(log) // 5
+        stages(found, SHOP, tmp_path / name, options, cluster=weighed, block_bytes=block)
+        sizes.append(weighed.bytes)
+    few, many = sizes
+    assert few.keys() == many.keys()
+    assert set(many) > {"ingest", "profile", "calibrate", "scatter", "partition", "vocabulary"}
+    for stage, size in many.items():
+        assert size < 10_000
+        assert size - few[stage] < 20  # longer numbers
 
 
 @pytest.fixture
