@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from pipeline.rules.problem import Order, Problem, Ranking, StackedInputs, Stack
 from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
+from pipeline.storage import Folder, Place
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -72,7 +72,7 @@ class Calibration:
     made from.
     """
 
-    directory: Path
+    directory: Folder
     embedding: Embedding
     budget: Budget
     tables: tuple[HotTable, ...]
@@ -88,8 +88,8 @@ class Calibration:
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
-        path = self.directory / "ids" / f"{table}.npy"
-        ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
+        with self.directory.read(f"ids/{table}.npy") as path:
+            ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
         return ids
 
     def hot_share(self, split: str) -> float | None:
@@ -100,25 +100,27 @@ class Calibration:
 
     def curve(self) -> pl.DataFrame:
         """Hot and access shares against budget."""
-        return pl.read_csv(self.directory / CURVE)
+        with self.directory.read(CURVE) as path:
+            return pl.read_csv(path)
 
     @classmethod
-    def read(cls, directory: Path) -> Calibration:
+    def read(cls, directory: Place) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
-        document = artefact.document_of(directory, FILE_NAME)
+        folder = Folder.of(directory)
+        document = artefact.document_of(folder, FILE_NAME)
         known = {
             "embedding": Embedding(**document.pop("embedding")),
             "budget": Budget(**document.pop("budget")),
             "tables": tuple(HotTable(**table) for table in document.pop("tables")),
             "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
         }
-        return cls(directory, **(document | known))
+        return cls(folder.absolute(), **(document | known))
 
 
 def calibrate(
     staging: Staging,
     frequencies: Frequencies,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: CalibrateParameters,
     *,
@@ -129,6 +131,7 @@ def calibrate(
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
     hold one row of each table, or where no budget reaches the hot share.
     """
+    out = Folder.of(out)
     made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
@@ -170,7 +173,8 @@ def calibrate(
         points = curve(
             rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
         )
-        points.write_csv(partial / CURVE)
+        with partial.write(CURVE) as path:
+            points.write_csv(path)
         _write_ids(partial, rows, chosen)
         document = {
             "embedding": asdict(parameters.embedding),
@@ -188,12 +192,12 @@ def calibrate(
     return Calibration.read(out)
 
 
-def _write_ids(directory: Path, rows: StackedRows, chosen: HotSet) -> None:
-    (directory / "ids").mkdir()
+def _write_ids(directory: Folder, rows: StackedRows, chosen: HotSet) -> None:
     ids = data_set_ids(rows, chosen.placed)
     for t, table in enumerate(rows.tables):
         part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)
-        np.save(directory / "ids" / f"{table}.npy", part, allow_pickle=False)
+        with directory.write(f"ids/{table}.npy") as path, path.open("wb") as file:
+            np.save(file, part, allow_pickle=False)
 
 
 def _tables(schema: Schema, rows: StackedRows, chosen: HotSet) -> list[HotTable]:

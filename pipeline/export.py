@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.manifest import DataFile, Manifest
+from pipeline.manifest import DataFile
 from pipeline.partitions import data_file
+from pipeline.storage import Folder, Place
 
 
-def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> list[DataFile]:
+def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
     """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
 
     Id 0, out of vocabulary, has a null value; so has the missing category, under its own id.
@@ -22,16 +23,18 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
     """
     from trainer.checkpoint import load, table_weights
 
-    manifest = Manifest.read(dataset)
+    source, out = Folder.of(dataset), Folder.of(out)
+    manifest = artefact.manifest_of(source)
     load(run).check_data(manifest, run)
     weights = table_weights(run)
     made_from = artefact.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
     files: list[DataFile] = []
     if artefact.is_made(out, made_from, overwrite):
-        return [data_file(out, f"{table.name}.parquet", table.rows) for table in manifest.tables]
+        return [_exported(out, f"{table.name}.parquet", table.rows) for table in manifest.tables]
     with artefact.building(out, made_from) as partial:
         for table in manifest.tables:
-            values = pl.read_parquet(dataset / table.vocabulary.path, columns=["value"])
+            with source.read(table.vocabulary.path) as path:
+                values = pl.read_parquet(path, columns=["value"])
             value = pl.concat([pl.DataFrame({"value": [None]}, schema=values.schema), values])
             matrix = pa.array(weights[table.name].ravel())
             embedding = pa.FixedSizeListArray.from_arrays(matrix, table.dim)
@@ -40,11 +43,17 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
                 "value": value["value"].to_arrow(),
                 "embedding": embedding,
             }
-            path = f"{table.name}.parquet"
-            pq.write_table(pa.table(columns), partial / path, compression="zstd")
-            files.append(data_file(partial, path, table.rows))
+            name = f"{table.name}.parquet"
+            with partial.write(name) as path:
+                pq.write_table(pa.table(columns), path, compression="zstd")
+                files.append(data_file(path, name, table.rows))
     return files
 
 
+def _exported(out: Folder, name: str, rows: int) -> DataFile:
+    with out.read(name) as path:
+        return data_file(path, name, rows)
+
+
 def _digest(run: Path) -> str:
-    return data_file(run, "checkpoint.pt", 0).sha256
+    return data_file(run / "checkpoint.pt", "checkpoint.pt", 0).sha256

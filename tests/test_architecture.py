@@ -17,10 +17,16 @@ LONGEST = 350
 #: The way of the data. A module imports only from modules further up, never further down.
 WAY = [
     ["manifest", "errors"],
+    ["scratch", "filesystem"],
+    ["storage"],
     ["schema", "shuffle", "splits", "rules"],
     ["tokenizer"],
-    ["logs", "parsing", "artefact"],
-    ["parameters", "cluster"],
+    ["logs", "parsing", "lock"],
+    ["artefact"],
+    ["parameters", "journal"],
+    ["progress"],
+    ["workers"],
+    ["cluster"],
     ["staging"],
     ["extension"],
     ["frequencies"],

@@ -24,7 +24,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Train a DLRM on the data set DIR, and write checkpoint.pt, metrics.json, "
         "curve.csv and parameters.json to RUN.",
     )
-    train.add_argument("data", metavar="DIR", help="The data set that `fae prepare` made.")
+    train.add_argument(
+        "data", metavar="DIR", type=_local, help="The data set that `fae prepare` made."
+    )
     train.add_argument("--out", metavar="RUN", required=True, help="The run's directory.")
     _add_model(train)
     _add_training(train)
@@ -36,7 +38,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Score a split of the data set DIR with the model of RUN; print the measures "
         "as JSON and write them to a file.",
     )
-    evaluate.add_argument("data", metavar="DIR", help="The data set that the run was trained on.")
+    evaluate.add_argument(
+        "data", metavar="DIR", type=_local, help="The data set that the run was trained on."
+    )
     evaluate.add_argument("--run", metavar="RUN", required=True, help="The run's directory.")
     evaluate.add_argument(
         "--split", choices=SPLITS, default="test", help="The split to score (test)."
@@ -78,6 +82,16 @@ def parser(prog: str) -> argparse.ArgumentParser:
     bench.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
     _add_device(bench)
     return top
+
+
+def _local(place: str) -> str:
+    """A path, as it is; the trainer's readers map files and know no URLs."""
+    if "://" in place:
+        raise argparse.ArgumentTypeError(
+            f"{place} is a URL, and training reads a local disk. Copy the data set first, for "
+            "example with `aws s3 sync`, and give the copy."
+        )
+    return place
 
 
 def _add_model(train: argparse.ArgumentParser) -> None:
