@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import artefact
-from pipeline.artefact import building, fingerprint, fingerprint_of, is_made, write_whole
+from pipeline.artefact import building, fingerprint, fingerprint_of, is_made, whole, write_whole
 from pipeline.errors import ClusterError, DatasetError, FaeError, LogError
 
 JSON = st.recursive(
@@ -218,6 +218,33 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
         fingerprint({"a": 1}, "x", "y", ""),
     ]
     assert len(set(found)) == len(found)
+
+
+def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with building(out, "one") as partial:
+        (partial / "file").write_text("x")
+        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+            made(out, "y")
+    assert (out / "file").read_text() == "x"
+    assert names(tmp_path) == ["out"]
+
+
+def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole(path) as first, whole(path) as second:
+        first.write_text("x")
+        second.write_text("x")
+        assert not path.exists()
+    assert path.read_text() == "x"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_that_is_not_written_to_its_end_is_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "file") as path:  # noqa: PT012
+        path.write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
 
 
 def test_a_text_is_written_whole(tmp_path: Path) -> None:
