@@ -253,3 +253,13 @@ def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
         artefact.document_of(out, "stage.json")
+
+
+def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
+    out = Folder.of(tmp_path / "out")
+    with building(out, "one") as partial:
+        partial.write_text("file", "x")
+        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+            made(tmp_path / "out", "y")
+    assert out.text("file") == "x"
+    assert names(tmp_path) == ["out"]
