@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.manifest import SPLITS
-from trainer.parameters import DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS
+from trainer.parameters import DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS, SCHEDULES
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -102,6 +102,13 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
     group.add_argument("--epochs", type=int, metavar="N", help="Passes over the train split (1).")
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="The order of hot and cold batches: interleaved, as evenly as can be; shuffled, at "
+        "random; phases, all cold, then all hot; adaptive, R %% of the cold, R %% of the hot, with "
+        "R as the valid loss says (interleaved).",
+    )
     group.add_argument(
         "--seed", type=int, metavar="N", help="Decides first weights and batch order (0)."
     )

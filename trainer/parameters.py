@@ -12,6 +12,7 @@ from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import Embedding, Manifest
 
 PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold")
+SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,6 +33,7 @@ DEFAULTS = {
     "epochs": 1,
     "device": "auto",
     "placement": "hot-cold",
+    "schedule": "interleaved",
     "seed": 0,
     "checkpoint_every": 0,
     "dtype": "float32",
@@ -49,6 +51,7 @@ FIXED = (
     "lr",
     "dense_lr",
     "batch_size",
+    "schedule",
     "seed",
     "dtype",
 )
@@ -73,6 +76,7 @@ class TrainParameters:
     epochs: int
     device: str
     placement: str
+    schedule: str
     seed: int
     eval_every: int
     checkpoint_every: int
@@ -83,6 +87,7 @@ class TrainParameters:
         """Check each value by itself."""
         _check(self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _one_of(OPTIMIZERS))
         _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
+        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _one_of(SCHEDULES))
         _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
         _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
@@ -118,7 +123,7 @@ def parameters(
     if "model" in given:
         chosen = layers | chosen
     if stored is not None:
-        _check_resumed(chosen, stored)
+        _check_resumed(chosen, DEFAULTS | dict(stored))
     known = {key: value for key, value in (stored or {}).items() if key != "device"} | chosen
     optimizer = known.get("optimizer", default_optimizer(manifest))
     batch_size = known.get("batch_size", DEFAULTS["batch_size"])

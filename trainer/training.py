@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def train(
         run = Run(data, out, manifest, p, recommender, history, progress)
         _begin(out, p, overwrite)
         while history.epoch < p.epochs:
-            run.train_epoch()
+            run.train_stretch()
         return run.finish()
 
 
@@ -66,10 +66,13 @@ class Run:
     history: History
     progress: Progress
 
-    def train_epoch(self) -> None:
-        """Train what is left of the history's epoch, evaluating and saving on the way."""
+    def train_stretch(self) -> None:
+        """Train what is left of the epoch, or of it as far as its order is known.
+
+        Evaluates and saves on the way.
+        """
         p, history = self.parameters, self.history
-        order = epoch_order(self.manifest, p, history.epoch)
+        order = epoch_order(self.manifest, p, history.epoch, history.feedback)
         batches = epoch_batches(self.data, self.manifest, p.batch_size, order, history.position)
         with prefetched(self.recommender.planned(batches), AHEAD) as ahead:
             history.resume_clock()
@@ -79,9 +82,12 @@ class Run:
                 last = history.position == order.batches
                 if last or history.step % p.eval_every == 0:
                     self.evaluate()
-                if last:
+                if last and p.schedule == "adaptive":
+                    history.tell()
+                ended = last and order.complete
+                if ended:
                     history.next_epoch()
-                if last or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
+                if ended or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
                     self.save()
 
     def evaluate(self) -> None:
@@ -117,6 +123,7 @@ class Run:
             "seconds": history.seconds,
             "samples_per_second": history.samples / history.seconds,
             "placement": p.placement,
+            "schedule": p.schedule,
             "device": p.device,
             "optimizer": p.optimizer,
         }
@@ -128,13 +135,20 @@ class Run:
         return split_measures(self.recommender, self.data, self.manifest, split)
 
 
-def epoch_order(manifest: Manifest, p: TrainParameters, epoch: int) -> Schedule:
+def epoch_order(
+    manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
+) -> Schedule:
     """The order of an epoch's batches; the same for every placement."""
-    leaves = manifest.splits["train"]
-    hot, cold = (batch_count(leaves[kind].rows, p.batch_size) for kind in ("hot", "cold"))
+    train, valid = manifest.splits["train"], manifest.splits["valid"]
+    hot, cold = (batch_count(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
     if not hot + cold:
         raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
-    return schedule(hot, cold, p.seed, epoch)
+    if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
+        raise DatasetError(
+            f"{p.data} has no valid rows, whose loss --schedule adaptive goes by. Prepare it with "
+            "--valid, or use another schedule."
+        )
+    return schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
 
 
 def _saved(
