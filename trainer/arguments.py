@@ -139,7 +139,8 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
         choices=PLACEMENTS,
         help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "
         "rows on the host and MLPs on the device; hot-cold, hot rows on the device and cold rows "
-        "on the host (hot-cold).",
+        "on the host; fae, as published, every row on the host, and the hot ones copied to the "
+        "device and back (hot-cold).",
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.errors import FaeError
 from trainer.batches import Batch
+from trainer.traffic import Traffic
 
 CURVE_COLUMNS = ("step", "samples", "train_logloss", "valid_logloss", "valid_auc")
 
@@ -39,7 +40,7 @@ class History:
 
     `position` is the next batch of `epoch` in the schedule, and `feedback` what an adaptive
     schedule was told; `step` counts batches, and `seconds` the time spent on training them, without
-    evaluations and checkpoints.
+    evaluations and checkpoints. The tables add to `traffic`.
     """
 
     epoch: int = 0
@@ -52,6 +53,7 @@ class History:
     loss_samples: int = 0
     recent_loss: float = math.nan
     feedback: list[float] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
     curve: list[CurvePoint] = field(default_factory=list)
     _pending: list[tuple[Tensor, int]] = field(default_factory=list, init=False, repr=False)
     _since: float = field(default_factory=time.perf_counter, init=False, repr=False)
@@ -125,13 +127,15 @@ class History:
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "curve"]
         curve = [list(dataclasses.astuple(point)) for point in self.curve]
         values = {name: getattr(self, name) for name in names}
-        return {**values, "feedback": list(self.feedback), "curve": curve}
+        traffic = dataclasses.asdict(self.traffic)
+        return {**values, "feedback": list(self.feedback), "traffic": traffic, "curve": curve}
 
     @classmethod
     def restored(cls, document: dict[str, Any]) -> History:
         """The history whose document this is."""
         curve = [CurvePoint(*values) for values in document["curve"]]
-        return cls(**{**document, "curve": curve})
+        traffic = Traffic(**document.get("traffic", {}))
+        return cls(**{**document, "traffic": traffic, "curve": curve})
 
     def _fail(self, value: float, back: int) -> None:
         raise FaeError(

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import Embedding, Manifest
 
-PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold")
+PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
 SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
@@ -165,7 +165,7 @@ def embedding_dim(manifest: Manifest) -> int:
 
 def row_cost_warning(manifest: Manifest, parameters: TrainParameters) -> str | None:
     """What to tell a user whose rows take more bytes than the data set's budget counted."""
-    if parameters.placement != "hot-cold":
+    if parameters.placement not in ("hot-cold", "fae"):
         return None
     dim = embedding_dim(manifest)
     takes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +18,8 @@ from trainer.dlrm import Dlrm
 from trainer.layout import Lookup, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
 from trainer.parameters import TrainParameters, embedding_dim
+from trainer.prefetch import prefetched
+from trainer.replica import ReplicatedTables
 from trainer.tables import Gathered, Tables, pooled
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -23,7 +29,7 @@ def hot_rows(manifest: Manifest, placement: str) -> list[int]:
     """How many rows of each table live on the device under a placement."""
     if placement == "gpu":
         return [table.rows for table in manifest.tables]
-    if placement == "hot-cold":
+    if placement in ("hot-cold", "fae"):
         return [table.hot_rows for table in manifest.tables]
     return [0 for _ in manifest.tables]
 
@@ -31,7 +37,7 @@ def hot_rows(manifest: Manifest, placement: str) -> list[int]:
 class Recommender:
     """A DLRM whose rows are placed as the parameters say.
 
-    Its arithmetic does not depend on the placement: on the CPU all four give the same bits.
+    Its arithmetic does not depend on the placement: on the CPU all give the same bits.
     """
 
     def __init__(self, manifest: Manifest, parameters: TrainParameters) -> None:
@@ -42,7 +48,10 @@ class Recommender:
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
         rule = ROW_OPTIMIZERS[parameters.optimizer]
-        self.tables = Tables(places, dim, self.device, self.dtype, rule)
+        tables = ReplicatedTables if parameters.placement == "fae" else Tables
+        self.tables = tables(places, dim, self.device, self.dtype, rule)
+        #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
+        self.reads_ahead = parameters.placement == "hot-cold" and self.device.type == "cuda"
         self.network = Dlrm(
             len(manifest.features.dense),
             len(manifest.features.sparse),
@@ -61,12 +70,34 @@ class Recommender:
         self.network.initialise(seed)
 
     def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
-        """Each batch with its lookup, which depends on no weight and so may be made ahead."""
+        """Each batch with its lookup, which depends on no weight and so may be made ahead.
+
+        For a CUDA device the arrays that go there are in pinned memory; so no step waits for one.
+        """
         for batch in batches:
-            yield batch, self._planner.lookup(batch)
+            lookup = self._planner.lookup(batch)
+            yield _pinned(batch, lookup) if self.device.type == "cuda" else (batch, lookup)
+
+    @contextmanager
+    def ahead(
+        self, batches: Iterable[Batch], depth: int
+    ) -> Iterator[Iterator[tuple[Batch, Lookup]]]:
+        """Batches to step on with their lookups, `depth` of them planned ahead in a thread.
+
+        Every batch must be stepped on, in this order; then cold rows can be read ahead too.
+        """
+        served = self.tables.served() if self.reads_ahead else nullcontext()
+        with served, prefetched(self._expected(batches), depth) as planned:
+            yield planned
+
+    def _expected(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
+        for batch, lookup in self.planned(batches):
+            self.tables.expect(lookup)
+            yield batch, lookup
 
     def step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
+        self.tables.turn_to(hot=not len(lookup.cold))
         gathered = self.tables.gather(lookup)
         label = torch.from_numpy(batch.label).to(self.device, self.dtype, non_blocking=True)
         loss = functional.binary_cross_entropy_with_logits(
@@ -88,3 +119,19 @@ class Recommender:
         embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
         logit: Tensor = self.network(dense, embedded)
         return logit
+
+
+def _pinned(batch: Batch, lookup: Lookup) -> tuple[Batch, Lookup]:
+    """The two with what goes to the device in pinned memory."""
+
+    def pin(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
+        return pinned
+
+    offsets = None if lookup.offsets is None else pin(lookup.offsets)
+    return (
+        dataclasses.replace(batch, label=pin(batch.label), dense=pin(batch.dense)),
+        dataclasses.replace(
+            lookup, hot=pin(lookup.hot), inverse=pin(lookup.inverse), offsets=offsets
+        ),
+    )

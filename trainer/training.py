@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from trainer.evaluation import AHEAD, on_device, split_measures
 from trainer.files import write_json, write_text
 from trainer.history import History
 from trainer.parameters import TrainParameters, parameters, row_cost_warning
-from trainer.prefetch import prefetched
 from trainer.progress import Progress
 from trainer.recommender import Recommender
 from trainer.schedule import Schedule, batch_count, schedule
@@ -74,7 +74,7 @@ class Run:
         p, history = self.parameters, self.history
         order = epoch_order(self.manifest, p, history.epoch, history.feedback)
         batches = epoch_batches(self.data, self.manifest, p.batch_size, order, history.position)
-        with prefetched(self.recommender.planned(batches), AHEAD) as ahead:
+        with self.recommender.ahead(batches, AHEAD) as ahead:
             history.resume_clock()
             for batch, lookup in ahead:
                 history.add(self.recommender.step(batch, lookup), batch)
@@ -126,6 +126,7 @@ class Run:
             "schedule": p.schedule,
             "device": p.device,
             "optimizer": p.optimizer,
+            **dataclasses.asdict(history.traffic),
         }
         write_text(self.out / CURVE, history.curve_csv())
         write_json(self.out / METRICS, results)
@@ -176,12 +177,14 @@ def _start(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None
 ) -> tuple[Recommender, History]:
     """The model and the history where the run begins or goes on."""
-    recommender = Recommender(manifest, p)
+    recommender, history = Recommender(manifest, p), History()
     if saved is None:
         recommender.initialise(p.seed)
-        return recommender, History()
-    saved.restore(recommender)
-    return recommender, History.restored(saved.history)
+    else:
+        saved.restore(recommender)
+        history = History.restored(saved.history)
+    recommender.tables.traffic = history.traffic
+    return recommender, history
 
 
 def _begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
