@@ -11,6 +11,7 @@ shard, optimizers       the rows of one owner, and how they learn
 tables, replica         who owns a row: one side for good, or both in turn as FAE has it
 host_thread, traffic    cold rows hidden behind hot batches; what copies cost
 dlrm, recommender       the network, and one step of training
+hot_step                a step in fixed shapes, for a CUDA graph
 metrics, history        what is measured, and the curve
 checkpoint, files       what is kept, whole or not at all
 training, evaluation    the loops

@@ -15,6 +15,7 @@ PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
 SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
+AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 
 #: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
@@ -38,6 +39,10 @@ DEFAULTS = {
     "checkpoint_every": 0,
     "dtype": "float32",
     "threads": 0,
+    "amp": "none",
+    "tf32": False,
+    "clip_norm": 0.0,
+    "cuda_graph": True,
 }
 
 #: Evaluations in an epoch, unless the user says after how many batches.
@@ -54,6 +59,9 @@ FIXED = (
     "schedule",
     "seed",
     "dtype",
+    "amp",
+    "tf32",
+    "clip_norm",
 )
 
 
@@ -62,7 +70,8 @@ class TrainParameters:
     """A training run in full. `eval_every` and `checkpoint_every` count batches.
 
     `checkpoint_every` is 0 where the end of each epoch alone is kept; `threads` is 0 where torch
-    decides. Raises ParameterError where a value is out of range.
+    decides, `clip_norm` where nothing is clipped. Raises ParameterError where a value is out of
+    range.
     """
 
     data: str
@@ -82,6 +91,10 @@ class TrainParameters:
     checkpoint_every: int
     dtype: str
     threads: int
+    amp: str
+    tf32: bool
+    clip_norm: float
+    cuda_graph: bool
 
     def __post_init__(self) -> None:
         """Check each value by itself."""
@@ -89,6 +102,10 @@ class TrainParameters:
         _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
         _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _one_of(SCHEDULES))
         _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
+        _check(self.amp in AMPS, "--amp", self.amp, _one_of(AMPS))
+        mixed = self.amp != "none"
+        _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
+        _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
         _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.manifest import Manifest
-from trainer.batches import Batch
+from trainer.batches import Batch, Floats
 from trainer.dlrm import Dlrm
+from trainer.hot_step import LARGEST, HotStep
 from trainer.layout import Lookup, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
 from trainer.parameters import TrainParameters, embedding_dim
 from trainer.prefetch import prefetched
 from trainer.replica import ReplicatedTables
-from trainer.tables import Gathered, Tables, pooled
+from trainer.tables import Tables, pooled, pooled_at
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -43,17 +44,18 @@ class Recommender:
     def __init__(self, manifest: Manifest, parameters: TrainParameters) -> None:
         """A model without values; call `initialise` or restore a checkpoint before use."""
         dim = embedding_dim(manifest)
-        places = layout(manifest, hot_rows(manifest, parameters.placement))
+        self._layout = layout(manifest, hot_rows(manifest, parameters.placement))
+        self._dense = len(manifest.features.dense)
         self.device = torch.device(parameters.device)
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
         rule = ROW_OPTIMIZERS[parameters.optimizer]
         tables = ReplicatedTables if parameters.placement == "fae" else Tables
-        self.tables = tables(places, dim, self.device, self.dtype, rule)
+        self.tables = tables(self._layout, dim, self.device, self.dtype, rule)
         #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
         self.reads_ahead = parameters.placement == "hot-cold" and self.device.type == "cuda"
         self.network = Dlrm(
-            len(manifest.features.dense),
+            self._dense,
             len(manifest.features.sparse),
             dim,
             parameters.bottom_mlp,
@@ -62,7 +64,20 @@ class Recommender:
         self.network_optimizer = network_optimizer(
             parameters.optimizer, self.network.parameters(), parameters.dense_lr
         )
-        self._planner = Planner(places)
+        self._clip_norm = parameters.clip_norm
+        self._mixed = parameters.amp == "bf16"
+        self._planner = Planner(self._layout)
+        self._hot_step: HotStep | None = None
+        if parameters.cuda_graph and self.device.type == "cuda":
+            self.hold_hot_step(parameters.batch_size)
+
+    def hold_hot_step(self, inputs: int) -> None:
+        """Take steps on hot batches of `inputs` in arrays of fixed shapes, where that pays."""
+        features = len(self._layout.feature_table)
+        if self._layout.hot_total and inputs * features <= LARGEST:
+            shape = (inputs, self._dense, features)
+            weights = list(self.network.parameters())
+            self._hot_step = HotStep(self._loss, self.tables, weights, shape, self.lr)
 
     def initialise(self, seed: int) -> None:
         """Set every weight as the seed says; the same for every placement."""
@@ -98,27 +113,49 @@ class Recommender:
     def step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
         self.tables.turn_to(hot=not len(lookup.cold))
-        gathered = self.tables.gather(lookup)
-        label = torch.from_numpy(batch.label).to(self.device, self.dtype, non_blocking=True)
-        loss = functional.binary_cross_entropy_with_logits(
-            self._logit(batch, lookup, gathered), label
-        )
-        self.network_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self._hot_step is not None and self._hot_step.fits(batch, lookup):
+            loss = self._hot_step(batch, lookup)
+        else:
+            loss = self._eager_step(batch, lookup)
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
         self.network_optimizer.step()
-        self.tables.learn(gathered, self.lr)
-        return loss.detach()
+        return loss
 
     @torch.no_grad()
     def logits(self, batch: Batch, lookup: Lookup) -> Tensor:
         """(batch,) logits on the device."""
-        return self._logit(batch, lookup, self.tables.gather(lookup))
+        rows = self.tables.gather(lookup).rows
+        embedded = pooled(rows, lookup.inverse, lookup.offsets, len(batch))
+        return self._logit(self._sent(batch.dense), embedded)
 
-    def _logit(self, batch: Batch, lookup: Lookup, gathered: Gathered) -> Tensor:
-        dense = torch.from_numpy(batch.dense).to(self.device, self.dtype, non_blocking=True)
+    def _eager_step(self, batch: Batch, lookup: Lookup) -> Tensor:
+        """Update the batch's rows and leave the weights their gradients; the mean loss."""
+        gathered = self.tables.gather(lookup)
         embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
-        logit: Tensor = self.network(dense, embedded)
-        return logit
+        logit = self._logit(self._sent(batch.dense), embedded)
+        loss = functional.binary_cross_entropy_with_logits(logit, self._sent(batch.label))
+        self.network_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.tables.learn(gathered, self.lr)
+        return loss.detach()
+
+    def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+        """The mean log loss of a batch of one id a feature, from arrays on the device."""
+        logit = self._logit(dense, pooled_at(rows, inverse, None, len(label)))
+        return functional.binary_cross_entropy_with_logits(logit, label)
+
+    def _logit(self, dense: Tensor, embedded: Tensor) -> Tensor:
+        """(batch,) logits; with mixed precision the network alone computes in bfloat16."""
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
+        ):
+            logit: Tensor = self.network(dense, embedded)
+        return logit.to(self.dtype)
+
+    def _sent(self, array: Floats) -> Tensor:
+        """A batch's array on the device."""
+        return torch.from_numpy(array).to(self.device, self.dtype, non_blocking=True)
 
 
 def _pinned(batch: Batch, lookup: Lookup) -> tuple[Batch, Lookup]:

@@ -25,9 +25,11 @@ class ReplicatedTables(Tables):
     """
 
     def _place(self) -> tuple[Shard, Shard]:
-        hot, total = self.layout.hot_total, self.layout.hot_total + self.layout.cold_total
+        hot = self.layout.hot_total
+        total = hot + self.layout.cold_total
         self._host = self._shard(total, torch.device("cpu"))
-        self._copy = self._shard(hot, self.device)
+        self.spared = self._shard(hot + 1, self.device)
+        self._copy = self.spared.part(0, hot)
         self._head = self._host.part(0, hot)
         return self._head, self._host.part(hot, total)
 

@@ -136,10 +136,13 @@ class Tables:
         return self._by_id(self.hot.state, self.cold.state)
 
     def _place(self) -> tuple[Shard, Shard]:
-        """The hot rows' shard and the cold rows'."""
-        host = torch.device("cpu")
-        hot, cold = self.layout.hot_total, self.layout.cold_total
-        return self._shard(hot, self.device), self._shard(cold, host)
+        """The hot rows' shard and the cold rows'.
+
+        `spared` is the device's shard of hot rows with one row more behind them, which no id means.
+        """
+        hot = self.layout.hot_total
+        self.spared = self._shard(hot + 1, self.device)
+        return self.spared.part(0, hot), self._shard(self.layout.cold_total, torch.device("cpu"))
 
     def _gathered(self, hot: Ints, cold: Ints, host: Shard, turn: Turn | None = None) -> Gathered:
         """The rows `hot` of the hot shard, then the rows `cold` of `host`."""
@@ -205,22 +208,32 @@ class Tables:
 def pooled(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
     """Each input's embedding vectors, a feature's rows summed: (batch, features, dim).
 
-    `inverse` and `offsets` are a lookup's. The gradient of a row is the sum over its occurrences
-    in their order, so it is the same on every run. (On the CPU, index_select has the faster
-    gradient; on CUDA, embedding has the one that is deterministic.)
+    `inverse` and `offsets` are a lookup's.
     """
-    device, dim = rows.device, rows.shape[1]
-    at = torch.from_numpy(inverse).to(device, non_blocking=True)
-    if device.type == "cuda":
-        if offsets is None:
+    at = torch.from_numpy(inverse).to(rows.device, non_blocking=True)
+    begins = None
+    if offsets is not None:
+        begins = torch.from_numpy(offsets).to(rows.device, non_blocking=True)
+    return pooled_at(rows, at, begins, batch)
+
+
+def pooled_at(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Tensor:
+    """`pooled`, of an inverse and offsets on the device.
+
+    The gradient of a row is the sum over its occurrences in their order, so it is the same on every
+    run. (On the CPU, index_select has the faster gradient; on CUDA, embedding has the one that is
+    deterministic.)
+    """
+    dim = rows.shape[1]
+    if rows.is_cuda:
+        if begins is None:
             return functional.embedding(at, rows).view(batch, -1, dim)
-        begins = torch.from_numpy(offsets).to(device, non_blocking=True)
         bags = functional.embedding_bag(at, rows, begins, mode="sum", include_last_offset=True)
         return bags.view(batch, -1, dim)
     vectors = rows.index_select(0, at)  # (n ids, dim)
-    if offsets is None:
+    if begins is None:
         return vectors.view(batch, -1, dim)
-    lengths = torch.from_numpy(offsets).diff()
+    lengths = begins.diff()
     bag = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # (n ids,)
     return vectors.new_zeros((len(lengths), dim)).index_add(0, bag, vectors).view(batch, -1, dim)
 
