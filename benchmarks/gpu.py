@@ -281,10 +281,10 @@ def built(
             made = manifest(work, share)
             found: Recommender | UvmRecommender
             if placement == "uvm":
-                if device != "cuda" or not importable():
+                if not importable():
                     continue
-                p = parameters({"data": "", "out": "", "model": model}, made)
-                found = UvmRecommender(made, p, share)
+                given = {"data": "", "out": "", "model": model, "device": device}
+                found = UvmRecommender(made, parameters(given, made), share)
             else:
                 found = recommender(made, placement, device, model)
                 blank(found)

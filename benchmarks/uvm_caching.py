@@ -34,7 +34,10 @@ class UvmRecommender:
     """What benchmarks/gpu.py needs of a recommender, on FBGEMM's cached tables."""
 
     def __init__(self, manifest: Manifest, parameters: TrainParameters, share: float) -> None:
-        """Tables whose cache holds `share` of their rows; one feature a table, of one id."""
+        """Tables whose cache holds `share` of their rows; one feature a table, of one id.
+
+        On a CPU they are plain tables, which shows that this runs, and no more.
+        """
         from fbgemm_gpu.split_embedding_configs import EmbOptimType
         from fbgemm_gpu.split_table_batched_embeddings_ops_common import (
             EmbeddingLocation,
@@ -45,14 +48,14 @@ class UvmRecommender:
             SplitTableBatchedEmbeddingBagsCodegen,
         )
 
-        self.device, self.dtype = torch.device("cuda"), torch.float32
+        self.device, self.dtype = torch.device(parameters.device), torch.float32
+        cuda = self.device.type == "cuda"
+        location = EmbeddingLocation.MANAGED_CACHING if cuda else EmbeddingLocation.HOST
+        compute = ComputeDevice.CUDA if cuda else ComputeDevice.CPU
         dim = embedding_dim(manifest)
         self._tables = len(manifest.tables)
         self._embedding = SplitTableBatchedEmbeddingBagsCodegen(
-            embedding_specs=[
-                (table.rows, dim, EmbeddingLocation.MANAGED_CACHING, ComputeDevice.CUDA)
-                for table in manifest.tables
-            ],
+            embedding_specs=[(table.rows, dim, location, compute) for table in manifest.tables],
             optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
             learning_rate=parameters.lr,
             eps=EPSILON,
@@ -78,7 +81,8 @@ class UvmRecommender:
         def arranged() -> Iterator[tuple[Batch, Tensor]]:
             for batch in batches:
                 ids = np.ascontiguousarray(batch.ids.reshape(len(batch), -1).T).ravel()
-                yield batch, torch.from_numpy(ids).pin_memory()
+                here = torch.from_numpy(ids)
+                yield batch, here.pin_memory() if self.device.type == "cuda" else here
 
         with prefetched(arranged(), depth) as ahead:
             yield ahead
