@@ -10,8 +10,9 @@ host's thread. Then measures training steps fed from memory through the trainer'
 prefetch, hot and cold batches interleaved, and FBGEMM's UVM caching where it is installed. Prints a
 table of samples/s last, and for `hot-cold` what a step's parts take one by one, the bytes over the
 bus, and the share of the floor: the samples/s if a step took only the longer of the network by
-itself and of its bytes at the measured rate of the bus. On a CPU it runs at a small size; the
-figures that matter come from a GPU.
+itself and of its bytes at the measured rate of the bus. On a CPU it runs at a small size and counts
+CPU time (OMP_NUM_THREADS=1 keeps waiting threads out of that); the figures that matter come from a
+GPU.
 """
 
 from __future__ import annotations
@@ -168,16 +169,15 @@ def samples_per_second(
     rates = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        begin = time.perf_counter()
+        begin = _now(model)
         done = 0
         with model.ahead(iter(given), 4) as ahead:
             for batch, lookup in ahead:
-                loss = model.step(batch, lookup)
+                model.step(batch, lookup)
                 done += len(batch)
                 if time.perf_counter() > end:
                     break
-            loss.item()
-        rates.append(done / (time.perf_counter() - begin))
+        rates.append(done / (_now(model) - begin))
     return statistics.median(rates)
 
 
@@ -249,9 +249,11 @@ def bus_rate(device: str) -> float:
     return here.nbytes / min(times)
 
 
-def _now(model: Recommender) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()
+def _now(model: Recommender | UvmRecommender) -> float:
+    """Seconds on the clock once the device is done; on a CPU, the CPU time of this process."""
+    if model.device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize()
     return time.perf_counter()
 
 
@@ -355,7 +357,8 @@ def main() -> None:
                     traffic = found.tables.traffic
                     line += f"; {traffic.syncs} syncs so far, {traffic.sync_seconds:.2f} s"
                 print(line, flush=True)
-    print("\nsamples/s" + "".join(f"{one:>12}" for one in SHOWN))
+    print(f"\nsamples/s{'' if cuda else ' of CPU time'}")
+    print(f"{'model':9} {'batch':>6}  hot" + "".join(f"{one:>12}" for one in SHOWN))
     for model, size, share in sorted({key[:3] for key in rates}):
         line = f"{model:9} {size:6} {share:4.0%}"
         for one in SHOWN:
