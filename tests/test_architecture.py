@@ -140,6 +140,14 @@ def test_help_is_shown_without_loading_torch_or_dask_workers() -> None:
     assert {"torch", "distributed"} & loaded_by("pipeline.cli") == set()
 
 
+@pytest.mark.parametrize("module", ["schedule", "layout", "optimizers", "metrics"])
+def test_the_trainers_policy_is_pure(module: str) -> None:
+    (path,) = [path for path in TRAINER if module_of(path) == module]
+    own = {one.split(".")[1] for one in imports(path) if one.startswith("trainer.")}
+    assert imports(path) & {"pathlib", "os", "time", "random", "pyarrow"} == set()
+    assert own <= {"batches", "schedule"}
+
+
 def loaded_by(module: str, *options: str) -> set[str]:
     """The top-level modules that are loaded once `module` is imported."""
     program = (

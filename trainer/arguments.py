@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.manifest import SPLITS
-from trainer.parameters import DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS
+from trainer.parameters import AMPS, DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS, SCHEDULES
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -118,6 +118,14 @@ def _add_model(train: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype", choices=DTYPES, help="Precision of weights and arithmetic (float32)."
     )
+    group.add_argument(
+        "--amp", choices=AMPS,
+        help="bf16: the MLPs and the dots compute in bfloat16; weights, embeddings and their "
+        "updates stay float32 (none).",
+    )  # fmt: skip
+    group.add_argument(
+        "--tf32", action="store_true", help="Let CUDA multiply float32 matrices in TF32 (no)."
+    )
 
 
 def _add_training(train: argparse.ArgumentParser) -> None:
@@ -136,8 +144,20 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--dense-lr", type=float, metavar="RATE",
         help="Learning rate of the MLPs (sgd 0.1, rowwise_adagrad 0.005).",
     )  # fmt: skip
+    group.add_argument(
+        "--clip-norm", type=float, metavar="NORM",
+        help="Scale the MLPs' gradients down to this norm over all of them where it is larger; "
+        "embedding rows are not clipped (0: no clipping).",
+    )  # fmt: skip
     group.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
     group.add_argument("--epochs", type=int, metavar="N", help="Passes over the train split (1).")
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="The order of hot and cold batches: interleaved, as evenly as can be; shuffled, at "
+        "random; phases, all cold, then all hot; adaptive, R %% of the cold, R %% of the hot, with "
+        "R as the valid loss says (interleaved).",
+    )
     group.add_argument(
         "--seed", type=int, metavar="N", help="Decides first weights and batch order (0)."
     )
@@ -158,6 +178,10 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--overwrite", action="store_true", help="Replace the run that RUN already holds."
     )
+    group.add_argument(
+        "--no-cuda-graph", dest="cuda_graph", action="store_false",
+        help="Launch the kernels of hot batches one by one, not as a CUDA graph; on CUDA alone.",
+    )  # fmt: skip
     group.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
 
 
@@ -168,7 +192,8 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
         choices=PLACEMENTS,
         help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "
         "rows on the host and MLPs on the device; hot-cold, hot rows on the device and cold rows "
-        "on the host (hot-cold).",
+        "on the host; fae, as published, every row on the host, and the hot ones copied to the "
+        "device and back (hot-cold).",
     )
 
 
