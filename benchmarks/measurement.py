@@ -24,16 +24,21 @@ COPY = (
 
 @dataclass(frozen=True, order=True)
 class Measurement:
-    """Wall seconds, share of the machine's cores busy, and peak GiB of a command.
+    """Wall seconds, seconds of processor time, and peak GiB of a command with its descendants.
 
-    Cores count what the command and the descendants that it waited for have used. The peak is the
-    kernel's maximum of one process, or the largest sum over the process tree of proportional set
-    sizes, looked up in /proc five times a second, where that is more.
+    The kernel counts those that were waited for; of the others, processor time is what /proc showed
+    when they were last seen, five times a second. The peak is the kernel's maximum of one process,
+    or the largest sum of proportional set sizes in /proc where that is more.
     """
 
     seconds: float
-    busy: float
+    cpu: float
     peak: float
+
+    @property
+    def busy(self) -> float:
+        """The share of the machine's cores that the command kept busy."""
+        return self.cpu / self.seconds / cores()
 
 
 class CommandFailedError(Exception):
@@ -46,6 +51,7 @@ class Tree:
     def __init__(self, root: int) -> None:
         """Begin with the process `root`."""
         self.members = {(root, started(root))}
+        self.ticks: dict[int, int] = {}
 
     def living(self) -> set[int]:
         """The members that still are the processes that they were."""
@@ -59,7 +65,12 @@ class Tree:
         while fresh := {pid for pid, above in parents.items() if above in pids} - pids:
             self.members |= {(pid, started(pid)) for pid in fresh}
             pids |= fresh
+        self.ticks |= {pid: max(used(pid), self.ticks.get(pid, 0)) for pid in pids}
         return sum(map(held, pids)) if len(pids) > 1 else 0
+
+    def cpu(self) -> float:
+        """Seconds of processor time that all members had used when they were last seen."""
+        return sum(self.ticks.values()) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """End every member that still lives."""
@@ -90,6 +101,12 @@ def started(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
+def used(pid: int) -> int:
+    """The processor time that a process itself has used, in ticks."""
+    fields = status(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
 def held(pid: int) -> int:
     """The proportional set size of a process in kB, or 0."""
     try:
@@ -113,7 +130,7 @@ def measure(command: list[str], words: Path, limit: float = float("inf")) -> Mea
         raise CommandFailedError(f"not finished after {limit:g} s")
     if found["status"]:
         raise CommandFailedError(last_line(words) or f"exited with {found['status']}")
-    return Measurement(found["seconds"], found["busy"], found["peak"])
+    return Measurement(found["seconds"], found["cpu"], found["peak"])
 
 
 def observe(command: list[str], words: Path, limit: float) -> dict[str, object]:
@@ -144,7 +161,7 @@ def observe(command: list[str], words: Path, limit: float) -> dict[str, object]:
     return {
         "status": "late" if seconds > limit else process.returncode,
         "seconds": seconds,
-        "busy": (usage.ru_utime + usage.ru_stime) / seconds / cores(),
+        "cpu": max(tree.cpu(), usage.ru_utime + usage.ru_stime),
         "peak": max(peaks[0], usage.ru_maxrss) / 2**20,
     }
 

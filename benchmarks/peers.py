@@ -5,11 +5,12 @@
 
 Every tool does its own version of the job on one synthetic Criteo log; the table says what it
 leaves out. Each is a process in a virtual environment of its own, made where it is missing. The
-copy, which parses and does nothing else, runs just before and just after each; the ratio is to the
-mean of the two. Before that, each tool prepares a small log, and what it wrote is checked to be
-that log with its values renamed. A tool that fails shows why. `--fae-code` is a checkout of the FAE
-authors' published repository; without it their code is left out. Point pip at builds of torch
-without CUDA where it would find others.
+copy, which parses and does nothing else, runs just before and just after each; ratios are to the
+mean of the two. Other work on the machine changes processor time less than wall time. Before that,
+each tool prepares a small log, and what it wrote is checked to be that log with its values renamed.
+A tool that fails shows why. `--fae-code` is a checkout of the FAE authors' published repository;
+without it their code is left out. Point pip at builds of torch without CUDA where it would find
+others.
 """
 
 from __future__ import annotations
@@ -192,16 +193,17 @@ def row(name: str, peer: Peer, logs: list[Path], options: argparse.Namespace) ->
         found = run(wanted, large, work, options.limit)
         after = measure(floor, work / "copy.txt")
     except CommandFailedError as error:
-        return f"{head} {str(error).replace('|', '/')[:200]} | | | | | | {peer.leaves_out} |"
+        return f"{head} {str(error).replace('|', '/')[:200]} | | | | | | | {peer.leaves_out} |"
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    mean = (before.seconds + after.seconds) / 2
+    mean, cpu = (before.seconds + after.seconds) / 2, (before.cpu + after.cpu) / 2
     cells = (
         f"{found.seconds:.1f}",
         f"{options.rows / found.seconds:,.0f}",
         f"{mean:.2f}",
         f"{found.seconds / mean:.1f}",
-        f"{found.busy:.0%}",
+        f"{found.cpu:.1f}",
+        f"{found.cpu / cpu:.1f}",
         f"{found.peak:.2f} GiB",
         peer.leaves_out,
     )
@@ -230,8 +232,8 @@ def main() -> None:
     print(
         f"{machine()}, Polars {pl.__version__}; {options.rows:,} rows, "
         f"{logs[-1].stat().st_size / 1e9:.2f} GB\n\n"
-        "| tool | version | seconds | rows/s | copy | ratio | cores busy | peak | leaves out |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| tool | version | seconds | rows/s | copy, s | ratio | CPU s | CPU ratio | peak | leaves out |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
     for name in names:
