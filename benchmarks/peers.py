@@ -31,6 +31,10 @@ from pipeline.synthetic import write_log
 
 CHECKED_ROWS = 20_000
 BUDGET = "32MiB"
+HEADINGS = (
+    *("tool", "version", "seconds", "rows/s", "copy, s", "ratio", "CPU s", "CPU ratio", "peak"),
+    "leaves out",
+)
 SCRIPTS = Path(__file__).parent / "peers"
 
 
@@ -89,8 +93,8 @@ PEERS = {
         "fuxictr_processor.py",
         (("fuxictr==2.3.10", "polars==1.40.1"),),
         Reading(parquet("criteo/train.parquet")),
-        "no hot/cold, shuffle, checked lines, checksums, counts on disk; int64 ids; all in memory; "
-        "one transforming process of two cores",
+        "no splits, hot/cold, shuffle, checked lines, checksums, counts on disk; int64 ids; all in "
+        "memory; one transforming process of two cores",
     ),
     "torchrec": Peer(
         "1.8.0",
@@ -101,16 +105,16 @@ PEERS = {
             ("--no-deps", "torchrec==1.8.0", "fbgemm-gpu-cpu==1.8.0"),
         ),
         Reading(torchrec, folded_below=2),
-        "no hot/cold, checked lines, checksums, vocabulary on disk; values seen once folded; ids "
-        "through float32; uncompressed npy; all in memory, one core",
+        "no hot/cold, checked lines, checksums, vocabulary of train alone or on disk; values seen "
+        "once folded; ids through float32; uncompressed npy; all in memory, one core",
     ),
     "fae-authors": Peer(
         "2022",
         "fae_authors.py",
         (("torch==2.13.0", "numpy==1.26.4", "pandas==2.2.3", "scikit-learn==1.5.2", "tqdm"),),
         Reading(fae_authors),
-        "no exact counts (5 % sample), seed, checked lines, checksums; hot ids "
-        "through float32; pickled npz; all in memory, one core",
+        "no exact counts (5 % sample), seed, vocabulary of train alone, checked lines, checksums; "
+        "hot ids through float32; pickled npz; all in memory, one core",
     ),
 }
 OURS = {
@@ -232,8 +236,7 @@ def main() -> None:
     print(
         f"{machine()}, Polars {pl.__version__}; {options.rows:,} rows, "
         f"{logs[-1].stat().st_size / 1e9:.2f} GB\n\n"
-        "| tool | version | seconds | rows/s | copy, s | ratio | CPU s | CPU ratio | peak | leaves out |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}",
         flush=True,
     )
     for name in names:
