@@ -67,9 +67,9 @@ PEERS = {
     "dask": Peer(
         "2026.8.0",
         "dask_dataframe.py",
-        (("dask[dataframe,distributed]==2026.8.0", "pandas==3.1.1", "pyarrow==26.0.1"),),
+        (("dask[dataframe]==2026.8.0", "pandas==3.1.1", "pyarrow==26.0.1"),),
         Reading(parquet("rows/*.parquet")),
-        "by hand; as polars; categories stay text; all maps in every worker",
+        "by hand; as polars; categories stay text; all maps in memory",
     ),
     "nvtabular": Peer(
         "23.8.0",
