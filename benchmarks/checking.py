@@ -6,7 +6,6 @@ that of the log's values. Merging two values, or losing or changing rows, change
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,24 +52,6 @@ def torchrec(out: Path) -> Rows:
         for part in ("labels", "sparse")
     ]
     return found[0].ravel().astype(np.int64), found[1].astype(np.int64)
-
-
-def fae_authors(out: Path) -> Rows:
-    """Reads what the FAE authors' preprocessing made; their hot and cold rows must be its train."""
-    kaggle = out / "input" / "kaggle"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pickles of an older NumPy
-        with np.load(kaggle / "kaggleAdDisplayChallenge_processed.npz") as made:
-            labels, ids = made["y"], made["X_cat"]
-        with np.load(kaggle / "train_day_count.npz") as days:
-            train = int(days["total_per_file"][:-1].sum())
-        sides = 0
-        for one in ("train_hot", "train_normal"):
-            with np.load(kaggle / "kaggle_hot_cold" / f"{one}.npz", allow_pickle=True) as side:
-                sides += len(side["arr_0"])
-    if sides != train:
-        raise ValueError(f"{sides} hot and cold rows of {train}")
-    return labels.astype(np.int64), ids.astype(np.int64)
 
 
 def fault(reading: Reading, out: Path, log: Path) -> str | None:

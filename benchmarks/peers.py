@@ -1,16 +1,14 @@
 """How long other tools take to count, remap and write, beside a copy of the log to Parquet.
 
     python benchmarks/peers.py [--rows 1000000] [--only duckdb,nvtabular] [--venvs DIR]
-        [--fae-code DIR] [--limit 900] [--work DIR]
+        [--limit 900] [--work DIR]
 
 Every tool does its own version of the job on one synthetic Criteo log; the table says what it
 leaves out. Each is a process in a virtual environment of its own, made where it is missing. The
 copy, which parses and does nothing else, runs just before and just after each; ratios are to the
 mean of the two. Other work on the machine changes processor time less than wall time. Before that,
 each tool prepares a small log, and what it wrote is checked to be that log with its values renamed.
-A tool that fails shows why. `--fae-code` is a checkout of the FAE authors' published repository;
-without it their code is left out. Point pip at builds of torch without CUDA where it would find
-others.
+A tool that fails shows why. Point pip at builds of torch without CUDA where it would find others.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from checking import Reading, fae_authors, fault, parquet, torchrec
+from checking import Reading, fault, parquet, torchrec
 from measurement import CommandFailedError, Measurement, copy, last_line, machine, measure
 
 import pipeline
@@ -108,14 +106,6 @@ PEERS = {
         "no hot/cold, checked lines, checksums, vocabulary of train alone or on disk; values seen "
         "once folded; ids through float32; uncompressed npy; all in memory, one core",
     ),
-    "fae-authors": Peer(
-        "2022",
-        "fae_authors.py",
-        (("torch==2.13.0", "numpy==1.26.4", "pandas==2.2.3", "scikit-learn==1.5.2", "tqdm"),),
-        Reading(fae_authors),
-        "no exact counts (5 % sample), seed, vocabulary of train alone, checked lines, checksums; "
-        "hot ids through float32; pickled npz; all in memory, one core",
-    ),
 }
 OURS = {
     "accesses": "nothing; splits, exact counts on train, the paper's rule, shuffle, checksums",
@@ -162,15 +152,8 @@ def command(name: str, peer: Peer, options: argparse.Namespace) -> list[str]:
         ours = [sys.executable, "-m", "pipeline.cli", "prepare", "LOG", "--out", "OUT"]
         ours += ["--schema", "criteo-kaggle", "--hot-budget", BUDGET, "--rule", peer.script]
         return ours
-    given = []
-    if name == "fae-authors":
-        if not options.fae_code:
-            raise CommandFailedError(
-                "not run: --fae-code, a checkout of their repository, is needed"
-            )
-        given = [str(options.fae_code.resolve())]
     python = environment(name, peer, options.venvs.resolve())
-    return [str(python), str(SCRIPTS / peer.script), "LOG", "OUT", *given]
+    return [str(python), str(SCRIPTS / peer.script), "LOG", "OUT"]
 
 
 def run(wanted: list[str], log: Path, work: Path, limit: float) -> Measurement:
@@ -221,7 +204,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--only", default=",".join(everything), metavar="NAME,NAME")
     parser.add_argument("--venvs", type=Path, default=Path("work/venvs"))
-    parser.add_argument("--fae-code", type=Path)
     parser.add_argument("--limit", type=float, default=900, help="seconds for each tool")
     parser.add_argument("--work", type=Path, default=Path("work/benchmark"))
     options = parser.parse_args()
