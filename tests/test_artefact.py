@@ -230,6 +230,16 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
     assert len(set(found)) == len(found)
 
 
+def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with building(Folder.of(out), "one") as partial:
+        partial.write_text("file", "x")
+        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+            made(out, "y")
+    assert (out / "file").read_text() == "x"
+    assert names(tmp_path) == ["out"]
+
+
 # ── Documents ────────────────────────────────────────────────────────────────────────────────────
 
 
