@@ -6,6 +6,7 @@ used least recently go first. A process that is killed leaves its copies to the 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -94,8 +95,9 @@ class Scratch:
     def _new_path(self, name: str) -> Path:
         if self._space is None:
             # Dask's own scratch space: locked while its process lives, swept when it does not.
-            from distributed.diskutils import WorkSpace
+            from distributed.diskutils import WorkSpace, logger
 
+            logger.setLevel(logging.WARNING)  # sweeping is no news
             base = Path(tempfile.gettempdir()) / f"fae-scratch-{os.getuid()}"
             self._space = WorkSpace(str(base)).new_work_dir(prefix="process-")
         self._made += 1

@@ -158,16 +158,6 @@ def test_an_output_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
     assert fingerprint_of(tmp_path / "link") == "two"
 
 
-def test_an_output_is_replaced_where_folders_cannot_be_swapped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(artefact, "_exchanged", lambda *_: False)
-    made(tmp_path / "out")
-    made(tmp_path / "out", "y", "two")
-    assert (tmp_path / "out" / "file").read_text() == "y"
-    assert names(tmp_path) == ["out"]
-
-
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatasetError, match="cannot write beside"):
@@ -240,6 +230,16 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
     assert len(set(found)) == len(found)
 
 
+def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with building(Folder.of(out), "one") as partial:
+        partial.write_text("file", "x")
+        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+            made(out, "y")
+    assert (out / "file").read_text() == "x"
+    assert names(tmp_path) == ["out"]
+
+
 # ── Documents ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -253,13 +253,3 @@ def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
         artefact.document_of(out, "stage.json")
-
-
-def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
-    out = Folder.of(tmp_path / "out")
-    with building(out, "one") as partial:
-        partial.write_text("file", "x")
-        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
-            made(tmp_path / "out", "y")
-    assert out.text("file") == "x"
-    assert names(tmp_path) == ["out"]

@@ -75,6 +75,15 @@ def test_a_file_whose_writing_fails_does_not_appear(folder: Folder) -> None:
     assert folder.text("a/file") == "whole"
 
 
+def test_several_may_write_one_file(folder: Folder) -> None:
+    with folder.write("file") as first, folder.write("file") as second:
+        first.write_text("x")
+        second.write_text("x")
+        assert not folder.exists("file")
+    assert folder.text("file") == "x"
+    assert folder.names() == ["file"]
+
+
 def test_what_is_not_there_is_not_found(folder: Folder) -> None:
     folder.write_text("file", "")
     for name in ("other", "fil", "file/below"):
