@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +41,7 @@ _CONNECTION = {
     "http.client.IncompleteRead",
 }
 _BUFFER = 1 << 20
+_memory = threading.local()
 
 
 def is_url(place: str) -> bool:
@@ -90,6 +92,23 @@ def opened(url: str) -> IO[bytes]:
     if isinstance(filesystem, LocalFileSystem):
         return Path(path).open("rb")
     return io.BufferedReader(_Ranges(filesystem, path), _BUFFER)
+
+
+def piece(url: str, start: int, size: int) -> memoryview:
+    """At most `size` bytes of a file, in memory that this thread's next call uses again.
+
+    Fresh memory costs more than reading a file that the system holds in its cache.
+    """
+    kept: bytearray = getattr(_memory, "kept", bytearray())
+    if len(kept) < size:
+        kept = _memory.kept = bytearray(size)
+    view = memoryview(kept)[:size]
+    filled = 0
+    with opened(url) as file:
+        file.seek(start)
+        while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+            filled += count
+    return view[:filled]
 
 
 def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:

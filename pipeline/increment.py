@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline import artefact
 from pipeline.calibration import calibrate
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.drift import write_drift
@@ -17,7 +18,7 @@ from pipeline.errors import DatasetError
 from pipeline.extension import check_new, extended, log_root, read_root
 from pipeline.frequencies import profile
 from pipeline.lock import locked
-from pipeline.logs import Log, digest
+from pipeline.logs import Log
 from pipeline.manifest import SUCCESS, DataFile, Manifest, Table
 from pipeline.preparation import Preparation
 from pipeline.schema import Schema
@@ -83,7 +84,7 @@ def _append(
             "makes nothing else anew; or prepare all logs at once with --overwrite."
         )
     former = Staging.read(staging)
-    digests = cluster.run("checksum", digest, logs)
+    digests = checksums(logs, cluster)
     if _is_done(logs, digests, schema, parameters, fresh, former):
         _clean(out, work, keep_work)
         return manifest, False

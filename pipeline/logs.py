@@ -18,18 +18,17 @@ from typing import IO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError, StorageError
-from pipeline.filesystem import located, opened, patiently, shown
+from pipeline.filesystem import located, opened, patiently, piece, shown
 from pipeline.schema import Schema
+from pipeline.tokenizer import Text
 
 Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
-_HASHED = 16 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -228,20 +227,19 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
-def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
     """The block's bytes in runs of whole lines; a plain block is one run.
 
+    A run may lie in memory that the next one, in any block that this thread reads, uses again.
     A compressed log's next run is unpacked by another thread while the last one is worked on.
     Raises LogError where a compressed log is damaged or cut short.
     """
     log = block.log
     if log.compression == "plain":
-        with opened(log.url) as file:
-            file.seek(block.start)
-            data = file.read(block.stop - block.start)
-        if len(data) != block.stop - block.start:
+        run = piece(log.url, block.start, block.stop - block.start)
+        if len(run) != block.stop - block.start:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
-        yield data
+        yield run
         return
     with _whole(log), text_stream(log) as stream, ThreadPoolExecutor(1) as unpacker:
         stream.read(log.start)
@@ -269,12 +267,3 @@ def _whole(log: Log) -> Iterator[None]:
             f"{log.name} is damaged or cut short: {error}. Fetch it again, and test it with "
             f"`{'gzip -t' if log.compression == 'gzip' else 'zstd -t'}`."
         ) from None
-
-
-def digest(log: Log) -> str:
-    """xxh3-128 of the file's bytes as they lie on disk: what a rerun compares."""
-    state = xxhash.xxh3_128()
-    with opened(log.url) as file:
-        while chunk := file.read(_HASHED):
-            state.update(chunk)
-    return state.hexdigest()

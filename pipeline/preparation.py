@@ -9,12 +9,13 @@ from typing import Self
 
 from pipeline import artefact
 from pipeline.calibration import calibrate
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.extension import log_root, write_root
 from pipeline.frequencies import profile
 from pipeline.lock import locked
-from pipeline.logs import Log, digest
+from pipeline.logs import Log
 from pipeline.manifest import Manifest
 from pipeline.parameters import (
     CalibrateParameters,
@@ -88,7 +89,7 @@ def prepare(
     staged even where the data set is there, for further ones to be added. Errors are the stages'.
     """
     out = Folder.of(out)
-    digests = cluster.run("checksum", digest, logs)
+    digests = checksums(logs, cluster)
     staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
     made_from = parameters.fingerprints(staged)
     made = artefact.is_made(out, made_from[-1], overwrite)

@@ -16,9 +16,10 @@ from typing import Any
 import polars as pl
 
 from pipeline import artefact
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.errors import LogError, StorageError
-from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
+from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, parquet_file, texts
 from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
 from pipeline.parts import StagedPart, write_part
@@ -139,7 +140,7 @@ def ingest(
     `OUT.rejects`. `digests` are the logs', where they are known already.
     """
     out = Folder.of(out)
-    digests = digests or cluster.run("checksum", digest, logs)
+    digests = digests or checksums(logs, cluster)
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)

@@ -27,6 +27,7 @@ WAY = [
     ["progress"],
     ["workers"],
     ["cluster"],
+    ["checksums"],
     ["staging"],
     ["extension"],
     ["frequencies"],
