@@ -216,7 +216,7 @@ def _covered(task: _Task) -> list[int]:
     frequencies = Frequencies.read(task.frequencies)
     calibration = Calibration.read(task.calibration)
     hot_rows = {table.name: table.hot_rows for table in calibration.tables}
-    staged, rows = staging.part(task.part), staging.parts[task.part].rows
+    staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     accesses = 0
     hot = np.zeros(2, dtype=np.int64)
     cold = np.zeros((2, rows), dtype=np.bool_)

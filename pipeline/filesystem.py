@@ -10,17 +10,18 @@ import errno
 import io
 import os
 import re
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import fsspec
+import numpy as np
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import StorageError
+from pipeline.workspace import workspace
 
 _RETRY = tenacity.Retrying(
     retry=tenacity.retry_if_exception(lambda error: _is_transient(error)),
@@ -41,7 +42,6 @@ _CONNECTION = {
     "http.client.IncompleteRead",
 }
 _BUFFER = 1 << 20
-_memory = threading.local()
 
 
 def is_url(place: str) -> bool:
@@ -95,14 +95,8 @@ def opened(url: str) -> IO[bytes]:
 
 
 def piece(url: str, start: int, size: int) -> memoryview:
-    """At most `size` bytes of a file, in memory that this thread's next call uses again.
-
-    Fresh memory costs more than reading a file that the system holds in its cache.
-    """
-    kept: bytearray = getattr(_memory, "kept", bytearray())
-    if len(kept) < size:
-        kept = _memory.kept = bytearray(size)
-    view = memoryview(kept)[:size]
+    """At most `size` bytes of a file, in memory that this thread's next call uses again."""
+    view = memoryview(workspace("piece", (size,), np.uint8))  # type: ignore[arg-type]
     filled = 0
     with opened(url) as file:
         file.seek(start)

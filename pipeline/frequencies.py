@@ -254,7 +254,7 @@ def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> l
         values = staged.values(column)
         groups = np.asarray(splits[first : first + part.rows])
         counts = {}
-        if task.sample >= 1 and (groups == groups[0]).all():
+        if task.sample >= 1 and groups.min() == groups.max():
             counts[int(groups[0])] = staged.accesses(column)
         else:
             accesses = staged.codes(column)

@@ -26,6 +26,7 @@ from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
 from pipeline.storage import Folder
+from pipeline.workspace import workspace
 
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
@@ -150,10 +151,10 @@ def _encoded(
     staging: Staging, frequencies: Frequencies, calibration: Calibration, part: int
 ) -> tuple[Columns, npt.NDArray[np.bool_]]:
     """A part's label, dense features and ids, in the order of the schema, and its cold rows."""
-    staged, count = staging.part(part), staging.parts[part].rows
+    staged, count = staging.part(part, passing=True), staging.parts[part].rows
     dense, sparse = staging.schema.dense, staging.schema.sparse
     table = staged.columns([LABEL, *(column.name for column in dense)])
-    fields = np.empty((table.num_columns + len(sparse), count), dtype=np.int32)
+    fields = workspace("fields", (table.num_columns + len(sparse), count), np.int32)
     fields[0] = table[LABEL].chunk(0).to_numpy()
     for field, name in enumerate(table.column_names[1:], start=1):
         fields[field] = table[name].chunk(0).to_numpy().view(np.int32)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import Folder
+from pipeline.workspace import workspace
 
 Integers = npt.NDArray[np.int64]
 
@@ -46,9 +47,13 @@ ROWS, VALUES = ".rows.arrow", ".values.arrow"
 class StagedPart:
     """One staged part, read through memory maps."""
 
-    def __init__(self, folder: Folder, path: str) -> None:
-        """The part at `path` in `folder`; nothing is read until it is used."""
-        self._folder, self._path = folder, path
+    def __init__(self, folder: Folder, path: str, *, passing: bool = False) -> None:
+        """The part at `path` in `folder`; nothing is read until it is used.
+
+        Where every row is wanted, mapping pages in costs more than reading them: a `passing` part's
+        rows are read into the thread's workspace, and are there until its next passing part's.
+        """
+        self._folder, self._path, self._passing = folder, path, passing
 
     def columns(self, names: list[str]) -> pa.Table:
         """Columns that are not sparse: label, dense features, `@time`."""
@@ -72,7 +77,7 @@ class StagedPart:
 
     @cached_property
     def _rows(self) -> pa.Table:
-        return _mapped(self._folder, self._path + ROWS)
+        return (_read if self._passing else _mapped)(self._folder, self._path + ROWS)
 
     @cached_property
     def _values(self) -> pa.Table:
@@ -118,6 +123,15 @@ def _write(table: pa.Table, folder: Folder, name: str) -> None:
 def _mapped(folder: Folder, name: str) -> pa.Table:
     with folder.read(name) as path, pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def _read(folder: Folder, name: str) -> pa.Table:
+    with folder.read(name) as path, path.open("rb", buffering=0) as file:
+        content = workspace("part", (path.stat().st_size,), np.uint8)
+        filled = 0
+        while count := file.readinto(content[filled:]):  # type: ignore[arg-type]
+            filled += count
+    return pa.ipc.open_file(pa.py_buffer(content)).read_all()
 
 
 def _accesses(column: str) -> str:

@@ -132,7 +132,7 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     frequencies = Frequencies.read(task.frequencies)
     with Folder.of(task.scratch).read(task.cells) as path:
         cell = np.load(path, mmap_mode="r")
-    staged, rows = staging.part(task.part), staging.parts[task.part].rows
+    staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.ranks(column.name, task.part).astype(np.int64)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.workspace import workspace
+
 _KEY, _WORDS, _LISTS = "key", "words", "lists"
 
 Words = npt.NDArray[np.int32]
@@ -36,7 +38,8 @@ class Columns:
 class Records:
     """Encoded rows: `keys` (rows,), `words` (rows, fields), `lists` the ids of their lists.
 
-    Row i's lists lie at `starts[i]` to `starts[i + 1]` in `lists`, column after column.
+    Row i's lists lie at `starts[i]` to `starts[i + 1]` in `lists`, column after column. Words, and
+    the fields that are made of them, lie in the thread's workspace.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -48,7 +51,7 @@ class Records:
     def woven(cls, columns: Columns, keys: npt.NDArray[np.uint64], order: Order) -> Records:
         """The rows `order` of `columns`, with their keys."""
         rows, fields = order.size, columns.fields.shape[0]
-        words = np.empty((rows, fields), dtype=np.int32)
+        words = workspace("woven words", (rows, fields), np.int32)
         _weave(columns.fields, order, words)
         starts = np.zeros(rows + 1, dtype=np.int64)
         for field in columns.lists:
@@ -64,7 +67,7 @@ class Records:
 
     def columns(self, order: Order, list_fields: tuple[int, ...]) -> Columns:
         """The rows `order`, column by column; `list_fields` are the lists' lengths."""
-        fields = np.empty((self.words.shape[1], order.size), dtype=np.int32)
+        fields = workspace("fields", (self.words.shape[1], order.size), np.int32)
         _unweave(self.words, order, fields)
         place = self.starts[:-1][order]
         lists = {}
@@ -95,8 +98,11 @@ class Records:
     def joined(cls, batches: list[pa.RecordBatch]) -> Records:
         """The rows of record batches, one after the other."""
         pieces = [_unpacked(batch) for batch in batches]
-        keys, words, lengths, lists = (np.concatenate(some) for some in zip(*pieces, strict=True))
-        return cls(keys, words, np.concatenate([[0], np.cumsum(lengths)]), lists)
+        keys, words, lengths, lists = zip(*pieces, strict=True)
+        rows, fields = sum(map(len, words)), words[0].shape[1]
+        joined = np.concatenate(words, out=workspace("joined words", (rows, fields), np.int32))
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+        return cls(np.concatenate(keys), joined, starts, np.concatenate(lists))
 
 
 def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
@@ -115,10 +121,12 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
 
 @numba.njit(cache=True, nogil=True)
 def _weave(fields: Words, order: Order, words: Words) -> None:
-    """Columns to records."""
+    """Columns to records; each column is read in its own order, which is quicker."""
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
     for row in range(order.size):
         for field in range(fields.shape[0]):
-            words[row, field] = fields[field, order[row]]
+            words[place[row], field] = fields[field, row]
 
 
 @numba.njit(cache=True, nogil=True)

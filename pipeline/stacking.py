@@ -69,7 +69,7 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
     flat: list[npt.NDArray[np.int32]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
-        staged = staging.part(index)
+        staged = staging.part(index, passing=True)
         counted = counted_rows(frequencies, first, part.rows)
         columns = [
             _accesses(

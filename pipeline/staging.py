@@ -73,9 +73,9 @@ class Staging:
         """The number of each part's first row."""
         return [0, *accumulate(part.rows for part in self.parts)][:-1]
 
-    def part(self, index: int) -> StagedPart:
-        """One part, open for reading."""
-        return StagedPart(self.directory, self.parts[index].path)
+    def part(self, index: int, *, passing: bool = False) -> StagedPart:
+        """One part, open for reading; `passing` as in StagedPart."""
+        return StagedPart(self.directory, self.parts[index].path, passing=passing)
 
     def write(self) -> None:
         """Write `staging.json`, once all that it names is in the directory."""

@@ -17,6 +17,7 @@ LONGEST = 350
 #: The way of the data. A module imports only from modules further up, never further down.
 WAY = [
     ["manifest", "errors"],
+    ["workspace"],
     ["scratch", "filesystem"],
     ["storage"],
     ["schema", "shuffle", "splits", "rules"],

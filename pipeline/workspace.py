@@ -1,0 +1,28 @@
+"""Workspace: memory that a thread uses again, task after task.
+
+Fresh memory is cleared by the system, which can cost more than the work that is done in it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_kept = threading.local()
+
+
+def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array with any content, in memory that this thread's next call for this use takes again.
+
+    What is made in it must be done with by then.
+    """
+    kept: dict[str, npt.NDArray[np.uint8]] = _kept.__dict__
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if use not in kept or kept[use].size < size:
+        kept.pop(use, None)  # before the larger one is there
+        kept[use] = np.empty(size, dtype=np.uint8)
+    return kept[use][:size].view(dtype).reshape(shape)
