@@ -55,7 +55,7 @@ class Coverage:
 class TableDrift:
     """One table's rows and hot rows before and now, and how many entered and left the hot set.
 
-    A row is the same where its raw value is. `gone` counts values without a row of their own now.
+    A row is the same where its raw value is. `gone` counts values that have no row now.
     """
 
     name: str

@@ -101,7 +101,7 @@ def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tab
     if parameters.get("cold_ids") != "hashed":
         return
     if shared:
-        table = _table("hashed cold ids", "cold values", "rows", "sharing values", "accesses")
+        table = _table("hashed cold ids", "cold values", "rows", "sharing values", "their accesses")
         for one in shared:
             cells = (f"{one.values:,}", f"{one.rows:,}", f"{one.shared / one.values:.1%}")
             table.add_row(one.table, *cells, f"{one.access_share:.1%}")

@@ -42,6 +42,8 @@ from pipeline.logs import find_logs
 from pipeline.manifest import Manifest
 from pipeline.parameters import CalibrateParameters
 from pipeline.report import report
+from pipeline.report.facts import facts
+from pipeline.report.stacked import tables
 from pipeline.summary import print_calibration, print_dataset
 from pipeline.verification import verify
 from trainer.checkpoint import table_weights
@@ -246,6 +248,14 @@ def test_a_report_counts_the_shared_rows(made: Stages, tmp_path: Path) -> None:
     report(made.dataset, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Tables whose cold ids are hashed" in page
+    stacked = tables(made.dataset, facts(made.dataset))
+    for table in made.manifest.tables:
+        lines = pl.read_parquet(made.dataset / table.vocabulary.path).rows()
+        counts = Counter({0: 0})
+        for _, id_, accesses in lines:
+            counts[id_] += accesses
+        found = stacked.rows.accesses[stacked.row_of[table.name]].tolist()
+        assert found == [counts[id_] for id_ in range(table.rows)]
 
 
 # ── What is found wrong ──────────────────────────────────────────────────────────────────────────

@@ -108,7 +108,7 @@ def _sharing(facts: Facts) -> str:
         rows.append(Row([one.table, *map(count, counts), share(one.access_share)]))
     if not rows:
         return ""
-    columns = ["table", "cold values", "cold rows", "unused", "values that share", "accesses"]
+    columns = ["table", "cold values", "cold rows", "unused", "values that share", "their accesses"]
     caption = (
         "Tables whose cold ids are hashed, so that values share rows; and the share of train "
         "accesses that go to rows with more than one value. Every other figure counts rows."
