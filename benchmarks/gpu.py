@@ -1,17 +1,26 @@
 """Training speed by placement, hot budget and batch size, where the tables outgrow the caches.
 
-    python benchmarks/gpu.py [--device auto|cpu|cuda] [--seconds 540]
+    python benchmarks/gpu.py [--device auto|cpu|cuda] [--seconds 480]
 
 Needs torch, numpy and pyarrow alone, and makes its own inputs: Criteo Kaggle's 26 cardinalities,
-scaled, ids drawn with a heavy head and a common factor per input, so that hot inputs exist. Checks
-first that every placement computes the same losses, then measures training steps fed from memory
-through the trainer's own planner and prefetch, hot and cold batches interleaved. Prints a table
-last. On a CPU it runs at a small size; the figures that matter come from a GPU.
+scaled, ids drawn with a heavy head and a common factor per input, so that hot inputs exist. The
+terabyte model's tables are scaled to a quarter of the machine's memory, at most 100 million rows.
+Checks first that every placement computes the same losses, with and without the CUDA graph and the
+host's thread. Then measures training steps fed from memory through the trainer's own planner and
+prefetch, hot and cold batches interleaved, and FBGEMM's UVM caching where it is installed. Prints a
+table of samples/s last, and for `hot-cold` what a step's parts take one by one, the bytes over the
+bus, and the share of the floor: the samples/s if a step took only the longer of the network by
+itself and of its bytes at the measured rate of the bus. On a CPU it runs at a small size and counts
+CPU time (OMP_NUM_THREADS=1 keeps waiting threads out of that); the figures that matter come from a
+GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
+import os
 import platform
 import statistics
 import sys
@@ -22,17 +31,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from uvm_caching import UvmRecommender, importable
 
 from pipeline.manifest import Manifest
 from trainer.batches import Batch
 from trainer.device_benchmark import data_set_of
 from trainer.evaluation import on_device
 from trainer.parameters import PLACEMENTS, parameters
-from trainer.prefetch import prefetched
 from trainer.recommender import Recommender
 from trainer.schedule import schedule
+from trainer.tables import pooled
 
 #: The published cardinalities of Criteo Kaggle.
 KAGGLE = (
@@ -40,6 +53,11 @@ KAGGLE = (
     5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572,
 )  # fmt: skip
 DENSE = 13
+DIMS = {"kaggle": 16, "terabyte": 64}
+
+#: Placements whose speed depends on the hot budget; the others are measured at the first one only.
+BUDGETED = ("hot-cold", "fae", "uvm")
+SHOWN = ("gpu", "hot-cold", "fae", "hybrid", "cpu", "uvm")
 
 
 @dataclass(frozen=True)
@@ -57,29 +75,29 @@ def workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
     """Ids whose log-rank is a common factor of the input plus one of the access."""
     rng = np.random.default_rng(seed)
     rows = tuple(max(3, int(size * scale)) for size in KAGGLE)
-    common = rng.random((inputs, 1))
-    own = rng.random((inputs, len(rows)))
-    quantile = np.where(rng.random(own.shape) < 0.6, common, own)
-    ids = np.stack(
-        [
-            np.minimum((size ** quantile[:, t]).astype(np.int64), size - 1)
-            for t, size in enumerate(rows)
-        ],
-        axis=1,
-    )
+    common = rng.random((inputs, 1), dtype=np.float32)
+    ids = np.empty((inputs, len(rows)), dtype=np.int64)
+    for t, size in enumerate(rows):
+        own = rng.random((inputs, 1), dtype=np.float32)
+        quantile = np.where(rng.random((inputs, 1), dtype=np.float32) < 0.6, common, own)
+        ids[:, t] = np.minimum((size ** quantile[:, 0].astype(np.float64)), size - 1)
     label = rng.integers(0, 2, inputs).astype(np.float32)
     return Workload(rows, dim, ids, rng.random((inputs, DENSE), dtype=np.float32), label)
 
 
 def manifest(work: Workload, share: float) -> Manifest:
-    """A data set without files, in which the most accessed `share` of all rows is hot."""
-    counts = [np.bincount(work.ids[:, t], minlength=n) for t, n in enumerate(work.rows)]
-    every = np.concatenate(counts)
-    least = np.sort(every)[-max(int(share * every.size), 1)]
-    hot = [
-        max(int(np.flatnonzero(count >= max(least, 1)).max(initial=0)) + 1, 1) for count in counts
-    ]
-    return data_set_of(work.rows, np.minimum(hot, work.rows).tolist(), work.dim, DENSE)
+    """A data set without files, in which the likeliest `share` of all rows is hot.
+
+    Id k of a table of n rows has probability 1/(k ln n), so the rows above a probability are the
+    first 1/(probability ln n) of each table.
+    """
+    rows = np.array(work.rows, dtype=np.float64)
+    low, high = 1e-12, 1.0
+    for _ in range(100):
+        middle = (low * high) ** 0.5
+        hot = np.clip(1 / (middle * np.log(rows)), 1, rows)
+        low, high = (middle, high) if hot.sum() > share * rows.sum() else (low, middle)
+    return data_set_of(work.rows, hot.astype(np.int64).tolist(), work.dim, DENSE)
 
 
 def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:
@@ -100,62 +118,203 @@ def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:
 
 
 def recommender(made: Manifest, placement: str, device: str, model: str) -> Recommender:
-    """A model with its first values."""
-    chosen = {"data": "", "out": "", "placement": placement, "model": model}
+    """A model whose values are unset; its hot step is not held in a graph yet."""
+    chosen = {"data": "", "out": "", "placement": placement, "model": model, "cuda_graph": False}
     if placement != "cpu":
         chosen["device"] = device
-    found = Recommender(made, on_device(parameters(chosen, made)))
-    found.initialise(0)
-    return found
+    return Recommender(made, on_device(parameters(chosen, made)))
 
 
-def steps(model: Recommender, given: list[Batch]) -> Iterator[float]:
-    """The loss of each training step."""
-    with prefetched(model.planned(iter(given)), 4) as ahead:
-        for batch, lookup in ahead:
-            yield float(model.step(batch, lookup))
+def losses(model: Recommender, given: list[Batch]) -> list[float]:
+    """The loss of each training step from the first values on."""
+    model.initialise(0)
+    with model.ahead(iter(given), 4) as ahead:
+        return [model.step(batch, lookup).item() for batch, lookup in ahead]
 
 
 def check(work: Workload, device: str) -> None:
-    """Raise unless all placements give the same losses."""
+    """Stop unless all placements give the same losses, in fixed shapes and with the thread too."""
+    size = 512
     made = manifest(work, 0.05)
-    given = batches(work, made, 512)[:8]
-    losses = {
-        placement: list(steps(recommender(made, placement, device, "kaggle"), given))
-        for placement in PLACEMENTS
-    }
-    for placement, found in losses.items():
-        if not np.allclose(found, losses["cpu"], rtol=1e-4, atol=0):
-            raise SystemExit(f"{placement} gives {found}, and cpu gives {losses['cpu']}")
-    print(f"all placements give the same {len(given)} losses (1e-4 relative)")
+    given = batches(work, made, size)[:12]
+    found = {}
+    for placement in PLACEMENTS:
+        found[placement] = losses(recommender(made, placement, device, "kaggle"), given)
+        held = recommender(made, placement, device, "kaggle")
+        held.hold_hot_step(size)
+        found[f"{placement}, fixed shapes"] = losses(held, given)
+    for ahead in (False, True):
+        model = recommender(made, "hot-cold", device, "kaggle")
+        model.reads_ahead = ahead
+        found[f"hot-cold, thread {ahead}"] = losses(model, given)
+    for name, values in found.items():
+        if not np.allclose(values, found["cpu"], rtol=1e-4, atol=0):
+            raise SystemExit(f"{name} gives {values}, and cpu gives {found['cpu']}")
+    same = sum(values == found["gpu"] for values in found.values())
+    hot = sum(batch.hot for batch in given)
+    print(
+        f"{len(found)} ways to train give the same {len(given)} losses, {hot} of them of hot "
+        f"batches (1e-4 relative; {same} ways to the last bit)"
+    )
 
 
-def samples_per_second(model: Recommender, given: list[Batch], seconds: float) -> float:
+def samples_per_second(
+    model: Recommender | UvmRecommender, given: list[Batch], seconds: float
+) -> float:
     """Training throughput over `given`, repeated for about `seconds`, after a warm-up."""
-    warm, rest = given[:3], given[3:]
-    for _ in steps(model, warm):
-        pass
+    hot, cold = ([batch for batch in given if batch.hot == kind][:2] for kind in (True, False))
+    with model.ahead(iter([*hot, *cold]), 4) as ahead:
+        for batch, lookup in ahead:
+            model.step(batch, lookup).item()
     rates = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end and rest:
-        begin = time.perf_counter()
-        with prefetched(model.planned(iter(rest)), 4) as ahead:
-            done = 0
+    while time.perf_counter() < end:
+        begin = _now(model)
+        done = 0
+        with model.ahead(iter(given), 4) as ahead:
             for batch, lookup in ahead:
-                loss = model.step(batch, lookup)
+                model.step(batch, lookup)
                 done += len(batch)
                 if time.perf_counter() > end:
                     break
-            loss.item()
-        rates.append(done / (time.perf_counter() - begin))
+        rates.append(done / (_now(model) - begin))
     return statistics.median(rates)
+
+
+def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
+    """Milliseconds of a step's parts, each waited for; medians over the batches given."""
+    found: dict[str, list[float]] = {"plan": [], "gather": [], "network": [], "rows": []}
+    for batch in given:
+        times = [_now(model)]
+        _, lookup = next(iter(model.planned([batch])))
+        times.append(_now(model))
+        model.tables.turn_to(hot=not len(lookup.cold))
+        gathered = model.tables.gather(lookup)
+        times.append(_now(model))
+        embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
+        network_step(model, batch, embedded)
+        times.append(_now(model))
+        model.tables.learn(gathered, model.lr)
+        times.append(_now(model))
+        for name, (one, two) in zip(found, itertools.pairwise(times), strict=True):
+            found[name].append((two - one) * 1e3)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def network_step(model: Recommender, batch: Batch, embedded: torch.Tensor) -> None:
+    """Forward, backward and update of the network on pooled embeddings."""
+    device, dtype = model.device, model.dtype
+    dense = torch.from_numpy(batch.dense).to(device, dtype)
+    label = torch.from_numpy(batch.label).to(device, dtype)
+    loss = functional.binary_cross_entropy_with_logits(model.network(dense, embedded), label)
+    model.network_optimizer.zero_grad()
+    loss.backward()
+    model.network_optimizer.step()
+
+
+def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -> float:
+    """Samples/s if a step took only the network by itself, or its bytes over the bus."""
+    shape = (len(batch), len(batch.ids) // len(batch), model.tables.dim)
+    embedded = torch.zeros(shape, device=model.device, dtype=model.dtype, requires_grad=True)
+    times = []
+    for _ in range(6):
+        begin = _now(model)
+        network_step(model, batch, embedded)
+        times.append(_now(model) - begin)
+    return len(batch) / max(statistics.median(times[2:]), bus_bytes / bus_rate)
+
+
+def bus_bytes(model: Recommender, given: list[Batch]) -> float:
+    """Bytes a batch that cross the bus: inputs, distinct host rows and their gradients."""
+    total = 0
+    for batch, lookup in model.planned(given):
+        total += batch.label.nbytes + batch.dense.nbytes
+        total += lookup.inverse.nbytes + lookup.hot.nbytes
+        total += 2 * len(lookup.cold) * model.tables.dim * 4
+    return total / len(given)
+
+
+def bus_rate(device: str) -> float:
+    """Bytes/s from pinned memory to the device; on a CPU, of a copy in memory."""
+    cuda = device == "cuda"
+    here = torch.ones(1 << 24, pin_memory=cuda)
+    there = torch.empty_like(here, device=device)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        there.copy_(here)
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return here.nbytes / min(times)
+
+
+def _now(model: Recommender | UvmRecommender) -> float:
+    """Seconds on the clock once the device is done; on a CPU, the CPU time of this process."""
+    if model.device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def blank(model: Recommender) -> None:
+    """Set every value to 0, which is as fast to train on as any other, and quick to make."""
+    model.network.initialise(0)
+    for shard in (model.tables.hot, model.tables.cold, model.tables.spared):
+        shard.rows.zero_()
+        shard.state.zero_()
+
+
+def largest_scale(device: str) -> float:
+    """Of Kaggle's rows, how many times the terabyte model's tables may have."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if device == "cuda":
+        memory = min(memory, torch.cuda.mem_get_info()[1])
+    rows = min(memory / 4 / (DIMS["terabyte"] * 4 + 4), 1e8)
+    return rows / sum(KAGGLE)
+
+
+def built(
+    model: str, work: Workload, device: str, shares: list[float]
+) -> Iterator[tuple[str, float, Recommender | UvmRecommender]]:
+    """(placement, budget, recommender) in turn; each is gone before the next is made."""
+    for placement in SHOWN:
+        for share in shares if placement in BUDGETED else shares[:1]:
+            made = manifest(work, share)
+            found: Recommender | UvmRecommender
+            if placement == "uvm":
+                if not importable():
+                    continue
+                given = {"data": "", "out": "", "model": model, "device": device}
+                found = UvmRecommender(made, parameters(given, made), share)
+            else:
+                found = recommender(made, placement, device, model)
+                blank(found)
+            yield placement, share, found
+            del found
+            gc.collect()
+
+
+def detail(found: Recommender, given: list[Batch], rate: float, bus: float) -> str:
+    """A line on a hot-cold case: shares, bytes, the floor, and the parts of both kinds of step."""
+    size = len(given[0])
+    crossing = bus_bytes(found, given[:8])
+    least = floor(found, given[0], crossing, bus)
+    hot = sum(batch.hot for batch in given) / len(given)
+    line = f"{hot:6.1%} hot, {crossing / size:6.0f} B/input, {rate / least:4.0%} of the floor"
+    for name, kind in (("hot", True), ("cold", False)):
+        those = [batch for batch in given if batch.hot == kind][:6]
+        if those:
+            shown = ", ".join(f"{part} {ms:.2f}" for part, ms in parts(found, those).items())
+            line += f"; {name} step: {shown} ms"
+    return line
 
 
 def main() -> None:
     """Check, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=540.0)
+    parser.add_argument("--seconds", type=float, default=480.0)
     options = parser.parse_args()
     device = options.device
     if device == "auto":
@@ -164,36 +323,49 @@ def main() -> None:
     name = torch.cuda.get_device_name() if cuda else platform.machine()
     print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     begin = time.perf_counter()
-    check(workload(0.001, 16, 8192, 1), device)
-    models = {"kaggle": (1.0 if cuda else 0.03, 16), "terabyte": (2.0 if cuda else 0.01, 64)}
-    sizes = (2048, 8192, 65536) if cuda else (2048,)
-    shares = (0.01, 0.02, 0.05, 0.10) if cuda else (0.02, 0.10)
-    cases = len(models) * len(sizes) * len(shares) * len(PLACEMENTS)
-    each = (options.seconds - (time.perf_counter() - begin)) / cases / 2
-    lines = []
-    for model, (scale, dim) in models.items():
-        work = workload(scale, dim, (1 << 21) if cuda else (1 << 17), 2)
-        for size in sizes:
-            for share in shares:
-                made = manifest(work, share)
-                given = batches(work, made, size)
-                hot = sum(batch.hot for batch in given) / max(len(given), 1)
-                rates = {}
-                for placement in PLACEMENTS:
-                    found = recommender(made, placement, device, model)
-                    rates[placement] = samples_per_second(found, given, min(each, 8.0))
-                    del found
-                shown = "".join(f"{rates[one]:14,.0f}" for one in PLACEMENTS)
-                ratio = rates["hot-cold"] / rates["gpu"]
-                lines.append(
-                    f"{model:9} {size:6} {share:5.0%} {hot:9.1%}{shown} {ratio:8.2f} "
-                    f"{rates['hot-cold'] / rates['hybrid']:8.2f}"
-                )
-                print(lines[-1], flush=True)
-    print("\nsamples/s")
-    titles = "".join(f"{one:>14}" for one in PLACEMENTS)
-    print(f"model      batch   hot  hot batches{titles}   of gpu of hybrid")
-    print("\n".join(lines))
+    check(workload(0.001, 16, 1 << 15, 1), device)
+    bus = bus_rate(device)
+    print(f"{'bus' if cuda else 'copies in memory'}: {bus / 1e9:.1f} GB/s")
+    if not cuda:
+        print("on a CPU: small tables, one batch size, two budgets; no figure speaks of a GPU")
+    scales = {"kaggle": 1.0 if cuda else 0.03, "terabyte": largest_scale(device) if cuda else 0.01}
+    sizes = [2048, 8192, 32768, 65536] if cuda else [2048]
+    shares = [0.01, 0.02, 0.05, 0.10] if cuda else [0.02, 0.10]
+    count = 2 * len(sizes) * (3 + (len(BUDGETED) - (not importable())) * len(shares))
+    each = min((options.seconds - (time.perf_counter() - begin)) / count / 2, 4.0)
+    rates: dict[tuple[str, int, float, str], float] = {}
+    for model, scale in scales.items():
+        work = workload(scale, DIMS[model], (1 << 20) if cuda else (1 << 17), 2)
+        print(f"\n{model}: {sum(work.rows):,} rows of {work.dim}", flush=True)
+        made = {
+            (share, size): batches(work, manifest(work, share), size)
+            for share, size in itertools.product(shares, sizes)
+        }
+        for placement, share, found in built(model, work, device, shares):
+            for size in sizes:
+                given = made[share, size]
+                if time.perf_counter() - begin > options.seconds * 1.15:
+                    print(f"no time for {placement}, budget {share:.0%}, batch {size}")
+                    continue
+                if isinstance(found, Recommender) and found.device.type == "cuda":
+                    found.hold_hot_step(size)
+                rate = rates[model, size, share, placement] = samples_per_second(found, given, each)
+                line = f"{model}, {placement}, budget {share:.0%}, batch {size}: {rate:,.0f}/s"
+                if placement == "hot-cold" and isinstance(found, Recommender):
+                    line += "; " + detail(found, given, rate, bus)
+                if placement == "fae" and isinstance(found, Recommender):
+                    traffic = found.tables.traffic
+                    line += f"; {traffic.syncs} syncs so far, {traffic.sync_seconds:.2f} s"
+                print(line, flush=True)
+    print(f"\nsamples/s{'' if cuda else ' of CPU time'}")
+    print(f"{'model':9} {'batch':>6}  hot" + "".join(f"{one:>12}" for one in SHOWN))
+    for model, size, share in sorted({key[:3] for key in rates}):
+        line = f"{model:9} {size:6} {share:4.0%}"
+        for one in SHOWN:
+            at = share if one in BUDGETED else shares[0]
+            rate = rates.get((model, size, at, one))
+            line += f"{rate:12,.0f}" if rate is not None else f"{'–':>12}"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -4,41 +4,20 @@
 
 The copy parses, counts nothing, shuffles nothing and checks nothing: it is the floor. Each is a
 process of its own, run one after the other on the same synthetic Criteo log; the best of `--rounds`
-counts. Peaks are of resident memory.
+counts. Peaks are of the process tree's resident memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
+from measurement import Measurement, copy, machine, measure
 
 from pipeline.synthetic import write_log
-
-COPY = (
-    "import polars, sys; polars.scan_csv(sys.argv[1], separator='\\t', has_header=False, "
-    "quote_char=None).sink_parquet(sys.argv[2])"
-)
-
-
-def timed(command: list[str]) -> tuple[float, float, float]:
-    """Seconds, share of both cores busy, and peak GiB of a command in a process of its own."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} exited with {process.returncode}")
-    busy = (usage.ru_utime + usage.ru_stime) / seconds / len(os.sched_getaffinity(0))
-    return seconds, busy, usage.ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -57,26 +36,26 @@ def main() -> None:
     fae = [sys.executable, "-m", "pipeline.cli", "prepare", str(log), "--schema", "criteo-kaggle"]
     fae += ["--hot-budget", options.budget, "--out", str(out)]
     commands = {
-        "copy": [sys.executable, "-c", COPY, str(log), str(options.work / "copy.parquet")],
+        "copy": copy(log, options.work / "copy.parquet"),
         "fae, accesses": [*fae, "--rule", "accesses"],
         "fae, inputs": [*fae, "--rule", "inputs"],
     }
-    best: dict[str, tuple[float, float, float]] = {}
+    best: dict[str, Measurement] = {}
     for _ in range(options.rounds):
         for name, command in commands.items():
             for made in (out, out.with_name("prepared.work")):
                 shutil.rmtree(made, ignore_errors=True)
-            found = timed(command)
+            found = measure(command, options.work / "words.txt")
             best[name] = min(best.get(name, found), found)
-    cores = len(os.sched_getaffinity(0))
     print(
-        f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, Polars "
-        f"{pl.__version__}; {options.rows:,} rows, {log.stat().st_size / 1e9:.2f} GB"
+        f"{machine()}, Polars {pl.__version__}; {options.rows:,} rows, "
+        f"{log.stat().st_size / 1e9:.2f} GB"
     )
-    for name, (seconds, busy, peak) in best.items():
+    for name, found in best.items():
         print(
-            f"{name:14} {seconds:7.1f} s {options.rows / seconds:12,.0f} rows/s  cores busy "
-            f"{busy:4.0%}  peak {peak:5.2f} GiB  ratio {seconds / best['copy'][0]:5.2f}"
+            f"{name:14} {found.seconds:7.1f} s {options.rows / found.seconds:12,.0f} rows/s  cores "
+            f"busy {found.busy:4.0%}  peak {found.peak:5.2f} GiB  "
+            f"ratio {found.seconds / best['copy'].seconds:5.2f}"
         )
 
 

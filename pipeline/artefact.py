@@ -1,7 +1,9 @@
-"""Outputs that appear whole or not at all: built beside their place, renamed into it when done.
+"""Outputs that appear whole or not at all.
 
-A finished directory holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
-The fingerprint decides whether a stage has anything to do.
+A finished folder holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
+The fingerprint decides whether a stage has anything to do, and whether an unfinished output is one
+to go on from. On a disk, an output is built beside its place and renamed into it. An object store
+cannot rename: there it is built in its place, which nothing reads before `_SUCCESS` is there.
 """
 
 from __future__ import annotations
@@ -9,20 +11,24 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DatasetError
-from pipeline.manifest import SUCCESS, VERSION
+from pipeline import __version__
+from pipeline.errors import ClusterError, DatasetError, FaeError, StorageError
+from pipeline.lock import locked
+from pipeline.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, unfinished
+from pipeline.storage import Folder, flush
 
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
 STAGE_VERSION = 4
+#: In an unfinished output: what it is made from, and by which version.
+MADE_FROM = "made_from"
 
 
 def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
@@ -32,96 +38,172 @@ def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
     return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
 
 
-def fingerprint_of(directory: Path) -> str:
+def fingerprint_of(folder: Folder) -> str:
     """The fingerprint of a finished stage's output; DatasetError where there is none."""
     try:
-        return (directory / SUCCESS).read_text(encoding="utf-8").strip()
+        return folder.text(SUCCESS).strip()
     except OSError:
         raise DatasetError(
-            f"{directory} is not a finished output of a stage: it has no {SUCCESS}. "
+            f"{folder} is not a finished output of a stage: it has no {SUCCESS}. "
             "Run the stage that makes it."
         ) from None
 
 
-def write_document(directory: Path, name: str, document: Mapping[str, Any]) -> None:
+def write_document(folder: Folder, name: str, document: Mapping[str, Any]) -> None:
     """Write the JSON document of a stage's output, for `document_of` to read."""
     versioned = {"stage_version": STAGE_VERSION, **document}
     text = json.dumps(versioned, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (directory / name).write_text(text, encoding="utf-8")
+    folder.write_text(name, text)
 
 
-def document_of(directory: Path, name: str) -> dict[str, Any]:
+def document_of(folder: Folder, name: str) -> dict[str, Any]:
     """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
-    fingerprint_of(directory)
+    fingerprint_of(folder)
     try:
-        document = json.loads((directory / name).read_text(encoding="utf-8"))
+        document = json.loads(folder.text(name))
+    except StorageError:
+        raise
     except (OSError, ValueError):
         document = None
     if not isinstance(document, dict):
         raise DatasetError(
-            f"{directory} has no readable {name}: it is the output of another stage, or damaged."
+            f"{folder} has no readable {name}: it is the output of another stage, or damaged."
         )
     version = document.pop("stage_version", None)
     if version != STAGE_VERSION:
         raise DatasetError(
-            f"{directory / name} has version {version!r}, and this program reads version "
+            f"{folder / name} has version {version!r}, and this program reads version "
             f"{STAGE_VERSION}. Run the stage again."
         )
     return document
 
 
-def is_made(directory: Path, expected: str, overwrite: bool) -> bool:
-    """Whether `directory` already holds the output of just these inputs and parameters.
+def manifest_of(folder: Folder) -> Manifest:
+    """The manifest of a finished data set; DatasetError where there is none, as `Manifest.read`."""
+    if not folder.remote:
+        return Manifest.read(folder.path)
+    try:
+        folder.text(SUCCESS)
+        text = folder.text(FILE_NAME)
+    except FileNotFoundError:
+        raise unfinished(str(folder)) from None
+    return Manifest.parse(text, str(folder / FILE_NAME))
+
+
+def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
+    """Whether `folder` already holds the output of just these inputs and parameters.
 
     Raises DatasetError where it holds something else and `overwrite` is not given, and always
     where what it holds was not made by a stage: that is never deleted.
     """
-    if not directory.exists():
-        return False
-    if not directory.is_dir():
-        raise DatasetError(f"{directory} is a file. Choose another output directory.")
-    if not any(directory.iterdir()):
-        return False
-    if not (directory / SUCCESS).is_file():
+    if not folder.remote and folder.path.exists() and not folder.path.is_dir():
+        raise DatasetError(f"{folder} is a file. Choose another output directory.")
+    if not folder.exists(SUCCESS):
+        if _is_empty(folder) or (folder.remote and folder.exists(MADE_FROM)):
+            return False
         raise DatasetError(
-            f"{directory} holds files but no {SUCCESS}, so it is not replaced. "
+            f"{folder} holds files but no {SUCCESS}, so it is not replaced. "
             "Remove it yourself, or choose another output directory."
         )
-    if fingerprint_of(directory) == expected:
+    if fingerprint_of(folder) == expected:
         return True
     if not overwrite:
         raise DatasetError(
-            f"{directory} was made from other inputs or parameters. "
+            f"{folder} was made from other inputs or parameters. "
             "Choose another output directory, or replace it with --overwrite."
         )
     return False
 
 
-@contextmanager
-def building(directory: Path, made_from: str) -> Iterator[Path]:
-    """An empty directory beside `directory`, which takes its place when the block ends well.
+def _is_empty(folder: Folder) -> bool:
+    if folder.remote:
+        return not folder.names()
+    return not folder.path.exists() or not any(folder.path.iterdir())
 
-    On an error it is removed, and whatever was at `directory` stays as it was. A link is followed.
+
+@contextmanager
+def building(out: Folder, made_from: str) -> Iterator[Folder]:
+    """A folder to write to, which is `out`, finished, once the block ends well.
+
+    On a disk, whatever is at `out` stays as it is until then; a link is followed. In an object
+    store, what was there is removed before the block begins. A FaeError, the user's mistake,
+    removes the unfinished output. After any other end it stays: the next run from the same inputs
+    and parameters is given it to go on from (see `journal`), and one from others begins anew. Files
+    and folders whose names end in .partial are gone at the end. One run at a time.
     """
-    directory = directory.resolve()
-    partial = directory.with_name(f"{directory.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise DatasetError(f"cannot write beside {directory}: {error.strerror}.") from None
-    try:
+    build = _building_in_place if out.remote else _building_beside
+    out = out if out.remote else Folder.of(out.path.resolve())
+    with locked(out), build(out, made_from, f"{made_from} by fae {__version__}\n") as partial:
         yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
+    """Remove an unfinished output after a FaeError that a rerun would meet again."""
+    try:
+        yield
+    except (ClusterError, StorageError):
         raise
-    for path in [*partial.rglob("*"), partial]:
+    except FaeError:
+        remove(partial)
+        raise
+
+
+@contextmanager
+def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
+    """Write under the final names: `_SUCCESS` is removed first, and written last."""
+    if not out.exists(MADE_FROM) or out.text(MADE_FROM) != identity:
+        out.write_text(MADE_FROM, "nothing yet\n")
+        _empty(out)
+        out.write_text(MADE_FROM, identity)
+    with _kept_unless_mistaken(out):
+        yield out
+    out.remove(name for name in out.names() if _is_scratch(name))
+    out.write_text(SUCCESS, made_from + "\n")
+    out.remove([MADE_FROM])
+
+
+@contextmanager
+def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
+    """Write to `OUT.partial`, and rename it."""
+    partial = out.beside(".partial")
+    _begin(partial, identity)
+    with _kept_unless_mistaken(partial):
+        yield partial
+    for path in partial.path.rglob("*.partial"):
+        _remove(path)
+    partial.remove([MADE_FROM])
+    for path in [*partial.path.rglob("*"), partial.path]:
         if not path.is_symlink():
-            _flush(path)
-    (partial / SUCCESS).write_text(made_from + "\n", encoding="utf-8")
-    _flush(partial / SUCCESS)
-    _replace(partial, directory)
+            flush(path)
+    partial.write_text(SUCCESS, made_from + "\n")
+    _replace(partial.path, out.path)
+
+
+def _begin(partial: Folder, identity: str) -> None:
+    """Make the unfinished output, or clear what is there of all but what a run may go on from."""
+    if partial.exists(MADE_FROM) and partial.text(MADE_FROM) == identity:
+        for path in partial.path.rglob("*.partial"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+        return
+    try:
+        _remove(partial.path)
+        partial.write_text(MADE_FROM, identity)
+    except OSError as error:
+        raise DatasetError(f"cannot write {partial}: {error.strerror}.") from None
+
+
+def _is_scratch(name: str) -> bool:
+    return any(part.endswith(".partial") for part in name.split("/"))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it; nothing to do where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _replace(partial: Path, directory: Path) -> None:
@@ -135,11 +217,11 @@ def _replace(partial: Path, directory: Path) -> None:
         else:
             directory.rename(old)
             partial.rename(directory)
-        _flush(directory.parent)
+        flush(directory.parent)
         shutil.rmtree(old)
     else:
         partial.rename(directory)
-    _flush(directory.parent)
+    flush(directory.parent)
 
 
 def _exchanged(one: Path, two: Path) -> bool:
@@ -151,25 +233,24 @@ def _exchanged(one: Path, two: Path) -> bool:
     return call is not None and call(_HERE, bytes(one), _HERE, bytes(two), _EXCHANGE) == 0
 
 
-def remove_remains(directory: Path) -> None:
-    """Remove what `building` left beside `directory` where it was killed."""
-    directory = directory.resolve()
-    for kind in ("partial", "old.partial"):
-        shutil.rmtree(directory.with_name(f"{directory.name}.{kind}"), ignore_errors=True)
+def remove_remains(out: Folder) -> None:
+    """Remove what `building` left beside the local `out` where it was killed."""
+    out = Folder.of(out.path.resolve())
+    for end in (".partial", ".old.partial"):
+        _remove(out.beside(end).path)
 
 
-def _flush(path: Path) -> None:
-    """Have the operating system write a file, or a folder's own entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove(folder: Folder) -> None:
+    """Remove an output with all that it holds."""
+    if folder.remote:
+        _empty(folder)
+        folder.remove(name for name in folder.names() if name == MADE_FROM)
+    else:
+        _remove(folder.path)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that no reader ever sees a part of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(path)
+def _empty(folder: Folder) -> None:
+    """Remove all files of a remote output but the mark that it is one; `_SUCCESS` goes first."""
+    names = folder.names()
+    folder.remove(name for name in names if name == SUCCESS)
+    folder.remove(name for name in names if name not in (SUCCESS, MADE_FROM))

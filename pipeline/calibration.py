@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from pipeline.rules.problem import Order, Problem, Ranking, StackedInputs, Stack
 from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
+from pipeline.storage import Folder, Place
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -73,7 +73,7 @@ class Calibration:
     `frequencies`, a fingerprint, are what it was made from.
     """
 
-    directory: Path
+    directory: Folder
     embedding: Embedding
     budget: Budget
     tables: tuple[HotTable, ...]
@@ -90,8 +90,8 @@ class Calibration:
 
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
-        path = self.directory / "ids" / f"{table}.npy"
-        ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
+        with self.directory.read(f"ids/{table}.npy") as path:
+            ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
         return ids
 
     def hot_share(self, split: str) -> float | None:
@@ -102,12 +102,14 @@ class Calibration:
 
     def curve(self) -> pl.DataFrame:
         """Hot and access shares against budget."""
-        return pl.read_csv(self.directory / CURVE)
+        with self.directory.read(CURVE) as path:
+            return pl.read_csv(path)
 
     @classmethod
-    def read(cls, directory: Path) -> Calibration:
+    def read(cls, directory: Place) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
-        document = artefact.document_of(directory, FILE_NAME)
+        folder = Folder.of(directory)
+        document = artefact.document_of(folder, FILE_NAME)
         known = {
             "embedding": Embedding(**document.pop("embedding")),
             "budget": Budget(**document.pop("budget")),
@@ -115,13 +117,13 @@ class Calibration:
             "sharing": tuple(Sharing(**table) for table in document.pop("sharing")),
             "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
         }
-        return cls(directory, **(document | known))
+        return cls(folder.absolute(), **(document | known))
 
 
 def calibrate(
     staging: Staging,
     frequencies: Frequencies,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: CalibrateParameters,
     *,
@@ -132,6 +134,7 @@ def calibrate(
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
     hold one row of each table, or where no budget reaches the hot share.
     """
+    out = Folder.of(out)
     made_from = parameters.fingerprint(artefact.fingerprint_of(frequencies.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Calibration.read(out)
@@ -173,7 +176,8 @@ def calibrate(
         points = curve(
             rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
         )
-        points.write_csv(partial / CURVE)
+        with partial.write(CURVE) as path:
+            points.write_csv(path)
         shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
         document = {
             "embedding": asdict(parameters.embedding),
@@ -193,10 +197,9 @@ def calibrate(
 
 
 def _write_ids(
-    directory: Path, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
+    directory: Folder, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
 ) -> list[Sharing]:
     """Write each table's ids; return what the tables share whose cold ids are hashed."""
-    (directory / "ids").mkdir()
     ids = data_set_ids(rows, chosen.placed)
     found = []
     for t, counted in enumerate(frequencies.tables):
@@ -206,8 +209,8 @@ def _write_ids(
             mine = with_hashed(mine, known["value"], hot_rows, buckets)
             accesses = np.append([counted.folded_accesses], known["accesses"])
             found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
-        path = directory / "ids" / f"{counted.name}.npy"
-        np.save(path, mine.astype(np.uint32), allow_pickle=False)
+        with directory.write(f"ids/{counted.name}.npy") as path, path.open("wb") as file:
+            np.save(file, mine.astype(np.uint32), allow_pickle=False)
     return found
 
 

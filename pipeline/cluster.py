@@ -6,25 +6,32 @@ order of the tasks, so what runs where never shows in the output.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-import sys
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, TypeVar
 
-import rich.console
+import dask.config
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline import journal as journals
 from pipeline.errors import ParameterError
+from pipeline.journal import Step, perform
+from pipeline.progress import Board, Stage, console
+from pipeline.storage import Place
+from pipeline.workers import run_steps
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-#: Messages and progress go to standard error; standard output is for results.
-console = rich.console.Console(stderr=True, highlight=False)
+_CONNECT = "30s"
 
 
 class Cluster:
@@ -33,84 +40,141 @@ class Cluster:
     def __init__(self, threads: int | None = None, client: Any = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.client = client
+        self._board = Board()
 
     def run(
-        self, stage: str, function: Callable[[Task], Result], tasks: Sequence[Task]
+        self,
+        stage: str,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        *,
+        journal: Place | None = None,
+        rows: Callable[[Result], int] | None = None,
     ) -> list[Result]:
-        """`function` of each task, in the order of the tasks; the first error stops the stage."""
-        with _progress(stage, len(tasks)) as advance:
+        """`function` of each task, in the order of the tasks; the first error stops the stage.
+
+        With `journal`, an unfinished output, results are recorded in it, and tasks whose results an
+        earlier run has recorded are not run. `rows` tells the rows behind a result, for the rate.
+        """
+        steps = journals.steps(stage, function, tasks, journal)
+        results = journals.finished(steps)
+        left = [number for number in range(len(steps)) if number not in results]
+        todo = [steps[number] for number in left]
+        with self._board.stage(stage, len(steps), kept=len(results)) as shown:
             if self.client is None:
-                return self._run_threads(function, tasks, advance)
-            return self._run_workers(stage, function, tasks, advance)
+                found = self._run_threads(todo, shown, rows)
+            else:
+                found = run_steps(self.client, todo, shown, rows)
+        results |= zip(left, found, strict=True)
+        return [results[number] for number in range(len(steps))]
 
     def _run_threads(
         self,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        advance: Callable[[], None],
+        steps: Sequence[Step[Task, Result]],
+        shown: Stage,
+        rows: Callable[[Result], int] | None,
     ) -> list[Result]:
-        calls = [delayed(function, pure=False, traverse=False)(task) for task in tasks]
-        with Callback(posttask=lambda *_: advance()):
+        def ended(_key: object, result: Result, *_rest: object) -> None:
+            shown.end(rows(result) if rows else 0)
+
+        calls = [delayed(perform, pure=False, traverse=False)(step) for step in steps]
+        with Callback(pretask=lambda *_: shown.begin(), posttask=ended):
             results = compute(
                 *calls, scheduler="threads", num_workers=self.threads, optimize_graph=False
             )
         return list(results)
 
-    def _run_workers(
-        self,
-        stage: str,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        advance: Callable[[], None],
-    ) -> list[Result]:
-        keys = [f"{stage}-{os.urandom(4).hex()}-{number}" for number in range(len(tasks))]
-        futures = self.client.map(function, tasks, key=keys, pure=False)
-        for future in futures:
-            future.add_done_callback(lambda _: advance())
-        try:
-            return list(self.client.gather(futures))
-        finally:
-            self.client.cancel(futures)
-
 
 @contextmanager
 def cluster(
-    threads: int | None = None, workers: int | None = None, scheduler: str | None = None
+    threads: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    scheduler_file: Path | None = None,
 ) -> Iterator[Cluster]:
-    """Threads of this process, `workers` local processes, or the cluster at `scheduler`."""
-    if workers and scheduler:
-        raise ParameterError("give --workers for a local cluster or --scheduler for another.")
-    if not workers and not scheduler:
+    """Where one of the options says: threads here, a local cluster of `workers`, or another.
+
+    Without options, the cluster that DASK_SCHEDULER_ADDRESS (or Dask's configuration) names, or
+    else threads. Raises ParameterError for two options and where no scheduler answers.
+    """
+    options = {
+        "--threads": threads,
+        "--workers": workers,
+        "--scheduler": scheduler,
+        "--scheduler-file": scheduler_file,
+    }
+    given = [name for name, value in options.items() if value]
+    if len(given) > 1:
+        raise ParameterError(f"give one of {' or '.join(given)}: each says where to run.")
+    address = _address_in(scheduler_file) if scheduler_file else scheduler
+    if not given:
+        address = dask.config.get("scheduler-address", None)
+    if not workers and not address:
         yield Cluster(threads)
         return
-    import distributed
+    import distributed.client  # noqa: F401  it sets its loggers' levels
 
-    if scheduler:
-        try:
-            client = distributed.Client(scheduler, timeout="30s")
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"no Dask scheduler answers at {scheduler}: {error}") from None
-        with client:
-            yield Cluster(threads, client)
-        return
-    with (
-        distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as local,
-        distributed.Client(local) as client,
-    ):
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    for told_here in ("distributed.client", "tornado.application"):
+        logging.getLogger(told_here).setLevel(logging.CRITICAL)
+    with ExitStack() as stack:
+        client = stack.enter_context(_local(workers) if workers else _remote(str(address)))
+        if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
+            console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
         yield Cluster(threads, client)
 
 
 @contextmanager
-def _progress(stage: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; nothing elsewhere."""
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(stage, total=total)
-        yield lambda: progress.advance(bar)
+def _local(workers: int) -> Iterator[Any]:
+    """A client of a new cluster of processes of this machine, of one thread each."""
+    import distributed
+
+    with _without_interrupts():
+        local = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        )
+    with local, distributed.Client(local) as client:
+        try:
+            yield client
+        except KeyboardInterrupt:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            raise
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block, and not reach processes begun by threads of it.
+
+    A terminal sends it to all processes alike, and the workers' ends are this process's to see to.
+    Python's resource tracker lets it through again in the thread that starts it, so it starts here.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _remote(address: str) -> Iterator[Any]:
+    """A client of the cluster at `address`."""
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout=_CONNECT)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"no Dask scheduler answers at {address}: {error}") from None
+    with client:
+        yield client
+
+
+def _address_in(file: Path) -> str:
+    """The address in the file that `dask scheduler --scheduler-file` writes."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ParameterError(
+            f"{file} tells no scheduler's address ({error}). Start one that writes it: "
+            f"dask scheduler --scheduler-file {file}"
+        ) from None

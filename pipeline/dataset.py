@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline import artefact
@@ -14,6 +13,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import (
+    FILE_NAME,
     LABEL,
     VERSION,
     DataFile,
@@ -26,6 +26,7 @@ from pipeline.parameters import PartitionParameters
 from pipeline.partitions import data_file, partition
 from pipeline.schema import Schema
 from pipeline.staging import REJECTS, Staging
+from pipeline.storage import Folder, Place
 from pipeline.vocabulary import vocabulary
 
 
@@ -44,25 +45,25 @@ def write_dataset(
     staging: Staging,
     frequencies: Frequencies,
     calibration: Calibration,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: PartitionParameters,
     *,
     overwrite: bool = False,
-    more_records: Callable[[Path, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
+    more_records: Callable[[Folder, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
 ) -> Manifest:
     """Partition the staged rows into the data set `out`; nothing to do where it is there.
 
-    `more_records` writes further records into the directory that it is given, in which the
+    `more_records` writes further records into the folder that it is given, in which the
     vocabularies of the tables lie already.
     """
+    out = Folder.of(out)
     _check_stages(staging, frequencies, calibration)
     made_from = parameters.fingerprint(artefact.fingerprint_of(calibration.directory))
     if artefact.is_made(out, made_from, overwrite):
-        return Manifest.read(out)
+        return artefact.manifest_of(out)
     with artefact.building(out, made_from) as partial:
         splits = partition(staging, frequencies, calibration, partial, cluster, parameters.seed)
-        (partial / "vocabulary").mkdir()
         tasks = [
             _Task(
                 str(staging.directory),
@@ -73,7 +74,7 @@ def write_dataset(
             )
             for table in calibration.tables
         ]
-        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks)
+        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
             for table, file in zip(calibration.tables, vocabularies, strict=True)
@@ -91,8 +92,8 @@ def write_dataset(
             preparation=_preparation(staging, frequencies, calibration, parameters),
             records=(*_records(staging, calibration, partial), *more_records(partial, tables)),
         )
-        manifest.write(partial)
-    return Manifest.read(out)
+        partial.write_text(FILE_NAME, manifest.text())
+    return artefact.manifest_of(out)
 
 
 def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calibration) -> None:
@@ -115,25 +116,29 @@ def features(schema: Schema) -> Features:
 
 
 def _write_vocabulary(task: _Task) -> DataFile:
-    schema = Staging.read(Path(task.staging)).schema
-    accesses = Frequencies.read(Path(task.frequencies)).accesses(task.table)
-    ids = Calibration.read(Path(task.calibration)).ids(task.table)
+    schema = Staging.read(task.staging).schema
+    accesses = Frequencies.read(task.frequencies).accesses(task.table)
+    ids = Calibration.read(task.calibration).ids(task.table)
     frame = vocabulary(accesses, ids, schema.tables[task.table][0])
-    path = f"vocabulary/{task.table}.parquet"
-    frame.write_parquet(Path(task.directory) / path, compression="zstd")
-    return data_file(Path(task.directory), path, frame.height)
+    name = f"vocabulary/{task.table}.parquet"
+    with Folder.of(task.directory).write(name) as path:
+        frame.write_parquet(path, compression="zstd")
+        return data_file(path, name, frame.height)
 
 
-def _records(staging: Staging, calibration: Calibration, directory: Path) -> tuple[DataFile, ...]:
+def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:
     """Copy what tells of the preparation: the rejects and the curve."""
-    rejects, curve = f"{REJECTS}/rejects.jsonl", CURVE
-    (directory / REJECTS).mkdir()
-    shutil.copyfile(staging.directory / rejects, directory / rejects)
-    shutil.copyfile(calibration.directory / curve, directory / curve)
-    return (
-        data_file(directory, rejects, sum(staging.reasons.values())),
-        data_file(directory, curve, calibration.curve().height),
+    records = (
+        (staging.directory, f"{REJECTS}/rejects.jsonl", sum(staging.reasons.values())),
+        (calibration.directory, CURVE, calibration.curve().height),
     )
+    return tuple(_copied(source, name, rows, folder) for source, name, rows in records)
+
+
+def _copied(source: Folder, name: str, rows: int, folder: Folder) -> DataFile:
+    with source.read(name) as path, folder.write(name) as copy:
+        shutil.copyfile(path, copy)
+        return data_file(copy, name, rows)
 
 
 def _preparation(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline import artefact
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.extension import Extension
@@ -19,6 +19,7 @@ from pipeline.frequencies import Frequencies
 from pipeline.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
 from pipeline.partitions import data_file
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 Flags = npt.NDArray[np.bool_]
 _LARGEST_INT32 = 2**31 - 1
@@ -84,11 +85,11 @@ class Drift:
     tables: tuple[TableDrift, ...]
 
     @classmethod
-    def read(cls, dataset: Path, manifest: Manifest) -> Drift | None:
+    def read(cls, dataset: Folder, manifest: Manifest) -> Drift | None:
         """What a data set tells of its last addition; None where nothing was added to it."""
         if DRIFT not in {record.path for record in manifest.records}:
             return None
-        document = json.loads((dataset / DRIFT).read_text(encoding="utf-8"))
+        document = json.loads(dataset.text(DRIFT))
         return cls(
             document["former"],
             document["former_budget"],
@@ -115,11 +116,11 @@ class _Task:
 
 
 def write_drift(
-    former: Path,
+    former: Folder,
     extension: Extension,
     frequencies: Frequencies,
     calibration: Calibration,
-    partial: Path,
+    partial: Folder,
     tables: tuple[Table, ...],
     cluster: Cluster,
 ) -> tuple[DataFile, ...]:
@@ -127,21 +128,25 @@ def write_drift(
 
     `former` is the data set that it will replace. Return the files for the manifest.
     """
-    manifest = Manifest.read(former)
+    manifest = artefact.manifest_of(former)
     masks = partial / _MASKS
-    masks.mkdir(exist_ok=True)
-    (partial / MAPPING).mkdir(exist_ok=True)
     files, found = [], []
     for table in tables:
         before = manifest.table(table.name)
-        known = _known(former / before.vocabulary.path, partial / table.vocabulary.path)
+        with (
+            former.read(before.vocabulary.path) as old,
+            partial.read(table.vocabulary.path) as now,
+        ):
+            known = _known(old, now)
         mapping = _mapping(known)
-        path = f"{MAPPING}/{table.name}.parquet"
-        mapping.write_parquet(partial / path, compression="zstd")
-        files.append(data_file(partial, path, mapping.height))
+        name = f"{MAPPING}/{table.name}.parquet"
+        with partial.write(name) as path:
+            mapping.write_parquet(path, compression="zstd")
+            files.append(data_file(path, name, mapping.height))
         ranks = np.argsort(calibration.ids(table.name), kind="stable")
         was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
-        np.save(masks / f"{table.name}.npy", was_hot, allow_pickle=False)
+        with masks.write(f"{table.name}.npy") as path, path.open("wb") as file:
+            np.save(file, was_hot, allow_pickle=False)
         stayed = int(was_hot[ranks[: table.hot_rows]].sum())
         gone = int((known["new"][1:] == OOV_ID).sum())
         found.append(_table_drift(before, table, gone, stayed))
@@ -155,8 +160,7 @@ def write_drift(
         )
         for part in range(len(extension.staging.parts))
     ]
-    counts = np.array(cluster.run("drift", _covered, tasks), dtype=np.int64)
-    shutil.rmtree(masks)
+    counts = np.array(cluster.run("drift", _covered, tasks, journal=partial), dtype=np.int64)
     drift = Drift(
         former=manifest.fingerprint,
         former_budget=manifest.budget.bytes,
@@ -166,8 +170,9 @@ def write_drift(
         tables=tuple(found),
     )
     text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
-    (partial / DRIFT).write_text(text, encoding="utf-8")
-    return (*files, data_file(partial, DRIFT, len(found)))
+    with partial.write(DRIFT) as path:
+        path.write_text(text, encoding="utf-8")
+        return (*files, data_file(path, DRIFT, len(found)))
 
 
 def _known(former: Path, now: Path) -> pl.DataFrame:
@@ -223,9 +228,9 @@ def _table_drift(before: Table, table: Table, gone: int, stayed: int) -> TableDr
 
 def _covered(task: _Task) -> list[int]:
     """A part's inputs and accesses, and those that the former hot set and this one cover."""
-    staging = Staging.read(Path(task.staging))
-    frequencies = Frequencies.read(Path(task.frequencies))
-    calibration = Calibration.read(Path(task.calibration))
+    staging = Staging.read(task.staging)
+    frequencies = Frequencies.read(task.frequencies)
+    calibration = Calibration.read(task.calibration)
     hot_rows = {table.name: table.hot_rows for table in calibration.tables}
     staged, rows = staging.part(task.part), staging.parts[task.part].rows
     accesses = 0
@@ -235,7 +240,8 @@ def _covered(task: _Task) -> list[int]:
         name = column.table_name
         ranks = frequencies.ranks(column.name, task.part)
         ids = calibration.ids(name)[ranks]
-        was_hot = np.load(Path(task.masks) / f"{name}.npy", mmap_mode="r")
+        with Folder.of(task.masks).read(f"{name}.npy") as path:
+            was_hot = np.load(path, mmap_mode="r")
         found = staged.codes(column.name)
         accesses += found.codes.size
         for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from pipeline.artefact import manifest_of
 from pipeline.errors import DatasetError
-from pipeline.manifest import OOV_ID, Manifest
+from pipeline.manifest import OOV_ID
 from pipeline.parsing import parse_table
 from pipeline.schema import Schema, SparseColumn
+from pipeline.storage import Folder, Place
 from pipeline.vocabulary import raw_values
 
 
@@ -22,17 +23,16 @@ class Encoder:
     >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
     """
 
-    def __init__(self, directory: Path | str) -> None:
+    def __init__(self, directory: Place) -> None:
         """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
-        self.directory = Path(directory)
-        self.manifest = Manifest.read(self.directory)
+        self.directory = Folder.of(directory)
+        self.manifest = manifest_of(self.directory)
         self.schema = Schema.model_validate(self.manifest.schema)
-        self._vocabularies = {
-            table.name: pl.read_parquet(
-                self.directory / table.vocabulary.path, columns=["value", "id"]
-            )
-            for table in self.manifest.tables
-        }
+        self._vocabularies = {}
+        for table in self.manifest.tables:
+            with self.directory.read(table.vocabulary.path) as path:
+                frame = pl.read_parquet(path, columns=["value", "id"])
+            self._vocabularies[table.name] = frame
 
     def encode(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """The dense features and ids of `rows`, in their order; no label is needed.

@@ -5,7 +5,9 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── SchemaError          a schema file or a preset's name is wrong
 ├── ParameterError       an option or a parameter is out of range
 ├── BudgetError          the byte budget cannot hold even the rows that must be hot
-└── DatasetError         a data set or a stage's output is absent, unfinished or damaged
+├── StorageError         a folder or an object store cannot be reached, read or written
+├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
+└── ClusterError         the machines that do the work are gone; what they finished is kept
 """
 
 
@@ -29,5 +31,13 @@ class BudgetError(FaeError):
     """The byte budget cannot hold even the rows that must be hot."""
 
 
+class StorageError(FaeError):
+    """A folder or an object store cannot be reached, read or written."""
+
+
 class DatasetError(FaeError):
     """A data set or a stage's output is absent, unfinished or damaged."""
+
+
+class ClusterError(FaeError):
+    """The machines that do the work are gone; what they finished is kept for the next run."""

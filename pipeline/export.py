@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.manifest import OOV_ID, DataFile, Manifest
+from pipeline.manifest import OOV_ID, DataFile
 from pipeline.partitions import data_file
+from pipeline.storage import Folder, Place
 
 
-def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> list[DataFile]:
+def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
     """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
 
     Id 0, out of vocabulary, has a null value; so has the missing category, under its own id. Each
@@ -22,19 +23,21 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
     """
     from trainer.checkpoint import load, table_weights
 
-    manifest = Manifest.read(dataset)
+    source, out = Folder.of(dataset), Folder.of(out)
+    manifest = artefact.manifest_of(source)
     load(run).check_data(manifest, run)
     weights = table_weights(run)
     made_from = artefact.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
     files: list[DataFile] = []
     if artefact.is_made(out, made_from, overwrite):
         return [
-            data_file(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
+            _exported(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
             for table in manifest.tables
         ]
     with artefact.building(out, made_from) as partial:
         for table in manifest.tables:
-            values = pl.read_parquet(dataset / table.vocabulary.path, columns=["value", "id"])
+            with source.read(table.vocabulary.path) as path:
+                values = pl.read_parquet(path, columns=["value", "id"])
             out_of_vocabulary = pl.DataFrame({"value": [None], "id": [OOV_ID]}, values.schema)
             lines = pl.concat([out_of_vocabulary, values])
             matrix = pa.array(weights[table.name][lines["id"].to_numpy()].ravel())
@@ -44,11 +47,17 @@ def export(dataset: Path, run: Path, out: Path, *, overwrite: bool = False) -> l
                 "value": lines["value"].to_arrow(),
                 "embedding": embedding,
             }
-            path = f"{table.name}.parquet"
-            pq.write_table(pa.table(columns), partial / path, compression="zstd")
-            files.append(data_file(partial, path, lines.height))
+            name = f"{table.name}.parquet"
+            with partial.write(name) as path:
+                pq.write_table(pa.table(columns), path, compression="zstd")
+                files.append(data_file(path, name, lines.height))
     return files
 
 
+def _exported(out: Folder, name: str, rows: int) -> DataFile:
+    with out.read(name) as path:
+        return data_file(path, name, rows)
+
+
 def _digest(run: Path) -> str:
-    return data_file(run, "checkpoint.pt", 0).sha256
+    return data_file(run / "checkpoint.pt", "checkpoint.pt", 0).sha256

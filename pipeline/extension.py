@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from pipeline import artefact
@@ -18,6 +18,7 @@ from pipeline.manifest import SPLITS
 from pipeline.parameters import IngestParameters
 from pipeline.parts import ROWS, VALUES
 from pipeline.staging import REJECTS, Part, StagedLog, Staging, log_fingerprints, write_rejects
+from pipeline.storage import Folder
 
 #: Beside the staged parts: the URL of the directory that holds all the logs.
 _ROOT = "root"
@@ -36,15 +37,14 @@ def log_root(log: Log) -> str:
     return log.url.removesuffix(log.name)
 
 
-def write_root(staging: Path, root: str) -> None:
+def write_root(staging: Folder, root: str) -> None:
     """Keep the logs' root with their staging, for `extended` to name further logs."""
-    artefact.write_whole(staging / _ROOT, root + "\n")
+    staging.write_text(_ROOT, root + "\n")
 
 
-def read_root(staging: Path) -> str | None:
+def read_root(staging: Folder) -> str | None:
     """What `write_root` wrote; None where it did not."""
-    path = staging / _ROOT
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    return staging.text(_ROOT).strip() if staging.exists(_ROOT) else None
 
 
 def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence
             )
 
 
-def extended(former: Staging, root: str, new: Staging, new_root: str, out: Path) -> Extension:
+def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folder) -> Extension:
     """The staging of `former`'s logs and `new`'s, as if they had been ingested together.
 
     Parts are linked, or copied where the file system has no links. Logs come in the order in which
@@ -84,9 +84,9 @@ def extended(former: Staging, root: str, new: Staging, new_root: str, out: Path)
     with artefact.building(out, made_from) as partial:
         for end in (ROWS, VALUES):
             for part in former.parts:
-                _link(former.directory / f"{part.path}{end}", partial / f"{part.path}{end}")
+                _link(former.directory, part.path + end, partial, part.path + end)
             for part, there in moved.items():
-                _link(new.directory / f"{part.path}{end}", partial / f"{there.path}{end}")
+                _link(new.directory, part.path + end, partial, there.path + end)
         rejects = _rejects(former, names[:count]) + _rejects(new, names[count:])
         places = {log.name: place for place, log in enumerate(logs)}
         write_rejects(sorted(rejects, key=lambda one: places[one["file"]]), partial / REJECTS)
@@ -114,7 +114,8 @@ def _moved(part: Part, logs: int) -> str:
     return f"parts/{logs:05d}/{PurePosixPath(part.path).name}"
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
+    source, target = folder.path / name, into.path / new_name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
@@ -126,7 +127,6 @@ def _link(source: Path, target: Path) -> None:
 def _rejects(staging: Staging, names: Sequence[str]) -> list[dict[str, Any]]:
     """A staging's rejects, with the logs' new names."""
     renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
-    path = staging.directory / REJECTS / "rejects.jsonl"
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        rejects = [json.loads(line) for line in lines]
+    lines = staging.directory.text(f"{REJECTS}/rejects.jsonl").split("\n")
+    rejects = [json.loads(line) for line in lines if line]
     return [reject | {"file": renamed[reject["file"]]} for reject in rejects]

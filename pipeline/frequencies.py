@@ -25,6 +25,7 @@ from pipeline.parameters import ProfileParameters
 from pipeline.shuffle import sampled
 from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
 from pipeline.staging import Staging
+from pipeline.storage import Folder, Place
 from pipeline.values import TIME
 
 FILE_NAME = "frequencies.json"
@@ -64,7 +65,7 @@ class TableFrequencies:
 class Frequencies:
     """A finished profile; `parameters` and `staging`, a fingerprint, are what it was made from."""
 
-    directory: Path
+    directory: Folder
     tables: tuple[TableFrequencies, ...]
     split_rows: dict[str, int]
     sample: float
@@ -78,29 +79,30 @@ class Frequencies:
         Ranks are by accesses, most first; ties by value, missing first. `sampled` counts accesses
         from the sample alone, and equals `accesses` where there is none.
         """
-        return pl.read_parquet(self.directory / "accesses" / f"{table}.parquet")
+        with self.directory.read(f"accesses/{table}.parquet") as path:
+            return pl.read_parquet(path)
 
     def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
         """The access rank that each code of a staged part's column means; 0 out of vocabulary."""
-        with pa.memory_map(str(self.directory / "ranks" / f"{column}.arrow")) as source:
-            batch = pa.ipc.open_file(source).get_batch(part)
+        with self.directory.read(f"ranks/{column}.arrow") as path, pa.memory_map(str(path)) as file:
+            batch = pa.ipc.open_file(file).get_batch(part)
         ranks: npt.NDArray[np.uint32] = batch.column(0).to_numpy()
         return ranks
 
     def splits(self, first: int, count: int) -> SplitCodes:
         """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
-        codes: SplitCodes = np.load(self.directory / SPLITS_FILE, mmap_mode="r")[
-            first : first + count
-        ]
+        with self.directory.read(SPLITS_FILE) as path:
+            codes: SplitCodes = np.load(path, mmap_mode="r")[first : first + count]
         return codes
 
     @classmethod
-    def read(cls, directory: Path) -> Frequencies:
+    def read(cls, directory: Place) -> Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
-        document = artefact.document_of(directory, FILE_NAME)
+        folder = Folder.of(directory)
+        document = artefact.document_of(folder, FILE_NAME)
         tables = tuple(_table(**table) for table in document["tables"])
         rest = {key: document[key] for key in _DOCUMENTED}
-        return cls(directory, tables, **rest)
+        return cls(folder.absolute(), tables, **rest)
 
 
 def _table(columns: dict[str, dict[str, dict[str, int]]], **rest: Any) -> TableFrequencies:
@@ -125,7 +127,7 @@ class _Task:
 
 def profile(
     staging: Staging,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: ProfileParameters,
     *,
@@ -136,6 +138,7 @@ def profile(
     With a sample below 1, that share of the train rows is counted apart, for calibration as in the
     FAE paper; vocabulary and `accesses` stay exact.
     """
+    out = Folder.of(out)
     tables = staging.schema.tables
     unknown = sorted(set(parameters.min_count) - set(tables) - {""})
     if unknown:
@@ -147,9 +150,8 @@ def profile(
         return Frequencies.read(out)
     codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
-        (partial / "accesses").mkdir()
-        (partial / "ranks").mkdir()
-        np.save(partial / SPLITS_FILE, codes, allow_pickle=False)
+        with partial.write(SPLITS_FILE) as path, path.open("wb") as file:
+            np.save(file, codes, allow_pickle=False)
         tasks = [
             _Task(
                 str(staging.directory),
@@ -161,7 +163,7 @@ def profile(
             )
             for table in tables
         ]
-        found = cluster.run("profile", _profile_table, tasks)
+        found = cluster.run("profile", _profile_table, tasks, journal=partial)
         counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
             "tables": [asdict(table) for table in found],
@@ -192,8 +194,8 @@ def _times(staging: Staging) -> npt.NDArray[np.int64] | None:
 
 def _profile_table(task: _Task) -> TableFrequencies:
     """Count one table's accesses over all of its columns, and write what their codes mean."""
-    staging = Staging.read(Path(task.staging))
-    directory = Path(task.directory)
+    staging = Staging.read(task.staging)
+    directory = Folder.of(task.directory)
     columns = [column.name for column in staging.schema.tables[task.table]]
     entries = {column: _entries(staging, column, directory, task) for column in columns}
     every = [entry for parts in entries.values() for entry in parts]
@@ -206,9 +208,8 @@ def _profile_table(task: _Task) -> TableFrequencies:
         in_sample = _summed(every, _SAMPLED, codes, len(values))
     seen = access_counts(values, accesses, in_sample)
     kept = seen.filter(pl.col("accesses") >= task.min_count)
-    kept.drop("code").write_parquet(
-        directory / "accesses" / f"{task.table}.parquet", compression="zstd"
-    )
+    with directory.write(f"accesses/{task.table}.parquet") as path:
+        kept.drop("code").write_parquet(path, compression="zstd")
     rank = np.full(len(values), OOV_ID, dtype=np.uint32)
     rank[kept["code"]] = np.arange(1, kept.height + 1)
     stops = np.cumsum([len(entry.values) for entry in every])
@@ -216,7 +217,8 @@ def _profile_table(task: _Task) -> TableFrequencies:
     found = {}
     for column, parts in entries.items():
         mine = list(itertools.islice(ranks, len(parts)))
-        _write_ranks(directory / "ranks" / f"{column}.arrow", mine)
+        with directory.write(f"ranks/{column}.arrow") as path:
+            _write_ranks(path, mine)
         found[column] = _out_of_vocabulary(parts, mine)
     total = int(accesses.sum())
     return TableFrequencies(
@@ -242,9 +244,10 @@ class _Entries:
     counts: dict[int, npt.NDArray[np.int64]]
 
 
-def _entries(staging: Staging, column: str, directory: Path, task: _Task) -> list[_Entries]:
+def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[_Entries]:
     """The entries of each part."""
-    splits = np.load(directory / SPLITS_FILE, mmap_mode="r")
+    with directory.read(SPLITS_FILE) as path:
+        splits = np.load(path, mmap_mode="r")
     found = []
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
         staged = staging.part(index)

@@ -6,29 +6,30 @@ calibration and partitioning run over all rows, so no count is ever carried alon
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pipeline import artefact
 from pipeline.calibration import calibrate
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.drift import write_drift
 from pipeline.errors import DatasetError
 from pipeline.extension import check_new, extended, log_root, read_root
 from pipeline.frequencies import profile
-from pipeline.logs import Log, digest
+from pipeline.lock import locked
+from pipeline.logs import Log
 from pipeline.manifest import SUCCESS, DataFile, Manifest, Table
 from pipeline.preparation import Preparation
 from pipeline.schema import Schema
 from pipeline.staging import Staging, ingest, log_fingerprints
+from pipeline.storage import Folder, Place
 
 
 def append(
     logs: Sequence[Log],
     schema: Schema,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     given: Mapping[str, object],
     *,
@@ -41,8 +42,29 @@ def append(
     set has been replaced; after a kill at any time the same call goes on. Raises DatasetError
     where the staging is absent or `schema` is another, LogError where a log is there already.
     """
-    manifest = Manifest.read(out)
-    work = out.with_name(f"{out.name}.work")
+    out = Folder.of(out)
+    if out.remote:
+        raise DatasetError(
+            f"{out} is in an object store, and --append adds to data sets on a local disk. Copy it "
+            "and its .work folder to one, or prepare all logs at once."
+        )
+    manifest = artefact.manifest_of(out)
+    work = out.beside(".work")
+    with locked(work):
+        return _append(logs, schema, out, work, manifest, cluster, given, keep_work)
+
+
+def _append(
+    logs: Sequence[Log],
+    schema: Schema,
+    out: Folder,
+    work: Folder,
+    manifest: Manifest,
+    cluster: Cluster,
+    given: Mapping[str, object],
+    keep_work: bool,
+) -> tuple[Manifest, bool]:
+    """`append`, while no other run works on the data set `out`."""
     former_parameters = _parameters(manifest, out)
     parameters = former_parameters.changed(given)
     if schema.document() != manifest.schema:
@@ -62,7 +84,7 @@ def append(
             "makes nothing else anew; or prepare all logs at once with --overwrite."
         )
     former = Staging.read(staging)
-    digests = cluster.run("checksum", digest, logs)
+    digests = checksums(logs, cluster)
     if _is_done(logs, digests, schema, parameters, fresh, former):
         _clean(out, work, keep_work)
         return manifest, False
@@ -81,7 +103,7 @@ def append(
         overwrite=True,
     )
 
-    def drift(partial: Path, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
+    def drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
         return write_drift(out, extension, frequencies, calibration, partial, tables, cluster)
 
     manifest = write_dataset(
@@ -99,7 +121,7 @@ def append(
     return manifest, True
 
 
-def _parameters(manifest: Manifest, out: Path) -> Preparation:
+def _parameters(manifest: Manifest, out: Folder) -> Preparation:
     if "parameters" not in manifest.preparation:
         raise DatasetError(
             f"{out} does not say with which parameters it was made; an earlier version wrote it. "
@@ -108,11 +130,11 @@ def _parameters(manifest: Manifest, out: Path) -> Preparation:
     return Preparation.of(manifest)
 
 
-def _is_of(staging: Path, manifest: Manifest, parameters: Preparation) -> bool:
+def _is_of(staging: Folder, manifest: Manifest, parameters: Preparation) -> bool:
     """Whether a data set was made from the staging in a directory, if there is one."""
     if not _is_finished(staging):
         return False
-    return parameters.fingerprint(artefact.fingerprint_of(staging)) == manifest.fingerprint
+    return parameters.fingerprints(artefact.fingerprint_of(staging))[-1] == manifest.fingerprint
 
 
 def _is_done(
@@ -120,7 +142,7 @@ def _is_done(
     digests: Sequence[str],
     schema: Schema,
     parameters: Preparation,
-    fresh: Path,
+    fresh: Folder,
     former: Staging,
 ) -> bool:
     """Whether a call was killed when it had added just these logs and had only to tidy up."""
@@ -130,19 +152,19 @@ def _is_done(
     return left_over and known >= set(digests)
 
 
-def _is_finished(directory: Path) -> bool:
-    return (directory / SUCCESS).is_file()
+def _is_finished(folder: Folder) -> bool:
+    return folder.exists(SUCCESS)
 
 
-def _settle(staging: Path, joined: Path) -> None:
+def _settle(staging: Folder, joined: Folder) -> None:
     """Put the staging of all logs in the former one's place."""
-    shutil.rmtree(staging, ignore_errors=True)
-    joined.rename(staging)
+    artefact.remove(staging)
+    joined.path.rename(staging.path)
 
 
-def _clean(out: Path, work: Path, keep_work: bool) -> None:
+def _clean(out: Folder, work: Folder, keep_work: bool) -> None:
     """Remove what no further call needs; the new logs' own staging last, the mark of a cut call."""
     for built in (out, *(work / name for name in ("extended", "frequencies", "hot_set", "new"))):
         artefact.remove_remains(built)
     for name in ["frequencies", "hot_set"] * (not keep_work) + ["new"]:
-        shutil.rmtree(work / name, ignore_errors=True)
+        artefact.remove(work / name)

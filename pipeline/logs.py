@@ -14,22 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import LogError
+from pipeline.errors import LogError, StorageError
+from pipeline.filesystem import located, opened, patiently, piece, shown
 from pipeline.schema import Schema
+from pipeline.tokenizer import Text
 
 Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20
 LONGEST_LINE = 64 << 20
 _CHUNK = 1 << 20
-_HASHED = 16 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -73,13 +72,15 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     """
     urls: list[str] = []
     for pattern in patterns:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        globbed = set(path) & set("*?[") and not filesystem.exists(path)
-        matches = sorted(filesystem.glob(path)) if globbed else [path]
-        if not matches or not all(filesystem.exists(match) for match in matches):
-            raise LogError(f"no log is at {pattern}. Check the path, and quote globs in the shell.")
+        filesystem, path = located(pattern)
+        globbed = set(path) & set("*?[") and not patiently(filesystem, "exists", path)
+        matches = sorted(patiently(filesystem, "glob", path)) if globbed else [path]
+        if not matches or not all(patiently(filesystem, "exists", match) for match in matches):
+            raise LogError(
+                f"no log is at {shown(pattern)}. Check the path, and quote globs in the shell."
+            )
         for match in matches:
-            if filesystem.isdir(match):
+            if patiently(filesystem, "isdir", match):
                 raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
@@ -103,7 +104,7 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
 
 def log_names(urls: Sequence[str]) -> list[str]:
     """The path of each log below the directory that holds them all."""
-    paths = [url.split("/") for url in urls]
+    paths = [shown(url).split("/") for url in urls]
     levels = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     return ["/".join(path[shared:]) for path in paths]
@@ -112,14 +113,14 @@ def log_names(urls: Sequence[str]) -> list[str]:
 def _check_distinct(urls: list[str]) -> None:
     doubled = sorted({url for url in urls if urls.count(url) > 1})
     if doubled:
-        raise LogError(f"{doubled[0]} is named twice; its rows would count twice.")
+        raise LogError(f"{shown(doubled[0])} is named twice; its rows would count twice.")
 
 
 def _opened(url: str, schema: Schema, split: str | None) -> Log:
     """The log at `url`, with its header read and checked."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    size = int(filesystem.size(path))
+    filesystem, path = located(url)
+    name = shown(path).rstrip("/").rsplit("/", 1)[-1]
+    size = int(patiently(filesystem, "size", path))
     parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
     compression: Compression = "plain"
     if name.endswith(".gz"):
@@ -187,19 +188,25 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
 
 def text_stream(log: Log) -> IO[bytes]:
     """The log's bytes, decompressed, from its beginning."""
-    raw: Any = fsspec.open(log.url, "rb").open()
+    raw = opened(log.url)
     if log.compression == "plain":
-        return raw  # type: ignore[no-any-return]
+        return raw
     unpacked = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), log.compression)
     return io.BufferedReader(unpacked, _CHUNK)
 
 
-def parquet_file(log: Log) -> pq.ParquetFile:
+@contextmanager
+def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
-    try:
-        return pq.ParquetFile(fsspec.open(log.url, "rb").open())
-    except (OSError, ValueError) as error:
-        raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+    with opened(log.url) as raw:
+        try:
+            file = pq.ParquetFile(raw)
+        except StorageError:
+            raise
+        except (OSError, ValueError) as error:
+            raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+        with file:
+            yield file
 
 
 def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
@@ -210,7 +217,7 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     if log.compression != "plain":
         return [Block(log, log.start, -1)]
     cuts = [log.start]
-    with fsspec.open(log.url, "rb") as file:
+    with opened(log.url) as file:
         while cuts[-1] + block_bytes < log.bytes:
             file.seek(cuts[-1] + block_bytes)
             file.readline()
@@ -220,20 +227,19 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
-def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
     """The block's bytes in runs of whole lines; a plain block is one run.
 
+    A run may lie in memory that the next one, in any block that this thread reads, uses again.
     A compressed log's next run is unpacked by another thread while the last one is worked on.
     Raises LogError where a compressed log is damaged or cut short.
     """
     log = block.log
     if log.compression == "plain":
-        with fsspec.open(log.url, "rb") as file:
-            file.seek(block.start)
-            data = file.read(block.stop - block.start)
-        if len(data) != block.stop - block.start:
+        run = piece(log.url, block.start, block.stop - block.start)
+        if len(run) != block.stop - block.start:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
-        yield data
+        yield run
         return
     with _whole(log), text_stream(log) as stream, ThreadPoolExecutor(1) as unpacker:
         stream.read(log.start)
@@ -261,12 +267,3 @@ def _whole(log: Log) -> Iterator[None]:
             f"{log.name} is damaged or cut short: {error}. Fetch it again, and test it with "
             f"`{'gzip -t' if log.compression == 'gzip' else 'zstd -t'}`."
         ) from None
-
-
-def digest(log: Log) -> str:
-    """xxh3-128 of the file's bytes as they lie on disk: what a rerun compares."""
-    state = xxhash.xxh3_128()
-    with fsspec.open(log.url, "rb") as file:
-        while chunk := file.read(_HASHED):
-            state.update(chunk)
-    return state.hexdigest()

@@ -152,13 +152,16 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`; the caller writes `_SUCCESS` after it."""
+        (directory / FILE_NAME).write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """What `manifest.json` holds."""
         document = {"format": FORMAT, **_encode(self)}
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        (directory / FILE_NAME).write_text(text, encoding="utf-8")
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def read(cls, directory: Path | str) -> Manifest:
-        """The manifest of a finished data set.
+        """The manifest of a finished data set in a local directory.
 
         Raises DatasetError where the directory is absent, unfinished, of another version, or where
         the manifest does not have the shape that this version writes.
@@ -166,26 +169,36 @@ class Manifest:
         directory = Path(directory)
         path = directory / FILE_NAME
         if not (directory / SUCCESS).is_file() or not path.is_file():
-            raise DatasetError(
-                f"{directory} is not a finished data set: it has no {SUCCESS} with a {FILE_NAME}. "
-                "Prepare it again with `fae prepare`."
-            )
+            raise unfinished(str(directory))
+        return cls.parse(path.read_bytes(), str(path))
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Manifest:
+        """The manifest that `text` is, for messages found at `where`; DatasetError as `read`."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(text)
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise DatasetError(
-                f"{path} is not JSON ({error}). Prepare the data set again."
+                f"{where} is not JSON ({error}). Prepare the data set again."
             ) from None
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-            raise DatasetError(f'{path} has no "format": "{FORMAT}"; it is no FAE data set.')
+            raise DatasetError(f'{where} has no "format": "{FORMAT}"; it is no FAE data set.')
         if document.get("version") != VERSION:
             raise DatasetError(
-                f"{path} has version {document.get('version')!r}, and this program reads version "
+                f"{where} has version {document.get('version')!r}, and this program reads version "
                 f"{VERSION}. Prepare the data set again, or install the program that wrote it."
             )
-        manifest = _decode(cls, document, str(path))
-        _check(manifest, str(path))
+        manifest = _decode(cls, document, where)
+        _check(manifest, where)
         return manifest
+
+
+def unfinished(where: str) -> DatasetError:
+    """The error of a place that should hold a data set and does not."""
+    return DatasetError(
+        f"{where} is not a finished data set: it has no {SUCCESS} with a {FILE_NAME}. "
+        "Prepare it again with `fae prepare`."
+    )
 
 
 def _check(manifest: Manifest, where: str) -> None:

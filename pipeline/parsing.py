@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import LogError
 from pipeline.schema import Column, Schema, SparseColumn
-from pipeline.tokenizer import tokenize
+from pipeline.tokenizer import Text, tokenize
 from pipeline.values import LINE, Parsed, Reject, shown, typed
 
 _BOM = b"\xef\xbb\xbf"
@@ -26,17 +26,17 @@ _BOM = b"\xef\xbb\xbf"
 csv.field_size_limit(2**31 - 1)
 
 
-def parse_text(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
+def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> Parsed:
     """The lines of `data`, whose fields are the columns `fields` in that order."""
-    if data and not data.endswith(b"\n"):
-        data += b"\n"
+    if len(data) and data[-1:] != b"\n":
+        data = bytes(data) + b"\n"
     try:
         plain = tokenize(data, fields, schema)
     except pa.ArrowInvalid:  # not UTF-8
-        return _parse_odd(data, fields, schema)
+        return _parse_odd(bytes(data), fields, schema)
     lines = plain.starts.size - 1
     if plain.odd.size == lines:
-        return _parse_odd(data, fields, schema)
+        return _parse_odd(bytes(data), fields, schema)
     is_plain = np.ones(lines, dtype=np.bool_)
     is_plain[plain.odd] = False
     numbered = plain.columns.with_columns(pl.Series(LINE, np.flatnonzero(is_plain)))

@@ -25,9 +25,11 @@ from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
 from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
+_SCATTERED = "scattered.partial"
 
 Splits = dict[str, dict[str, Leaf]]
 
@@ -43,6 +45,7 @@ class _Scatter:
     first_row: int
     seed: int
     buckets: tuple[int, ...]
+    directory: str
     path: str
 
 
@@ -60,7 +63,7 @@ def partition(
     staging: Staging,
     frequencies: Frequencies,
     calibration: Calibration,
-    directory: Path,
+    directory: Folder,
     cluster: Cluster,
     seed: int,
 ) -> Splits:
@@ -68,8 +71,6 @@ def partition(
     leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
     rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
-    scattered = directory / "scattered.partial"
-    scattered.mkdir()
     tasks = [
         _Scatter(
             str(staging.directory),
@@ -79,11 +80,12 @@ def partition(
             first_row,
             seed,
             buckets,
-            str(scattered / f"{part:06d}.arrow"),
+            str(directory),
+            f"{_SCATTERED}/{part:06d}.arrow",
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    contents = cluster.run("scatter", _scatter, tasks)
+    contents = cluster.run("scatter", _scatter, tasks, journal=directory)
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
         (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
     }
@@ -99,10 +101,9 @@ def partition(
         )
         for leaf, bucket in pieces
     ]
-    files = cluster.run("partition", _gather, gathers)
-    for one in scattered.iterdir():
-        one.unlink()
-    scattered.rmdir()
+    files = cluster.run(
+        "partition", _gather, gathers, journal=directory, rows=lambda file: file.rows
+    )
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):
         mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)
@@ -118,9 +119,9 @@ def _file(split: str, temperature: str, bucket: int) -> str:
 
 def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
-    staging = Staging.read(Path(task.staging))
-    frequencies = Frequencies.read(Path(task.frequencies))
-    calibration = Calibration.read(Path(task.calibration))
+    staging = Staging.read(task.staging)
+    frequencies = Frequencies.read(task.frequencies)
+    calibration = Calibration.read(task.calibration)
     columns, cold = _encoded(staging, frequencies, calibration, task.part)
     codes = frequencies.splits(task.first_row, cold.size)
     keys = row_keys(task.first_row, cold.size, task.seed)
@@ -135,7 +136,10 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     sizes = np.bincount(place, minlength=total)
     found = np.flatnonzero(sizes)
     batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
-    with pa.ipc.new_file(task.path, batches[0].schema) as writer:
+    with (
+        Folder.of(task.directory).write(task.path) as path,
+        pa.ipc.new_file(str(path), batches[0].schema) as writer,
+    ):
         for batch in batches:
             writer.write_batch(batch)
     owner = np.searchsorted(firsts, found, side="right") - 1
@@ -185,12 +189,13 @@ def _gather_ids(
 
 def _gather(task: _Gather) -> DataFile:
     """Write the rows of one bucket, by key."""
+    folder = Folder.of(task.directory)
     batches = []
     for piece, batch in task.pieces:
-        with pa.memory_map(piece) as source:
+        with folder.open(piece) as source:
             batches.append(pa.ipc.open_file(source).get_batch(batch))
     records = Records.joined(batches)
-    staging = Staging.read(Path(task.staging))
+    staging = Staging.read(task.staging)
     dense, sparse = staging.schema.dense, staging.schema.sparse
     order = np.argsort(records.keys)
     lists = tuple(1 + len(dense) + i for i, column in enumerate(sparse) if column.multi)
@@ -204,10 +209,9 @@ def _gather(task: _Gather) -> DataFile:
             arrays[name] = pa.ListArray.from_arrays(offsets, columns.lists[field])
         else:
             arrays[name] = words.view(np.float32) if field <= len(dense) else words
-    path = Path(task.directory) / task.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(pa.table(arrays), names[: len(dense)], path)
-    return data_file(Path(task.directory), task.path, order.size)
+    with folder.write(task.path) as path:
+        _write(pa.table(arrays), names[: len(dense)], path)
+        return data_file(path, task.path, order.size)
 
 
 def _write(table: pa.Table, dense: list[str], path: Path) -> None:
@@ -232,8 +236,8 @@ def _write(table: pa.Table, dense: list[str], path: Path) -> None:
     )
 
 
-def data_file(directory: Path, path: str, rows: int) -> DataFile:
-    """The manifest's entry of a file that has just been written."""
-    with (directory / path).open("rb") as file:
+def data_file(local: Path, path: str, rows: int) -> DataFile:
+    """The manifest's entry of a file that has just been written, which is at `local` for now."""
+    with local.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataFile(path, rows, (directory / path).stat().st_size, digest)
+    return DataFile(path, rows, local.stat().st_size, digest)

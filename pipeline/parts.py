@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipeline.storage import Folder
 
 Integers = npt.NDArray[np.int64]
 
@@ -45,9 +46,9 @@ ROWS, VALUES = ".rows.arrow", ".values.arrow"
 class StagedPart:
     """One staged part, read through memory maps."""
 
-    def __init__(self, path: Path) -> None:
-        """The part at `path`; nothing is read until it is used."""
-        self._path = path
+    def __init__(self, folder: Folder, path: str) -> None:
+        """The part at `path` in `folder`; nothing is read until it is used."""
+        self._folder, self._path = folder, path
 
     def columns(self, names: list[str]) -> pa.Table:
         """Columns that are not sparse: label, dense features, `@time`."""
@@ -71,15 +72,15 @@ class StagedPart:
 
     @cached_property
     def _rows(self) -> pa.Table:
-        return _mapped(self._path, ROWS)
+        return _mapped(self._folder, self._path + ROWS)
 
     @cached_property
     def _values(self) -> pa.Table:
-        return _mapped(self._path, VALUES)
+        return _mapped(self._folder, self._path + VALUES)
 
 
-def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
-    """Write typed `rows`, at least one, as the part at `path`, columns `sparse` as codes."""
+def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str) -> None:
+    """Write typed `rows`, at least one, as a part, the columns `sparse` as codes."""
     table = rows.to_arrow().combine_chunks()
     dictionaries: dict[str, pa.Array] = {}
     for name in sparse:
@@ -92,8 +93,8 @@ def write_part(rows: pl.DataFrame, sparse: list[str], path: Path) -> None:
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
             dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
-    _write(table, path, ROWS)
-    _write(pa.table(dictionaries), path, VALUES)
+    _write(table, folder, path + ROWS)
+    _write(pa.table(dictionaries), folder, path + VALUES)
 
 
 def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
@@ -109,13 +110,13 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     return pa.array(codes.astype(width)), encoded.dictionary, pa.array(counts)
 
 
-def _write(table: pa.Table, path: Path, end: str) -> None:
-    with pa.ipc.new_file(f"{path}{end}", table.schema) as writer:
+def _write(table: pa.Table, folder: Folder, name: str) -> None:
+    with folder.write(name) as path, pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
 
 
-def _mapped(path: Path, end: str) -> pa.Table:
-    with pa.memory_map(f"{path}{end}") as source:
+def _mapped(folder: Folder, name: str) -> pa.Table:
+    with folder.read(name) as path, pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
 
 

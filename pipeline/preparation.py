@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Self
 
 from pipeline import artefact
 from pipeline.calibration import calibrate
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.extension import log_root, write_root
 from pipeline.frequencies import profile
-from pipeline.logs import Log, digest
+from pipeline.lock import locked
+from pipeline.logs import Log
 from pipeline.manifest import Manifest
 from pipeline.parameters import (
     CalibrateParameters,
@@ -24,6 +25,9 @@ from pipeline.parameters import (
 )
 from pipeline.schema import Schema
 from pipeline.staging import ingest, log_fingerprints
+from pipeline.storage import Folder, Place
+
+_STAGES = ("staging", "frequencies", "hot_set")
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,11 @@ class Preparation:
     calibrate: CalibrateParameters
     partition: PartitionParameters
 
-    def fingerprint(self, staging: str) -> str:
-        """The fingerprint of the data set from a staging with this fingerprint."""
+    def fingerprints(self, staging: str) -> tuple[str, str, str, str]:
+        """The fingerprints of the four outputs made from logs whose staging has this one."""
         frequencies = self.profile.fingerprint(staging)
-        return self.partition.fingerprint(self.calibrate.fingerprint(frequencies))
+        calibration = self.calibrate.fingerprint(frequencies)
+        return staging, frequencies, calibration, self.partition.fingerprint(calibration)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -72,7 +77,7 @@ class Preparation:
 def prepare(
     logs: Sequence[Log],
     schema: Schema,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: Preparation,
     *,
@@ -82,41 +87,64 @@ def prepare(
     """Make the data set `out` from `logs`; return its manifest, and whether there was work to do.
 
     The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
-    it stays, and the next call goes on from the last finished stage. With `keep_work`, logs are
+    it stays, and the next call goes on from the last finished task. With `keep_work`, logs are
     staged even where the data set is there, for further ones to be added. Errors are the stages'.
     """
-    digests = cluster.run("checksum", digest, logs)
+    out = Folder.of(out)
+    digests = checksums(logs, cluster)
     staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
-    made_from = parameters.fingerprint(staged)
-    made = artefact.is_made(out, made_from, overwrite)
+    made_from = parameters.fingerprints(staged)
+    made = artefact.is_made(out, made_from[-1], overwrite)
     if made and not keep_work:
-        return Manifest.read(out), False
-    work = out.with_name(f"{out.name}.work")
-    staging = ingest(
-        logs,
-        schema,
-        work / "staging",
-        cluster,
-        parameters.ingest,
-        digests=digests,
-        overwrite=True,
-    )
-    if keep_work:
-        write_root(staging.directory, log_root(logs[0]))
-    if made:
-        return Manifest.read(out), False
-    frequencies = profile(
-        staging, work / "frequencies", cluster, parameters.profile, overwrite=True
-    )
-    calibration = calibrate(
-        staging, frequencies, work / "hot_set", cluster, parameters.calibrate, overwrite=True
-    )
-    manifest = write_dataset(
-        staging, frequencies, calibration, out, cluster, parameters.partition, overwrite=overwrite
-    )
-    if not keep_work:
-        for stage in (staging, frequencies, calibration):
-            shutil.rmtree(stage.directory)
-        if not any(work.iterdir()):
-            work.rmdir()
+        return artefact.manifest_of(out), False
+    work = out.beside(".work")
+    names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
+    with locked(work):
+        staging = ingest(
+            logs,
+            schema,
+            work / names[0],
+            cluster,
+            parameters.ingest,
+            digests=digests,
+            overwrite=True,
+        )
+        if keep_work:
+            write_root(staging.directory, log_root(logs[0]))
+        if made:
+            return artefact.manifest_of(out), False
+        frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
+        calibration = calibrate(
+            staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
+        )
+        manifest = write_dataset(
+            staging,
+            frequencies,
+            calibration,
+            out,
+            cluster,
+            parameters.partition,
+            overwrite=overwrite,
+        )
+        if not keep_work:
+            _clear(work)
     return manifest, True
+
+
+def _stage(work: Folder, stage: str, fingerprint: str) -> str:
+    """The name of a stage's output in `work`.
+
+    In an object store it is the fingerprint's own: a worker that outlives a killed run cannot write
+    into the output of the next, which is built under its final name.
+    """
+    return f"{stage}-{fingerprint[:16]}" if work.remote else stage
+
+
+def _clear(work: Folder) -> None:
+    """Remove the stages' outputs in `work`, of former runs too, and nothing else."""
+    found = {name.partition("/")[0] for name in work.names()}
+    for name in sorted(found):
+        if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
+            artefact.remove(work / name)
+    if not work.remote and not any(work.path.iterdir()):
+        work.path.rmdir()

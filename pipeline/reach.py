@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
@@ -19,11 +19,13 @@ from pipeline.rules.problem import Order, StackedRows
 from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
 #: How many cuts a search looks at together.
 _CUTS = 1 << 12
+_FOLDER = "reach.partial"
 
 Cells = npt.NDArray[np.uint16]
 
@@ -74,13 +76,14 @@ def rows_for(share: float, placed: int, measure: Callable[[Order], Reach]) -> in
 
 @dataclass(frozen=True)
 class _Task:
-    """The inputs of one staged part; the file `cells` has the cell of each stacked row."""
+    """The inputs of one staged part; the file `cells` of `scratch` has each stacked row's cell."""
 
     staging: str
     frequencies: str
     part: int
     first_row: int
     starts: dict[str, int]
+    scratch: str
     cells: str
     count: int
 
@@ -91,7 +94,7 @@ def reach(
     rows: StackedRows,
     placed: Order,
     cuts: Order,
-    scratch: Path,
+    scratch: Folder,
     cluster: Cluster,
 ) -> dict[str, Reach]:
     """The reach of `placed` over each split, and over the counted and uncounted train inputs.
@@ -100,8 +103,9 @@ def reach(
     """
     cell = np.full(rows.accesses.size, cuts.size, dtype=np.uint16)
     cell[placed] = np.searchsorted(cuts, np.arange(placed.size), side="right")
-    cells = scratch / "cells.npy"
-    np.save(cells, cell, allow_pickle=False)
+    cells = f"{_FOLDER}/{xxhash.xxh3_64_hexdigest(cell.data)}.npy"
+    with scratch.write(cells) as path, path.open("wb") as file:
+        np.save(file, cell, allow_pickle=False)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -110,13 +114,13 @@ def reach(
             part,
             first_row,
             starts,
-            str(cells),
+            str(scratch),
+            cells,
             cuts.size + 1,
         )
         for part, first_row in enumerate(staging.offsets())
     ]
-    found = cluster.run("calibrate", _inputs_by_cell, tasks)
-    cells.unlink()
+    found = cluster.run("calibrate", _inputs_by_cell, tasks, journal=scratch)
     counts = np.array(found).sum(axis=0)
     names = (*SPLITS, COUNTED, UNCOUNTED)
     return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}
@@ -124,9 +128,10 @@ def reach(
 
 def _inputs_by_cell(task: _Task) -> list[list[int]]:
     """The inputs of each split, and those counted and not, by the cell of their coldest access."""
-    staging = Staging.read(Path(task.staging))
-    frequencies = Frequencies.read(Path(task.frequencies))
-    cell = np.load(task.cells, mmap_mode="r")
+    staging = Staging.read(task.staging)
+    frequencies = Frequencies.read(task.frequencies)
+    with Folder.of(task.scratch).read(task.cells) as path:
+        cell = np.load(path, mmap_mode="r")
     staged, rows = staging.part(task.part), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:

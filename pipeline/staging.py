@@ -11,19 +11,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipeline import artefact
+from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
-from pipeline.errors import LogError
-from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, digest, parquet_file, texts
+from pipeline.errors import LogError, StorageError
+from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, parquet_file, texts
 from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
 from pipeline.parts import StagedPart, write_part
 from pipeline.schema import Schema
+from pipeline.storage import Folder, Place
 from pipeline.values import Parsed, Reject
 
 FILE_NAME = "staging.json"
@@ -57,7 +58,7 @@ class StagedLog:
 class Staging:
     """A finished staging directory."""
 
-    directory: Path
+    directory: Folder
     schema: Schema
     parts: tuple[Part, ...]
     logs: tuple[StagedLog, ...]
@@ -74,7 +75,7 @@ class Staging:
 
     def part(self, index: int) -> StagedPart:
         """One part, open for reading."""
-        return StagedPart(self.directory / self.parts[index].path)
+        return StagedPart(self.directory, self.parts[index].path)
 
     def write(self) -> None:
         """Write `staging.json`, once all that it names is in the directory."""
@@ -87,11 +88,12 @@ class Staging:
         artefact.write_document(self.directory, FILE_NAME, document)
 
     @classmethod
-    def read(cls, directory: Path) -> Staging:
+    def read(cls, directory: Place) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        document = artefact.document_of(directory, FILE_NAME)
+        folder = Folder.of(directory)
+        document = artefact.document_of(folder, FILE_NAME)
         return cls(
-            directory,
+            folder.absolute(),
             Schema.model_validate(document["schema"]),
             tuple(Part(**part) for part in document["parts"]),
             tuple(StagedLog(**log) for log in document["logs"]),
@@ -124,7 +126,7 @@ class _Staged:
 def ingest(
     logs: Sequence[Log],
     schema: Schema,
-    out: Path,
+    out: Place,
     cluster: Cluster,
     parameters: IngestParameters,
     *,
@@ -137,24 +139,26 @@ def ingest(
     Raises LogError where more of the lines are malformed than `parameters` allow; they then lie in
     `OUT.rejects`. `digests` are the logs', where they are known already.
     """
-    digests = digests or cluster.run("checksum", digest, logs)
+    out = Folder.of(out)
+    digests = digests or checksums(logs, cluster)
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if artefact.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with artefact.building(out, made_from) as partial:
-        (partial / "parts").mkdir()
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
             for number, block in enumerate(blocks(log, block_bytes))
         ]
-        staged = cluster.run("ingest", _stage_block, tasks)
+        staged = cluster.run(
+            "ingest", _stage_block, tasks, journal=partial, rows=lambda done: done.lines
+        )
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS
         too_many = len(rejects) > parameters.max_reject_share * lines
         if too_many:
-            folder = out.with_name(f"{out.name}.{REJECTS}")
+            folder = out.beside(f".{REJECTS}")
         write_rejects(rejects, folder)
         if too_many:
             raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
@@ -189,7 +193,7 @@ def _stage_block(task: _Task) -> _Staged:
                 f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
             )
         if parsed.rows.height:
-            write_part(parsed.rows, sparse, Path(task.directory) / name)
+            write_part(parsed.rows, sparse, Folder.of(task.directory), name)
             parts.append(Part(name, parsed.rows.height, task.block.log.split))
         rejects += [
             Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects
@@ -205,6 +209,8 @@ def _parsed(task: _Task) -> Any:
         with parquet_file(log) as file:
             try:
                 table = file.read_row_group(task.block.start, columns=used)
+            except StorageError:
+                raise
             except (OSError, ValueError) as error:
                 raise LogError(f"{log.name} is damaged: {error}") from None
         frame = pl.from_arrow(table)
@@ -229,14 +235,13 @@ def _numbered(logs: Sequence[Log], staged: list[_Staged]) -> list[dict[str, Any]
     return rejects
 
 
-def write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
-    """Write `rejects.jsonl` into `folder`, which is made where it is absent."""
-    folder.mkdir(exist_ok=True)
+def write_rejects(rejects: list[dict[str, Any]], folder: Folder) -> None:
+    """Write `rejects.jsonl` into `folder`."""
     text = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects)
-    artefact.write_whole(folder / "rejects.jsonl", text)
+    folder.write_text("rejects.jsonl", text)
 
 
-def _too_many(rejects: list[dict[str, Any]], lines: int, limit: float, folder: Path) -> str:
+def _too_many(rejects: list[dict[str, Any]], lines: int, limit: float, folder: Folder) -> str:
     examples = "\n".join(f"  {sentence(reject)}" for reject in rejects[:_EXAMPLES])
     return (
         f"{len(rejects):,} of {lines:,} lines ({len(rejects) / lines:.2%}) are malformed, more "
@@ -255,7 +260,7 @@ def sentence(reject: dict[str, Any]) -> str:
 
 
 def _write(
-    directory: Path,
+    directory: Folder,
     schema: Schema,
     logs: Sequence[Log],
     digests: Sequence[str],

@@ -14,13 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.calibration import Calibration, SampleCheck
-from pipeline.cluster import console as messages
 from pipeline.cold_ids import Sharing
 from pipeline.drift import Drift
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import SPLITS, Manifest
+from pipeline.progress import console as messages
 from pipeline.staging import Staging
+from pipeline.storage import Folder
 
 #: Tables that are named as having changed most.
 _MOST_MOVED = 5
@@ -127,7 +128,7 @@ _CURVE_FORMAT = {
 }
 
 
-def print_dataset(manifest: Manifest, directory: Path) -> None:
+def print_dataset(manifest: Manifest, directory: Folder) -> None:
     """Rows and hot share by split, budget, rejects and where the files are."""
     table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
     for split in SPLITS:
@@ -224,7 +225,7 @@ def _oov_of_split(manifest: Manifest, split: str) -> str:
     return _oov(accesses, sum(count["out_of_vocabulary"] for count in counts))
 
 
-def _print_rejects(reasons: Mapping[str, int], directory: Path) -> None:
+def _print_rejects(reasons: Mapping[str, int], directory: Folder) -> None:
     if not reasons:
         return
     table = _table("rejected lines", "count")

@@ -37,6 +37,7 @@ for _value, _digit in enumerate("0123456789abcdef"):
     _HEX_DIGITS[ord(_digit)] = _HEX_DIGITS[ord(_digit.upper())] = _value
 
 Lines = npt.NDArray[np.int64]
+Text = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Plain:
     starts: Lines
 
 
-def tokenize(data: bytes, fields: tuple[str, ...], schema: Schema) -> Plain:
+def tokenize(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
     """The plain lines of `data`, whose fields are the columns `fields` in that order.
 
     Each line, the last one too, must end in a line break.

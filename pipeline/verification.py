@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefact import MADE_FROM, manifest_of
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import hashed_ids
 from pipeline.manifest import FILE_NAME as MANIFEST
@@ -26,6 +28,7 @@ from pipeline.manifest import (
     Table,
 )
 from pipeline.schema import Schema
+from pipeline.storage import Folder, Place
 from pipeline.vocabulary import staged_values
 
 _UNREADABLE = (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError)
@@ -51,15 +54,16 @@ class _Task:
     split: str
 
 
-def verify(directory: Path, cluster: Cluster) -> Verification:
-    """Check every file of the data set in `directory`; DatasetError where it is none at all.
+def verify(dataset: Place, cluster: Cluster) -> Verification:
+    """Check every file of the data set in `dataset`; DatasetError where it is none at all.
 
     Checksums and sizes; that no file is missing or unknown; rows, columns and types; that ids lie
     within their tables; that hot rows touch hot ids only and cold rows at least one other; that
     vocabularies hold each id once, and each hashed one where its hash says; that their accesses are
     those of train and of no other split.
     """
-    manifest = Manifest.read(directory)
+    directory = Folder.of(dataset)
+    manifest = manifest_of(directory)
     faults = [*_strangers(directory, manifest), *_manifest_faults(directory, manifest)]
     tasks = [
         _Task(str(directory), file, temperature, split)
@@ -84,15 +88,16 @@ def _leaves(manifest: Manifest) -> Iterator[Leaf]:
         yield from leaves.values()
 
 
-def _strangers(directory: Path, manifest: Manifest) -> Iterator[str]:
+def _strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Files that the manifest does not name."""
     known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.relative_to(directory).as_posix() not in known:
-            yield f"{path.relative_to(directory)}: not in the manifest"
+    known |= {MADE_FROM} if directory.remote else set()
+    for name in directory.names():
+        if name not in known:
+            yield f"{name}: not in the manifest"
 
 
-def _manifest_faults(directory: Path, manifest: Manifest) -> Iterator[str]:
+def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Figures of the manifest that do not agree with each other."""
     logs = manifest.preparation.get("logs")
     rows = [log.get("rows") for log in logs] if isinstance(logs, list) else []
@@ -110,44 +115,44 @@ def _manifest_faults(directory: Path, manifest: Manifest) -> Iterator[str]:
             f"{MANIFEST}: the hot rows take {used:,} bytes; used_bytes is {budget.used_bytes:,} of "
             f"{budget.bytes:,}"
         )
-    if (directory / SUCCESS).read_text(encoding="utf-8").strip() != manifest.fingerprint:
+    if directory.text(SUCCESS).strip() != manifest.fingerprint:
         yield f"{SUCCESS}: not the fingerprint of {MANIFEST}"
 
 
-def _file_faults(directory: Path, file: DataFile) -> list[str]:
+def _file_faults(directory: Folder, file: DataFile) -> list[str]:
     """Faults of a file's presence, size and checksum."""
-    path = directory / file.path
-    if not path.is_file():
+    if not directory.exists(file.path):
         return [f"{file.path}: missing"]
-    size = path.stat().st_size
-    if size != file.bytes:
-        return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
-    with path.open("rb") as stream:
+    with directory.read(file.path) as path, path.open("rb") as stream:
+        size = path.stat().st_size
+        if size != file.bytes:
+            return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
 
 
 def _data_faults(task: _Task) -> list[str]:
     """Faults of one data file; its contents are looked at only where its checksum is right."""
-    directory = Path(task.directory)
+    directory = Folder.of(task.directory)
     faults = _file_faults(directory, task.file)
     if faults:
         return faults
-    manifest = Manifest.read(directory)
+    manifest = manifest_of(directory)
     where = task.file.path
     if not where.startswith(f"split={task.split}/temperature={task.temperature}/"):
         return [f"{where}: listed as {task.split}/{task.temperature}"]
     try:
-        return _content_faults(directory, manifest, task)
+        with directory.read(where) as path:
+            return _content_faults(path, manifest, task)
     except _UNREADABLE as error:
         return [f"{where}: unreadable: {error}"]
 
 
-def _content_faults(directory: Path, manifest: Manifest, task: _Task) -> list[str]:
+def _content_faults(path: Path, manifest: Manifest, task: _Task) -> list[str]:
     """Faults of a data file's columns and rows."""
     where = task.file.path
     faults: list[str] = []
-    file = pq.ParquetFile(directory / where)
+    file = pq.ParquetFile(path)
     expected = [manifest.features.label, *manifest.features.dense]
     expected += [feature.name for feature in manifest.features.sparse]
     if file.schema_arrow.names != expected:
@@ -211,12 +216,13 @@ def _extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, pl.Ser
     return ids.list.min().fill_null(OOV_ID), ids.list.max().fill_null(OOV_ID)
 
 
-def _vocabulary_faults(directory: Path, table: Table, schema: Mapping[str, Any]) -> list[str]:
+def _vocabulary_faults(directory: Folder, table: Table, schema: Mapping[str, Any]) -> list[str]:
     faults = _file_faults(directory, table.vocabulary)
     if faults:
         return faults
     try:
-        frame = pl.read_parquet(directory / table.vocabulary.path)
+        with directory.read(table.vocabulary.path) as path:
+            frame = pl.read_parquet(path)
     except _UNREADABLE as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
     return list(_value_faults(frame, table, schema))
@@ -262,24 +268,25 @@ def _hashed_faults(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any])
         yield f"{where}: {wrong:,} values have another id than their hash says"
 
 
-def _frequency_faults(directory: Path, manifest: Manifest) -> Iterator[str]:
+def _frequency_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Whether each vocabulary's accesses are those of the train rows, counted anew."""
-    paths = [
-        directory / file.path for leaf in manifest.splits["train"].values() for file in leaf.files
-    ]
+    found: dict[str, npt.NDArray[np.int64]] = {
+        table.name: np.zeros(table.rows, dtype=np.int64) for table in manifest.tables
+    }
+    names = [feature.name for feature in manifest.features.sparse]
+    for leaf in manifest.splits["train"].values():
+        for file in leaf.files:
+            with directory.read(file.path) as path:
+                frame = pl.read_parquet(path, columns=names, hive_partitioning=False)
+            for feature in manifest.features.sparse:
+                ids = frame[feature.name].explode() if feature.multi else frame[feature.name]
+                counts = ids.drop_nulls().alias("id").value_counts()
+                found[feature.table][counts["id"].to_numpy()] += counts["count"].to_numpy()
     for table in manifest.tables:
-        counts = []
-        for feature in manifest.features.sparse:
-            if feature.table == table.name:
-                ids = pl.scan_parquet(paths, hive_partitioning=False).select(id=feature.name)
-                ids = ids.explode("id").drop_nulls() if feature.multi else ids
-                counts.append(ids.group_by("id").len("found"))
-        found = pl.concat(counts).group_by("id").agg(pl.col("found").sum().cast(pl.Int64()))
-        lines = pl.scan_parquet(directory / table.vocabulary.path)
-        known = lines.group_by("id").agg(pl.col("accesses").sum())
-        found = found.select(pl.col("id").cast(pl.Int64()), "found").filter(pl.col("id") != OOV_ID)
-        joined = known.join(found, on="id", how="full", coalesce=True)
-        wrong = joined.filter(pl.col("accesses").fill_null(0) != pl.col("found").fill_null(0))
-        count = wrong.select(pl.len()).collect().item()
+        with directory.read(table.vocabulary.path) as path:
+            known = pl.read_parquet(path, columns=["id", "accesses"])
+        told = np.zeros(table.rows, dtype=np.int64)
+        np.add.at(told, known["id"].to_numpy(), known["accesses"].to_numpy())
+        count = np.count_nonzero(told[1:] != found[table.name][1:])
         if count:
             yield f"{table.vocabulary.path}: {count:,} ids have other accesses than in train"

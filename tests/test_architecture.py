@@ -17,10 +17,17 @@ LONGEST = 350
 #: The way of the data. A module imports only from modules further up, never further down.
 WAY = [
     ["manifest", "errors"],
+    ["scratch", "filesystem"],
+    ["storage"],
     ["schema", "shuffle", "splits", "rules"],
     ["tokenizer"],
-    ["logs", "parsing", "artefact"],
-    ["parameters", "cluster"],
+    ["logs", "parsing", "lock"],
+    ["artefact"],
+    ["parameters", "journal"],
+    ["progress"],
+    ["workers"],
+    ["cluster"],
+    ["checksums"],
     ["staging"],
     ["extension"],
     ["frequencies"],
@@ -133,6 +140,14 @@ def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
 
 def test_help_is_shown_without_loading_torch_or_dask_workers() -> None:
     assert {"torch", "distributed"} & loaded_by("pipeline.cli") == set()
+
+
+@pytest.mark.parametrize("module", ["schedule", "layout", "optimizers", "metrics"])
+def test_the_trainers_policy_is_pure(module: str) -> None:
+    (path,) = [path for path in TRAINER if module_of(path) == module]
+    own = {one.split(".")[1] for one in imports(path) if one.startswith("trainer.")}
+    assert imports(path) & {"pathlib", "os", "time", "random", "pyarrow"} == set()
+    assert own <= {"batches", "schedule"}
 
 
 def loaded_by(module: str, *options: str) -> set[str]:

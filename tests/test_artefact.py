@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import artefact
-from pipeline.artefact import building, fingerprint, fingerprint_of, is_made, write_whole
-from pipeline.errors import DatasetError
+from pipeline.artefact import building, fingerprint
+from pipeline.errors import ClusterError, DatasetError, FaeError, LogError, StorageError
+from pipeline.storage import Folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -19,16 +20,24 @@ JSON = st.recursive(
 
 
 def made(out: Path, text: str = "x", made_from: str = "one") -> Path:
-    with building(out, made_from) as partial:
-        (partial / "file").write_text(text)
+    with building(Folder.of(out), made_from) as partial:
+        partial.write_text("file", text)
     return out
 
 
 def fail(out: Path, error: BaseException) -> None:
     """Fail with `error` while building."""
-    with building(out, "two") as partial:
-        (partial / "file").write_text("y")
+    with building(Folder.of(out), "two") as partial:
+        partial.write_text("file", "y")
         raise error
+
+
+def fingerprint_of(out: Path) -> str:
+    return artefact.fingerprint_of(Folder.of(out))
+
+
+def is_made(out: Path, expected: str, overwrite: bool) -> bool:
+    return artefact.is_made(Folder.of(out), expected, overwrite)
 
 
 def names(directory: Path) -> list[str]:
@@ -37,31 +46,63 @@ def names(directory: Path) -> list[str]:
 
 def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
-    with building(out, "one") as partial:
+    with building(Folder.of(out), "one") as partial:
         assert not out.exists()
-        (partial / "file").write_text("x")
-        assert not (partial / "_SUCCESS").exists()
+        partial.write_text("file", "x")
+        assert not partial.exists("_SUCCESS")
     assert names(out) == ["_SUCCESS", "file"]
     assert fingerprint_of(out) == "one"
     assert names(tmp_path / "a") == ["out"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_nothing_is_to_be_seen_after_an_exception(
-    tmp_path: Path, error: type[BaseException]
+@pytest.mark.parametrize("error", [FaeError, LogError])
+def test_nothing_is_to_be_seen_after_the_users_mistake(
+    tmp_path: Path, error: type[FaeError]
 ) -> None:
     with pytest.raises(error):
         fail(tmp_path / "out", error())
     assert names(tmp_path) == []
 
 
-def test_what_was_there_stays_after_an_exception(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError, KeyboardInterrupt, SystemExit, ClusterError, StorageError]
+)
+def test_what_is_unfinished_stays_after_any_other_end(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     out = made(tmp_path / "out")
-    with pytest.raises(ValueError, match="no"):
-        fail(out, ValueError("no"))
+    with pytest.raises(error):
+        fail(out, error())
     assert (out / "file").read_text() == "x"
     assert fingerprint_of(out) == "one"
+    assert names(tmp_path) == ["out", "out.partial"]
+    assert (tmp_path / "out.partial" / "file").read_text() == "y"
+
+
+def test_the_next_run_from_the_same_inputs_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fail(out, KeyboardInterrupt())
+    (out.with_name("out.partial") / "half.1234.partial").write_text("half")
+    with building(Folder.of(out), "two") as partial:
+        assert partial.names() == ["file", "made_from"]
+        partial.write_text("scratch.partial/more", "z")
+    assert names(out) == ["_SUCCESS", "file"]
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("made_from", "version"), [("other", artefact.__version__), ("two", "0.0.9")]
+)
+def test_the_next_run_from_other_inputs_or_of_another_version_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_from: str, version: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fail(out, KeyboardInterrupt())
+    monkeypatch.setattr(artefact, "__version__", version)
+    with building(Folder.of(out), made_from) as partial:
+        assert partial.names() == ["made_from"]
 
 
 def test_what_was_there_is_replaced_when_the_new_is_whole(tmp_path: Path) -> None:
@@ -115,16 +156,6 @@ def test_an_output_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
     made(tmp_path / "link", "y", "two")
     assert (tmp_path / "link" / "file").read_text() == "y"
     assert fingerprint_of(tmp_path / "link") == "two"
-
-
-def test_an_output_is_replaced_where_folders_cannot_be_swapped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(artefact, "_exchanged", lambda *_: False)
-    made(tmp_path / "out")
-    made(tmp_path / "out", "y", "two")
-    assert (tmp_path / "out" / "file").read_text() == "y"
-    assert names(tmp_path) == ["out"]
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
@@ -199,23 +230,26 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_a_text_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, "é")
-    write_whole(path, "日本")
-    assert path.read_text(encoding="utf-8") == "日本"
-    assert names(tmp_path) == ["file"]
+def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with building(Folder.of(out), "one") as partial:
+        partial.write_text("file", "x")
+        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+            made(out, "y")
+    assert (out / "file").read_text() == "x"
+    assert names(tmp_path) == ["out"]
 
 
 # ── Documents ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    with artefact.building(tmp_path / "out", "one") as partial:
+    out = Folder.of(tmp_path / "out")
+    with building(out, "one") as partial:
         artefact.write_document(partial, "stage.json", {"rows": 3})
     path = tmp_path / "out" / "stage.json"
-    assert artefact.document_of(tmp_path / "out", "stage.json") == {"rows": 3}
+    assert artefact.document_of(out, "stage.json") == {"rows": 3}
     known = f'"stage_version": {artefact.STAGE_VERSION}'
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
-        artefact.document_of(tmp_path / "out", "stage.json")
+        artefact.document_of(out, "stage.json")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import Options
@@ -15,9 +19,12 @@ from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, rejects_of,
 
 from pipeline.cluster import Cluster, cluster
 from pipeline.errors import LogError, ParameterError
+from pipeline.journal import steps
 from pipeline.logs import find_logs
 from pipeline.parameters import IngestParameters
 from pipeline.staging import ingest
+
+ROOT = Path(__file__).parent.parent
 
 
 def process_of(task: int) -> tuple[int, int]:
@@ -103,9 +110,95 @@ def test_rejects_come_from_processes_too(workers: Cluster, tmp_path: Path) -> No
     assert [reject["line"] for reject in rejects_of(tmp_path / "out.rejects")] == [22, 23, 24]
 
 
+class Weighed(Cluster):
+    """Threads, and the bytes of the largest of each stage's tasks as they would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.bytes: dict[str, int] = {}
+
+    def run(
+        self, stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], **options: Any
+    ) -> list[Any]:
+        sent = steps(stage, function, tasks, options.get("journal"))
+        self.bytes[stage] = max(len(pickle.dumps(step)) for step in sent)
+        return super().run(stage, function, tasks, **options)
+
+
+def test_tasks_carry_paths_and_not_data(tmp_path: Path) -> None:
+    head, *lines = SHOP_LOG.splitlines(keepends=True)
+    sizes = []
+    for name, times in (("a", 1), ("b", 40)):
+        log = head + "".join(line * times for line in lines)
+        found = find_logs(written(tmp_path / name, {"shop.csv": log}), SHOP)
+        weighed = Weighed()
+        options = Options(budget=SHOP_BUDGET)
+        block = len(log) // 5
+        stages(found, SHOP, tmp_path / name, options, cluster=weighed, block_bytes=block)
+        sizes.append(weighed.bytes)
+    few, many = sizes
+    assert few.keys() == many.keys()
+    assert set(many) > {"ingest", "profile", "calibrate", "scatter", "partition", "vocabulary"}
+    for stage, size in many.items():
+        assert size < 10_000
+        assert size - few[stage] < 20  # longer numbers
+
+
+@pytest.fixture
+def address(workers: Cluster) -> str:
+    """Where the scheduler of the two processes listens."""
+    return str(workers.client.scheduler.address)
+
+
+def test_a_scheduler_is_named_by_its_address(address: str, workers: Cluster) -> None:
+    with cluster(scheduler=address) as here:
+        assert os.getpid() not in {pid for _, pid in here.run("test", process_of, [1])}
+
+
+def test_a_scheduler_is_named_by_the_environment_unless_an_option_says_otherwise(
+    address: str,
+) -> None:
+    program = (
+        "import os\nfrom pipeline.cluster import cluster\n"
+        "for options in ({}, {'threads': 1}):\n"
+        "    with cluster(**options) as here: print(here.client is None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DASK_SCHEDULER_ADDRESS": address, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True"]
+    assert "dashboard: http://127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", "3"])
+def test_a_file_that_names_no_scheduler_is_the_users_mistake(
+    tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "file.json").write_text(text)
+    with (
+        pytest.raises(ParameterError, match=r"file\.json tells no scheduler's address"),
+        cluster(scheduler_file=tmp_path / "file.json"),
+    ):
+        pass
+
+
+def test_tasks_are_named_by_their_stage(workers: Cluster) -> None:
+    for stage in ("ingest", "scatter"):
+        workers.run(stage, process_of, range(4))
+    prefixes = workers.client.run_on_scheduler(
+        lambda dask_scheduler: [*dask_scheduler.task_prefixes]
+    )
+    assert {"ingest", "scatter"} <= set(prefixes)
+
+
 def test_a_cluster_is_local_or_another() -> None:
     with (
-        pytest.raises(ParameterError, match=r"--workers .* or --scheduler"),
+        pytest.raises(ParameterError, match="give one of --workers or --scheduler"),
         cluster(workers=2, scheduler="tcp://127.0.0.1:1"),
     ):
         pass

@@ -14,6 +14,7 @@ from pipeline.cluster import Cluster
 from pipeline.drift import Drift
 from pipeline.encoder import Encoder
 from pipeline.manifest import Manifest
+from pipeline.storage import Folder
 from pipeline.summary import print_dataset
 from pipeline.verification import verify
 
@@ -62,7 +63,7 @@ def test_drift_counts_what_each_hot_set_covers(
     hot_before = hot_values(out, before)
     manifest = added(day[1:], SHOP, out, valid="0", test="0", **given)
     assert any(table.hashed for table in manifest.tables) == bool(given)
-    drift = Drift.read(out, manifest)
+    drift = Drift.read(Folder.of(out), manifest)
     assert drift is not None
     assert (drift.former, drift.budget) == (before.fingerprint, SHOP_BUDGET)
     sets = (hot_before, hot_values(out, manifest))
@@ -103,7 +104,7 @@ def test_the_summary_tells_of_the_drift(
     tmp_path: Path, day: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = added(day[1:], SHOP, tmp_path / "added")
-    print_dataset(manifest, tmp_path / "added")
+    print_dataset(manifest, Folder.of(tmp_path / "added"))
     printed = capsys.readouterr().out
     assert "former hot set" in printed
     assert "new logs" in printed

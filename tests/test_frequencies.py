@@ -164,9 +164,9 @@ def test_files_given_for_valid_and_test_are_not_counted(tmp_path: Path) -> None:
 
 def test_it_is_made_once_and_refused_with_other_parameters(tmp_path: Path) -> None:
     first = profiled(tmp_path)
-    before = (first.directory / "_SUCCESS").stat().st_mtime_ns
+    before = (first.directory.path / "_SUCCESS").stat().st_mtime_ns
     assert profiled(tmp_path) == first == Frequencies.read(first.directory)
-    assert (first.directory / "_SUCCESS").stat().st_mtime_ns == before
+    assert (first.directory.path / "_SUCCESS").stat().st_mtime_ns == before
     for other in ({"valid": "0.2"}, {"min_count": {"": 2}}, {"seed": 1}, {"sample": 0.5}):
         with pytest.raises(DatasetError, match="--overwrite"):
             profiled(tmp_path, **other)

@@ -183,6 +183,6 @@ def test_outputs_of_other_stages_are_refused(shop: Stages, tmp_path: Path) -> No
 
 def test_a_files_entry_is_its_size_and_sha256(tmp_path: Path) -> None:
     written(tmp_path, {"a/b.txt": b"abc"})
-    entry = data_file(tmp_path, "a/b.txt", 7)
+    entry = data_file(tmp_path / "a/b.txt", "a/b.txt", 7)
     assert (entry.path, entry.rows, entry.bytes) == ("a/b.txt", 7, 3)
     assert entry.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -53,7 +53,7 @@ def test_line_numbers_go_on_across_blocks_and_begin_anew_in_each_file(
         "c.txt.gz": gzip.compress(b"label,city\n" + b"1,a\n" * 5 + b"x,a\n"),
     }
     staging = stage(tmp_path, files, schema=HEADED, block_bytes=block_bytes)
-    found = rejects_of(staging.directory / "rejects")
+    found = rejects_of(staging.directory.path / "rejects")
     assert [(r["file"], r["line"], r["column"], r["reason"]) for r in found] == [
         ("a.txt", 3, "label", "the label is not 0 or 1"),
         ("a.txt", 5, None, "the line is empty"),
@@ -96,7 +96,7 @@ def test_what_is_staged_does_not_depend_on_the_blocks_but_for_the_parts(tmp_path
     assert len(one.parts) == 1 < len(two.parts)
     assert staged_rows(one) == staged_rows(two)
     assert (one.logs, one.reasons) == (two.logs, two.reasons)
-    assert digests(one.directory / "rejects") == digests(two.directory / "rejects")
+    assert digests(one.directory.path / "rejects") == digests(two.directory.path / "rejects")
 
 
 def test_a_split_given_by_file_is_kept_with_the_parts(tmp_path: Path) -> None:
@@ -162,17 +162,17 @@ def test_a_reject_reads_as_a_sentence() -> None:
 
 def test_rejects_are_written_in_the_logs_own_letters(tmp_path: Path) -> None:
     staging = stage(tmp_path, {"a.txt": "1,a\n1,é,日本\n"})
-    text = (staging.directory / "rejects" / "rejects.jsonl").read_text(encoding="utf-8")
+    text = (staging.directory.path / "rejects" / "rejects.jsonl").read_text(encoding="utf-8")
     assert "é,日本" in text
     assert json.loads(text)["text"] == "1,é,日本"
 
 
 def test_it_is_made_once_for_the_same_logs_and_again_for_others(tmp_path: Path) -> None:
     first = stage(tmp_path, {"a.txt": GOOD})
-    before = (first.directory / "_SUCCESS").stat().st_mtime_ns
+    before = (first.directory.path / "_SUCCESS").stat().st_mtime_ns
     # The limit of malformed lines does not change what is staged.
     assert stage(tmp_path, {"a.txt": GOOD}, max_reject_share=0.5) == first
-    assert (first.directory / "_SUCCESS").stat().st_mtime_ns == before
+    assert (first.directory.path / "_SUCCESS").stat().st_mtime_ns == before
     with pytest.raises(DatasetError, match="--overwrite"):
         stage(tmp_path, {"a.txt": GOOD * 2})
     found = find_logs(written(tmp_path, {"a.txt": GOOD * 3}), SCHEMA)
@@ -224,7 +224,7 @@ def test_line_numbers_of_a_parquet_log_are_row_numbers(tmp_path: Path) -> None:
     table = pa.table({"label": [1, 0, 2, 1, 3], "city": ["a", "b", "c", "d", "e"]})
     pq.write_table(table, path, row_group_size=2)
     staging = staged(find_logs([str(path)], SCHEMA), SCHEMA, tmp_path / "staging")
-    assert [r["line"] for r in rejects_of(staging.directory / "rejects")] == [3, 5]
+    assert [r["line"] for r in rejects_of(staging.directory.path / "rejects")] == [3, 5]
 
 
 @given(log=logs())

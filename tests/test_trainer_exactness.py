@@ -48,7 +48,8 @@ def trained(data: Path, manifest: Manifest, p: TrainParameters) -> tuple[list[fl
     for epoch in range(p.epochs):
         order = epoch_order(manifest, p, epoch)
         batches = epoch_batches(data, manifest, p.batch_size, order, 0)
-        losses += [recommender.step(*pair).item() for pair in recommender.planned(batches)]
+        with recommender.ahead(batches, 4) as ahead:
+            losses += [recommender.step(*pair).item() for pair in ahead]
     return losses, recommender
 
 
@@ -206,9 +207,9 @@ def test_cuda_agrees_with_the_cpu(tmp_path: Path, edge: str) -> None:
     losses, _ = trained(
         tmp_path / "data", manifest, run_parameters(tmp_path / "data", manifest, **given)
     )
-    for placement in ("gpu", "hybrid", "hot-cold"):
+    for placement in ("gpu", "hybrid", "hot-cold", "fae"):
         p = run_parameters(tmp_path / "data", manifest, **given, device="cuda", placement=placement)
         cuda_losses, recommender = trained(tmp_path / "data", manifest, p)
         np.testing.assert_allclose(cuda_losses, losses, rtol=1e-9)
-        assert recommender.tables.hot.rows.is_cuda
+        assert recommender.tables.spared.rows.is_cuda
         assert not recommender.tables.cold.rows.is_cuda

@@ -43,7 +43,14 @@ def test_a_run_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"batch_size": 8}, {"top_mlp": (9, 1)}, {"lr": 0.5}, {"optimizer": "sgd"}],
+    [
+        {"seed": 1},
+        {"batch_size": 8},
+        {"top_mlp": (9, 1)},
+        {"lr": 0.5},
+        {"optimizer": "sgd"},
+        {"schedule": "phases"},
+    ],
 )
 def test_a_resumed_run_keeps_what_decides_it(
     data: Path, tmp_path: Path, change: dict[str, Any]
@@ -96,6 +103,13 @@ def test_one_class_and_empty_splits_are_null_and_said(
     assert "valid_auc is undefined" in capsys.readouterr().err
     assert '"test_logloss": null' in (tmp_path / "run" / "metrics.json").read_text()
     assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[1].endswith(",,")
+
+
+def test_an_adaptive_schedule_needs_rows_to_validate_on(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", Shape(eval_rows=0))
+    with pytest.raises(DatasetError, match=r"no valid rows.*--schedule adaptive"):
+        run(tmp_path / "data", tmp_path / "run", schedule="adaptive")
+    assert not (tmp_path / "run").exists()
 
 
 def test_unequal_dimensions_are_refused(tmp_path: Path) -> None:

@@ -71,11 +71,12 @@ def test_a_log_without_dense_features_is_learned(tmp_path: Path) -> None:
         train({**given, "bottom_mlp": (4,)}, overwrite=True)
 
 
+@pytest.mark.parametrize("schedule", ["interleaved", "shuffled", "adaptive"])
 @pytest.mark.parametrize("stop", [1, 7, 15, 16, 23])
 def test_a_resumed_run_equals_one_without_a_break(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, schedule: str
 ) -> None:
-    options = {"epochs": 2, "eval_every": 4, "seed": 5}
+    options = {"epochs": 2, "eval_every": 4, "seed": 5, "schedule": schedule}
     whole = run(data, tmp_path / "whole", **options)
     step, steps = training.Recommender.step, 0
 
@@ -101,7 +102,7 @@ def test_a_resumed_run_equals_one_without_a_break(
     assert_same(state(tmp_path / "broken"), state(tmp_path / "whole"))
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("broken", "whole")]
     assert curves[0] == curves[1]
-    timings = ("seconds", "samples_per_second")
+    timings = ("seconds", "samples_per_second", "sync_seconds")
     assert {k: v for k, v in metrics.items() if k not in timings} == {
         k: v for k, v in whole.items() if k not in timings
     }

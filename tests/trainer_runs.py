@@ -21,7 +21,8 @@ def run(data: Path, out: Path, **given: Any) -> dict[str, Any]:
 
 def state(out: Path) -> dict[str, Any]:
     document = torch.load(out / "checkpoint.pt", weights_only=True)
-    document["history"].pop("seconds")
+    for name in ("seconds", "traffic"):
+        document["history"].pop(name)
     document["parameters"] = {
         k: v
         for k, v in document["parameters"].items()

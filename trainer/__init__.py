@@ -7,8 +7,11 @@ parameters, arguments   what a user may choose, and the options that say so
 schedule                the order of hot and cold batches
 batches, prefetch       Parquet to batches, read ahead in a thread
 layout                  ids to rows, and each batch's distinct rows
-tables, optimizers      who owns a row, and how a row learns
+shard, optimizers       the rows of one owner, and how they learn
+tables, replica         who owns a row: one side for good, or both in turn as FAE has it
+host_thread, traffic    cold rows hidden behind hot batches; what copies cost
 dlrm, recommender       the network, and one step of training
+hot_step                a step in fixed shapes, for a CUDA graph
 metrics, history        what is measured, and the curve
 checkpoint, files       what is kept, whole or not at all
 training, evaluation    the loops

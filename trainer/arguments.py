@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.manifest import SPLITS
-from trainer.parameters import DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS
+from trainer.parameters import AMPS, DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS, SCHEDULES
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -24,7 +24,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Train a DLRM on the data set DIR, and write checkpoint.pt, metrics.json, "
         "curve.csv and parameters.json to RUN.",
     )
-    train.add_argument("data", metavar="DIR", help="The data set that `fae prepare` made.")
+    train.add_argument(
+        "data", metavar="DIR", type=_local, help="The data set that `fae prepare` made."
+    )
     train.add_argument("--out", metavar="RUN", required=True, help="The run's directory.")
     _add_model(train)
     _add_training(train)
@@ -36,7 +38,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Score a split of the data set DIR with the model of RUN; print the measures "
         "as JSON and write them to a file.",
     )
-    evaluate.add_argument("data", metavar="DIR", help="The data set that the run was trained on.")
+    evaluate.add_argument(
+        "data", metavar="DIR", type=_local, help="The data set that the run was trained on."
+    )
     evaluate.add_argument("--run", metavar="RUN", required=True, help="The run's directory.")
     evaluate.add_argument(
         "--split", choices=SPLITS, default="test", help="The split to score (test)."
@@ -80,6 +84,16 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return top
 
 
+def _local(place: str) -> str:
+    """A path, as it is; the trainer's readers map files and know no URLs."""
+    if "://" in place:
+        raise argparse.ArgumentTypeError(
+            f"{place} is a URL, and training reads a local disk. Copy the data set first, for "
+            "example with `aws s3 sync`, and give the copy."
+        )
+    return place
+
+
 def _add_model(train: argparse.ArgumentParser) -> None:
     group = train.add_argument_group("model")
     group.add_argument(
@@ -104,6 +118,14 @@ def _add_model(train: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype", choices=DTYPES, help="Precision of weights and arithmetic (float32)."
     )
+    group.add_argument(
+        "--amp", choices=AMPS,
+        help="bf16: the MLPs and the dots compute in bfloat16; weights, embeddings and their "
+        "updates stay float32 (none).",
+    )  # fmt: skip
+    group.add_argument(
+        "--tf32", action="store_true", help="Let CUDA multiply float32 matrices in TF32 (no)."
+    )
 
 
 def _add_training(train: argparse.ArgumentParser) -> None:
@@ -122,8 +144,20 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--dense-lr", type=float, metavar="RATE",
         help="Learning rate of the MLPs (sgd 0.1, rowwise_adagrad 0.005).",
     )  # fmt: skip
+    group.add_argument(
+        "--clip-norm", type=float, metavar="NORM",
+        help="Scale the MLPs' gradients down to this norm over all of them where it is larger; "
+        "embedding rows are not clipped (0: no clipping).",
+    )  # fmt: skip
     group.add_argument("--batch-size", type=int, metavar="N", help="Inputs in a batch (2048).")
     group.add_argument("--epochs", type=int, metavar="N", help="Passes over the train split (1).")
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="The order of hot and cold batches: interleaved, as evenly as can be; shuffled, at "
+        "random; phases, all cold, then all hot; adaptive, R %% of the cold, R %% of the hot, with "
+        "R as the valid loss says (interleaved).",
+    )
     group.add_argument(
         "--seed", type=int, metavar="N", help="Decides first weights and batch order (0)."
     )
@@ -144,6 +178,10 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--overwrite", action="store_true", help="Replace the run that RUN already holds."
     )
+    group.add_argument(
+        "--no-cuda-graph", dest="cuda_graph", action="store_false",
+        help="Launch the kernels of hot batches one by one, not as a CUDA graph; on CUDA alone.",
+    )  # fmt: skip
     group.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
 
 
@@ -154,7 +192,8 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
         choices=PLACEMENTS,
         help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "
         "rows on the host and MLPs on the device; hot-cold, hot rows on the device and cold rows "
-        "on the host (hot-cold).",
+        "on the host; fae, as published, every row on the host, and the hot ones copied to the "
+        "device and back (hot-cold).",
     )
 
 

@@ -56,8 +56,9 @@ class Checkpoint:
         if self.fingerprint != manifest.fingerprint:
             raise DatasetError(
                 f"{run} was trained on the data set {self.fingerprint}, and this one is "
-                f"{manifest.fingerprint}: its ids mean other values. Give the data set of the run, "
-                "carry the run over by `import`, or train anew."
+                f"{manifest.fingerprint}: its ids mean other values, as they do after preparing "
+                "with another hot budget. Give the data set of the run, carry the run over by "
+                "`import`, or train anew."
             )
 
 

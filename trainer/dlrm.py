@@ -99,7 +99,8 @@ class PairwiseDots(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
         """The gradient of the vectors."""
         vectors, mirror = ctx.saved_tensors
-        padded = functional.pad(gradients[0], (0, 1))  # (batch, pairs + 1), 0 for the diagonal
+        given = gradients[0].to(vectors.dtype)  # bfloat16 where the network computes in that
+        padded = functional.pad(given, (0, 1))  # (batch, pairs + 1), 0 for the diagonal
         symmetric = padded.index_select(1, mirror).view(len(vectors), vectors.shape[1], -1)
         return torch.bmm(symmetric, vectors), None, None
 

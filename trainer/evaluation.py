@@ -81,7 +81,7 @@ def trained(data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]) 
 
 
 def on_device(chosen: TrainParameters) -> TrainParameters:
-    """The parameters with a device that exists, and torch told of the threads.
+    """The parameters with a device that exists, and torch told of threads and TF32.
 
     Placement cpu means the CPU for all; otherwise `auto` is CUDA where there is one.
     """
@@ -92,5 +92,6 @@ def on_device(chosen: TrainParameters) -> TrainParameters:
         raise ParameterError("--placement cpu keeps all on the host; leave out --device cuda.")
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    torch.backends.cuda.matmul.allow_tf32 = chosen.tf32
     on_host = chosen.placement == "cpu" or not cuda or chosen.device == "cpu"
     return dataclasses.replace(chosen, device="cpu" if on_host else "cuda")

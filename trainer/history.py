@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.errors import FaeError
 from trainer.batches import Batch
+from trainer.traffic import Traffic
 
 CURVE_COLUMNS = ("step", "samples", "train_logloss", "valid_logloss", "valid_auc")
 
@@ -37,8 +38,9 @@ class CurvePoint:
 class History:
     """What a run has seen so far; a checkpoint keeps all of it, so that the curve goes on.
 
-    `position` is the next batch of `epoch` in the schedule; `step` counts batches, and `seconds`
-    the time spent on training them, without evaluations and checkpoints.
+    `position` is the next batch of `epoch` in the schedule, and `feedback` what an adaptive
+    schedule was told; `step` counts batches, and `seconds` the time spent on training them, without
+    evaluations and checkpoints. The tables add to `traffic`.
     """
 
     epoch: int = 0
@@ -50,6 +52,8 @@ class History:
     loss_sum: float = 0.0
     loss_samples: int = 0
     recent_loss: float = math.nan
+    feedback: list[float] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
     curve: list[CurvePoint] = field(default_factory=list)
     _pending: list[tuple[Tensor, int]] = field(default_factory=list, init=False, repr=False)
     _since: float = field(default_factory=time.perf_counter, init=False, repr=False)
@@ -100,6 +104,12 @@ class History:
         self.curve.append(point)
         self.loss_sum, self.loss_samples = 0.0, 0
 
+    def tell(self) -> None:
+        """Make the validation's last loss feedback to the schedule."""
+        loss = self.curve[-1].valid_logloss
+        assert loss is not None, "an adaptive run has inputs to validate on"
+        self.feedback.append(loss)
+
     def next_epoch(self) -> None:
         """Stand before the first batch of the next epoch."""
         self.epoch, self.position = self.epoch + 1, 0
@@ -116,13 +126,16 @@ class History:
         """Everything that `restored` needs, as plain numbers and lists."""
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "curve"]
         curve = [list(dataclasses.astuple(point)) for point in self.curve]
-        return {**{name: getattr(self, name) for name in names}, "curve": curve}
+        values = {name: getattr(self, name) for name in names}
+        traffic = dataclasses.asdict(self.traffic)
+        return {**values, "feedback": list(self.feedback), "traffic": traffic, "curve": curve}
 
     @classmethod
     def restored(cls, document: dict[str, Any]) -> History:
         """The history whose document this is."""
         curve = [CurvePoint(*values) for values in document["curve"]]
-        return cls(**{**document, "curve": curve})
+        traffic = Traffic(**document.get("traffic", {}))
+        return cls(**{**document, "traffic": traffic, "curve": curve})
 
     def _fail(self, value: float, back: int) -> None:
         raise FaeError(

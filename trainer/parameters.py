@@ -11,9 +11,11 @@ from typing import Any
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import Embedding, Manifest
 
-PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold")
+PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
+SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
+AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 
 #: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
@@ -32,10 +34,15 @@ DEFAULTS = {
     "epochs": 1,
     "device": "auto",
     "placement": "hot-cold",
+    "schedule": "interleaved",
     "seed": 0,
     "checkpoint_every": 0,
     "dtype": "float32",
     "threads": 0,
+    "amp": "none",
+    "tf32": False,
+    "clip_norm": 0.0,
+    "cuda_graph": True,
 }
 
 #: Evaluations in an epoch, unless the user says after how many batches.
@@ -49,8 +56,12 @@ FIXED = (
     "lr",
     "dense_lr",
     "batch_size",
+    "schedule",
     "seed",
     "dtype",
+    "amp",
+    "tf32",
+    "clip_norm",
 )
 
 
@@ -59,7 +70,8 @@ class TrainParameters:
     """A training run in full. `eval_every` and `checkpoint_every` count batches.
 
     `checkpoint_every` is 0 where the end of each epoch alone is kept; `threads` is 0 where torch
-    decides. Raises ParameterError where a value is out of range.
+    decides, `clip_norm` where nothing is clipped. Raises ParameterError where a value is out of
+    range.
     """
 
     data: str
@@ -73,17 +85,27 @@ class TrainParameters:
     epochs: int
     device: str
     placement: str
+    schedule: str
     seed: int
     eval_every: int
     checkpoint_every: int
     dtype: str
     threads: int
+    amp: str
+    tf32: bool
+    clip_norm: float
+    cuda_graph: bool
 
     def __post_init__(self) -> None:
         """Check each value by itself."""
         _check(self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _one_of(OPTIMIZERS))
         _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
+        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _one_of(SCHEDULES))
         _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
+        _check(self.amp in AMPS, "--amp", self.amp, _one_of(AMPS))
+        mixed = self.amp != "none"
+        _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
+        _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
         _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")
@@ -118,7 +140,7 @@ def parameters(
     if "model" in given:
         chosen = layers | chosen
     if stored is not None:
-        _check_resumed(chosen, stored)
+        _check_resumed(chosen, DEFAULTS | dict(stored))
     known = {key: value for key, value in (stored or {}).items() if key != "device"} | chosen
     optimizer = known.get("optimizer", default_optimizer(manifest))
     batch_size = known.get("batch_size", DEFAULTS["batch_size"])
@@ -160,7 +182,7 @@ def embedding_dim(manifest: Manifest) -> int:
 
 def row_cost_warning(manifest: Manifest, parameters: TrainParameters) -> str | None:
     """What to tell a user whose rows take more bytes than the data set's budget counted."""
-    if parameters.placement != "hot-cold":
+    if parameters.placement not in ("hot-cold", "fae"):
         return None
     dim = embedding_dim(manifest)
     takes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)

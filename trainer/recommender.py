@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.manifest import Manifest
-from trainer.batches import Batch
+from trainer.batches import Batch, Floats
 from trainer.dlrm import Dlrm
+from trainer.hot_step import LARGEST, HotStep
 from trainer.layout import Lookup, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
 from trainer.parameters import TrainParameters, embedding_dim
-from trainer.tables import Gathered, Tables, pooled
+from trainer.prefetch import prefetched
+from trainer.replica import ReplicatedTables
+from trainer.tables import Tables, pooled, pooled_at
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -23,7 +30,7 @@ def hot_rows(manifest: Manifest, placement: str) -> list[int]:
     """How many rows of each table live on the device under a placement."""
     if placement == "gpu":
         return [table.rows for table in manifest.tables]
-    if placement == "hot-cold":
+    if placement in ("hot-cold", "fae"):
         return [table.hot_rows for table in manifest.tables]
     return [0 for _ in manifest.tables]
 
@@ -31,20 +38,24 @@ def hot_rows(manifest: Manifest, placement: str) -> list[int]:
 class Recommender:
     """A DLRM whose rows are placed as the parameters say.
 
-    Its arithmetic does not depend on the placement: on the CPU all four give the same bits.
+    Its arithmetic does not depend on the placement: on the CPU all give the same bits.
     """
 
     def __init__(self, manifest: Manifest, parameters: TrainParameters) -> None:
         """A model without values; call `initialise` or restore a checkpoint before use."""
         dim = embedding_dim(manifest)
-        places = layout(manifest, hot_rows(manifest, parameters.placement))
+        self._layout = layout(manifest, hot_rows(manifest, parameters.placement))
+        self._dense = len(manifest.features.dense)
         self.device = torch.device(parameters.device)
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
         rule = ROW_OPTIMIZERS[parameters.optimizer]
-        self.tables = Tables(places, dim, self.device, self.dtype, rule)
+        tables = ReplicatedTables if parameters.placement == "fae" else Tables
+        self.tables = tables(self._layout, dim, self.device, self.dtype, rule)
+        #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
+        self.reads_ahead = parameters.placement == "hot-cold" and self.device.type == "cuda"
         self.network = Dlrm(
-            len(manifest.features.dense),
+            self._dense,
             len(manifest.features.sparse),
             dim,
             parameters.bottom_mlp,
@@ -53,7 +64,20 @@ class Recommender:
         self.network_optimizer = network_optimizer(
             parameters.optimizer, self.network.parameters(), parameters.dense_lr
         )
-        self._planner = Planner(places)
+        self._clip_norm = parameters.clip_norm
+        self._mixed = parameters.amp == "bf16"
+        self._planner = Planner(self._layout)
+        self._hot_step: HotStep | None = None
+        if parameters.cuda_graph and self.device.type == "cuda":
+            self.hold_hot_step(parameters.batch_size)
+
+    def hold_hot_step(self, inputs: int) -> None:
+        """Take steps on hot batches of `inputs` in arrays of fixed shapes, where that pays."""
+        features = len(self._layout.feature_table)
+        if self._layout.hot_total and inputs * features <= LARGEST:
+            shape = (inputs, self._dense, features)
+            weights = list(self.network.parameters())
+            self._hot_step = HotStep(self._loss, self.tables, weights, shape, self.lr)
 
     def initialise(self, seed: int) -> None:
         """Set every weight as the seed says; the same for every placement."""
@@ -61,30 +85,90 @@ class Recommender:
         self.network.initialise(seed)
 
     def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
-        """Each batch with its lookup, which depends on no weight and so may be made ahead."""
+        """Each batch with its lookup, which depends on no weight and so may be made ahead.
+
+        For a CUDA device the arrays that go there are in pinned memory; so no step waits for one.
+        """
         for batch in batches:
-            yield batch, self._planner.lookup(batch)
+            lookup = self._planner.lookup(batch)
+            yield _pinned(batch, lookup) if self.device.type == "cuda" else (batch, lookup)
+
+    @contextmanager
+    def ahead(
+        self, batches: Iterable[Batch], depth: int
+    ) -> Iterator[Iterator[tuple[Batch, Lookup]]]:
+        """Batches to step on with their lookups, `depth` of them planned ahead in a thread.
+
+        Every batch must be stepped on, in this order; then cold rows can be read ahead too.
+        """
+        served = self.tables.served() if self.reads_ahead else nullcontext()
+        with served, prefetched(self._expected(batches), depth) as planned:
+            yield planned
+
+    def _expected(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
+        for batch, lookup in self.planned(batches):
+            self.tables.expect(lookup)
+            yield batch, lookup
 
     def step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
-        gathered = self.tables.gather(lookup)
-        label = torch.from_numpy(batch.label).to(self.device, self.dtype, non_blocking=True)
-        loss = functional.binary_cross_entropy_with_logits(
-            self._logit(batch, lookup, gathered), label
-        )
-        self.network_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.tables.turn_to(hot=not len(lookup.cold))
+        if self._hot_step is not None and self._hot_step.fits(batch, lookup):
+            loss = self._hot_step(batch, lookup)
+        else:
+            loss = self._eager_step(batch, lookup)
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
         self.network_optimizer.step()
-        self.tables.learn(gathered, self.lr)
-        return loss.detach()
+        return loss
 
     @torch.no_grad()
     def logits(self, batch: Batch, lookup: Lookup) -> Tensor:
         """(batch,) logits on the device."""
-        return self._logit(batch, lookup, self.tables.gather(lookup))
+        rows = self.tables.gather(lookup).rows
+        embedded = pooled(rows, lookup.inverse, lookup.offsets, len(batch))
+        return self._logit(self._sent(batch.dense), embedded)
 
-    def _logit(self, batch: Batch, lookup: Lookup, gathered: Gathered) -> Tensor:
-        dense = torch.from_numpy(batch.dense).to(self.device, self.dtype, non_blocking=True)
+    def _eager_step(self, batch: Batch, lookup: Lookup) -> Tensor:
+        """Update the batch's rows and leave the weights their gradients; the mean loss."""
+        gathered = self.tables.gather(lookup)
         embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
-        logit: Tensor = self.network(dense, embedded)
-        return logit
+        logit = self._logit(self._sent(batch.dense), embedded)
+        loss = functional.binary_cross_entropy_with_logits(logit, self._sent(batch.label))
+        self.network_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.tables.learn(gathered, self.lr)
+        return loss.detach()
+
+    def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+        """The mean log loss of a batch of one id a feature, from arrays on the device."""
+        logit = self._logit(dense, pooled_at(rows, inverse, None, len(label)))
+        return functional.binary_cross_entropy_with_logits(logit, label)
+
+    def _logit(self, dense: Tensor, embedded: Tensor) -> Tensor:
+        """(batch,) logits; with mixed precision the network alone computes in bfloat16."""
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
+        ):
+            logit: Tensor = self.network(dense, embedded)
+        return logit.to(self.dtype)
+
+    def _sent(self, array: Floats) -> Tensor:
+        """A batch's array on the device."""
+        return torch.from_numpy(array).to(self.device, self.dtype, non_blocking=True)
+
+
+def _pinned(batch: Batch, lookup: Lookup) -> tuple[Batch, Lookup]:
+    """The two with what goes to the device in pinned memory."""
+
+    def pin(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
+        return pinned
+
+    offsets = None if lookup.offsets is None else pin(lookup.offsets)
+    return (
+        dataclasses.replace(batch, label=pin(batch.label), dense=pin(batch.dense)),
+        dataclasses.replace(
+            lookup, hot=pin(lookup.hot), inverse=pin(lookup.inverse), offsets=offsets
+        ),
+    )

@@ -3,13 +3,14 @@
 Hot rows live on the device and cold rows on the host. A batch gathers its distinct rows from both
 and sends their gradients back to both, so nothing is ever copied, kept in step or stale: training
 equals, row for row, training one table that is not divided. Where a row lives is a matter of the
-layout alone, and the four placements differ in nothing else.
+layout alone, and the placements differ in nothing else; `fae` alone copies rows (`replica.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,41 +19,31 @@ from torch.nn import functional
 
 from pipeline.errors import ParameterError
 from trainer.batches import Ints
+from trainer.host_thread import HostThread, Turn
 from trainer.layout import Layout, Lookup
 from trainer.optimizers import RowOptimizer
+from trainer.shard import Shard
+from trainer.traffic import Traffic
 
 #: Rows that are initialised at a time; part of what the initial values are a function of.
 _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class Shard:
-    """All rows of one owner and their optimiser state: (rows, dim) and (rows, state width)."""
-
-    rows: Tensor
-    state: Tensor
-
-    def learn(
-        self, at: Tensor, rows: Tensor, gradient: Tensor, optimizer: RowOptimizer, rate: float
-    ) -> None:
-        """Update the distinct rows `at`, whose values are `rows`, by their gradient."""
-        rows, state = optimizer.rule(rows, self.state.index_select(0, at), gradient, rate)
-        self.rows.index_copy_(0, at, rows)
-        if optimizer.state_width:
-            self.state.index_copy_(0, at, state)
-
-
-@dataclass(frozen=True)
 class Gathered:
     """A batch's distinct rows, (distinct, dim), hot ones first: a leaf of autograd on the device.
 
-    `hot` and `cold` are their positions, on each owner's side; `cold_rows` are the host's own copy.
+    `hot` and `cold` are their positions, in the hot shard and in `host`. `cold_rows` are the host's
+    own copy; where the rows came by a turn of the host's thread, it has that copy, and `turn` is
+    set.
     """
 
     rows: Tensor
     hot: Tensor
     cold: Tensor
-    cold_rows: Tensor
+    host: Shard
+    cold_rows: Tensor | None
+    turn: Turn | None
 
 
 class Tables:
@@ -70,32 +61,48 @@ class Tables:
         self.layout = layout
         self.dim = dim
         self.device = device
+        self.dtype = dtype
         self.optimizer = optimizer
-        self.hot = self._shard(layout.hot_total, device, dtype)
-        self.cold = self._shard(layout.cold_total, torch.device("cpu"), dtype)
+        self.traffic = Traffic()
+        self.hot, self.cold = self._place()
+        self._thread: HostThread | None = None
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Let a thread fetch and update the cold rows of lookups that are expected meanwhile."""
+        self._thread = thread = HostThread(self.cold, self.device, self.optimizer)
+        try:
+            yield
+            thread.settle()
+        finally:
+            self._thread = None
+            thread.close()
+
+    def expect(self, lookup: Lookup) -> None:
+        """Announce that a batch will be learned from, in the order of the batches."""
+        if self._thread is not None and len(lookup.cold):
+            self._thread.expect(lookup)
+
+    def turn_to(self, hot: bool) -> None:
+        """Prepare to learn from a hot or a cold batch; nothing where each row has one owner."""
 
     def gather(self, lookup: Lookup) -> Gathered:
         """The distinct rows of a batch; the host is asked for its distinct cold rows alone."""
-        hot = torch.from_numpy(lookup.hot).to(self.device, non_blocking=True)
-        cold = torch.from_numpy(lookup.cold)
-        rows = self.hot.rows.index_select(0, hot)
-        cold_rows = self.cold.rows.new_empty(
-            (len(cold), self.dim), pin_memory=self.device.type == "cuda"
-        )
-        if len(cold):
-            torch.index_select(self.cold.rows, 0, cold, out=cold_rows)
-            rows = torch.cat([rows, cold_rows.to(self.device, non_blocking=True)])
-        return Gathered(rows.requires_grad_(), hot, cold, cold_rows)
+        turn = self._thread.turn(lookup) if self._thread is not None else None
+        return self._gathered(lookup.hot, lookup.cold, self.cold, turn)
 
     def learn(self, gathered: Gathered, rate: float) -> None:
         """Update the gathered rows, each at its owner, by the gradient that they hold."""
         gradient = gathered.rows.grad
         assert gradient is not None, "learn follows backward"
         hot, rows = len(gathered.hot), gathered.rows.detach()
-        self.hot.learn(gathered.hot, rows[:hot], gradient[:hot], self.optimizer, rate)
-        if len(gathered.cold):
+        if hot:
+            self.hot.learn(gathered.hot, rows[:hot], gradient[:hot], self.optimizer, rate)
+        if gathered.turn is not None and self._thread is not None:
+            self._thread.send(gathered.turn, gradient[hot:], rate)
+        elif gathered.cold_rows is not None:
             sent = gradient[hot:].to("cpu")
-            self.cold.learn(gathered.cold, gathered.cold_rows, sent, self.optimizer, rate)
+            gathered.host.learn(gathered.cold, gathered.cold_rows, sent, self.optimizer, rate)
 
     def initialise(self, seed: int) -> None:
         """Give every row its first value, uniform in ±1/√(rows of its table), and no state.
@@ -128,8 +135,36 @@ class Tables:
         """A copy of each table's optimiser state in the order of ids, on the host."""
         return self._by_id(self.hot.state, self.cold.state)
 
-    def _shard(self, rows: int, device: torch.device, dtype: torch.dtype) -> Shard:
-        width = self.optimizer.state_width
+    def _place(self) -> tuple[Shard, Shard]:
+        """The hot rows' shard and the cold rows'.
+
+        `spared` is the device's shard of hot rows with one row more behind them, which no id means.
+        """
+        hot = self.layout.hot_total
+        self.spared = self._shard(hot + 1, self.device)
+        return self.spared.part(0, hot), self._shard(self.layout.cold_total, torch.device("cpu"))
+
+    def _gathered(self, hot: Ints, cold: Ints, host: Shard, turn: Turn | None = None) -> Gathered:
+        """The rows `hot` of the hot shard, then the rows `cold` of `host`."""
+        hot_at, cold_at = torch.from_numpy(hot), torch.from_numpy(cold)
+        hot_at = hot_at.to(self.hot.rows.device, non_blocking=True)
+        rows = self.hot.rows.index_select(0, hot_at).to(self.device)
+        own = None
+        if turn is not None and self._thread is not None:
+            rows = torch.cat([rows, self._thread.rows(turn)])
+        elif len(cold):
+            self._settle()
+            own, there = host.fetch(cold_at, self.device)
+            rows = torch.cat([rows, there])
+        return Gathered(rows.requires_grad_(), hot_at, cold_at, host, own, turn)
+
+    def _settle(self) -> None:
+        """Let the host's thread apply what it was sent, so that the cold rows can be read."""
+        if self._thread is not None:
+            self._thread.settle()
+
+    def _shard(self, rows: int, device: torch.device) -> Shard:
+        width, dtype = self.optimizer.state_width, self.dtype
         try:
             return Shard(
                 torch.empty((rows, self.dim), device=device, dtype=dtype),
@@ -162,6 +197,7 @@ class Tables:
         cold[cold_range][begin : begin + len(values) - split].copy_(values[split:])
 
     def _by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
+        self._settle()
         tables = {}
         for table, name in enumerate(self.layout.names):
             hot_range, cold_range = self._ranges(table)
@@ -172,22 +208,32 @@ class Tables:
 def pooled(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
     """Each input's embedding vectors, a feature's rows summed: (batch, features, dim).
 
-    `inverse` and `offsets` are a lookup's. The gradient of a row is the sum over its occurrences
-    in their order, so it is the same on every run. (On the CPU, index_select has the faster
-    gradient; on CUDA, embedding has the one that is deterministic.)
+    `inverse` and `offsets` are a lookup's.
     """
-    device, dim = rows.device, rows.shape[1]
-    at = torch.from_numpy(inverse).to(device, non_blocking=True)
-    if device.type == "cuda":
-        if offsets is None:
+    at = torch.from_numpy(inverse).to(rows.device, non_blocking=True)
+    begins = None
+    if offsets is not None:
+        begins = torch.from_numpy(offsets).to(rows.device, non_blocking=True)
+    return pooled_at(rows, at, begins, batch)
+
+
+def pooled_at(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Tensor:
+    """`pooled`, of an inverse and offsets on the device.
+
+    The gradient of a row is the sum over its occurrences in their order, so it is the same on every
+    run. (On the CPU, index_select has the faster gradient; on CUDA, embedding has the one that is
+    deterministic.)
+    """
+    dim = rows.shape[1]
+    if rows.is_cuda:
+        if begins is None:
             return functional.embedding(at, rows).view(batch, -1, dim)
-        begins = torch.from_numpy(offsets).to(device, non_blocking=True)
         bags = functional.embedding_bag(at, rows, begins, mode="sum", include_last_offset=True)
         return bags.view(batch, -1, dim)
     vectors = rows.index_select(0, at)  # (n ids, dim)
-    if offsets is None:
+    if begins is None:
         return vectors.view(batch, -1, dim)
-    lengths = torch.from_numpy(offsets).diff()
+    lengths = begins.diff()
     bag = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # (n ids,)
     return vectors.new_zeros((len(lengths), dim)).index_add(0, bag, vectors).view(batch, -1, dim)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from trainer.evaluation import AHEAD, on_device, split_measures
 from trainer.files import write_json, write_text
 from trainer.history import History
 from trainer.parameters import TrainParameters, parameters, row_cost_warning
-from trainer.prefetch import prefetched
 from trainer.progress import Progress
 from trainer.recommender import Recommender
 from trainer.schedule import Schedule, batch_count, schedule
@@ -50,7 +50,7 @@ def train(
         run = Run(data, out, manifest, p, recommender, history, progress)
         begin(out, p, overwrite)
         while history.epoch < p.epochs:
-            run.train_epoch()
+            run.train_stretch()
         return run.finish()
 
 
@@ -66,12 +66,15 @@ class Run:
     history: History
     progress: Progress
 
-    def train_epoch(self) -> None:
-        """Train what is left of the history's epoch, evaluating and saving on the way."""
+    def train_stretch(self) -> None:
+        """Train what is left of the epoch, or of it as far as its order is known.
+
+        Evaluates and saves on the way.
+        """
         p, history = self.parameters, self.history
-        order = epoch_order(self.manifest, p, history.epoch)
+        order = epoch_order(self.manifest, p, history.epoch, history.feedback)
         batches = epoch_batches(self.data, self.manifest, p.batch_size, order, history.position)
-        with prefetched(self.recommender.planned(batches), AHEAD) as ahead:
+        with self.recommender.ahead(batches, AHEAD) as ahead:
             history.resume_clock()
             for batch, lookup in ahead:
                 history.add(self.recommender.step(batch, lookup), batch)
@@ -79,9 +82,12 @@ class Run:
                 last = history.position == order.batches
                 if last or history.step % p.eval_every == 0:
                     self.evaluate()
-                if last:
+                if last and p.schedule == "adaptive":
+                    history.tell()
+                ended = last and order.complete
+                if ended:
                     history.next_epoch()
-                if last or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
+                if ended or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
                     self.save()
 
     def evaluate(self) -> None:
@@ -117,8 +123,10 @@ class Run:
             "seconds": history.seconds,
             "samples_per_second": history.samples / history.seconds,
             "placement": p.placement,
+            "schedule": p.schedule,
             "device": p.device,
             "optimizer": p.optimizer,
+            **dataclasses.asdict(history.traffic),
         }
         write_text(self.out / CURVE, history.curve_csv())
         write_json(self.out / METRICS, results)
@@ -128,13 +136,20 @@ class Run:
         return split_measures(self.recommender, self.data, self.manifest, split)
 
 
-def epoch_order(manifest: Manifest, p: TrainParameters, epoch: int) -> Schedule:
+def epoch_order(
+    manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
+) -> Schedule:
     """The order of an epoch's batches; the same for every placement."""
-    leaves = manifest.splits["train"]
-    hot, cold = (batch_count(leaves[kind].rows, p.batch_size) for kind in ("hot", "cold"))
+    train, valid = manifest.splits["train"], manifest.splits["valid"]
+    hot, cold = (batch_count(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
     if not hot + cold:
         raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
-    return schedule(hot, cold, p.seed, epoch)
+    if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
+        raise DatasetError(
+            f"{p.data} has no valid rows, whose loss --schedule adaptive goes by. Prepare it with "
+            "--valid, or use another schedule."
+        )
+    return schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
 
 
 def _saved(
@@ -167,12 +182,14 @@ def _start(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None
 ) -> tuple[Recommender, History]:
     """The model and the history where the run begins or goes on."""
-    recommender = Recommender(manifest, p)
+    recommender, history = Recommender(manifest, p), History()
     if saved is None:
         recommender.initialise(p.seed)
-        return recommender, History()
-    saved.restore(recommender)
-    return recommender, History.restored(saved.history)
+    else:
+        saved.restore(recommender)
+        history = History.restored(saved.history)
+    recommender.tables.traffic = history.traffic
+    return recommender, history
 
 
 def begin(out: Path, p: TrainParameters, overwrite: bool) -> None:

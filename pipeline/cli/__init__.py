@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType
 from typing import NoReturn
 
 from pipeline.cli import stages, uses
-from pipeline.cli.app import app
+from pipeline.cli.app import Terminated, app
 
 __all__ = ["app", "main", "stages", "uses"]
 
 
-def _terminate(signum: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + signum)
+def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def main() -> None:

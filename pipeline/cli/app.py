@@ -8,10 +8,14 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from pipeline.cluster import console
 from pipeline.errors import FaeError
+from pipeline.progress import console
 
-USER_ERROR, INTERRUPTED = 1, 130
+USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM."""
 
 
 class _Commands(TyperGroup):
@@ -25,9 +29,14 @@ class _Commands(TyperGroup):
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             console.print(f"[bold red]error:[/] {error.strerror or error}{escape(place)}")
-        except KeyboardInterrupt:
-            console.print("interrupted; finished stages are kept, unfinished output is removed")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as signal:
+            terminated = isinstance(signal, Terminated)
+            console.print(
+                f"{'terminated' if terminated else 'interrupted'}; "
+                "what is finished is kept: run it again to go on",
+                soft_wrap=True,
+            )
+            raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from None
         raise typer.Exit(USER_ERROR)
 
 

@@ -41,7 +41,13 @@ Append = Annotated[
         "OUT's, but for --max-reject-share, which is of the new logs.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The directory to make.", show_default=False)]
+Out = Annotated[
+    str,
+    typer.Option(
+        "--out", help="The directory to make, or its URL such as s3://….", show_default=False
+    ),
+]
+Dataset = Annotated[str, typer.Argument(metavar="DIR", help="A data set, by path or URL.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what other inputs or parameters made.")
 ]
@@ -126,5 +132,15 @@ Workers = Annotated[
     int | None, typer.Option(help="Run on a local Dask cluster of this many processes.", min=1)
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="Run on the Dask cluster at this address: tcp://host:8786.")
+    str | None,
+    typer.Option(
+        help="Run on the Dask cluster at this address: tcp://host:8786. Without an option, the "
+        "environment's DASK_SCHEDULER_ADDRESS counts."
+    ),
+]
+SchedulerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scheduler-file", help="Likewise, with the file that the Dask scheduler has written."
+    ),
 ]

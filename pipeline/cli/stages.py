@@ -27,6 +27,7 @@ from pipeline.cli.options import (
     Rule,
     Sample,
     Scheduler,
+    SchedulerFile,
     SchemaName,
     SchemaNameOrNone,
     Seed,
@@ -37,7 +38,7 @@ from pipeline.cli.options import (
     ValidLogs,
     Workers,
 )
-from pipeline.cluster import cluster, console
+from pipeline.cluster import cluster
 from pipeline.errors import ParameterError
 from pipeline.parameters import (
     CalibrateParameters,
@@ -46,6 +47,8 @@ from pipeline.parameters import (
     ProfileParameters,
     min_counts,
 )
+from pipeline.progress import console
+from pipeline.storage import Folder
 
 
 @app.command()
@@ -82,6 +85,7 @@ def prepare(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Logs to data set in one go: ingest, profile, calibrate and partition."""
     from pipeline.preparation import Preparation
@@ -111,29 +115,30 @@ def prepare(
         PartitionParameters.of(seed=seed),
     )
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         manifest, worked = run(
             found, loaded, out, here, parameters, overwrite=overwrite, keep_work=keep_work
         )
     if not worked:
         console.print(f"{out} is already made from these logs and parameters; nothing to do.")
-    summary.print_dataset(manifest, out)
+    summary.print_dataset(manifest, Folder.of(out))
 
 
 def _append(
     context: typer.Context,
     logs: list[str],
-    out: Path,
+    out: str,
     schema: str | None,
     valid_logs: list[str] | None,
     test_logs: list[str] | None,
 ) -> None:
     """Add logs to a data set; parameters are its own but for those on the command line."""
+    from pipeline.artefact import manifest_of
     from pipeline.device import DeviceProfile
     from pipeline.increment import append as run
     from pipeline.logs import split_logs
-    from pipeline.manifest import Manifest
     from pipeline.schema import Schema, load_schema
+    from pipeline.storage import Folder
 
     options = context.params
     if options["overwrite"]:
@@ -149,13 +154,17 @@ def _append(
         given["min_count"] = min_counts(given["min_count"])
     if "device_profile" in given:
         given["device_profile"] = DeviceProfile.read(given["device_profile"])
-    loaded = load_schema(schema) if schema else Schema.model_validate(Manifest.read(out).schema)
+    if schema:
+        loaded = load_schema(schema)
+    else:
+        loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
     found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
-    with cluster(options["threads"], options["workers"], options["scheduler"]) as here:
+    places = [options[name] for name in ("threads", "workers", "scheduler", "scheduler_file")]
+    with cluster(*places) as here:
         manifest, worked = run(found, loaded, out, here, given, keep_work=options["keep_work"])
     if not worked:
         console.print(f"{out} has these logs since an earlier call that was cut; nothing to do.")
-    summary.print_dataset(manifest, out)
+    summary.print_dataset(manifest, Folder.of(out))
 
 
 @app.command()
@@ -170,19 +179,20 @@ def ingest(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 1: parse logs into typed columns; malformed lines go to OUT/rejects."""
     from pipeline.staging import ingest as run
 
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         summary.print_staging(run(found, loaded, out, here, parameters, overwrite=overwrite))
 
 
 @app.command()
 def profile(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
     out: Out,
     valid: Valid = "0.1",
     test: Test = "0.1",
@@ -193,6 +203,7 @@ def profile(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 2: split the rows, and count the accesses of each embedding row in train."""
     from pipeline.frequencies import profile as run
@@ -201,15 +212,15 @@ def profile(
     parameters = ProfileParameters.of(
         valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
     )
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         frequencies = run(Staging.read(staging), out, here, parameters, overwrite=overwrite)
     summary.print_frequencies(frequencies)
 
 
 @app.command()
 def calibrate(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
-    frequencies: Annotated[Path, typer.Argument(help="What `fae profile` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
+    frequencies: Annotated[str, typer.Argument(help="What `fae profile` made.")],
     out: Out,
     hot_budget: HotBudget = None,
     hot_share: HotShare = None,
@@ -224,6 +235,7 @@ def calibrate(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 3: choose the hot rows that the byte budget holds."""
     from pipeline.calibration import calibrate as run
@@ -241,7 +253,7 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         calibration = run(
             Staging.read(staging),
             Frequencies.read(frequencies),
@@ -255,15 +267,16 @@ def calibrate(
 
 @app.command()
 def partition(
-    staging: Annotated[Path, typer.Argument(help="What `fae ingest` made.")],
-    frequencies: Annotated[Path, typer.Argument(help="What `fae profile` made.")],
-    hot_set: Annotated[Path, typer.Argument(help="What `fae calibrate` made.")],
+    staging: Annotated[str, typer.Argument(help="What `fae ingest` made.")],
+    frequencies: Annotated[str, typer.Argument(help="What `fae profile` made.")],
+    hot_set: Annotated[str, typer.Argument(help="What `fae calibrate` made.")],
     out: Out,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Stage 4: write the shuffled hot/cold data set with its vocabularies and manifest."""
     from pipeline.calibration import Calibration
@@ -271,7 +284,7 @@ def partition(
     from pipeline.frequencies import Frequencies
     from pipeline.staging import Staging
 
-    with cluster(threads, workers, scheduler) as here:
+    with cluster(threads, workers, scheduler, scheduler_file) as here:
         manifest = write_dataset(
             Staging.read(staging),
             Frequencies.read(frequencies),
@@ -281,7 +294,7 @@ def partition(
             PartitionParameters.of(seed=seed),
             overwrite=overwrite,
         )
-    summary.print_dataset(manifest, out)
+    summary.print_dataset(manifest, Folder.of(out))
 
 
 def _calibrate(device_profile: Path | None, **values: object) -> CalibrateParameters:

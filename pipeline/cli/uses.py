@@ -9,14 +9,17 @@ import typer
 from rich.markup import escape
 
 from pipeline import __version__, summary
+from pipeline.artefact import manifest_of
 from pipeline.cli.app import USER_ERROR, app
-from pipeline.cli.options import Out, Overwrite, Threads
-from pipeline.cluster import Cluster, console
+from pipeline.cli.options import Dataset, Out, Overwrite, Threads
+from pipeline.cluster import Cluster
+from pipeline.progress import console
+from pipeline.storage import Folder
 
 
 @app.command()
 def verify(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     threads: Threads = None,
 ) -> None:
     """Check a data set: checksums, rows, ids, hot and cold, vocabulary. Exit code 1 on a fault."""
@@ -32,22 +35,21 @@ def verify(
 
 @app.command("summary")
 def summarise(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     run: Annotated[
         Path | None, typer.Option("--run", help="A run trained on it, for its measures.")
     ] = None,
 ) -> None:
     """Print a data set's rows, hot shares and budget, and what a model reached on it."""
-    from pipeline.manifest import Manifest
-
-    summary.print_dataset(Manifest.read(dataset), dataset)
+    folder = Folder.of(dataset)
+    summary.print_dataset(manifest_of(folder), folder)
     if run is not None:
         summary.print_run(run)
 
 
 @app.command()
 def report(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     out: Annotated[Path, typer.Option("--out", help="The page to write; PNGs go beside it.")],
     compare_rows: Annotated[
         int, typer.Option(help="Compare the rules on at most this many train inputs.", min=1)
@@ -57,7 +59,7 @@ def report(
     """Draw a data set on one HTML page: skew, hot set, rules side by side, rejects."""
     from pipeline.report import report as write
 
-    written = write(dataset, out, compare_rows=compare_rows, seed=seed)
+    written = write(Folder.of(dataset).path, out, compare_rows=compare_rows, seed=seed)
     print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
 
 
@@ -79,7 +81,7 @@ def synth(
 
 @app.command()
 def export(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A data set.")],
+    dataset: Dataset,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run trained on it.")],
     out: Out,
     overwrite: Overwrite = False,

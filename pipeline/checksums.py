@@ -1,0 +1,40 @@
+"""Checksums of logs: what a rerun compares, to know whether there is anything to do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import xxhash
+
+from pipeline.cluster import Cluster
+from pipeline.filesystem import piece
+from pipeline.logs import Log
+
+_CHUNK = 32 << 20
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some bytes of a file, from `start` on."""
+
+    url: str
+    start: int
+
+
+def checksums(logs: Sequence[Log], cluster: Cluster) -> list[str]:
+    """For each file, as it lies on disk, xxh3-128 over that of its chunks of 32 MiB."""
+    starts = [range(0, log.bytes, _CHUNK) for log in logs]
+    chunks = [
+        _Chunk(log.url, start) for log, some in zip(logs, starts, strict=True) for start in some
+    ]
+    found = iter(cluster.run("checksum", _checksum, chunks))
+    return [
+        xxhash.xxh3_128_hexdigest("".join(itertools.islice(found, len(some))).encode())
+        for some in starts
+    ]
+
+
+def _checksum(chunk: _Chunk) -> str:
+    return xxhash.xxh3_128_hexdigest(piece(chunk.url, chunk.start, _CHUNK))

@@ -1,0 +1,218 @@
+"""Storage: the folders that stages read and write, on the local disk or behind a URL of fsspec.
+
+Local files are used where they lie, so memory maps cost nothing. A remote file is copied to this
+process's scratch space to be read, and written there before it is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from pipeline.errors import StorageError
+from pipeline.filesystem import check_no_password, is_url, opened, patiently, remote
+from pipeline.scratch import SCRATCH
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A directory by its path, or a prefix of an object store by its URL, without a final slash."""
+
+    url: str
+
+    @classmethod
+    def of(cls, place: Place) -> Folder:
+        """The folder at a path or URL. StorageError where a URL carries a password."""
+        if isinstance(place, Folder):
+            return place
+        text = str(place).removeprefix("file://")
+        if not is_url(text):
+            return cls(str(Path(text)))
+        check_no_password(text)
+        return cls(text.rstrip("/"))
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(f"{self.url}/{name}" if self.remote else str(self.path / name))
+
+    @property
+    def remote(self) -> bool:
+        """Whether files must be fetched and sent."""
+        return is_url(self.url)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path or URL."""
+        return self.url.rpartition("/")[2] if self.remote else self.path.name
+
+    @property
+    def parent(self) -> Folder:
+        """The folder that holds this one."""
+        return Folder(self.url.rpartition("/")[0] if self.remote else str(self.path.parent))
+
+    @property
+    def path(self) -> Path:
+        """The directory of a local folder; StorageError where it is remote."""
+        if self.remote:
+            raise StorageError(
+                f"{self} is not on a local disk, which this needs. Copy it first, for example with "
+                "`aws s3 sync`."
+            )
+        return Path(self.url)
+
+    def absolute(self) -> Folder:
+        """The same folder for processes that work in another directory."""
+        return self if self.remote else Folder(str(self.path.absolute()))
+
+    def beside(self, suffix: str) -> Folder:
+        """The folder next to this one whose name has `suffix` at its end."""
+        if not self.remote:
+            return Folder(str(self.path.with_name(self.path.name + suffix)))
+        if not urlsplit(self.url).path.strip("/"):
+            raise StorageError(f"{self.url} is a whole bucket. Name a folder in it.")
+        return Folder(self.url + suffix)
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[Path]:
+        """A local path with the whole file; what is opened or mapped in the block stays readable.
+
+        Raises FileNotFoundError where there is none.
+        """
+        if not self.remote:
+            yield self.path / name
+            return
+        filesystem, path = remote(f"{self}/{name}")
+        found = patiently(filesystem, "info", path)
+        state = (str(found.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
+
+        def fetch(local: Path) -> None:
+            patiently(filesystem, "get_file", path, str(local))
+            if local.stat().st_size != found["size"]:
+                raise StorageError(f"{self}/{name} changed while it was read. Run again.")
+
+        with SCRATCH.copy("|".join((self.url, name, *state)), found["size"], fetch) as local:
+            yield local
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[pa.NativeFile]:
+        """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
+        if self.remote:
+            with opened(f"{self}/{name}") as stream, pa.PythonFile(stream, mode="r") as file:
+                yield file
+        else:
+            with pa.memory_map(str(self.path / name)) as file:
+                yield file
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[Path]:
+        """A local path to write to; the file appears as `name`, whole, if the block ends well.
+
+        Several processes may write one file at a time: each has its own until it is whole. On a
+        disk it lies beside its place and ends in .partial, which a killed process leaves there.
+        """
+        if self.remote:
+            with SCRATCH.temporary(Path(name).name) as local:
+                yield local
+                filesystem, path = remote(f"{self}/{name}")
+                try:
+                    patiently(filesystem, "put_file", str(local), path)
+                except FileNotFoundError as error:
+                    raise StorageError(f"cannot write to {self}: {error}") from None
+            return
+        place = self.path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
+        try:
+            yield unfinished
+            flush(unfinished)
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def text(self, name: str) -> str:
+        """The UTF-8 text of a file; FileNotFoundError where there is none."""
+        if not self.remote:
+            return (self.path / name).read_text(encoding="utf-8")
+        filesystem, path = remote(f"{self}/{name}")
+        data: bytes = patiently(filesystem, "cat_file", path)
+        return data.decode("utf-8")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 file so that no reader ever sees a part of it."""
+        with self.write(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def create(self, name: str, text: str) -> bool:
+        """Write a small UTF-8 file unless there is one; whether there was none.
+
+        Object stores must know conditional requests (If-None-Match), as S3 does.
+        """
+        if not self.remote:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                with (self.path / name).open("x", encoding="utf-8") as file:
+                    file.write(text)
+            except FileExistsError:
+                return False
+            return True
+        filesystem, path = remote(f"{self}/{name}")
+        try:
+            patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
+        except FileNotFoundError as error:
+            raise StorageError(f"cannot write to {self}: {error}") from None
+        except (FileExistsError, StorageError):
+            if not self.exists(name):
+                raise
+            return self.text(name) == text  # our own, where the answer was lost on its way
+        return True
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file `name`."""
+        if not self.remote:
+            return (self.path / name).is_file()
+        filesystem, path = remote(f"{self}/{name}")
+        return bool(patiently(filesystem, "exists", path))
+
+    def names(self) -> list[str]:
+        """The files in this folder and those below, sorted; none where there is no such folder."""
+        if not self.remote:
+            found = (path for path in self.path.rglob("*") if path.is_file())
+            return sorted(path.relative_to(self.path).as_posix() for path in found)
+        filesystem, root = remote(self.url)
+        try:
+            paths = patiently(filesystem, "find", root)
+        except FileNotFoundError:
+            return []
+        return sorted(path[len(root) + 1 :] for path in paths if path.startswith(f"{root}/"))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove these files, those that are there; folders stay."""
+        names = list(names)
+        if not self.remote:
+            for name in names:
+                (self.path / name).unlink(missing_ok=True)
+        elif names:
+            filesystem, root = remote(self.url)
+            patiently(filesystem, "rm", [f"{root}/{name}" for name in names])
+
+
+#: How callers may name a folder.
+Place = Folder | Path | str
+
+
+def flush(path: Path) -> None:
+    """Have the operating system write a file, or a folder's own entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

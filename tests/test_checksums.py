@@ -1,0 +1,39 @@
+"""A log's checksum depends on its bytes alone, all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_logs import LABEL, schema_of, written
+
+from pipeline import checksums as module
+from pipeline.checksums import checksums
+from pipeline.cluster import Cluster
+from pipeline.logs import find_logs
+
+SCHEMA = schema_of([LABEL, {"name": "city", "role": "sparse"}])
+LINES = "1,Oslo\n0,Lima\n" * 50
+
+
+def checksums_of(directory: Path, *texts: str) -> list[str]:
+    paths = written(directory, {f"{i}.csv": text for i, text in enumerate(texts)})
+    return checksums(find_logs(paths, SCHEMA), Cluster(2))
+
+
+def test_a_checksum_is_of_the_bytes_alone(tmp_path: Path) -> None:
+    one, same, other = checksums_of(tmp_path, LINES, LINES, LINES[::-1])
+    assert one == same
+    assert one != other
+    assert len(one) == 32
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+def test_every_chunk_counts_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    swapped = LINES[100:200] + LINES[:100].replace("Oslo", "Rome") + LINES[200:]
+    changed = [LINES[:at] + "x" + LINES[at + 1 :] for at in (0, 105, len(LINES) - 2)]
+    found = checksums_of(tmp_path, LINES, swapped, LINES[:-1], *changed)
+    assert len(set(found)) == len(found)

@@ -1,0 +1,133 @@
+"""Steps in fixed shapes equal plain ones; mixed precision and clipping do what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from trainer_data import RAGGED, Column, Shape, write_dataset
+from trainer_runs import SMALL, assert_same, run, state
+
+from pipeline.errors import ParameterError
+from pipeline.manifest import Manifest
+from trainer.batches import epoch_batches
+from trainer.parameters import PLACEMENTS, TrainParameters, parameters
+from trainer.recommender import Recommender
+from trainer.training import epoch_order
+
+HOT_PLACEMENTS = ("gpu", "hot-cold", "fae")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    tables = {"a": (50, 10), "b": (7, 7), "c": (40, 15)}
+    write_dataset(tmp_path / "data", Shape(tables, (Column("a"), Column("b"), Column("c"))))
+    return tmp_path / "data"
+
+
+def chosen(data: Path, **given: Any) -> TrainParameters:
+    return parameters({"data": str(data), "out": "", **SMALL, **given}, Manifest.read(data))
+
+
+def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], list[bool]]:
+    """What an epoch gives, and which of its steps were in fixed shapes."""
+    manifest = Manifest.read(Path(p.data))
+    recommender = Recommender(manifest, p)
+    recommender.initialise(p.seed)
+    if fixed:
+        recommender.hold_hot_step(p.batch_size)
+    step = recommender._hot_step
+    losses, fits = [], []
+    order = epoch_order(manifest, p, 0)
+    with recommender.ahead(
+        epoch_batches(Path(p.data), manifest, p.batch_size, order, 0), 4
+    ) as ahead:
+        for batch, lookup in ahead:
+            fits.append(step is not None and step.fits(batch, lookup))
+            losses.append(recommender.step(batch, lookup))
+    found = {
+        "losses": torch.stack(losses),
+        "rows": recommender.tables.rows(),
+        "states": recommender.tables.states(),
+        "network": dict(recommender.network.state_dict()),
+    }
+    return found, fits
+
+
+@pytest.mark.parametrize("placement", HOT_PLACEMENTS)
+@pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad"])
+def test_fixed_shapes_give_the_same_bits(data: Path, optimizer: str, placement: str) -> None:
+    p = chosen(data, optimizer=optimizer, placement=placement, clip_norm=0.05)
+    found, fits = trained(p, fixed=True)
+    assert_same(found, trained(p)[0])
+    assert sum(fits) == (13 if placement == "gpu" else 5)
+
+
+def test_batches_of_lists_and_tables_without_hot_rows_take_plain_steps(
+    data: Path, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "ragged", RAGGED)
+    p = chosen(tmp_path / "ragged")
+    found, fits = trained(p, fixed=True)
+    assert_same(found, trained(p)[0])
+    assert not any(fits)
+    assert not any(trained(chosen(data, placement="hybrid"), fixed=True)[1])
+
+
+def test_mixed_precision_is_near_and_the_same_under_every_placement(
+    data: Path, tmp_path: Path
+) -> None:
+    for placement in PLACEMENTS:
+        run(data, tmp_path / placement, placement=placement, amp="bf16")
+    mixed = state(tmp_path / "gpu")
+    for placement in PLACEMENTS:
+        assert_same(state(tmp_path / placement), mixed)
+    run(data, tmp_path / "plain")
+    plain = state(tmp_path / "plain")
+    for kind in ("rows", "network"):
+        for name, values in plain[kind].items():
+            assert mixed[kind][name].dtype == torch.float32
+            torch.testing.assert_close(mixed[kind][name], values, rtol=0.1, atol=0.02)
+    assert not torch.equal(mixed["rows"]["a"], plain["rows"]["a"])
+    p = chosen(data, amp="bf16")
+    assert_same(trained(p, fixed=True)[0], trained(p)[0])
+
+
+def test_mixed_precision_needs_float32(data: Path) -> None:
+    with pytest.raises(ParameterError, match="--dtype is float64; it must be float32 with --amp"):
+        chosen(data, amp="bf16", dtype="float64")
+    with pytest.raises(ParameterError, match="--clip-norm is -1"):
+        chosen(data, clip_norm=-1.0)
+
+
+def test_clipping_bounds_the_networks_gradient_and_no_rows(data: Path) -> None:
+    manifest = Manifest.read(data)
+    given = {"optimizer": "sgd", "dense_lr": 0.5}
+    ends = {}
+    for norm in (0.0, 1e-3, 1e3):
+        p = chosen(data, clip_norm=norm, **given)
+        recommender = Recommender(manifest, p)
+        recommender.initialise(0)
+        before = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
+        batches = epoch_batches(data, manifest, 16, epoch_order(manifest, p, 0), 0)
+        recommender.step(*next(iter(recommender.planned(batches))))
+        after = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
+        ends[norm] = (float((after - before).norm()), recommender.tables.rows(), after)
+    assert ends[0.0][0] > 0.5e-3
+    assert ends[1e-3][0] == pytest.approx(0.5e-3, rel=1e-2)
+    assert torch.equal(ends[1e3][2], ends[0.0][2])
+    assert_same(ends[1e-3][1], ends[0.0][1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("placement", HOT_PLACEMENTS)
+def test_the_graph_equals_launching_one_by_one(data: Path, placement: str) -> None:
+    given = {"device": "cuda", "placement": placement, "optimizer": "rowwise_adagrad"}
+    graph, fits = trained(chosen(data, **given))
+    plain, _ = trained(chosen(data, **given, cuda_graph=False))
+    assert any(fits)
+    np.testing.assert_allclose(graph["losses"].cpu(), plain["losses"].cpu(), rtol=1e-6)
