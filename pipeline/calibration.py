@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
+from pipeline.cold_ids import Sharing, is_hashed, sharing, with_hashed
 from pipeline.curve import curve, cuts, knee
 from pipeline.errors import BudgetError
 from pipeline.frequencies import Frequencies
@@ -35,7 +36,7 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class HotTable:
-    """One table's size and price, and how many of its rows are hot."""
+    """One table's size and price, and how many of its rows are hot; hashed cold rows count."""
 
     name: str
     rows: int
@@ -68,8 +69,8 @@ class Calibration:
 
     `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share
     of the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget
-    beyond which bytes buy little; `parameters` and `frequencies`, a fingerprint, are what it was
-    made from.
+    beyond which bytes buy little; `sharing` tells of the tables with hashed ids; `parameters` and
+    `frequencies`, a fingerprint, are what it was made from.
     """
 
     directory: Folder
@@ -83,6 +84,7 @@ class Calibration:
     sample: SampleCheck | None
     notes: dict[str, int]
     objective: str
+    sharing: tuple[Sharing, ...]
     parameters: dict[str, Any]
     frequencies: str
 
@@ -112,6 +114,7 @@ class Calibration:
             "embedding": Embedding(**document.pop("embedding")),
             "budget": Budget(**document.pop("budget")),
             "tables": tuple(HotTable(**table) for table in document.pop("tables")),
+            "sharing": tuple(Sharing(**table) for table in document.pop("sharing")),
             "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
         }
         return cls(folder.absolute(), **(document | known))
@@ -175,16 +178,17 @@ def calibrate(
         )
         with partial.write(CURVE) as path:
             points.write_csv(path)
-        _write_ids(partial, rows, chosen)
+        shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
         document = {
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
-            "tables": [asdict(table) for table in _tables(schema, rows, chosen)],
+            "tables": [asdict(table) for table in _tables(schema, rows, chosen, shared)],
             **_shares(exact_accesses(frequencies), chosen, found),
             "bound": _at(points, budget_bytes, "bound"),
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),
             "objective": parameters.objective,
+            "sharing": [asdict(table) for table in shared],
             "parameters": parameters.model_dump(mode="json"),
             "frequencies": artefact.fingerprint_of(frequencies.directory),
         }
@@ -192,19 +196,33 @@ def calibrate(
     return Calibration.read(out)
 
 
-def _write_ids(directory: Folder, rows: StackedRows, chosen: HotSet) -> None:
+def _write_ids(
+    directory: Folder, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
+) -> list[Sharing]:
+    """Write each table's ids; return what the tables share whose cold ids are hashed."""
     ids = data_set_ids(rows, chosen.placed)
-    for t, table in enumerate(rows.tables):
-        part = ids[rows.first[t] : rows.first[t + 1]].astype(np.uint32)
-        with directory.write(f"ids/{table}.npy") as path, path.open("wb") as file:
-            np.save(file, part, allow_pickle=False)
+    found = []
+    for t, counted in enumerate(frequencies.tables):
+        mine, hot_rows = ids[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
+        if is_hashed(mine.size, hot_rows, buckets):
+            known = frequencies.accesses(counted.name)
+            mine = with_hashed(mine, known["value"], hot_rows, buckets)
+            accesses = np.append([counted.folded_accesses], known["accesses"])
+            found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
+        with directory.write(f"ids/{counted.name}.npy") as path, path.open("wb") as file:
+            np.save(file, mine.astype(np.uint32), allow_pickle=False)
+    return found
 
 
-def _tables(schema: Schema, rows: StackedRows, chosen: HotSet) -> list[HotTable]:
-    sizes = np.diff(rows.first)
+def _tables(
+    schema: Schema, rows: StackedRows, chosen: HotSet, shared: Sequence[Sharing]
+) -> list[HotTable]:
+    sizes = dict(zip(rows.tables, np.diff(rows.first).tolist(), strict=True))
+    for one in shared:
+        sizes[one.table] += one.rows - one.values
     return [
         HotTable(
-            name, int(sizes[t]), int(chosen.hot_rows[t]), schema.dim(columns[0]),
+            name, sizes[name], int(chosen.hot_rows[t]), schema.dim(columns[0]),
             int(rows.row_bytes[t]),
         )
         for t, (name, columns) in enumerate(schema.tables.items())

@@ -156,6 +156,7 @@ def _preparation(
         "objective": calibration.objective,
         "bound": calibration.bound,
         "access_share": calibration.access_share,
+        "sharing": [asdict(table) for table in calibration.sharing],
         "hot_share": {split: calibration.hot_share(split) for split in calibration.inputs},
         "tables": [asdict(table) for table in frequencies.tables],
         "parameters": {

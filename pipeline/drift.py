@@ -56,7 +56,7 @@ class Coverage:
 class TableDrift:
     """One table's rows and hot rows before and now, and how many entered and left the hot set.
 
-    A row is the same where its raw value is. `gone` counts values without a row of their own now.
+    A row is the same where its raw value is. `gone` counts values that have no row now.
     """
 
     name: str
@@ -106,7 +106,7 @@ def _coverage(inputs: int, accesses: int, former: Any, now: Any) -> Coverage:
 
 @dataclass(frozen=True)
 class _Task:
-    """One staged part; below `masks` lies, for each table, which ids were hot before."""
+    """One staged part; below `masks` lies, for each table, which ranks were hot before."""
 
     staging: str
     frequencies: str
@@ -134,18 +134,22 @@ def write_drift(
     for table in tables:
         before = manifest.table(table.name)
         with (
-            former.read(before.vocabulary.path) as known,
+            former.read(before.vocabulary.path) as old,
             partial.read(table.vocabulary.path) as now,
         ):
-            new_ids = _new_ids(known, now)
+            known = _known(old, now)
+        mapping = _mapping(known)
         name = f"{MAPPING}/{table.name}.parquet"
         with partial.write(name) as path:
-            _mapping(new_ids).write_parquet(path, compression="zstd")
-            files.append(data_file(path, name, before.rows))
-        was_hot = _was_hot(new_ids, before, table)
+            mapping.write_parquet(path, compression="zstd")
+            files.append(data_file(path, name, mapping.height))
+        ranks = np.argsort(calibration.ids(table.name), kind="stable")
+        was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
         with masks.write(f"{table.name}.npy") as path, path.open("wb") as file:
             np.save(file, was_hot, allow_pickle=False)
-        found.append(_table_drift(new_ids, was_hot, before, table))
+        stayed = int(was_hot[ranks[: table.hot_rows]].sum())
+        gone = int((known["new"][1:] == OOV_ID).sum())
+        found.append(_table_drift(before, table, gone, stayed))
     tasks = [
         _Task(
             str(extension.staging.directory),
@@ -171,38 +175,50 @@ def write_drift(
         return (*files, data_file(path, DRIFT, len(found)))
 
 
-def _new_ids(former: Path, now: Path) -> npt.NDArray[np.int64]:
-    """The id that each id of a former vocabulary has now; 0 where its value has no row."""
-    known = pl.read_parquet(now, columns=["value", "id"])
-    found = pl.read_parquet(former, columns=["value"]).join(
-        known, on="value", how="left", nulls_equal=True, maintain_order="left"
+def _known(former: Path, now: Path) -> pl.DataFrame:
+    """`old`, `new`, `accesses` and `line` of each value of a former vocabulary, after id 0.
+
+    `new` is the id that the value has now and `line` that of its line in the vocabulary, from 1;
+    both are 0 where it has none. `accesses` are those of the former train split.
+    """
+    lines = pl.read_parquet(now, columns=["value", "id"]).with_row_index("line", offset=1)
+    before = pl.read_parquet(former, columns=["value", "id", "accesses"])
+    found = before.rename({"id": "old"}).join(
+        lines.rename({"id": "new"}),
+        on="value",
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
     )
-    return np.concatenate([[OOV_ID], found["id"].fill_null(OOV_ID).to_numpy()])
+    columns = ["old", "new", "accesses", "line"]
+    known = found.select(pl.col(columns).fill_null(OOV_ID).cast(pl.Int64()))
+    out_of_vocabulary = known.clear(1).fill_null(OOV_ID)
+    return pl.concat([out_of_vocabulary, known])
 
 
-def _mapping(new_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """`old` and `new`, as wide as ids must be."""
-    wide = max(new_ids.size, int(new_ids.max())) > _LARGEST_INT32
-    frame = pl.DataFrame({"old": np.arange(new_ids.size), "new": new_ids})
-    return frame if wide else frame.cast(pl.Int32())
+def _mapping(known: pl.DataFrame) -> pl.DataFrame:
+    """`old`, `new`, as wide as ids must be, and `accesses`."""
+    wide = bool((known.select("old", "new").to_numpy() > _LARGEST_INT32).any())
+    ids = pl.Int64() if wide else pl.Int32()
+    return known.select(pl.col("old", "new").cast(ids), "accesses")
 
 
-def _was_hot(new_ids: npt.NDArray[np.int64], before: Table, table: Table) -> Flags:
-    """Which of a table's ids were hot before; id 0 always was."""
-    was_hot = np.zeros(table.rows, dtype=np.bool_)
-    was_hot[new_ids[: before.hot_rows]] = True
+def _was_hot(lines: npt.NDArray[np.int64], ranks: npt.NDArray[np.intp], before: Table) -> Flags:
+    """Which of a table's access ranks were hot before; that of id 0 always was.
+
+    `lines` leads from the former vocabulary's lines to this one's, and `ranks` on from these.
+    """
+    was_hot = np.zeros(ranks.size, dtype=np.bool_)
+    was_hot[ranks[lines[: before.hot_rows]]] = True
     return was_hot
 
 
-def _table_drift(
-    new_ids: npt.NDArray[np.int64], was_hot: Flags, before: Table, table: Table
-) -> TableDrift:
-    stayed = int(was_hot[: table.hot_rows].sum())
+def _table_drift(before: Table, table: Table, gone: int, stayed: int) -> TableDrift:
     return TableDrift(
         name=table.name,
         former_rows=before.rows,
         rows=table.rows,
-        gone=int((new_ids[1:] == OOV_ID).sum()),
+        gone=gone,
         former_hot_rows=before.hot_rows,
         hot_rows=table.hot_rows,
         entered=table.hot_rows - stayed,
@@ -222,12 +238,13 @@ def _covered(task: _Task) -> list[int]:
     cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:
         name = column.table_name
-        ids = calibration.ids(name)[frequencies.ranks(column.name, task.part)]
+        ranks = frequencies.ranks(column.name, task.part)
+        ids = calibration.ids(name)[ranks]
         with Folder.of(task.masks).read(f"{name}.npy") as path:
             was_hot = np.load(path, mmap_mode="r")
         found = staged.codes(column.name)
         accesses += found.codes.size
-        for one, meant in enumerate((was_hot[ids], ids < hot_rows[name])):
+        for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):
             touched = meant[found.codes]
             hot[one] += np.count_nonzero(touched)
             if found.lengths is None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.manifest import DataFile
+from pipeline.manifest import OOV_ID, DataFile
 from pipeline.partitions import data_file
 from pipeline.storage import Folder, Place
 
@@ -18,7 +17,8 @@ from pipeline.storage import Folder, Place
 def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
     """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
 
-    Id 0, out of vocabulary, has a null value; so has the missing category, under its own id.
+    Id 0, out of vocabulary, has a null value; so has the missing category, under its own id. Each
+    value of a hashed id has a line with the id's embedding; an id without a value has none.
     Raises DatasetError where the run was trained on another data set.
     """
     from trainer.checkpoint import load, table_weights
@@ -30,23 +30,27 @@ def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) ->
     made_from = artefact.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
     files: list[DataFile] = []
     if artefact.is_made(out, made_from, overwrite):
-        return [_exported(out, f"{table.name}.parquet", table.rows) for table in manifest.tables]
+        return [
+            _exported(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
+            for table in manifest.tables
+        ]
     with artefact.building(out, made_from) as partial:
         for table in manifest.tables:
             with source.read(table.vocabulary.path) as path:
-                values = pl.read_parquet(path, columns=["value"])
-            value = pl.concat([pl.DataFrame({"value": [None]}, schema=values.schema), values])
-            matrix = pa.array(weights[table.name].ravel())
+                values = pl.read_parquet(path, columns=["value", "id"])
+            out_of_vocabulary = pl.DataFrame({"value": [None], "id": [OOV_ID]}, values.schema)
+            lines = pl.concat([out_of_vocabulary, values])
+            matrix = pa.array(weights[table.name][lines["id"].to_numpy()].ravel())
             embedding = pa.FixedSizeListArray.from_arrays(matrix, table.dim)
             columns = {
-                "id": pa.array(np.arange(table.rows)),
-                "value": value["value"].to_arrow(),
+                "id": lines["id"].to_arrow(),
+                "value": lines["value"].to_arrow(),
                 "embedding": embedding,
             }
             name = f"{table.name}.parquet"
             with partial.write(name) as path:
                 pq.write_table(pa.table(columns), path, compression="zstd")
-                files.append(data_file(path, name, table.rows))
+                files.append(data_file(path, name, lines.height))
     return files
 
 

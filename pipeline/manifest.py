@@ -76,13 +76,21 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Table:
-    """One embedding table: ids run from 0 (out-of-vocabulary) to rows - 1, hot below `hot_rows`."""
+    """One embedding table: ids run from 0 (out-of-vocabulary) to rows - 1, hot below `hot_rows`.
+
+    Where cold ids are hashed, values share cold rows, and some of these may have no value.
+    """
 
     name: str
     rows: int
     hot_rows: int
     dim: int
     vocabulary: DataFile
+
+    @property
+    def hashed(self) -> bool:
+        """Whether cold ids are hashed: just where there are more values than rows for them."""
+        return self.rows > self.hot_rows and self.vocabulary.rows > self.rows - 1
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from pipeline.rules import RULES
 from pipeline.rules.problem import Objective
 from pipeline.splits import HeldOut
 
+#: What the ids of cold rows can be.
+COLD_IDS = ("exact", "hashed")
 #: The objectives by the names that `--objective` knows; `time` takes its weights from a device.
 OBJECTIVES = {"inputs": Objective(1, 0), "accesses": Objective(0, 1), "time": Objective(1, 0)}
 _SIZES = "a number with a unit: 512KiB, 256MiB, 2GiB, or 256MB for millions of bytes"
@@ -106,7 +108,8 @@ class CalibrateParameters(StageParameters):
     """The byte budget or the hot share to reach, what a row costs, and the rule that chooses.
 
     `objective` is what the rule `inputs` maximises: wholly hot inputs, accesses to hot rows, or the
-    time saved by the profile of a device, which `device` names as a file.
+    time saved by the profile of a device, which `device` names as a file. With `cold_ids` hashed, a
+    table's cold values share at most `cold_buckets` rows; 0 of them where ids are exact.
     """
 
     hot_budget: Annotated[ByteSize, Field(gt=0), BeforeValidator(_whole_size)] | None = None
@@ -116,6 +119,8 @@ class CalibrateParameters(StageParameters):
     rule: Annotated[str, _one_of(list(RULES))] = "inputs"
     objective: Annotated[str, _one_of(list(OBJECTIVES))] = "inputs"
     device_profile: DeviceProfile | None = None
+    cold_ids: Annotated[str, _one_of(COLD_IDS)] = "exact"
+    cold_buckets: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -125,6 +130,13 @@ class CalibrateParameters(StageParameters):
             raise ValueError(
                 "--objective time needs --device-profile; fae bench-device makes such a file"
             )
+        if self.cold_ids == "hashed" and not self.cold_buckets:
+            raise ValueError(
+                "--cold-ids hashed needs --cold-buckets, the most rows that a table's cold values "
+                "share"
+            )
+        if self.cold_ids == "exact" and self.cold_buckets:
+            raise ValueError("--cold-buckets is for --cold-ids hashed; exact ids have none")
         return self
 
     @property

@@ -59,10 +59,12 @@ class Preparation:
     def changed(self, given: Mapping[str, object]) -> Self:
         """These parameters but for those `given`, by their names; a name counts in every stage.
 
-        A budget replaces a hot share, and the other way round.
+        A budget replaces a hot share, and the other way round; exact cold ids have no buckets.
         """
         if {"hot_budget", "hot_share"} & set(given):
             given = {"hot_budget": None, "hot_share": None, **given}
+        if given.get("cold_ids") == "exact":
+            given = {"cold_buckets": 0, **given}
         stages = {field.name: getattr(self, field.name) for field in fields(self)}
         return type(self)(
             **{

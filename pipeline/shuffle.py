@@ -19,8 +19,8 @@ def row_keys(first: int, count: int, seed: int) -> Keys:
     key and sorting by key is a full shuffle without ties.
     """
     keys = np.arange(first, first + count, dtype=np.uint64)
-    keys += _mixed(np.array([seed % 2**64], dtype=np.uint64))
-    return _mixed(keys)
+    keys += mixed(np.array([seed % 2**64], dtype=np.uint64))
+    return mixed(keys)
 
 
 def sampled(first: int, count: int, share: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -30,12 +30,12 @@ def sampled(first: int, count: int, share: float, seed: int) -> npt.NDArray[np.b
     """
     if share >= 1:
         return np.ones(count, dtype=np.bool_)
-    keys = _mixed(row_keys(first, count, seed) ^ _GOLDEN)
+    keys = mixed(row_keys(first, count, seed) ^ _GOLDEN)
     return keys < np.uint64(int(share * 2**64))
 
 
-def _mixed(keys: Keys) -> Keys:
-    """Splitmix64's output for each state in `keys`."""
+def mixed(keys: Keys) -> Keys:
+    """Splitmix64's output for each state in `keys`: a permutation of the 64-bit numbers."""
     keys = keys + _GOLDEN
     keys = (keys ^ (keys >> np.uint64(30))) * _MIX_1
     keys = (keys ^ (keys >> np.uint64(27))) * _MIX_2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.calibration import Calibration, SampleCheck
+from pipeline.cold_ids import Sharing
 from pipeline.drift import Drift
 from pipeline.errors import DatasetError
 from pipeline.frequencies import Frequencies
@@ -78,6 +79,7 @@ def print_calibration(calibration: Calibration) -> None:
         output.print(f"{name.replace('_', ' ')}: {value:,}")
     if calibration.sample is not None:
         _print_sample(calibration.sample)
+    _print_sharing(calibration.parameters, calibration.sharing, len(calibration.tables))
     output.print(
         f"the knee is at {format_bytes(knee)}: beyond it, bytes buy less than on average. "
         "For a share instead of a budget: --hot-share 0.8"
@@ -93,6 +95,22 @@ def _print_sample(check: SampleCheck) -> None:
     )
     if check.too_small:
         output.print("[yellow]the sample promises too much: raise --sample[/]")
+
+
+def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tables: int) -> None:
+    """Which tables have hashed cold ids, and how many of their values and accesses collide."""
+    if parameters.get("cold_ids") != "hashed":
+        return
+    if shared:
+        table = _table("hashed cold ids", "cold values", "rows", "sharing values", "their accesses")
+        for one in shared:
+            cells = (f"{one.values:,}", f"{one.rows:,}", f"{one.shared / one.values:.1%}")
+            table.add_row(one.table, *cells, f"{one.access_share:.1%}")
+        output.print(table)
+    output.print(
+        f"{tables - len(shared)} of {tables} tables have at most {parameters['cold_buckets']:,} "
+        "cold values, and their ids stay exact"
+    )
 
 
 #: Columns of the curve, as they are headed and written.
@@ -137,6 +155,12 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
             f"no hot set of these bytes makes more than {manifest.preparation['bound']:.2%} of the "
             "counted train inputs hot"
         )
+    told = manifest.preparation
+    _print_sharing(
+        told.get("parameters", {}).get("calibrate", {}),
+        [Sharing(**one) for one in told.get("sharing", ())],
+        len(manifest.tables),
+    )
     drift = Drift.read(directory, manifest)
     if drift is not None:
         _print_drift(drift)

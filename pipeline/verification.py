@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artefact import MADE_FROM, manifest_of
 from pipeline.cluster import Cluster
+from pipeline.cold_ids import hashed_ids
 from pipeline.manifest import FILE_NAME as MANIFEST
 from pipeline.manifest import (
     OOV_ID,
@@ -25,7 +27,9 @@ from pipeline.manifest import (
     SparseFeature,
     Table,
 )
+from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
+from pipeline.vocabulary import staged_values
 
 _UNREADABLE = (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError)
 _IDS = (pl.Int32(), pl.Int64())
@@ -55,7 +59,8 @@ def verify(dataset: Place, cluster: Cluster) -> Verification:
 
     Checksums and sizes; that no file is missing or unknown; rows, columns and types; that ids lie
     within their tables; that hot rows touch hot ids only and cold rows at least one other; that
-    vocabularies hold each id once; that their accesses are those of train and of no other split.
+    vocabularies hold each id once, and each hashed one where its hash says; that their accesses are
+    those of train and of no other split.
     """
     directory = Folder.of(dataset)
     manifest = manifest_of(directory)
@@ -69,7 +74,7 @@ def verify(dataset: Place, cluster: Cluster) -> Verification:
     for found in cluster.run("verify", _data_faults, tasks):
         faults += found
     for table in manifest.tables:
-        faults += _vocabulary_faults(directory, table)
+        faults += _vocabulary_faults(directory, table, manifest.schema)
     for file in manifest.records:
         faults += _file_faults(directory, file)
     if not faults:
@@ -211,7 +216,7 @@ def _extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, pl.Ser
     return ids.list.min().fill_null(OOV_ID), ids.list.max().fill_null(OOV_ID)
 
 
-def _vocabulary_faults(directory: Folder, table: Table) -> list[str]:
+def _vocabulary_faults(directory: Folder, table: Table, schema: Mapping[str, Any]) -> list[str]:
     faults = _file_faults(directory, table.vocabulary)
     if faults:
         return faults
@@ -220,10 +225,10 @@ def _vocabulary_faults(directory: Folder, table: Table) -> list[str]:
             frame = pl.read_parquet(path)
     except _UNREADABLE as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
-    return list(_value_faults(frame, table))
+    return list(_value_faults(frame, table, schema))
 
 
-def _value_faults(frame: pl.DataFrame, table: Table) -> Iterator[str]:
+def _value_faults(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any]) -> Iterator[str]:
     """Faults of a vocabulary's columns and values."""
     where = table.vocabulary.path
     if frame.columns != ["value", "id", "accesses"]:
@@ -233,14 +238,34 @@ def _value_faults(frame: pl.DataFrame, table: Table) -> Iterator[str]:
         if frame.schema[name] != pl.Int64() or frame[name].has_nulls():
             yield f"{where}: {name} is not an integer in every row"
             return
-    if frame.height != table.vocabulary.rows or frame.height != table.rows - 1:
+    fits = table.hashed or frame.height == table.rows - 1
+    if frame.height != table.vocabulary.rows or not fits:
         yield f"{where}: {frame.height:,} values for a table of {table.rows:,} rows"
+    elif table.hashed:
+        yield from _hashed_faults(frame, table, schema)
     elif not (frame["id"] == pl.Series(range(1, table.rows), dtype=pl.Int64())).all():
         yield f"{where}: its ids are not 1 to {table.rows - 1:,} in order"
     if frame["value"].n_unique() != frame.height:
         yield f"{where}: a value has two ids"
     if not (frame["accesses"] >= 1).all():
         yield f"{where}: a value has an id but no access in train"
+
+
+def _hashed_faults(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Faults of ids of which the cold ones are hashed; hot ones are 1, 2, 3 … as ever."""
+    where, hot = table.vocabulary.path, table.hot_rows
+    ids = frame["id"].to_numpy()
+    try:
+        column = Schema.model_validate(schema).tables[table.name][0]
+    except (ValueError, KeyError):
+        yield f"{MANIFEST}: its schema is damaged, or has no table {table.name!r}"
+        return
+    if not np.array_equal(ids[: hot - 1], np.arange(1, hot)) or (np.diff(ids) < 0).any():
+        yield f"{where}: its ids are not 1 to {hot - 1:,} in order, then hashed ones"
+    cold = staged_values(frame["value"][hot - 1 :], column)
+    wrong = np.count_nonzero(ids[hot - 1 :] != hashed_ids(cold, hot, table.rows - hot))
+    if wrong:
+        yield f"{where}: {wrong:,} values have another id than their hash says"
 
 
 def _frequency_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
@@ -260,7 +285,8 @@ def _frequency_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     for table in manifest.tables:
         with directory.read(table.vocabulary.path) as path:
             known = pl.read_parquet(path, columns=["id", "accesses"])
-        expected = found[table.name][known["id"].to_numpy()]
-        count = int((known["accesses"].to_numpy() != expected).sum())
+        told = np.zeros(table.rows, dtype=np.int64)
+        np.add.at(told, known["id"].to_numpy(), known["accesses"].to_numpy())
+        count = np.count_nonzero(told[1:] != found[table.name][1:])
         if count:
             yield f"{table.vocabulary.path}: {count:,} ids have other accesses than in train"

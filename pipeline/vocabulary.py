@@ -13,10 +13,11 @@ from pipeline.schema import SparseColumn
 def vocabulary(
     accesses: pl.DataFrame, ids: npt.NDArray[np.uint32], column: SparseColumn
 ) -> pl.DataFrame:
-    """`value`, `id` and `accesses` of a table's rows from id 1, by id.
+    """`value`, `id` and `accesses` of a table's values from id 1, by id and then by access rank.
 
     `accesses` has `value` (as staged) and `accesses` by access rank from 1; `ids` gives the id of
-    each rank from 0. A null value is the missing category. Id 0, out of vocabulary, has no line.
+    each rank from 0. A null value is the missing category. Id 0, out of vocabulary, has no line;
+    a hashed id has one for each of its values.
     """
     frame = pl.DataFrame(
         {
@@ -25,7 +26,7 @@ def vocabulary(
             "accesses": accesses["accesses"],
         }
     )
-    return frame.sort("id")
+    return frame.sort("id", maintain_order=True)
 
 
 def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
@@ -46,3 +47,10 @@ def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
     if column.digits is not None:
         return text.str.slice(16 - column.digits)
     return text.str.replace("^0{1,15}", "")
+
+
+def staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:
+    """What `raw_values` was given; null for what are no hexadecimal digits."""
+    if column.encoding != "hex":
+        return raw
+    return raw.str.to_integer(base=16, dtype=pl.UInt64(), strict=False)

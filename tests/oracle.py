@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from pipeline.schema import DenseColumn, LabelColumn, Schema, SparseColumn, TimeColumn
 
@@ -235,6 +236,7 @@ class Table:
     sampled: Mapping[Any, int]
     ids: dict[Any, int] = field(default_factory=dict)
     hot_rows: int = 0
+    rows: int = 0
 
 
 def choose_hot(tables: Sequence[Table], budget: int) -> int:
@@ -282,6 +284,26 @@ def choose_hot(tables: Sequence[Table], budget: int) -> int:
     return used
 
 
+def share_cold_rows(table: Table, column: SparseColumn, buckets: int) -> None:
+    """Say how many rows a table has, and hash its cold ids where they are more than `buckets`."""
+    table.rows = len(table.values) + 1
+    if not 0 < buckets < table.rows - table.hot_rows:
+        return
+    table.rows = table.hot_rows + buckets
+    for value, one in table.ids.items():
+        if one >= table.hot_rows:
+            table.ids[value] = table.hot_rows + hashed(value, column) % buckets
+
+
+def hashed(value: Any, column: SparseColumn) -> int:
+    """64 bits of a value, whatever its order, place or count."""
+    if value is None:
+        return 0
+    if column.encoding == "string":
+        return xxhash.xxh3_64_intdigest(value.encode())
+    return mixed((int(value, 16) if column.encoding == "hex" else value) & MASK)
+
+
 # ── The whole preparation ────────────────────────────────────────────────────────────────────────
 
 
@@ -313,6 +335,7 @@ class Options:
     seed: int = 0
     dtype: str = "float32"
     optimizer: str = "rowwise_adagrad"
+    cold_buckets: int = 0
 
     def fewest(self, table: str) -> int:
         return self.min_count.get(table, self.min_count.get("", 1))
@@ -362,6 +385,8 @@ def prepare(
         for name, columns in schema.tables.items()
     ]
     used = choose_hot(tables, options.budget)
+    for table in tables:
+        share_cold_rows(table, schema.tables[table.name][0], options.cold_buckets)
     leaves: dict[tuple[str, str], list[tuple[Any, ...]]] = {
         (split, temperature): [] for split in SPLITS for temperature in ("hot", "cold")
     }
@@ -403,10 +428,18 @@ def decode(
 
 
 def folded(row: Row, schema: Schema, tables: Mapping[str, Table]) -> tuple[Any, ...]:
-    """A log's row as `decode` must give it: `...` for a value without an id."""
+    """A log's row as `decode` must give it: `...` for a value without an id.
+
+    Of values that share an id, the first by access rank stands for all.
+    """
+    first: dict[str, dict[int, Any]] = {
+        name: {table.ids[value]: value for value in reversed(table.values)}
+        for name, table in tables.items()
+    }
 
     def known(table: str, value: Any) -> Any:
-        return value if value in tables[table].ids else ...
+        ids = tables[table].ids
+        return first[table][ids[value]] if value in ids else ...
 
     cells = [
         tuple(known(column.table_name, value) for value in row[column.name])

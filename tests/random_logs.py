@@ -210,5 +210,6 @@ def logs(draw: st.DrawFn) -> RandomLog:
         seed=seed,
         dtype=dtype,
         optimizer=optimizer,
+        cold_buckets=draw(st.sampled_from([0, 0, 1, 2, 4])),
     )
     return RandomLog(schema, tuple(files), options)

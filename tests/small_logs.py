@@ -193,6 +193,8 @@ def parameters_of(options: Options) -> Preparation:
             dtype=options.dtype,
             optimizer=options.optimizer,
             rule="accesses",
+            cold_ids="hashed" if options.cold_buckets else "exact",
+            cold_buckets=options.cold_buckets,
         ),
         PartitionParameters.of(seed=options.seed),
     )
@@ -258,12 +260,23 @@ def leaf_rows(
 
 
 def vocabularies(dataset: Path, manifest: Manifest) -> dict[str, dict[int, Any]]:
-    """Each table's raw values by id."""
+    """Each table's raw values by id, the first of each."""
     found = {}
     for table in manifest.tables:
         frame = pl.read_parquet(dataset / table.vocabulary.path)
-        found[table.name] = dict(zip(frame["id"], frame["value"], strict=True))
+        first = frame.unique("id", keep="first", maintain_order=True)
+        found[table.name] = dict(zip(first["id"], first["value"], strict=True))
     return found
+
+
+def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]:
+    """Each table's ids by raw value."""
+    return {
+        table.name: dict(
+            pl.read_parquet(dataset / table.vocabulary.path, columns=["value", "id"]).iter_rows()
+        )
+        for table in manifest.tables
+    }
 
 
 def digests(directory: Path) -> dict[str, str]:

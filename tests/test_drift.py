@@ -26,12 +26,13 @@ def test_the_mapping_leads_each_old_id_to_the_same_value(tmp_path: Path, day: li
     manifest = added(day[1:], SHOP, out, min_count={"city": 5})
     for table in before.tables:
         mapping = pl.read_parquet(out / "mapping" / f"{table.name}.parquet")
-        assert mapping.schema == {"old": pl.Int32(), "new": pl.Int32()}
+        assert mapping.schema == {"old": pl.Int32(), "new": pl.Int32(), "accesses": pl.Int64()}
         assert mapping["old"].to_list() == list(range(table.rows))
         now = pl.read_parquet(out / manifest.table(table.name).vocabulary.path)
         ids = dict(zip(now["value"], now["id"], strict=True))
         expected = [0, *(ids.get(value, 0) for value in old[table.name]["value"])]
         assert mapping["new"].to_list() == expected
+        assert mapping["accesses"].to_list() == [0, *old[table.name]["accesses"]]
     cities = pl.read_parquet(out / "mapping" / "city.parquet")
     assert 0 in cities["new"].to_list()[1:]  # Rome is folded now
     records = {record.path: record for record in manifest.records}
@@ -52,12 +53,16 @@ def test_an_encoder_keeps_the_ids_of_the_data_set_that_it_read(
     assert now["item"].to_list() != [0]
 
 
-def test_drift_counts_what_each_hot_set_covers(tmp_path: Path, day: list[str]) -> None:
+@pytest.mark.parametrize("given", [{}, {"cold_ids": "hashed", "cold_buckets": 1}])
+def test_drift_counts_what_each_hot_set_covers(
+    tmp_path: Path, day: list[str], given: dict[str, Any]
+) -> None:
     out = tmp_path / "added"
     written(tmp_path, {"day1.csv": NEWS})
     before = Manifest.read(out)
     hot_before = hot_values(out, before)
-    manifest = added(day[1:], SHOP, out, valid="0", test="0")
+    manifest = added(day[1:], SHOP, out, valid="0", test="0", **given)
+    assert any(table.hashed for table in manifest.tables) == bool(given)
     drift = Drift.read(Folder.of(out), manifest)
     assert drift is not None
     assert (drift.former, drift.budget) == (before.fingerprint, SHOP_BUDGET)

@@ -38,7 +38,8 @@ def transfer(
     """Make the run `out` on the data set `data` from the trained `run`, before its first step.
 
     A row whose value the run knew keeps its values and optimiser state, whatever its id and
-    temperature are now; other rows begin as `Tables.initialise` has it. Network, its optimiser and
+    temperature are now; other rows begin as `Tables.initialise` has it. Where values share rows, a
+    row is that of its value with the most accesses on the former data. Network, its optimiser and
     parameters are the run's. `former` is the data set that it was trained on; by default the one
     that `data` was appended to, or that the run names. Raises DatasetError where neither is it.
     """
@@ -48,17 +49,15 @@ def transfer(
         raise ParameterError(f"--out {out} is the run to carry over; give another directory.")
     check_out(out, overwrite)
     chosen = parameters({"data": str(data), "out": str(out)}, manifest, saved.parameters)
-    new_ids = _new_ids(saved, manifest, data, former, run)
+    moves = _moves(saved, manifest, data, former, run)
     on_host = dataclasses.replace(chosen, device="cpu", placement="cpu")
     recommender = Recommender(manifest, on_host)
     recommender.initialise(chosen.seed)
     rows, states = recommender.tables.rows(), recommender.tables.states()
     carried = []
     for table in manifest.tables:
-        found = new_ids[table.name]
-        old = np.flatnonzero(found != OOV_ID)
-        old = np.append(OOV_ID, old)  # out of vocabulary is itself; folded values are not it
-        at, come = torch.from_numpy(found[old]), torch.from_numpy(old)
+        old, new = _chosen(moves[table.name])
+        at, come = torch.from_numpy(new), torch.from_numpy(old)
         rows[table.name][at] = saved.rows[table.name][come]
         states[table.name][at] = saved.states[table.name][come]
         carried.append(Carried(table.name, table.rows, old.size))
@@ -68,14 +67,32 @@ def transfer(
     return carried
 
 
-def _new_ids(
+def _chosen(moves: pa.Table) -> tuple[Ints, Ints]:
+    """The old row of each new one that is known, and these: id 0 first, then by new id.
+
+    Several values may lead to one new row: the one with the most accesses does, of equals the one
+    with the lower old id. Out of vocabulary is itself; values that are folded now are not it.
+    """
+    old, new, accesses = (
+        moves[name].to_numpy().astype(np.int64) for name in ("old", "new", "accesses")
+    )
+    best = np.lexsort((old, -accesses, new))
+    _, first = np.unique(new[best], return_index=True)
+    kept = best[first]
+    kept = kept[new[kept] != OOV_ID]
+    return np.append(OOV_ID, old[kept]), np.append(OOV_ID, new[kept])
+
+
+def _moves(
     saved: checkpoint.Checkpoint, manifest: Manifest, data: Path, former: Path | None, run: Path
-) -> dict[str, Ints]:
-    """For each table, the id in `data` of each id of the run; 0 where its value has no row."""
+) -> dict[str, pa.Table]:
+    """For each table, `old`, `new` and `accesses` of each value of the run.
+
+    `new` is the id in `data`, 0 where the value has no row there.
+    """
     if former is None and _appended_to(manifest, data) == saved.fingerprint:
         paths = {table.name: data / MAPPING / f"{table.name}.parquet" for table in manifest.tables}
-        read = {name: pq.read_table(path, columns=["new"]) for name, path in paths.items()}
-        return {name: table["new"].to_numpy().astype(np.int64) for name, table in read.items()}
+        return {name: pq.read_table(path) for name, path in paths.items()}
     place = former or Path(saved.parameters["data"])
     try:
         known = Manifest.read(place)
@@ -108,13 +125,13 @@ def _appended_to(manifest: Manifest, data: Path) -> str | None:
     return former
 
 
-def _values(path: Path) -> pa.ChunkedArray:
-    """A vocabulary's raw values, of ids 1, 2, 3 …; null is the missing category."""
-    return pq.read_table(path, columns=["value"])["value"]
+def _values(path: Path) -> pa.Table:
+    """A vocabulary's lines: `value`, of which null is the missing category, `id`, `accesses`."""
+    return pq.read_table(path, columns=["value", "id", "accesses"])
 
 
-def _looked_up(old: pa.ChunkedArray, new: pa.ChunkedArray) -> Ints:
-    """The new id of each old one from 0, 0 where the value is not among the new."""
-    place = pc.index_in(old, value_set=new.combine_chunks(), skip_nulls=False)
-    ids = pc.add(pc.fill_null(place.cast(pa.int64()), -1), 1).to_numpy()
-    return np.append(OOV_ID, ids).astype(np.int64)
+def _looked_up(old: pa.Table, new: pa.Table) -> pa.Table:
+    """`old`, `new` and `accesses` of each value of a former vocabulary, found among the new."""
+    place = pc.index_in(old["value"], value_set=new["value"].combine_chunks(), skip_nulls=False)
+    ids = pc.fill_null(pc.take(new["id"], place), OOV_ID)
+    return pa.table({"old": old["id"], "new": ids, "accesses": old["accesses"]})

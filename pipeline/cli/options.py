@@ -115,6 +115,16 @@ DeviceFile = Annotated[
         "--device-profile", help="What fae bench-device wrote: for expected speed-ups and time."
     ),
 ]
+ColdIds = Annotated[
+    str,
+    typer.Option(
+        help="Ids of cold rows: exact (a row for each value), or hashed (a table's cold values "
+        "share --cold-buckets rows; a table with fewer of them stays exact)."
+    ),
+]
+ColdBuckets = Annotated[
+    int, typer.Option(help="With --cold-ids hashed: the most cold rows of a table.")
+]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of this process; all cores by default.", min=1)
 ]

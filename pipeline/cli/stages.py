@@ -11,6 +11,8 @@ from pipeline import summary
 from pipeline.cli.app import app
 from pipeline.cli.options import (
     Append,
+    ColdBuckets,
+    ColdIds,
     DeviceFile,
     Dtype,
     Goal,
@@ -70,6 +72,8 @@ def prepare(
     rule: Rule = "inputs",
     objective: Goal = "inputs",
     device_profile: DeviceFile = None,
+    cold_ids: ColdIds = "exact",
+    cold_buckets: ColdBuckets = 0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     keep_work: Annotated[
@@ -105,6 +109,8 @@ def prepare(
             rule=rule,
             objective=objective,
             device_profile=device_profile,
+            cold_ids=cold_ids,
+            cold_buckets=cold_buckets,
         ),
         PartitionParameters.of(seed=seed),
     )
@@ -223,6 +229,8 @@ def calibrate(
     rule: Rule = "inputs",
     objective: Goal = "inputs",
     device_profile: DeviceFile = None,
+    cold_ids: ColdIds = "exact",
+    cold_buckets: ColdBuckets = 0,
     overwrite: Overwrite = False,
     threads: Threads = None,
     workers: Workers = None,
@@ -242,6 +250,8 @@ def calibrate(
         rule=rule,
         objective=objective,
         device_profile=device_profile,
+        cold_ids=cold_ids,
+        cold_buckets=cold_buckets,
     )
     with cluster(threads, workers, scheduler, scheduler_file) as here:
         calibration = run(

@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.calibration import CURVE
+from pipeline.cold_ids import Sharing
 from pipeline.curve import knee
 from pipeline.errors import DatasetError
 from pipeline.frequencies import TableFrequencies
@@ -42,6 +43,7 @@ class _Preparation:
     logs: tuple[StagedLog, ...]
     rejects: dict[str, int]
     sample: float
+    sharing: tuple[Sharing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Facts:
     logs: tuple[StagedLog, ...]
     reasons: dict[str, int]
     sample: float
+    sharing: tuple[Sharing, ...]
     rejects: tuple[Reject, ...]
     curve: pl.DataFrame
 
@@ -93,6 +96,7 @@ def facts(dataset: Path) -> Facts:
             logs=told.logs,
             reasons=told.rejects,
             sample=told.sample,
+            sharing=told.sharing,
             rejects=_first_rejects(dataset / REJECTS / "rejects.jsonl"),
             curve=pl.read_csv(dataset / CURVE),
         )

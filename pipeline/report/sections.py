@@ -97,7 +97,23 @@ def tables_section(facts: Facts, access_share: float, drawings: Drawings) -> Seq
     columns = ["table", "rows", "hot rows", "share hot", "dim", "hot bytes", "all bytes"]
     caption = "Rows of each embedding table, and what they take with their optimiser state."
     listed = table(caption, columns, rows)
-    return paragraph(text), pair(picture(drawings["hot-rows"]), listed)
+    return paragraph(text), pair(picture(drawings["hot-rows"]), listed), _sharing(facts)
+
+
+def _sharing(facts: Facts) -> str:
+    """The tables whose cold values share rows; nothing where ids are exact."""
+    rows = []
+    for one in facts.sharing:
+        counts = [one.values, one.rows, one.unused, one.shared]
+        rows.append(Row([one.table, *map(count, counts), share(one.access_share)]))
+    if not rows:
+        return ""
+    columns = ["table", "cold values", "cold rows", "unused", "values that share", "their accesses"]
+    caption = (
+        "Tables whose cold ids are hashed, so that values share rows; and the share of train "
+        "accesses that go to rows with more than one value. Every other figure counts rows."
+    )
+    return table(caption, columns, rows)
 
 
 def columns_section(facts: Facts, drawings: Drawings) -> Sequence[str]:

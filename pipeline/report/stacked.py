@@ -2,7 +2,8 @@
 
 Within a table, stacked rows are ordered by accesses and then by value, as in profiling. The data
 set's own ids would not do: they follow the rule that made it, and equal accesses would then be
-ranked in that rule's favour.
+ranked in that rule's favour. A row that values share has the accesses of all and the place of the
+first; where ids are hashed, only these rows can be told apart.
 """
 
 from __future__ import annotations
@@ -71,15 +72,27 @@ def _by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.DataFr
     if column.encoding == "hex" and column.digits is None:
         order.insert(1, pl.col("value").str.len_bytes())
     descending = [True, *(False for _ in order[1:])]
+    every = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
     try:
         frame = pl.read_parquet(path, columns=["value", "id", "accesses"])
+        if table.hashed:
+            frame = _by_row(frame, every)
         ids = frame["id"].sort()
         found = frame.sort(order, descending=descending, nulls_last=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"{path} cannot be read: {error}. See `fae verify`.") from None
-    if not ids.equals(pl.Series("id", np.arange(1, table.rows, dtype=np.int64))):
+    if not ids.equals(every):
         raise DatasetError(f"{path}: its ids are not 1 to {table.rows - 1:,}. See `fae verify`.")
     return found.select("id", "accesses")
+
+
+def _by_row(frame: pl.DataFrame, every: pl.Series) -> pl.DataFrame:
+    """A vocabulary with one line an id: its first value and all accesses; unused ids follow."""
+    rows = frame.group_by("id", maintain_order=True).agg(
+        pl.col("value").first(), pl.col("accesses").sum()
+    )
+    unused = every.filter(~every.is_in(rows["id"].to_list())).to_frame()
+    return pl.concat([rows, unused.with_columns(accesses=pl.lit(0, pl.Int64))], how="diagonal")
 
 
 def train_inputs(
