@@ -95,7 +95,8 @@ def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:
         hot = order.is_hot(position)
         at = leaves[hot][taken[hot] * size : (taken[hot] + 1) * size]
         taken[hot] += 1
-        found.append(Batch(work.label[at], work.dense[at], work.ids[at].ravel(), None, hot))
+        arrays = (work.label[at], work.dense[at], work.ids[at].ravel())
+        found.append(Batch(*map(torch.from_numpy, arrays), offsets=None, hot=hot))
     return found
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from trainer_batches import leaf_batches
 from trainer_data import RAGGED, Shape, write_dataset
 
-from trainer.batches import Batch, leaf_batches
+from trainer.batches import Batch
 from trainer.dlrm import PairwiseDots, lower_triangle, mirror
 from trainer.layout import Layout, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS
@@ -64,7 +65,7 @@ def test_lookups_of_one_planner_do_not_disturb_each_other(tmp_path: Path) -> Non
     manifest = write_dataset(tmp_path / "data", RAGGED)
     places = layout(manifest, [table.hot_rows for table in manifest.tables])
     planner = Planner(places)
-    for batch in leaf_batches(tmp_path / "data", manifest, "train", "cold", 16):
+    for batch in leaf_batches(tmp_path / "data", "train", "cold", 16):
         one, fresh = planner.lookup(batch), Planner(places).lookup(batch)
         for name in ("hot", "cold", "inverse"):
             np.testing.assert_array_equal(getattr(one, name), getattr(fresh, name))
@@ -110,4 +111,4 @@ def test_loading_puts_rows_and_states_where_their_ids_say() -> None:
 
 def test_shape_of_no_hot_rows_reads(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", Shape(hot=0))
-    assert not list(leaf_batches(tmp_path / "data", manifest, "train", "hot", 16))
+    assert not list(leaf_batches(tmp_path / "data", "train", "hot", 16))

@@ -15,6 +15,7 @@ PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
 DEVICES = ("auto", "cpu", "cuda")
+CACHES = ("auto", "device", "host", "none")
 
 #: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
 #: dimension, and of the top MLP; DLRM's own benchmarks on Criteo's Kaggle and Terabyte logs.
@@ -36,6 +37,7 @@ DEFAULTS = {
     "checkpoint_every": 0,
     "dtype": "float32",
     "threads": 0,
+    "cache": "auto",
 }
 
 #: Evaluations in an epoch, unless the user says after how many batches.
@@ -78,6 +80,7 @@ class TrainParameters:
     checkpoint_every: int
     dtype: str
     threads: int
+    cache: str
 
     def __post_init__(self) -> None:
         """Check each value by itself."""
@@ -85,6 +88,7 @@ class TrainParameters:
         _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
         _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
         _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
+        _check(self.cache in CACHES, "--cache", self.cache, _one_of(CACHES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")
         _check(0 < self.batch_size < 2**24, "--batch-size", self.batch_size, "from 1 to 16777215")

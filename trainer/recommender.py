@@ -68,7 +68,7 @@ class Recommender:
     def step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
         gathered = self.tables.gather(lookup)
-        label = torch.from_numpy(batch.label).to(self.device, self.dtype, non_blocking=True)
+        label = batch.label.to(self.device, self.dtype, non_blocking=True)
         loss = functional.binary_cross_entropy_with_logits(
             self._logit(batch, lookup, gathered), label
         )
@@ -84,7 +84,7 @@ class Recommender:
         return self._logit(batch, lookup, self.tables.gather(lookup))
 
     def _logit(self, batch: Batch, lookup: Lookup, gathered: Gathered) -> Tensor:
-        dense = torch.from_numpy(batch.dense).to(self.device, self.dtype, non_blocking=True)
+        dense = batch.dense.to(self.device, self.dtype, non_blocking=True)
         embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
         logit: Tensor = self.network(dense, embedded)
         return logit

@@ -1,0 +1,194 @@
+"""Parquet row groups to blocks of inputs, checked.
+
+What is wrong with a file is found here, and named with its file and column; whoever takes a batch
+can then index without checks of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.errors import DatasetError
+from pipeline.manifest import DataFile, Manifest, SparseFeature
+from trainer.batches import Batch, Ints
+
+Values = npt.NDArray[Any]
+
+#: Rows that are turned from columns to rows at a time, so that they stay in a core's cache.
+_STRIP = 4096
+
+
+def columns(manifest: Manifest) -> list[str]:
+    """The columns that training reads."""
+    features = manifest.features
+    return [features.label, *features.dense, *(feature.name for feature in features.sparse)]
+
+
+def id_type(manifest: Manifest) -> np.dtype[Any]:
+    """The type of all ids: int32 where it holds every table's, else int64."""
+    small = all(table.rows < 2**31 for table in manifest.tables)
+    return np.dtype(np.int32 if small else np.int64)
+
+
+def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
+    """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
+    with _named(path):
+        found = pq.read_metadata(path)
+        names = set(found.schema.to_arrow_schema().names)
+    if found.num_rows != file.rows:
+        raise DatasetError(f"{path} has {found.num_rows} rows, and the manifest says {file.rows}.")
+    if missing := sorted(set(columns(manifest)) - names):
+        raise DatasetError(f"{path} has no column {missing[0]!r}.")
+    return found
+
+
+def decoded(
+    path: Path, metadata: pq.FileMetaData, groups: Sequence[int], manifest: Manifest, hot: bool
+) -> Batch:
+    """The inputs of some row groups, in their order. Raises DatasetError as `footer` does."""
+    with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+        read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
+        table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
+    features = manifest.features
+    label = np.empty((table.num_rows, 1), dtype=np.float32)
+    values = _plain(table, features.label, path, pa.types.is_integer)
+    if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
+        raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
+    _fill(label, [values])
+    dense = np.empty((table.num_rows, len(features.dense)), dtype=np.float32)
+    numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
+    for name, parts in zip(features.dense, numbers, strict=True):
+        if not all(np.isfinite(part).all() for part in parts):
+            raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
+    _fill(dense, numbers)
+    ragged = any(feature.multi for feature in features.sparse)
+    ids, offsets = (_ragged_ids if ragged else _single_ids)(table, manifest, path, hot)
+    return Batch(
+        torch.from_numpy(label[:, 0]),
+        torch.from_numpy(dense),
+        torch.from_numpy(ids),
+        None if offsets is None else torch.from_numpy(offsets),
+        hot,
+    )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What reading a file raises, as DatasetErrors that name it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is absent, and the manifest names it.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
+
+
+def _fill(rows: Values, columns: Sequence[list[Values]]) -> None:
+    """Write columns, each given in the same parts, to `rows` (rows, columns), a strip at a time."""
+    begin = 0
+    for parts in zip(*columns, strict=True):
+        for start in range(0, len(parts[0]), _STRIP):
+            strip = rows[begin + start : begin + min(start + _STRIP, len(parts[0]))]
+            for index, part in enumerate(parts):
+                strip[:, index] = part[start : start + _STRIP]
+        begin += len(parts[0])
+
+
+def _single_ids(
+    table: pa.Table, manifest: Manifest, path: Path, hot: bool
+) -> tuple[Values, Values | None]:
+    """Ids, and no offsets, where every feature has one id."""
+    sparse = manifest.features.sparse
+    ids = np.empty((table.num_rows, len(sparse)), dtype=id_type(manifest))
+    values = [_plain(table, feature.name, path, pa.types.is_integer) for feature in sparse]
+    for feature, parts in zip(sparse, values, strict=True):
+        for part in parts:
+            _check_ids(part, feature, manifest, path, hot)
+    _fill(ids, values)
+    return ids.ravel(), None
+
+
+def _ragged_ids(
+    table: pa.Table, manifest: Manifest, path: Path, hot: bool
+) -> tuple[Values, Values | None]:
+    """Ids and offsets, where some feature is a list."""
+    sparse = manifest.features.sparse
+    lengths = np.ones((table.num_rows, len(sparse)), dtype=np.int64)
+    columns = []
+    for index, feature in enumerate(sparse):
+        if feature.multi:
+            values, lengths[:, index] = _lists(table, feature.name, path)
+        else:
+            values = np.concatenate(_plain(table, feature.name, path, pa.types.is_integer))
+        _check_ids(values, feature, manifest, path, hot)
+        columns.append(values)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    starts = offsets[:-1].reshape(lengths.shape)  # (rows, features)
+    ids = np.empty(offsets[-1], dtype=id_type(manifest))
+    for index, values in enumerate(columns):
+        own = np.cumsum(lengths[:, index]) - lengths[:, index]
+        places = np.repeat(starts[:, index] - own, lengths[:, index]) + np.arange(len(values))
+        ids[places] = values
+    return ids, offsets.astype(ids.dtype)
+
+
+def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+    column = table.column(name)
+    if column.null_count:
+        raise DatasetError(f"{path}: column {name!r} has {column.null_count} nulls; none may be.")
+    return column
+
+
+def _plain(
+    table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
+) -> list[Values]:
+    """The values of a column without nulls whose type `fits`, a predicate of pyarrow.types."""
+    column = _column(table, name, path)
+    if not fits(column.type):
+        raise DatasetError(f"{path}: column {name!r} cannot be of type {column.type}.")
+    return [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+
+
+def _lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
+    """The values of a list column end to end, and the length of each row's list."""
+    column = _column(table, name, path).combine_chunks()
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or not pa.types.is_integer(kind.value_type):
+        raise DatasetError(f"{path}: column {name!r} is {kind}, and must be a list of integers.")
+    values = column.flatten()
+    if values.null_count:
+        raise DatasetError(f"{path}: column {name!r} has nulls inside its lists; none may be.")
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    return values.to_numpy(zero_copy_only=False), lengths
+
+
+def _check_ids(
+    values: Values, feature: SparseFeature, manifest: Manifest, path: Path, hot: bool
+) -> None:
+    """Raise DatasetError unless all ids are rows of the table, and hot ones in a hot leaf."""
+    table = manifest.table(feature.table)
+    if not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    where = f"{path}: column {feature.name!r} has id"
+    if low < 0 or high >= table.rows:
+        wrong = low if low < 0 else high
+        raise DatasetError(
+            f"{where} {wrong}, and table {table.name!r} has ids from 0 to {table.rows - 1}."
+        )
+    if hot and high >= table.hot_rows:
+        raise DatasetError(
+            f"{where} {high} in a hot file, and table {table.name!r} is hot below {table.hot_rows}."
+        )
