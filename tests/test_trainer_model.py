@@ -47,12 +47,12 @@ def test_lookups_find_each_row_at_its_owner(
     features = rng.integers(0, len(tables), 4)
     places = Layout(tuple(map(str, range(len(tables)))), rows, hot, features)
     ids = rng.integers(0, rows[features], (batch, 4))
-    empty = np.empty((batch, 0), dtype=np.float32)
-    inputs = Batch(np.zeros(batch, dtype=np.float32), empty, ids.ravel(), None, hot=False)
+    label, flat = torch.zeros(batch), torch.from_numpy(ids.ravel())
+    empty = torch.empty((batch, 0))
     owners = [("hot", t, i) for t, (_, h) in enumerate(tables) for i in range(h)]
     owners_cold = [("cold", t, i) for t, (r, h) in enumerate(tables) for i in range(h, r)]
-    for offsets in (None, np.arange(batch * 4 + 1)):
-        planned = Batch(inputs.label, empty, inputs.ids, offsets, hot=False)
+    for offsets in (None, torch.arange(batch * 4 + 1)):
+        planned = Batch(label, empty, flat, offsets, hot=False)
         lookup = Planner(places).lookup(planned)
         distinct = [owners[p] for p in lookup.hot] + [owners_cold[p] for p in lookup.cold]
         assert len(set(distinct)) == len(distinct)
@@ -110,5 +110,5 @@ def test_loading_puts_rows_and_states_where_their_ids_say() -> None:
 
 
 def test_shape_of_no_hot_rows_reads(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", Shape(hot=0))
+    write_dataset(tmp_path / "data", Shape(hot=0))
     assert not list(leaf_batches(tmp_path / "data", "train", "hot", 16))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Ints = npt.NDArray[np.int64]
 
@@ -74,32 +75,22 @@ class Batch:
         return Batch(change(self.label), change(self.dense), change(self.ids), offsets, self.hot)
 
 
-def joined(one: Batch, two: Batch) -> Batch:
-    """The inputs of `one`, then those of `two`."""
+def joined(pieces: Sequence[Batch]) -> Batch:
+    """The inputs of one piece after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
     offsets = None
-    if one.offsets is not None and two.offsets is not None:
-        offsets = torch.cat([one.offsets, two.offsets[1:] + one.offsets[-1]])
+    if all(piece.offsets is not None for piece in pieces):
+        lengths = [piece.offsets.diff() for piece in pieces if piece.offsets is not None]
+        offsets = functional.pad(torch.cat(lengths).cumsum(0), (1, 0)).to(lengths[0].dtype)
     both = Batch(
-        torch.cat([one.label, two.label]),
-        torch.cat([one.dense, two.dense]),
-        torch.cat([one.ids, two.ids]),
+        torch.cat([piece.label for piece in pieces]),
+        torch.cat([piece.dense for piece in pieces]),
+        torch.cat([piece.ids for piece in pieces]),
         offsets,
-        one.hot,
+        pieces[0].hot,
     )
-    return both.pin_memory() if one.ids.is_pinned() else both
-
-
-def recut(blocks: Iterator[Batch], sizes: Iterable[int]) -> Iterator[Batch]:
-    """The inputs of `blocks`, which hold as many as the sum of `sizes`, in batches of those."""
-    block: Batch | None = None
-    start = 0
-    for size in sizes:
-        while block is None or len(block) - start < size:
-            rest = None if block is None or start == len(block) else block.part(start, len(block))
-            block = next(blocks) if rest is None else joined(rest, next(blocks))
-            start = 0
-        yield block.part(start, start + size)
-        start += size
+    return both.pin_memory() if pieces[0].ids.is_pinned() else both
 
 
 def _taken(values: Tensor, order: Ints, pin: bool) -> Tensor:

@@ -31,9 +31,14 @@ class Cache:
         self.device = device
         self._blocks: dict[Hashable, Batch] = {}
 
+    @property
+    def keeps(self) -> bool:
+        """Whether blocks are kept at all."""
+        return self.kind != "none"
+
     def block(self, key: Hashable, make: Callable[[], Batch]) -> Batch:
         """The block kept under `key`, or else the one that `make` gives, kept from now on."""
-        if self.kind == "none":
+        if not self.keeps:
             return make()
         if key not in self._blocks:
             block = make()

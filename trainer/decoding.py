@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from pipeline.errors import DatasetError
 from pipeline.manifest import DataFile, Manifest, SparseFeature
@@ -53,33 +54,46 @@ def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
 
 
 def decoded(
-    path: Path, metadata: pq.FileMetaData, groups: Sequence[int], manifest: Manifest, hot: bool
+    path: Path,
+    metadata: pq.FileMetaData,
+    groups: Sequence[int],
+    manifest: Manifest,
+    hot: bool,
+    spare: Batch | None = None,
 ) -> Batch:
-    """The inputs of some row groups, in their order. Raises DatasetError as `footer` does."""
+    """The inputs of some row groups, in their order. Raises DatasetError as `footer` does.
+
+    `spare` is a former result that is no longer needed and may be overwritten.
+    """
     with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
         table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
     features = manifest.features
-    label = np.empty((table.num_rows, 1), dtype=np.float32)
+    label, dense = _room(spare, table.num_rows, len(features.dense))
     values = _plain(table, features.label, path, pa.types.is_integer)
     if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    _fill(label, [values])
-    dense = np.empty((table.num_rows, len(features.dense)), dtype=np.float32)
+    _fill(label.unsqueeze(1).numpy(), [values])
     numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
     for name, parts in zip(features.dense, numbers, strict=True):
         if not all(np.isfinite(part).all() for part in parts):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
-    _fill(dense, numbers)
-    ragged = any(feature.multi for feature in features.sparse)
-    ids, offsets = (_ragged_ids if ragged else _single_ids)(table, manifest, path, hot)
-    return Batch(
-        torch.from_numpy(label[:, 0]),
-        torch.from_numpy(dense),
-        torch.from_numpy(ids),
-        None if offsets is None else torch.from_numpy(offsets),
-        hot,
-    )
+    _fill(dense.numpy(), numbers)
+    if any(feature.multi for feature in features.sparse):
+        ids, offsets = _ragged_ids(table, manifest, path, hot)
+        return Batch(label, dense, torch.from_numpy(ids), torch.from_numpy(offsets), hot)
+    flat = _single_ids(table, manifest, path, hot, spare)
+    return Batch(label, dense, flat, None, hot)
+
+
+def _room(spare: Batch | None, rows: int, dense: int) -> tuple[Tensor, Tensor]:
+    """Memory for labels and dense features: that of `spare` where it has enough.
+
+    New memory costs more than what is written there: the kernel hands it over page by page.
+    """
+    if spare is not None and len(spare) >= rows:
+        return spare.label[:rows], spare.dense[:rows]
+    return torch.empty(rows), torch.empty((rows, dense))
 
 
 @contextmanager
@@ -106,22 +120,26 @@ def _fill(rows: Values, columns: Sequence[list[Values]]) -> None:
 
 
 def _single_ids(
-    table: pa.Table, manifest: Manifest, path: Path, hot: bool
-) -> tuple[Values, Values | None]:
-    """Ids, and no offsets, where every feature has one id."""
+    table: pa.Table, manifest: Manifest, path: Path, hot: bool, spare: Batch | None
+) -> Tensor:
+    """Ids where every feature has one, inputs outermost."""
     sparse = manifest.features.sparse
-    ids = np.empty((table.num_rows, len(sparse)), dtype=id_type(manifest))
     values = [_plain(table, feature.name, path, pa.types.is_integer) for feature in sparse]
     for feature, parts in zip(sparse, values, strict=True):
         for part in parts:
             _check_ids(part, feature, manifest, path, hot)
-    _fill(ids, values)
-    return ids.ravel(), None
+    size = table.num_rows * len(sparse)
+    if spare is not None and len(spare.ids) >= size:
+        ids = spare.ids[:size]
+    else:
+        ids = torch.from_numpy(np.empty(size, dtype=id_type(manifest)))
+    _fill(ids.view(table.num_rows, len(sparse)).numpy(), values)
+    return ids
 
 
 def _ragged_ids(
     table: pa.Table, manifest: Manifest, path: Path, hot: bool
-) -> tuple[Values, Values | None]:
+) -> tuple[Values, Values]:
     """Ids and offsets, where some feature is a list."""
     sparse = manifest.features.sparse
     lengths = np.ones((table.num_rows, len(sparse)), dtype=np.int64)

@@ -23,13 +23,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.errors import ParameterError
 from pipeline.manifest import SPLITS, Manifest
-from trainer.batches import Batch, recut
+from trainer.batches import Batch
 from trainer.cache import Cache, cache_kind
 from trainer.schedule import batch_count, schedule
 from trainer.windows import LeafReader, Shuffle
 
-#: Rows among which the rows of an epoch are shuffled, at least; two of the pipeline's row groups.
-BUFFER_ROWS = 131_072
+#: Rows among which the rows of an epoch are shuffled, at least; one of the pipeline's row groups.
+BUFFER_ROWS = 65_536
 
 #: Decoding threads unless the user says; more find no work while one process trains.
 MOST_THREADS = 8
@@ -268,11 +268,10 @@ class HotColdLoader(IterableDataset[Batch]):
     ) -> Iterator[Batch]:
         """The leaf's batches from number `start` to before `stop`."""
         mine = self._shares[hot]
-        sizes = (mine.before(at + 1) - mine.before(at) for at in range(start, stop))
+        bounds = [mine.before(batch) for batch in range(start, stop + 1)]
+        sizes = [bounds[at + 1] - bounds[at] for at in range(stop - start)]
         shuffle = Shuffle(self._seed, epoch) if self._shuffle else None
-        first, last = mine.start + mine.before(start), mine.start + mine.before(stop)
-        blocks = self._readers[hot].blocks(first, last, shuffle, pool, ahead)
-        return recut(blocks, sizes)
+        return self._readers[hot].batches(mine.start + bounds[0], sizes, shuffle, pool, ahead)
 
 
 def _threads() -> int:

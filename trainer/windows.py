@@ -1,14 +1,17 @@
 """A leaf's rows in an epoch's order: windows of row groups, shuffled, decoded ahead in threads.
 
 A window is some consecutive row groups of one file, of a given number of rows or more. An epoch
-takes the files in a random order, then each file's windows, then each window's rows. All three are
-functions of the seed, the epoch, and the file's and the window's number alone. The rows on disk are
-already in a full shuffle, so this makes new batches out of rows that were never in order.
+takes the files in a random order, then each file's windows, then each window's rows, in runs of
+eight. All three orders are functions of the seed, the epoch, and the file's and the window's number
+alone. The rows on disk lie in a full shuffle already, so a run is eight random rows, and what an
+epoch has to change is which of them meet in a batch; copying runs takes half the time of copying
+rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +21,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.manifest import Manifest
-from trainer.batches import Batch, Ints
+from trainer.batches import Batch, Ints, joined
 from trainer.cache import Cache
 from trainer.decoding import decoded, footer
 from trainer.prefetch import mapped
+
+#: Consecutive rows that stay together in a shuffle.
+RUN = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,12 @@ class Shuffle:
     def order(self, items: int, *of: int) -> Ints:
         """The numbers below `items`, shuffled for the thing that the numbers `of` stand for."""
         return np.random.default_rng([self.seed, self.epoch, *of]).permutation(items)
+
+    def rows(self, rows: int, *of: int) -> Ints:
+        """The numbers below `rows`, shuffled in runs; what is too short for a run comes last."""
+        runs = self.order(rows // RUN, *of)
+        shuffled = (runs[:, np.newaxis] * RUN + np.arange(RUN)).ravel()
+        return np.concatenate([shuffled, np.arange(len(shuffled), rows)])
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,14 @@ class Span:
     window: Window
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A decoded window, and the numbers of its rows that are to be taken, in their order."""
+
+    rows: Batch
+    order: Ints
 
 
 class LeafReader:
@@ -77,17 +97,35 @@ class LeafReader:
         self._window_rows = window_rows
         self._pin = pin
         self._footers: dict[int, pq.FileMetaData] = {}
+        self._spare: deque[Batch] = deque()
 
-    def blocks(
-        self, start: int, stop: int, shuffle: Shuffle | None, pool: ThreadPoolExecutor, ahead: int
+    def batches(
+        self,
+        start: int,
+        sizes: Sequence[int],
+        shuffle: Shuffle | None,
+        pool: ThreadPoolExecutor,
+        ahead: int,
     ) -> Iterator[Batch]:
-        """The rows from `start` to before `stop` in the order of `shuffle`, or of the files.
+        """Batches of `sizes` rows from row `start` on, in the order of `shuffle` or of the files.
 
         `ahead` windows are decoded meanwhile. Files and windows outside the range are not read.
         Raises DatasetError where a file is absent, damaged or at odds with the manifest.
         """
-        spans = self._spans(start, stop, shuffle)
-        return mapped(partial(self._block, shuffle), spans, pool, ahead)
+        spans = self._spans(start, start + sum(sizes), shuffle)
+        blocks = mapped(partial(self._block, shuffle), spans, pool, ahead)
+        block: Block | None = None
+        at = 0
+        for size in sizes:
+            pieces: list[Batch] = []
+            while size:
+                if block is None or at == len(block.order):
+                    self._release(block)
+                    block, at = next(blocks), 0
+                order = block.order[at : at + size]
+                pieces.append(block.rows.taken(order, self._pin))
+                size, at = size - len(order), at + len(order)
+            yield joined(pieces)
 
     def _spans(self, start: int, stop: int, shuffle: Shuffle | None) -> Iterator[Span]:
         """The range's parts of windows, in the epoch's order."""
@@ -119,18 +157,29 @@ class LeafReader:
             return found
         return [found[at] for at in shuffle.order(len(found), self._hot, file)]
 
-    def _block(self, shuffle: Shuffle | None, span: Span) -> Batch:
-        """A span's rows."""
+    def _block(self, shuffle: Shuffle | None, span: Span) -> Block:
+        """A span's window, decoded."""
         window = span.window
         path = self._directory / self._files[window.file].path
-        metadata = self._footers[window.file]
-        make = partial(decoded, path, metadata, window.groups, self._manifest, self._hot)
-        block = self._cache.block((self._hot, window.file, window.number), make)
-        if shuffle is not None:
-            order = shuffle.order(window.rows, self._hot, window.file, window.number)
-            return block.taken(order[span.start : span.stop], self._pin)
-        part = block.part(span.start, span.stop)
-        return part.pin_memory() if self._pin else part
+
+        def make() -> Batch:
+            try:
+                spare = self._spare.pop()
+            except IndexError:
+                spare = None
+            metadata = self._footers[window.file]
+            return decoded(path, metadata, window.groups, self._manifest, self._hot, spare)
+
+        rows = self._cache.block((self._hot, window.file, window.number), make)
+        if shuffle is None:
+            return Block(rows, np.arange(span.start, span.stop))
+        order = shuffle.rows(window.rows, self._hot, window.file, window.number)
+        return Block(rows, order[span.start : span.stop])
+
+    def _release(self, block: Block | None) -> None:
+        """Let a block's memory be used again: every batch is a copy."""
+        if block is not None and not self._cache.keeps:
+            self._spare.append(block.rows)
 
 
 def windows(sizes: list[int], least: int) -> Iterator[range]:
