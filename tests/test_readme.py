@@ -7,6 +7,7 @@ import duckdb
 import pandas
 import polars
 import pytest
+import torch
 
 from pipeline.cluster import Cluster
 from pipeline.logs import find_logs
@@ -20,6 +21,7 @@ from pipeline.parameters import (
 from pipeline.preparation import Preparation, prepare
 from pipeline.schema import load_schema, parse_schema
 from pipeline.synthetic import write_log
+from trainer.embedding import HotColdEmbedding
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,6 +71,16 @@ def test_the_encoder_lines_run(dataset, monkeypatch):
     encoded = encoder.encode([{"I1": 3, "C1": "68fd1e64"}])
     assert encoded.height == 1
     assert encoded.columns[0] == "I1"
+
+
+def test_the_training_loop_of_an_own_model_runs(dataset, monkeypatch):
+    monkeypatch.chdir(dataset.parent)
+    scope: dict[str, object] = {}
+    exec(code("python", "HotColdLoader("), scope)
+    before = HotColdEmbedding(scope["loader"].manifest).tables.rows()
+    after = scope["embedding"].tables.rows()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    assert torch.isfinite(scope["loss"])
 
 
 def test_the_schema_is_valid():

@@ -51,16 +51,14 @@ class Batch:
         label, dense = self.label[start:stop], self.dense[start:stop]
         return Batch(label, dense, self.ids[first:last], offsets, self.hot)
 
-    def taken(self, order: Ints, pin: bool = False) -> Batch:
-        """The inputs numbered `order`, copied in that order, to page-locked memory if asked."""
-        label, dense = _taken(self.label, order, pin), _taken(self.dense, order, pin)
+    def taken(self, order: Ints) -> Batch:
+        """A copy of the inputs numbered `order`, in that order."""
+        label, dense = _taken(self.label, order), _taken(self.dense, order)
         if self.offsets is None:
-            ids = _taken(self.ids.view(len(self), self.features), order, pin)
+            ids = _taken(self.ids.view(len(self), self.features), order)
             return Batch(label, dense, ids.flatten(), None, self.hot)
-        bags = _taken_bags(self.ids.numpy(), self.offsets.numpy(), self.features, order)
-        flat, offsets = map(torch.from_numpy, bags)
-        taken = Batch(label, dense, flat, offsets, self.hot)
-        return taken.pin_memory() if pin else taken
+        flat, offsets = taken_bags(self.ids, self.offsets, self.features, order)
+        return Batch(label, dense, flat, offsets, self.hot)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on a device."""
@@ -93,24 +91,21 @@ def joined(pieces: Sequence[Batch]) -> Batch:
     return both.pin_memory() if pieces[0].ids.is_pinned() else both
 
 
-def _taken(values: Tensor, order: Ints, pin: bool) -> Tensor:
+def taken_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tuple[Tensor, Tensor]:
+    """The ids and offsets of the inputs numbered `order`; an input's ids lie together."""
+    bounds = offsets.numpy()
+    starts = bounds[order * features].astype(np.int64)
+    lengths = np.diff(bounds).reshape(-1, features)[order]  # (inputs, features)
+    totals = bounds[(order + 1) * features] - starts
+    own = np.cumsum(totals) - totals
+    places = np.repeat(starts - own, totals) + np.arange(totals.sum())
+    found = np.zeros(lengths.size + 1, dtype=bounds.dtype)
+    np.cumsum(lengths, out=found[1:])
+    return torch.from_numpy(ids.numpy()[places]), torch.from_numpy(found)
+
+
+def _taken(values: Tensor, order: Ints) -> Tensor:
     """Rows of `values`. On the host numpy is used: it copies whole rows, and needs no OpenMP."""
     if values.is_cuda:
         return values.index_select(0, torch.from_numpy(order).to(values.device))
-    out = torch.empty((len(order), *values.shape[1:]), dtype=values.dtype, pin_memory=pin)
-    np.take(values.numpy(), order, axis=0, out=out.numpy(), mode="clip")
-    return out
-
-
-def _taken_bags(
-    ids: npt.NDArray[np.integer], offsets: npt.NDArray[np.integer], features: int, order: Ints
-) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-    """The ids and offsets of the inputs numbered `order`; an input's ids lie together."""
-    starts = offsets[order * features].astype(np.int64)
-    lengths = np.diff(offsets).reshape(-1, features)[order]  # (inputs, features)
-    totals = offsets[(order + 1) * features] - starts
-    own = np.cumsum(totals) - totals
-    places = np.repeat(starts - own, totals) + np.arange(totals.sum())
-    bounds = np.zeros(lengths.size + 1, dtype=offsets.dtype)
-    np.cumsum(lengths, out=bounds[1:])
-    return ids[places], bounds
+    return torch.from_numpy(values.numpy().take(order, axis=0, mode="clip"))

@@ -38,8 +38,6 @@ class Cache:
 
     def block(self, key: Hashable, make: Callable[[], Batch]) -> Batch:
         """The block kept under `key`, or else the one that `make` gives, kept from now on."""
-        if not self.keeps:
-            return make()
         if key not in self._blocks:
             block = make()
             if self.kind == "device":

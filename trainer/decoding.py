@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.errors import DatasetError
 from pipeline.manifest import DataFile, Manifest, SparseFeature
-from trainer.batches import Batch, Ints
+from trainer.batches import Batch, Ints, taken_bags
 
 Values = npt.NDArray[Any]
 
@@ -59,41 +59,38 @@ def decoded(
     groups: Sequence[int],
     manifest: Manifest,
     hot: bool,
-    spare: Batch | None = None,
+    order: Ints | None = None,
 ) -> Batch:
-    """The inputs of some row groups, in their order. Raises DatasetError as `footer` does.
+    """The inputs of some row groups, in their order or in `order`, a permutation of their numbers.
 
-    `spare` is a former result that is no longer needed and may be overwritten.
+    Raises DatasetError as `footer` does.
     """
     with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
         table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
     features = manifest.features
-    label, dense = _room(spare, table.num_rows, len(features.dense))
     values = _plain(table, features.label, path, pa.types.is_integer)
     if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    _fill(label.unsqueeze(1).numpy(), [values])
+    label = _rows([values], np.dtype(np.float32), order)[:, 0]
     numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
     for name, parts in zip(features.dense, numbers, strict=True):
         if not all(np.isfinite(part).all() for part in parts):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
-    _fill(dense.numpy(), numbers)
+    dense = (
+        _rows(numbers, np.dtype(np.float32), order) if numbers else label.new_empty((len(label), 0))
+    )
     if any(feature.multi for feature in features.sparse):
-        ids, offsets = _ragged_ids(table, manifest, path, hot)
-        return Batch(label, dense, torch.from_numpy(ids), torch.from_numpy(offsets), hot)
-    flat = _single_ids(table, manifest, path, hot, spare)
-    return Batch(label, dense, flat, None, hot)
-
-
-def _room(spare: Batch | None, rows: int, dense: int) -> tuple[Tensor, Tensor]:
-    """Memory for labels and dense features: that of `spare` where it has enough.
-
-    New memory costs more than what is written there: the kernel hands it over page by page.
-    """
-    if spare is not None and len(spare) >= rows:
-        return spare.label[:rows], spare.dense[:rows]
-    return torch.empty(rows), torch.empty((rows, dense))
+        ids, offsets = map(torch.from_numpy, _ragged_ids(table, manifest, path, hot))
+        if order is None:
+            return Batch(label, dense, ids, offsets, hot)
+        ids, offsets = taken_bags(ids, offsets, len(features.sparse), order)
+        return Batch(label, dense, ids, offsets, hot)
+    found = [_plain(table, feature.name, path, pa.types.is_integer) for feature in features.sparse]
+    for feature, parts in zip(features.sparse, found, strict=True):
+        for part in parts:
+            _check_ids(part, feature, manifest, path, hot)
+    return Batch(label, dense, _rows(found, id_type(manifest), order).flatten(), None, hot)
 
 
 @contextmanager
@@ -108,8 +105,14 @@ def _named(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
 
-def _fill(rows: Values, columns: Sequence[list[Values]]) -> None:
-    """Write columns, each given in the same parts, to `rows` (rows, columns), a strip at a time."""
+def _rows(columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | None) -> Tensor:
+    """Columns, each given in the same parts, as rows in `order`: (rows, columns).
+
+    Columns are put in order one by one, while each lies in a core's cache: rows would not.
+    """
+    if order is not None:
+        columns = [[_whole(parts).take(order, mode="clip")] for parts in columns]
+    rows = np.empty((sum(map(len, columns[0])), len(columns)), dtype=kind)
     begin = 0
     for parts in zip(*columns, strict=True):
         for start in range(0, len(parts[0]), _STRIP):
@@ -117,24 +120,11 @@ def _fill(rows: Values, columns: Sequence[list[Values]]) -> None:
             for index, part in enumerate(parts):
                 strip[:, index] = part[start : start + _STRIP]
         begin += len(parts[0])
+    return torch.from_numpy(rows)
 
 
-def _single_ids(
-    table: pa.Table, manifest: Manifest, path: Path, hot: bool, spare: Batch | None
-) -> Tensor:
-    """Ids where every feature has one, inputs outermost."""
-    sparse = manifest.features.sparse
-    values = [_plain(table, feature.name, path, pa.types.is_integer) for feature in sparse]
-    for feature, parts in zip(sparse, values, strict=True):
-        for part in parts:
-            _check_ids(part, feature, manifest, path, hot)
-    size = table.num_rows * len(sparse)
-    if spare is not None and len(spare.ids) >= size:
-        ids = spare.ids[:size]
-    else:
-        ids = torch.from_numpy(np.empty(size, dtype=id_type(manifest)))
-    _fill(ids.view(table.num_rows, len(sparse)).numpy(), values)
-    return ids
+def _whole(parts: list[Values]) -> Values:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _ragged_ids(
@@ -148,7 +138,7 @@ def _ragged_ids(
         if feature.multi:
             values, lengths[:, index] = _lists(table, feature.name, path)
         else:
-            values = np.concatenate(_plain(table, feature.name, path, pa.types.is_integer))
+            values = _whole(_plain(table, feature.name, path, pa.types.is_integer))
         _check_ids(values, feature, manifest, path, hot)
         columns.append(values)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,16 +1,13 @@
 """A leaf's rows in an epoch's order: windows of row groups, shuffled, decoded ahead in threads.
 
 A window is some consecutive row groups of one file, of a given number of rows or more. An epoch
-takes the files in a random order, then each file's windows, then each window's rows, in runs of
-eight. All three orders are functions of the seed, the epoch, and the file's and the window's number
-alone. The rows on disk lie in a full shuffle already, so a run is eight random rows, and what an
-epoch has to change is which of them meet in a batch; copying runs takes half the time of copying
-rows.
+takes the files in a random order, then each file's windows, then each window's rows. All three are
+functions of the seed, the epoch, and the file's and the window's number alone. The rows on disk are
+already in a full shuffle, so this makes new batches out of rows that were never in order.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,9 +23,6 @@ from trainer.cache import Cache
 from trainer.decoding import decoded, footer
 from trainer.prefetch import mapped
 
-#: Consecutive rows that stay together in a shuffle.
-RUN = 8
-
 
 @dataclass(frozen=True)
 class Shuffle:
@@ -40,12 +34,6 @@ class Shuffle:
     def order(self, items: int, *of: int) -> Ints:
         """The numbers below `items`, shuffled for the thing that the numbers `of` stand for."""
         return np.random.default_rng([self.seed, self.epoch, *of]).permutation(items)
-
-    def rows(self, rows: int, *of: int) -> Ints:
-        """The numbers below `rows`, shuffled in runs; what is too short for a run comes last."""
-        runs = self.order(rows // RUN, *of)
-        shuffled = (runs[:, np.newaxis] * RUN + np.arange(RUN)).ravel()
-        return np.concatenate([shuffled, np.arange(len(shuffled), rows)])
 
 
 @dataclass(frozen=True)
@@ -65,14 +53,6 @@ class Span:
     window: Window
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """A decoded window, and the numbers of its rows that are to be taken, in their order."""
-
-    rows: Batch
-    order: Ints
 
 
 class LeafReader:
@@ -97,7 +77,6 @@ class LeafReader:
         self._window_rows = window_rows
         self._pin = pin
         self._footers: dict[int, pq.FileMetaData] = {}
-        self._spare: deque[Batch] = deque()
 
     def batches(
         self,
@@ -114,17 +93,16 @@ class LeafReader:
         """
         spans = self._spans(start, start + sum(sizes), shuffle)
         blocks = mapped(partial(self._block, shuffle), spans, pool, ahead)
-        block: Block | None = None
+        block: Batch | None = None
         at = 0
         for size in sizes:
             pieces: list[Batch] = []
             while size:
-                if block is None or at == len(block.order):
-                    self._release(block)
+                if block is None or at == len(block):
                     block, at = next(blocks), 0
-                order = block.order[at : at + size]
-                pieces.append(block.rows.taken(order, self._pin))
-                size, at = size - len(order), at + len(order)
+                stop = min(at + size, len(block))
+                pieces.append(block.part(at, stop))
+                size, at = size - (stop - at), stop
             yield joined(pieces)
 
     def _spans(self, start: int, stop: int, shuffle: Shuffle | None) -> Iterator[Span]:
@@ -157,29 +135,22 @@ class LeafReader:
             return found
         return [found[at] for at in shuffle.order(len(found), self._hot, file)]
 
-    def _block(self, shuffle: Shuffle | None, span: Span) -> Block:
-        """A span's window, decoded."""
+    def _block(self, shuffle: Shuffle | None, span: Span) -> Batch:
+        """A span's rows."""
         window = span.window
         path = self._directory / self._files[window.file].path
-
-        def make() -> Batch:
-            try:
-                spare = self._spare.pop()
-            except IndexError:
-                spare = None
-            metadata = self._footers[window.file]
-            return decoded(path, metadata, window.groups, self._manifest, self._hot, spare)
-
-        rows = self._cache.block((self._hot, window.file, window.number), make)
-        if shuffle is None:
-            return Block(rows, np.arange(span.start, span.stop))
-        order = shuffle.rows(window.rows, self._hot, window.file, window.number)
-        return Block(rows, order[span.start : span.stop])
-
-    def _release(self, block: Block | None) -> None:
-        """Let a block's memory be used again: every batch is a copy."""
-        if block is not None and not self._cache.keeps:
-            self._spare.append(block.rows)
+        metadata = self._footers[window.file]
+        read = partial(decoded, path, metadata, window.groups, self._manifest, self._hot)
+        order = None
+        if shuffle is not None:
+            order = shuffle.order(window.rows, self._hot, window.file, window.number)
+        if self._cache.keeps:
+            block = self._cache.block((self._hot, window.file, window.number), read)
+            block = block if order is None else block.taken(order)
+        else:
+            block = read(order)
+        part = block.part(span.start, span.stop)
+        return part.pin_memory() if self._pin else part
 
 
 def windows(sizes: list[int], least: int) -> Iterator[range]:
