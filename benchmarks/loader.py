@@ -77,7 +77,8 @@ def counted(batches: Iterable[Any]) -> int:
 
 def litdata_rows(files: list[Path], manifest: Manifest, batch_size: int, rows: int) -> int:
     """Rows that litdata streams from a copy of the first `rows`; its index is made beforehand."""
-    from litdata import ParquetLoader, StreamingDataLoader, StreamingDataset, index_parquet_dataset
+    from litdata import StreamingDataLoader, StreamingDataset, index_parquet_dataset
+    from litdata.streaming.item_loader import ParquetLoader
 
     folder = Path(tempfile.gettempdir()) / f"litdata-{os.getpid()}"
     if not folder.exists():
@@ -100,13 +101,13 @@ def contenders(data: Path, size: int, peer_rows: int) -> dict[str, Callable[[], 
     shuffled = HotColdLoader(data, batch_size=size, cache="none")
     ordered = HotColdLoader(data, batch_size=size, cache="none", shuffle=False)
     kept = HotColdLoader(data, batch_size=size, cache="host")
-    workers = {n: DataLoader(shuffled, batch_size=None, num_workers=n) for n in (2,)}
+    workers = DataLoader(shuffled, batch_size=None, num_workers=2)
     found = {
         "pyarrow alone (floor)": lambda: read_alone(files, manifest),
         "loader": lambda: counted(shuffled),
         "loader, order of the files": lambda: counted(ordered),
         "loader, kept on the host": lambda: counted(kept),
-        "loader in 2 workers": lambda: counted(workers[2]),
+        "loader in 2 workers": lambda: counted(workers),
         "plain IterableDataset": lambda: counted(plain),
         "plain, DataLoader, 2 workers": lambda: counted(
             DataLoader(plain, batch_size=None, num_workers=2)

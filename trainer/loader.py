@@ -6,7 +6,7 @@
             ...
 
 `torch.utils.data.DataLoader(loader, batch_size=None, num_workers=2)` works too: each worker reads a
-part of the batches.
+part of the batches, and keeps none of them in memory. Threads do the same in one process.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class HotColdLoader(IterableDataset[Batch]):
     With `shuffle`, hot and cold batches are interleaved evenly and rows come in a new order each
     epoch, a function of `seed` and epoch alone. Without, they come as the files have them, the hot
     leaf first. Iterating goes through one epoch and on to the next; `set_epoch` goes to any.
-    Changing threads, cache, device or DataLoader's workers changes no batch.
+    Threads, cache and device change no batch; DataLoader's workers have the same batches, in an
+    order of their own.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from torch.utils.data import get_worker_info
 
 from pipeline.manifest import Manifest
 from trainer.batches import Batch, Ints, joined
@@ -136,7 +137,8 @@ class LeafReader:
         return [found[at] for at in shuffle.order(len(found), self._hot, file)]
 
     def _block(self, shuffle: Shuffle | None, span: Span) -> Batch:
-        """A span's rows."""
+        """A span's rows; in a worker of DataLoader, neither kept nor pinned."""
+        alone = get_worker_info() is None
         window = span.window
         path = self._directory / self._files[window.file].path
         metadata = self._footers[window.file]
@@ -144,13 +146,13 @@ class LeafReader:
         order = None
         if shuffle is not None:
             order = shuffle.order(window.rows, self._hot, window.file, window.number)
-        if self._cache.keeps:
+        if self._cache.keeps and alone:
             block = self._cache.block((self._hot, window.file, window.number), read)
             block = block if order is None else block.taken(order)
         else:
             block = read(order)
         part = block.part(span.start, span.stop)
-        return part.pin_memory() if self._pin else part
+        return part.pin_memory() if self._pin and alone else part
 
 
 def windows(sizes: list[int], least: int) -> Iterator[range]:
