@@ -39,6 +39,8 @@ WAY = [
     ["cli"],
 ]
 PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
+#: How inputs reach a model; each module imports from those before it.
+READING = ["schedule", "batches", "decoding", "cache", "windows", "loader"]
 #: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
 PURE = [
     "splits",
@@ -127,6 +129,15 @@ def test_the_trainer_knows_the_contract_and_no_engine(path: Path) -> None:
     found = imports(path)
     assert {one.split(".")[0] for one in found} - standard <= TRAINER_NEEDS
     assert pipeline_modules(path) <= {"manifest", "errors"}
+
+
+@pytest.mark.parametrize("module", READING)
+def test_the_loader_imports_from_upstream_and_knows_no_model(module: str) -> None:
+    found = {
+        one.split(".")[1] for one in imports(ROOT / f"trainer/{module}.py") if "trainer." in one
+    }
+    upstream = READING[: READING.index(module)]
+    assert found <= {*upstream, "parameters", "prefetch"}
 
 
 @pytest.mark.parametrize("module", ["pipeline", "pipeline.manifest", "pipeline.errors"])

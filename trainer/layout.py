@@ -98,13 +98,13 @@ class Planner:
 
     def slots(self, batch: Batch) -> Ints:
         """The slot of every id of a batch."""
+        ids = np.asarray(batch.ids)
         if batch.offsets is None:
-            ids = batch.ids.reshape(len(batch), -1)  # (batch, features)
+            ids = ids.reshape(len(batch), -1)  # (batch, features)
             below, hot, cold = self._hot_below, self._hot_shift, self._cold_shift
         else:
-            ids = batch.ids
             feature = np.tile(np.arange(batch.features), len(batch))
-            feature = np.repeat(feature, np.diff(batch.offsets))  # (n ids,)
+            feature = np.repeat(feature, np.diff(np.asarray(batch.offsets)))  # (n ids,)
             below, hot = self._hot_below[feature], self._hot_shift[feature]
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
@@ -120,7 +120,8 @@ class Planner:
         is_hot = slots < self._hot_total
         numbers = _numbers(stands & is_hot, stands & ~is_hot)
         hot, cold = slots[stands & is_hot], slots[stands & ~is_hot] - self._hot_total
-        return Lookup(hot, cold, numbers[stamps], batch.offsets)
+        offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
+        return Lookup(hot, cold, numbers[stamps], offsets)
 
 
 def _starts(sizes: Ints) -> Ints:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.manifest import Manifest
-from trainer.batches import Batch, Floats
+from trainer.batches import Batch, Ints
 from trainer.dlrm import Dlrm
 from trainer.hot_step import LARGEST, HotStep
 from trainer.layout import Lookup, Planner, layout
@@ -87,11 +85,12 @@ class Recommender:
     def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
         """Each batch with its lookup, which depends on no weight and so may be made ahead.
 
-        For a CUDA device the arrays that go there are in pinned memory; so no step waits for one.
+        For a CUDA device the lookup is in pinned memory, as a loader's batches are: no step waits
+        for one.
         """
         for batch in batches:
             lookup = self._planner.lookup(batch)
-            yield _pinned(batch, lookup) if self.device.type == "cuda" else (batch, lookup)
+            yield batch, _pinned(lookup) if self.device.type == "cuda" else lookup
 
     @contextmanager
     def ahead(
@@ -153,22 +152,19 @@ class Recommender:
             logit: Tensor = self.network(dense, embedded)
         return logit.to(self.dtype)
 
-    def _sent(self, array: Floats) -> Tensor:
-        """A batch's array on the device."""
-        return torch.from_numpy(array).to(self.device, self.dtype, non_blocking=True)
+    def _sent(self, values: Tensor) -> Tensor:
+        """A batch's tensor on the device."""
+        return values.to(self.device, self.dtype, non_blocking=True)
 
 
-def _pinned(batch: Batch, lookup: Lookup) -> tuple[Batch, Lookup]:
-    """The two with what goes to the device in pinned memory."""
+def _pinned(lookup: Lookup) -> Lookup:
+    """The lookup with what goes to the device in pinned memory."""
 
-    def pin(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
+    def pin(array: Ints) -> Ints:
+        pinned: Ints = torch.from_numpy(array).pin_memory().numpy()
         return pinned
 
     offsets = None if lookup.offsets is None else pin(lookup.offsets)
-    return (
-        dataclasses.replace(batch, label=pin(batch.label), dense=pin(batch.dense)),
-        dataclasses.replace(
-            lookup, hot=pin(lookup.hot), inverse=pin(lookup.inverse), offsets=offsets
-        ),
+    return dataclasses.replace(
+        lookup, hot=pin(lookup.hot), inverse=pin(lookup.inverse), offsets=offsets
     )

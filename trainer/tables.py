@@ -123,8 +123,17 @@ class Tables:
 
     def load(self, rows: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
         """Take values and states from each table's name to (rows, width) in the order of ids."""
+        self.load_rows(rows)
+        self.load_states(states)
+
+    def load_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Take values, as `load` does."""
         for table, name in enumerate(self.layout.names):
             self._put(self.hot.rows, self.cold.rows, table, 0, rows[name])
+
+    def load_states(self, states: Mapping[str, Tensor]) -> None:
+        """Take states, as `load` does."""
+        for table, name in enumerate(self.layout.names):
             self._put(self.hot.state, self.cold.state, table, 0, states[name])
 
     def rows(self) -> dict[str, Tensor]:

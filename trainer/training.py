@@ -11,10 +11,10 @@ from typing import Any
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import Manifest
 from trainer import checkpoint
-from trainer.batches import epoch_batches
-from trainer.evaluation import AHEAD, on_device, split_measures
+from trainer.evaluation import AHEAD, on_device, split_loader, split_measures
 from trainer.files import write_json, write_text
 from trainer.history import History
+from trainer.loader import HotColdLoader
 from trainer.parameters import TrainParameters, parameters, row_cost_warning
 from trainer.progress import Progress
 from trainer.recommender import Recommender
@@ -47,7 +47,7 @@ def train(
     with Progress(p.epochs * rows, history.samples, quiet) as progress:
         if warning := row_cost_warning(manifest, p):
             progress.note(f"warning: {warning}")
-        run = Run(data, out, manifest, p, recommender, history, progress)
+        run = Run(loaders(data, p), out, manifest, p, recommender, history, progress)
         begin(out, p, overwrite)
         while history.epoch < p.epochs:
             run.train_stretch()
@@ -56,9 +56,9 @@ def train(
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: it reads `data` and writes `out`, and `history` says how far it is."""
+    """A run under way: it reads with a loader a split and writes `out`; `history` is how far."""
 
-    data: Path
+    loaders: Mapping[str, HotColdLoader]
     out: Path
     manifest: Manifest
     parameters: TrainParameters
@@ -73,7 +73,7 @@ class Run:
         """
         p, history = self.parameters, self.history
         order = epoch_order(self.manifest, p, history.epoch, history.feedback)
-        batches = epoch_batches(self.data, self.manifest, p.batch_size, order, history.position)
+        batches = self.loaders["train"].batches(history.epoch, order, history.position)
         with self.recommender.ahead(batches, AHEAD) as ahead:
             history.resume_clock()
             for batch, lookup in ahead:
@@ -133,7 +133,16 @@ class Run:
         return results
 
     def _measures(self, split: str) -> dict[str, float | None]:
-        return split_measures(self.recommender, self.data, self.manifest, split)
+        return split_measures(self.recommender, self.loaders[split])
+
+
+def loaders(data: Path, p: TrainParameters) -> dict[str, HotColdLoader]:
+    """A loader for each split; a single epoch's training inputs are not kept unless asked."""
+    cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
+    train = HotColdLoader(
+        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads
+    )
+    return {"train": train, **{split: split_loader(data, split, p) for split in ("valid", "test")}}
 
 
 def epoch_order(
