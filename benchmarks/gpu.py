@@ -100,8 +100,8 @@ def manifest(work: Workload, share: float) -> Manifest:
     return data_set_of(work.rows, hot.astype(np.int64).tolist(), work.dim, DENSE)
 
 
-def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:
-    """Whole batches, hot and cold apart, interleaved as the trainer does."""
+def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]:
+    """Whole batches, hot and cold apart, interleaved and pinned as the trainer's are."""
     limits = np.array([table.hot_rows for table in made.tables])
     is_hot = (work.ids < limits).all(axis=1)
     leaves = {hot: np.flatnonzero(is_hot == hot) for hot in (True, False)}
@@ -113,7 +113,9 @@ def batches(work: Workload, made: Manifest, size: int) -> list[Batch]:
         hot = order.is_hot(position)
         at = leaves[hot][taken[hot] * size : (taken[hot] + 1) * size]
         taken[hot] += 1
-        found.append(Batch(work.label[at], work.dense[at], work.ids[at].ravel(), None, hot))
+        arrays = (work.label[at], work.dense[at], work.ids[at].ravel())
+        made_here = Batch(*map(torch.from_numpy, arrays), offsets=None, hot=hot)
+        found.append(made_here.pin_memory() if pin else made_here)
     return found
 
 
@@ -136,7 +138,7 @@ def check(work: Workload, device: str) -> None:
     """Stop unless all placements give the same losses, in fixed shapes and with the thread too."""
     size = 512
     made = manifest(work, 0.05)
-    given = batches(work, made, size)[:12]
+    given = batches(work, made, size, device == "cuda")[:12]
     found = {}
     for placement in PLACEMENTS:
         found[placement] = losses(recommender(made, placement, device, "kaggle"), given)
@@ -204,8 +206,7 @@ def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
 def network_step(model: Recommender, batch: Batch, embedded: torch.Tensor) -> None:
     """Forward, backward and update of the network on pooled embeddings."""
     device, dtype = model.device, model.dtype
-    dense = torch.from_numpy(batch.dense).to(device, dtype)
-    label = torch.from_numpy(batch.label).to(device, dtype)
+    dense, label = batch.dense.to(device, dtype), batch.label.to(device, dtype)
     loss = functional.binary_cross_entropy_with_logits(model.network(dense, embedded), label)
     model.network_optimizer.zero_grad()
     loss.backward()
@@ -338,7 +339,7 @@ def main() -> None:
         work = workload(scale, DIMS[model], (1 << 20) if cuda else (1 << 17), 2)
         print(f"\n{model}: {sum(work.rows):,} rows of {work.dim}", flush=True)
         made = {
-            (share, size): batches(work, manifest(work, share), size)
+            (share, size): batches(work, manifest(work, share), size, cuda)
             for share, size in itertools.product(shares, sizes)
         }
         for placement, share, found in built(model, work, device, shares):

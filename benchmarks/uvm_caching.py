@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -80,9 +79,8 @@ class UvmRecommender:
 
         def arranged() -> Iterator[tuple[Batch, Tensor]]:
             for batch in batches:
-                ids = np.ascontiguousarray(batch.ids.reshape(len(batch), -1).T).ravel()
-                here = torch.from_numpy(ids)
-                yield batch, here.pin_memory() if self.device.type == "cuda" else here
+                ids = batch.ids.view(len(batch), -1).T.flatten()
+                yield batch, ids.pin_memory() if self.device.type == "cuda" else ids
 
         with prefetched(arranged(), depth) as ahead:
             yield ahead
@@ -91,8 +89,8 @@ class UvmRecommender:
         """Learn from a batch; its mean log loss."""
         offsets = torch.arange(len(ids) + 1, device=self.device)
         embedded = self._embedding(ids.to(self.device, non_blocking=True), offsets)
-        dense = torch.from_numpy(batch.dense).to(self.device, non_blocking=True)
-        label = torch.from_numpy(batch.label).to(self.device, non_blocking=True)
+        dense = batch.dense.to(self.device, non_blocking=True)
+        label = batch.label.to(self.device, non_blocking=True)
         logit = self.network(dense, embedded.view(len(batch), self._tables, -1))
         loss = functional.binary_cross_entropy_with_logits(logit, label)
         self._optimizer.zero_grad()

@@ -41,6 +41,8 @@ WAY = [
     ["cli"],
 ]
 PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
+#: How inputs reach a model; each module imports from those before it.
+READING = ["schedule", "batches", "decoding", "cache", "windows", "loader"]
 #: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
 PURE = [
     "splits",
@@ -132,6 +134,15 @@ def test_the_trainer_knows_the_contract_and_no_engine(path: Path) -> None:
     assert pipeline_modules(path) <= {"manifest", "errors"}
 
 
+@pytest.mark.parametrize("module", READING)
+def test_the_loader_imports_from_upstream_and_knows_no_model(module: str) -> None:
+    found = {
+        one.split(".")[1] for one in imports(ROOT / f"trainer/{module}.py") if "trainer." in one
+    }
+    upstream = READING[: READING.index(module)]
+    assert found <= {*upstream, "parameters", "prefetch"}
+
+
 @pytest.mark.parametrize("module", ["pipeline", "pipeline.manifest", "pipeline.errors"])
 def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
     loaded = loaded_by(module, "-I", "-S")
@@ -149,6 +160,11 @@ def test_the_trainers_policy_is_pure(module: str) -> None:
     own = {one.split(".")[1] for one in imports(path) if one.startswith("trainer.")}
     assert imports(path) & {"pathlib", "os", "time", "random", "pyarrow"} == set()
     assert own <= {"batches", "schedule"}
+
+
+def test_processes_exchange_in_one_place() -> None:
+    users = {module_of(path) for path in TRAINER if "torch.distributed" in imports(path)}
+    assert users == {"ranks"}
 
 
 def loaded_by(module: str, *options: str) -> set[str]:

@@ -8,6 +8,7 @@ import duckdb
 import pandas
 import polars
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -23,6 +24,7 @@ from pipeline.parameters import (
 from pipeline.preparation import Preparation, prepare
 from pipeline.schema import load_schema, parse_schema
 from pipeline.synthetic import write_log
+from trainer.embedding import HotColdEmbedding
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +92,16 @@ def test_the_days_follow_each_other(tmp_path, monkeypatch):
     assert {"checkpoint.pt", "metrics.json"} <= {path.name for path in Path("RUN_2").iterdir()}
     rows = sum(log["rows"] for log in Manifest.read("DIR").preparation["logs"])
     assert rows == len(lines)
+
+
+def test_the_training_loop_of_an_own_model_runs(dataset, monkeypatch):
+    monkeypatch.chdir(dataset.parent)
+    scope: dict[str, object] = {}
+    exec(code("python", "HotColdLoader("), scope)
+    before = HotColdEmbedding(scope["loader"].manifest).tables.rows()
+    after = scope["embedding"].tables.rows()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    assert torch.isfinite(scope["loss"])
 
 
 def test_the_schema_is_valid():

@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from trainer_batches import leaf_batches
 from trainer_data import RAGGED, Shape, write_dataset
 
 from pipeline.errors import DatasetError
 from pipeline.manifest import Manifest
-from trainer.batches import Batch, leaf_batches, split_batches
+from trainer.batches import Batch
+from trainer.loader import HotColdLoader
 from trainer.prefetch import prefetched
 
 
@@ -25,8 +27,9 @@ def as_rows(batches: Iterator[Batch]) -> list[tuple[object, ...]]:
         for i in range(len(batch)):
             one = batch.part(i, i + 1)
             offsets = range(len(one.ids) + 1) if one.offsets is None else one.offsets
-            bags = tuple(tuple(one.ids[a:b]) for a, b in itertools.pairwise(offsets))
-            rows.append((one.label[0], tuple(one.dense[0]), bags))
+            ids, bounds = one.ids.tolist(), [int(bound) for bound in offsets]
+            bags = tuple(tuple(ids[a:b]) for a, b in itertools.pairwise(bounds))
+            rows.append((one.label.item(), tuple(one.dense[0].numpy()), bags))
     return rows
 
 
@@ -52,12 +55,12 @@ def test_batches_hold_every_row_once_in_order(
     manifest = write_dataset(data, shape)
     for kind in ("hot", "cold"):
         expected = expected_rows(data, manifest, "train", kind)
-        batches = list(leaf_batches(data, manifest, "train", kind, batch_size))
+        batches = list(leaf_batches(data, "train", kind, batch_size))
         assert as_rows(iter(batches)) == expected
         assert {len(batch) for batch in batches[:-1]} <= {batch_size}
         assert all(batch.hot == (kind == "hot") for batch in batches)
         for skip in range(len(batches) + 1):
-            rest = leaf_batches(data, manifest, "train", kind, batch_size, skip)
+            rest = leaf_batches(data, "train", kind, batch_size, skip)
             assert as_rows(rest) == expected[skip * batch_size :]
 
 
@@ -68,14 +71,14 @@ def test_a_split_is_its_hot_leaf_then_its_cold_one(tmp_path: Path) -> None:
         for kind in ("hot", "cold")
         for row in expected_rows(tmp_path / "data", manifest, "valid", kind)
     ]
-    assert as_rows(split_batches(tmp_path / "data", manifest, "valid", 16)) == both
+    assert as_rows(iter(HotColdLoader(tmp_path / "data", "valid", 16, shuffle=False))) == both
 
 
 def test_skipping_opens_no_skipped_file(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", Shape())
     first, second = manifest.splits["train"]["cold"].files
     (tmp_path / "data" / first.path).unlink()
-    batches = leaf_batches(tmp_path / "data", manifest, "train", "cold", first.rows, 1)
+    batches = leaf_batches(tmp_path / "data", "train", "cold", first.rows, 1)
     assert sum(len(batch) for batch in batches) == second.rows
 
 
@@ -139,7 +142,7 @@ def test_damage_is_named_with_its_file(tmp_path: Path, damage: str) -> None:
     act, message = DAMAGE[damage]
     act(tmp_path / "data" / file.path)
     with pytest.raises(DatasetError) as caught:
-        list(leaf_batches(tmp_path / "data", manifest, "train", "hot", 16))
+        list(leaf_batches(tmp_path / "data", "train", "hot", 16))
     assert message in str(caught.value)
     assert str(tmp_path / "data" / file.path) in str(caught.value)
 
@@ -159,7 +162,7 @@ def test_damage_in_lists_is_named(
     manifest = write_dataset(tmp_path / "data", RAGGED)
     _replace(column, values)(tmp_path / "data" / manifest.splits["train"]["cold"].files[1].path)
     with pytest.raises(DatasetError, match=message):
-        list(leaf_batches(tmp_path / "data", manifest, "train", "cold", 16))
+        list(leaf_batches(tmp_path / "data", "train", "cold", 16))
 
 
 def test_prefetching_keeps_order_and_bounds_what_is_ahead() -> None:

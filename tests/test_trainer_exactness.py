@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from trainer_batches import epoch_batches
 from trainer_data import RAGGED, Column, Shape, write_dataset
 
 from pipeline.manifest import Manifest
-from trainer.batches import epoch_batches
 from trainer.parameters import PLACEMENTS, TrainParameters, parameters
 from trainer.recommender import Recommender
 from trainer.training import epoch_order

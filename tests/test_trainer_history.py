@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,8 +16,8 @@ VALID = {"logloss": 0.5, "auc": None, "accuracy": 1.0}
 
 
 def batch(size: int, hot: bool) -> Batch:
-    zeros = np.zeros(size, dtype=np.float32)
-    return Batch(zeros, zeros[:, None], np.zeros(size, dtype=np.int64), None, hot)
+    zeros = torch.zeros(size)
+    return Batch(zeros, zeros[:, None], torch.zeros(size, dtype=torch.int64), None, hot)
 
 
 def seen(losses: list[float], sizes: list[int]) -> History:

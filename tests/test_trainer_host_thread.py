@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from trainer_batches import epoch_batches
 from trainer_data import RAGGED, Shape, write_dataset
 from trainer_runs import SMALL, assert_same
 
 from pipeline.manifest import Manifest
 from trainer import tables
-from trainer.batches import Batch, epoch_batches
+from trainer.batches import Batch
 from trainer.host_thread import Fetched, HostThread, Sent, Turn
 from trainer.parameters import TrainParameters, parameters
 from trainer.recommender import Recommender

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trainer_batches import epoch_batches
 from trainer_data import RAGGED, Column, Shape, write_dataset
 from trainer_runs import SMALL, assert_same, run, state
 
 from pipeline.errors import ParameterError
 from pipeline.manifest import Manifest
-from trainer.batches import epoch_batches
 from trainer.parameters import PLACEMENTS, TrainParameters, parameters
 from trainer.recommender import Recommender
 from trainer.training import epoch_order

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from trainer_batches import leaf_batches
 from trainer_data import RAGGED, Shape, write_dataset
 
-from trainer.batches import Batch, leaf_batches
+from trainer.batches import Batch
 from trainer.dlrm import PairwiseDots, lower_triangle, mirror
 from trainer.layout import Layout, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS
@@ -46,12 +47,12 @@ def test_lookups_find_each_row_at_its_owner(
     features = rng.integers(0, len(tables), 4)
     places = Layout(tuple(map(str, range(len(tables)))), rows, hot, features)
     ids = rng.integers(0, rows[features], (batch, 4))
-    empty = np.empty((batch, 0), dtype=np.float32)
-    inputs = Batch(np.zeros(batch, dtype=np.float32), empty, ids.ravel(), None, hot=False)
+    label, flat = torch.zeros(batch), torch.from_numpy(ids.ravel())
+    empty = torch.empty((batch, 0))
     owners = [("hot", t, i) for t, (_, h) in enumerate(tables) for i in range(h)]
     owners_cold = [("cold", t, i) for t, (r, h) in enumerate(tables) for i in range(h, r)]
-    for offsets in (None, np.arange(batch * 4 + 1)):
-        planned = Batch(inputs.label, empty, inputs.ids, offsets, hot=False)
+    for offsets in (None, torch.arange(batch * 4 + 1)):
+        planned = Batch(label, empty, flat, offsets, hot=False)
         lookup = Planner(places).lookup(planned)
         distinct = [owners[p] for p in lookup.hot] + [owners_cold[p] for p in lookup.cold]
         assert len(set(distinct)) == len(distinct)
@@ -64,7 +65,7 @@ def test_lookups_of_one_planner_do_not_disturb_each_other(tmp_path: Path) -> Non
     manifest = write_dataset(tmp_path / "data", RAGGED)
     places = layout(manifest, [table.hot_rows for table in manifest.tables])
     planner = Planner(places)
-    for batch in leaf_batches(tmp_path / "data", manifest, "train", "cold", 16):
+    for batch in leaf_batches(tmp_path / "data", "train", "cold", 16):
         one, fresh = planner.lookup(batch), Planner(places).lookup(batch)
         for name in ("hot", "cold", "inverse"):
             np.testing.assert_array_equal(getattr(one, name), getattr(fresh, name))
@@ -109,5 +110,5 @@ def test_loading_puts_rows_and_states_where_their_ids_say() -> None:
 
 
 def test_shape_of_no_hot_rows_reads(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", Shape(hot=0))
-    assert not list(leaf_batches(tmp_path / "data", manifest, "train", "hot", 16))
+    write_dataset(tmp_path / "data", Shape(hot=0))
+    assert not list(leaf_batches(tmp_path / "data", "train", "hot", 16))

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -68,14 +67,14 @@ def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
         for cell in row
     ]
     batch = Batch(
-        label=np.zeros(len(rows), np.float32),
-        dense=rows.select(column.name for column in SHOP.dense).to_numpy().astype(np.float32),
-        ids=np.array([one for cell in cells for one in cell], dtype=np.int64),
-        offsets=np.cumsum([0, *map(len, cells)]),
+        label=torch.zeros(len(rows)),
+        dense=rows.select(column.name for column in SHOP.dense).to_torch().float(),
+        ids=torch.tensor([one for cell in cells for one in cell]),
+        offsets=torch.tensor([0, *map(len, cells)]).cumsum(0),
         hot=False,
     )
     changes = {"placement": placement, "device": "cpu"}
-    model = trained(data, Manifest.read(data), out, changes)
+    model, _ = trained(data, Manifest.read(data), out, changes)
     ((_, lookup),) = model.planned([batch])
     return model.logits(batch, lookup)
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 import argparse
 
 from pipeline.manifest import SPLITS
-from trainer.parameters import AMPS, DEVICES, DTYPES, MODELS, OPTIMIZERS, PLACEMENTS, SCHEDULES
+from trainer.parameters import (
+    AMPS,
+    CACHES,
+    DEVICES,
+    DTYPES,
+    MODELS,
+    OPTIMIZERS,
+    PLACEMENTS,
+    SCHEDULES,
+)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -187,6 +196,12 @@ def _add_training(train: argparse.ArgumentParser) -> None:
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
     _add_device(command)
+    command.add_argument(
+        "--cache", choices=CACHES,
+        help="Keep decoded inputs for later epochs and evaluations: on the host, or labels and "
+        "dense features on the device and ids on the host (auto: what fits a quarter of what is "
+        "free).",
+    )  # fmt: skip
     command.add_argument(
         "--placement",
         choices=PLACEMENTS,

@@ -1,44 +1,34 @@
-"""Batches: a leaf's Parquet files, read a row group at a time and cut into batches.
-
-What is wrong with a file is found here, once a row group, and named with its file and column; the
-training loop can then index without checks of its own.
-"""
+"""Batches: consecutive inputs of one temperature, as tensors, and how they are cut and joined."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pipeline.errors import DatasetError
-from pipeline.manifest import DataFile, Manifest, SparseFeature
-from trainer.schedule import Schedule
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive inputs of one temperature.
+    """Inputs of one temperature; `hot` says that they touch hot rows alone.
 
-    `label` is (batch,) of 0 and 1, `dense` (batch, dense features). `ids` holds the ids of every
-    input's features, inputs outermost: (batch * features,) where every feature has one id, and
-    then `offsets` is None. Otherwise the ids of feature f of input i are those from
-    `offsets[i * features + f]` up to the next offset; `offsets` is (batch * features + 1,).
+    `label` is (batch,) of 0 and 1, `dense` (batch, dense features), both float32. `ids` holds the
+    ids of every input's features, inputs outermost: (batch * features,) where every feature has one
+    id, and then `offsets` is None. Otherwise the ids of feature f of input i are those from
+    `offsets[i * features + f]` up to the next offset; `offsets` is (batch * features + 1,). Both
+    are int32 where every id fits, else int64.
     """
 
-    label: Floats
-    dense: Floats
-    ids: Ints
-    offsets: Ints | None
+    label: Tensor
+    dense: Tensor
+    ids: Tensor
+    offsets: Tensor | None
     hot: bool
 
     def __len__(self) -> int:
@@ -52,226 +42,70 @@ class Batch:
         return bags // len(self)
 
     def part(self, start: int, stop: int) -> Batch:
-        """The inputs from `start` to before `stop`; their arrays are views of this batch's."""
+        """The inputs from `start` to before `stop`; their tensors are views of this batch's."""
         first, last = start * self.features, stop * self.features
         offsets = self.offsets
         if offsets is not None:
             bounds = offsets[first : last + 1]
-            first, last, offsets = bounds[0], bounds[-1], bounds - bounds[0]
+            first, last, offsets = int(bounds[0]), int(bounds[-1]), bounds - bounds[0]
         label, dense = self.label[start:stop], self.dense[start:stop]
         return Batch(label, dense, self.ids[first:last], offsets, self.hot)
 
+    def taken(self, order: Ints) -> Batch:
+        """A copy of the inputs numbered `order`, in that order."""
+        label, dense = _taken(self.label, order), _taken(self.dense, order)
+        if self.offsets is None:
+            ids = _taken(self.ids.view(len(self), self.features), order)
+            return Batch(label, dense, ids.flatten(), None, self.hot)
+        flat, offsets = taken_bags(self.ids, self.offsets, self.features, order)
+        return Batch(label, dense, flat, offsets, self.hot)
 
-def joined(one: Batch, two: Batch) -> Batch:
-    """The inputs of `one`, then those of `two`."""
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on a device."""
+        return self._each(lambda values: values.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU copies by itself, where not on one."""
+        return self._each(lambda values: values if values.is_cuda else values.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        offsets = None if self.offsets is None else change(self.offsets)
+        return Batch(change(self.label), change(self.dense), change(self.ids), offsets, self.hot)
+
+
+def joined(pieces: Sequence[Batch]) -> Batch:
+    """The inputs of one piece after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
     offsets = None
-    if one.offsets is not None and two.offsets is not None:
-        offsets = np.concatenate([one.offsets, two.offsets[1:] + one.offsets[-1]])
-    return Batch(
-        np.concatenate([one.label, two.label]),
-        np.concatenate([one.dense, two.dense]),
-        np.concatenate([one.ids, two.ids]),
+    if all(piece.offsets is not None for piece in pieces):
+        lengths = [piece.offsets.diff() for piece in pieces if piece.offsets is not None]
+        offsets = functional.pad(torch.cat(lengths).cumsum(0), (1, 0)).to(lengths[0].dtype)
+    both = Batch(
+        torch.cat([piece.label for piece in pieces]),
+        torch.cat([piece.dense for piece in pieces]),
+        torch.cat([piece.ids for piece in pieces]),
         offsets,
-        one.hot,
+        pieces[0].hot,
     )
+    return both.pin_memory() if pieces[0].ids.is_pinned() else both
 
 
-def recut(blocks: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
-    """The inputs of `blocks` in batches of `batch_size`; the last one holds what is left."""
-    rest: Batch | None = None
-    for piece in blocks:
-        block = piece if rest is None else joined(rest, piece)
-        whole = len(block) - len(block) % batch_size
-        for start in range(0, whole, batch_size):
-            yield block.part(start, start + batch_size)
-        rest = block.part(whole, len(block)) if whole < len(block) else None
-    if rest is not None:
-        yield rest
+def taken_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tuple[Tensor, Tensor]:
+    """The ids and offsets of the inputs numbered `order`; an input's ids lie together."""
+    bounds = offsets.numpy()
+    starts = bounds[order * features].astype(np.int64)
+    lengths = np.diff(bounds).reshape(-1, features)[order]  # (inputs, features)
+    totals = bounds[(order + 1) * features] - starts
+    own = np.cumsum(totals) - totals
+    places = np.repeat(starts - own, totals) + np.arange(totals.sum())
+    found = np.zeros(lengths.size + 1, dtype=bounds.dtype)
+    np.cumsum(lengths, out=found[1:])
+    return torch.from_numpy(ids.numpy()[places]), torch.from_numpy(found)
 
 
-def leaf_batches(
-    directory: Path,
-    manifest: Manifest,
-    split: str,
-    temperature: str,
-    batch_size: int,
-    skip: int = 0,
-) -> Iterator[Batch]:
-    """The batches of one leaf from number `skip` on, at one row group's memory.
-
-    Skipped files are not opened, and skipped row groups not read. Raises DatasetError where a file
-    is absent, damaged or at odds with the manifest.
-    """
-    hot = temperature == "hot"
-    skip_rows = skip * batch_size
-    return recut(_blocks(directory, manifest, split, hot, skip_rows), batch_size)
-
-
-def split_batches(
-    directory: Path, manifest: Manifest, split: str, batch_size: int
-) -> Iterator[Batch]:
-    """Every batch of a split: the hot leaf's, then the cold leaf's."""
-    for temperature in ("hot", "cold"):
-        yield from leaf_batches(directory, manifest, split, temperature, batch_size)
-
-
-def epoch_batches(
-    directory: Path, manifest: Manifest, batch_size: int, order: Schedule, skip: int
-) -> Iterator[Batch]:
-    """The training split's batches in the schedule's order, from position `skip` on."""
-    hot_skip = order.hot_before(skip)
-    hot = leaf_batches(directory, manifest, "train", "hot", batch_size, hot_skip)
-    cold = leaf_batches(directory, manifest, "train", "cold", batch_size, skip - hot_skip)
-    for position in range(skip, order.batches):
-        yield next(hot if order.is_hot(position) else cold)
-
-
-def _blocks(
-    directory: Path, manifest: Manifest, split: str, hot: bool, skip_rows: int
-) -> Iterator[Batch]:
-    """A leaf's row groups as batches, less the first `skip_rows` inputs."""
-    for file in manifest.splits[split]["hot" if hot else "cold"].files:
-        if skip_rows >= file.rows:
-            skip_rows -= file.rows
-            continue
-        yield from _file_blocks(directory, manifest, file, hot, skip_rows)
-        skip_rows = 0
-
-
-def _file_blocks(
-    directory: Path, manifest: Manifest, file: DataFile, hot: bool, skip_rows: int
-) -> Iterator[Batch]:
-    """One file's row groups as batches, less the first `skip_rows` inputs."""
-    path = directory / file.path
-    features = manifest.features
-    names = [features.label, *features.dense, *(feature.name for feature in features.sparse)]
-    try:
-        with pq.ParquetFile(path) as parquet:
-            if parquet.metadata.num_rows != file.rows:
-                found = parquet.metadata.num_rows
-                raise DatasetError(f"{path} has {found} rows, and the manifest says {file.rows}.")
-            if missing := sorted(set(names) - set(parquet.schema_arrow.names)):
-                raise DatasetError(f"{path} has no column {missing[0]!r}.")
-            for group in range(parquet.num_row_groups):
-                rows = parquet.metadata.row_group(group).num_rows
-                if skip_rows >= rows:
-                    skip_rows -= rows
-                    continue
-                table = parquet.read_row_group(group, columns=names, use_threads=False)
-                block = _block(table, manifest, path, hot)
-                yield block.part(skip_rows, rows) if skip_rows else block
-                skip_rows = 0
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is absent, and the manifest names it.") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
-
-
-def _block(table: pa.Table, manifest: Manifest, path: Path, hot: bool) -> Batch:
-    """A row group's table as one batch, checked."""
-    features = manifest.features
-    label = _plain(table, features.label, path, pa.types.is_integer).astype(np.float32)
-    if label.size and not np.isin(label, (0, 1)).all():
-        raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    dense = np.empty((len(label), len(features.dense)), dtype=np.float32)
-    for index, name in enumerate(features.dense):
-        dense[:, index] = _plain(table, name, path, pa.types.is_floating)
-        if not np.isfinite(dense[:, index]).all():
-            raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
-    ragged = any(feature.multi for feature in features.sparse)
-    ids, offsets = (_ragged_ids if ragged else _single_ids)(table, manifest, path, hot)
-    return Batch(label, dense, ids, offsets, hot)
-
-
-def _single_ids(
-    table: pa.Table, manifest: Manifest, path: Path, hot: bool
-) -> tuple[Ints, Ints | None]:
-    """Ids, and no offsets, where every feature has one id."""
-    sparse = manifest.features.sparse
-    ids = np.empty((table.num_rows, len(sparse)), dtype=np.int64)
-    for index, feature in enumerate(sparse):
-        values = _plain(table, feature.name, path, pa.types.is_integer)
-        _check_ids(values, feature, manifest, path, hot)
-        ids[:, index] = values
-    return ids.ravel(), None
-
-
-def _ragged_ids(
-    table: pa.Table, manifest: Manifest, path: Path, hot: bool
-) -> tuple[Ints, Ints | None]:
-    """Ids and offsets, where some feature is a list."""
-    sparse = manifest.features.sparse
-    lengths = np.ones((table.num_rows, len(sparse)), dtype=np.int64)
-    columns = []
-    for index, feature in enumerate(sparse):
-        if feature.multi:
-            values, lengths[:, index] = _lists(table, feature.name, path)
-        else:
-            values = _plain(table, feature.name, path, pa.types.is_integer)
-        _check_ids(values, feature, manifest, path, hot)
-        columns.append(values)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    starts = offsets[:-1].reshape(lengths.shape)  # (rows, features)
-    ids = np.empty(offsets[-1], dtype=np.int64)
-    for index, values in enumerate(columns):
-        own = np.cumsum(lengths[:, index]) - lengths[:, index]
-        places = np.repeat(starts[:, index] - own, lengths[:, index]) + np.arange(len(values))
-        ids[places] = values
-    return ids, offsets
-
-
-def _column(table: pa.Table, name: str, path: Path) -> pa.Array:
-    column = table.column(name).combine_chunks()
-    if column.null_count:
-        raise DatasetError(f"{path}: column {name!r} has {column.null_count} nulls; none may be.")
-    return column
-
-
-def _plain(
-    table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
-) -> npt.NDArray[Any]:
-    """The values of a column without nulls whose type `fits`, a predicate of pyarrow.types."""
-    column = _column(table, name, path)
-    if not fits(column.type):
-        raise DatasetError(f"{path}: column {name!r} cannot be of type {column.type}.")
-    values: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return values
-
-
-def _lists(table: pa.Table, name: str, path: Path) -> tuple[npt.NDArray[Any], Ints]:
-    """The values of a list column end to end, and the length of each row's list."""
-    column = _column(table, name, path)
-    kind = column.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or not pa.types.is_integer(kind.value_type):
-        raise DatasetError(f"{path}: column {name!r} is {kind}, and must be a list of integers.")
-    values = column.flatten()
-    if values.null_count:
-        raise DatasetError(f"{path}: column {name!r} has nulls inside its lists; none may be.")
-    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-    return values.to_numpy(zero_copy_only=False), lengths
-
-
-def _check_ids(
-    values: npt.NDArray[Any],
-    feature: SparseFeature,
-    manifest: Manifest,
-    path: Path,
-    hot: bool,
-) -> None:
-    """Raise DatasetError unless all ids are rows of the table, and hot ones in a hot leaf."""
-    table = manifest.table(feature.table)
-    if not values.size:
-        return
-    low, high = int(values.min()), int(values.max())
-    where = f"{path}: column {feature.name!r} has id"
-    if low < 0 or high >= table.rows:
-        wrong = low if low < 0 else high
-        raise DatasetError(
-            f"{where} {wrong}, and table {table.name!r} has ids from 0 to {table.rows - 1}."
-        )
-    if hot and high >= table.hot_rows:
-        raise DatasetError(
-            f"{where} {high} in a hot file, and table {table.name!r} is hot below {table.hot_rows}."
-        )
+def _taken(values: Tensor, order: Ints) -> Tensor:
+    """Rows of `values`. On the host numpy is used: it copies whole rows, and needs no OpenMP."""
+    if values.is_cuda:
+        return values.index_select(0, torch.from_numpy(order).to(values.device))
+    return torch.from_numpy(values.numpy().take(order, axis=0, mode="clip"))

@@ -54,6 +54,8 @@ def measure(given: dict[str, Any]) -> dict[str, Any]:
     recommender.initialise(p.seed)
     rng = np.random.default_rng(p.seed)
     kinds = {cold: _batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
+    if p.device == "cuda":
+        kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
     lookups = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
     times: dict[int, list[float]] = {cold: [] for cold in kinds}
     for turn in range(WARM_UP + ROUNDS):
@@ -83,11 +85,11 @@ def _timed_step(recommender: Recommender, batch: Batch, lookup: Lookup) -> float
 
 def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
     """Random inputs that each access `cold_features` cold rows and else hot ones."""
-    ids = rng.integers(0, HOT_ROWS, (inputs, TABLES))
+    ids = rng.integers(0, HOT_ROWS, (inputs, TABLES), dtype=np.int32)
     ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (inputs, cold_features))
-    label = rng.integers(0, 2, inputs).astype(np.float32)
-    dense = rng.random((inputs, DENSE), dtype=np.float32)
-    return Batch(label, dense, ids.ravel(), None, cold_features == 0)
+    label = torch.from_numpy(rng.integers(0, 2, inputs).astype(np.float32))
+    dense = torch.from_numpy(rng.random((inputs, DENSE), dtype=np.float32))
+    return Batch(label, dense, torch.from_numpy(ids.ravel()), None, cold_features == 0)
 
 
 def data_set_of(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:

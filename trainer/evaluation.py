@@ -12,7 +12,7 @@ import torch
 from pipeline.errors import ParameterError
 from pipeline.manifest import SPLITS, Manifest
 from trainer import checkpoint
-from trainer.batches import split_batches
+from trainer.loader import HotColdLoader
 from trainer.metrics import Vector, measures
 from trainer.parameters import TrainParameters, parameters
 from trainer.prefetch import prefetched
@@ -25,26 +25,31 @@ BATCH_SIZE = 8192
 AHEAD = 4
 
 
-def split_logits(
-    recommender: Recommender, data: Path, manifest: Manifest, split: str
-) -> tuple[Vector, Vector]:
-    """The labels and logits of a split's inputs: the hot leaf's in its order, then the cold's."""
+def split_loader(data: Path, split: str, p: TrainParameters) -> HotColdLoader:
+    """A loader of a split to score: the hot leaf's inputs in its order, then the cold's."""
+    return HotColdLoader(
+        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads
+    )
+
+
+def split_logits(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector, Vector]:
+    """The labels and logits of a split's inputs, in the loader's order."""
     labels, logits = [np.empty(0)], [np.empty(0)]
-    batches = split_batches(data, manifest, split, BATCH_SIZE)
+    batches = loader.batches(0, loader.order(0))
     with prefetched(recommender.planned(batches), AHEAD) as ahead:
         for batch, lookup in ahead:
-            labels.append(batch.label.astype(np.float64))
+            labels.append(batch.label.double().cpu().numpy())
             logits.append(recommender.logits(batch, lookup).double().cpu().numpy())
     return np.concatenate(labels), np.concatenate(logits)
 
 
-def split_measures(
-    recommender: Recommender, data: Path, manifest: Manifest, split: str
-) -> dict[str, float | None]:
-    """The log loss, AUC and accuracy of a split."""
-    label, logit = split_logits(recommender, data, manifest, split)
+def split_measures(recommender: Recommender, loader: HotColdLoader) -> dict[str, float | None]:
+    """The log loss, AUC and accuracy of a loader's split."""
+    label, logit = split_logits(recommender, loader)
     if not np.isfinite(logit).all():
-        raise ParameterError(f"The model's scores on {split} are not finite. Lower the rates.")
+        raise ParameterError(
+            f"The model's scores on {loader.split} are not finite. Lower the rates."
+        )
     return measures(label, logit)
 
 
@@ -53,9 +58,8 @@ def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, 
 
     `changes` replace parameters that do not change the model: device, placement, threads.
     """
-    manifest = Manifest.read(data)
-    recommender = trained(data, manifest, run, changes)
-    label, logit = split_logits(recommender, data, manifest, split)
+    recommender, p = trained(data, Manifest.read(data), run, changes)
+    label, logit = split_logits(recommender, split_loader(data, split, p))
     return label, 1 / (1 + np.exp(-logit))
 
 
@@ -64,20 +68,23 @@ def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any
     if split not in SPLITS:
         raise ParameterError(f"--split is {split}; it must be one of {', '.join(SPLITS)}.")
     manifest = Manifest.read(data)
-    recommender = trained(data, manifest, run, changes)
-    found = split_measures(recommender, data, manifest, split)
+    recommender, p = trained(data, manifest, run, changes)
+    found = split_measures(recommender, split_loader(data, split, p))
     rows = sum(leaf.rows for leaf in manifest.splits[split].values())
     return {f"{split}_{name}": value for name, value in found.items()} | {f"{split}_samples": rows}
 
 
-def trained(data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]) -> Recommender:
-    """The recommender of a run's checkpoint, under the placement that `changes` may give."""
+def trained(
+    data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]
+) -> tuple[Recommender, TrainParameters]:
+    """The recommender of a run's checkpoint, as `changes` place it, and its parameters."""
     saved = checkpoint.load(run)
     saved.check_data(manifest, run)
-    given = {"data": str(data), "out": str(run), **changes}
-    recommender = Recommender(manifest, on_device(parameters(given, manifest, saved.parameters)))
+    given = {"data": str(data), "out": str(run), "cache": "none", **changes}
+    p = on_device(parameters(given, manifest, saved.parameters))
+    recommender = Recommender(manifest, p)
     saved.restore(recommender)
-    return recommender
+    return recommender, p
 
 
 def on_device(chosen: TrainParameters) -> TrainParameters:

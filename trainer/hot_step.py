@@ -65,10 +65,10 @@ class HotStep:
         for there, here in (
             (self._label, batch.label),
             (self._dense, batch.dense),
-            (self._inverse, lookup.inverse),
-            (self._at[:distinct], lookup.hot),
+            (self._inverse, torch.from_numpy(lookup.inverse)),
+            (self._at[:distinct], torch.from_numpy(lookup.hot)),
         ):
-            there.copy_(torch.from_numpy(here), non_blocking=True)
+            there.copy_(here, non_blocking=True)
         if self._tables.device.type != "cuda":
             self._found = self._learned()
         else:

@@ -70,13 +70,15 @@ class Lookup:
     """The distinct rows of a batch, and which of them each id means.
 
     `hot` and `cold` are positions in the two arrays, without repetition. `inverse` (n ids,) numbers
-    the distinct rows, hot ones first; `offsets` are the batch's.
+    the distinct rows, hot ones first; `offsets` are the batch's. `shared` says that ranks exchange
+    cold rows for it (`ranks.py`), whether or not this rank's part has any.
     """
 
     hot: Ints
     cold: Ints
     inverse: Ints
     offsets: Ints | None
+    shared: bool = False
 
 
 class Planner:
@@ -98,16 +100,20 @@ class Planner:
 
     def slots(self, batch: Batch) -> Ints:
         """The slot of every id of a batch."""
+        ids = np.asarray(batch.ids)
         if batch.offsets is None:
-            ids = batch.ids.reshape(len(batch), -1)  # (batch, features)
+            ids = ids.reshape(len(batch), -1)  # (batch, features)
             below, hot, cold = self._hot_below, self._hot_shift, self._cold_shift
         else:
-            ids = batch.ids
             feature = np.tile(np.arange(batch.features), len(batch))
-            feature = np.repeat(feature, np.diff(batch.offsets))  # (n ids,)
+            feature = np.repeat(feature, np.diff(np.asarray(batch.offsets)))  # (n ids,)
             below, hot = self._hot_below[feature], self._hot_shift[feature]
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
+
+    def meets_cold(self, batch: Batch) -> bool:
+        """Whether any id of a batch is a cold row."""
+        return bool((self.slots(batch) >= self._hot_total).any())
 
     def lookup(self, batch: Batch) -> Lookup:
         """The lookup of a batch; distinct rows come in no particular order, but a fixed one."""
@@ -120,7 +126,8 @@ class Planner:
         is_hot = slots < self._hot_total
         numbers = _numbers(stands & is_hot, stands & ~is_hot)
         hot, cold = slots[stands & is_hot], slots[stands & ~is_hot] - self._hot_total
-        return Lookup(hot, cold, numbers[stamps], batch.offsets)
+        offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
+        return Lookup(hot, cold, numbers[stamps], offsets)
 
 
 def _starts(sizes: Ints) -> Ints:

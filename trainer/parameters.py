@@ -17,6 +17,7 @@ OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
 AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+CACHES = ("auto", "device", "host", "none")
 
 #: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
 #: dimension, and of the top MLP; DLRM's own benchmarks on Criteo's Kaggle and Terabyte logs.
@@ -43,6 +44,7 @@ DEFAULTS = {
     "tf32": False,
     "clip_norm": 0.0,
     "cuda_graph": True,
+    "cache": "auto",
 }
 
 #: Evaluations in an epoch, unless the user says after how many batches.
@@ -95,6 +97,7 @@ class TrainParameters:
     tf32: bool
     clip_norm: float
     cuda_graph: bool
+    cache: str
 
     def __post_init__(self) -> None:
         """Check each value by itself."""
@@ -107,6 +110,7 @@ class TrainParameters:
         _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
         _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
         _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
+        _check(self.cache in CACHES, "--cache", self.cache, _one_of(CACHES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")
         _check(0 < self.batch_size < 2**24, "--batch-size", self.batch_size, "from 1 to 16777215")

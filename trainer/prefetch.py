@@ -1,14 +1,17 @@
-"""Items made ahead of their use by one background thread."""
+"""Items made ahead of their use, by one background thread or by several."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 #: Seconds after which a thread that waits for room looks whether it is still wanted.
@@ -64,3 +67,24 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     finally:
         stop.set()
         thread.join()
+
+
+def mapped(
+    make: Callable[[S], T], items: Iterable[S], pool: ThreadPoolExecutor, depth: int
+) -> Iterator[T]:
+    """What `make` gives for each item, in their order, with `depth` more under way in the pool.
+
+    An error is raised where its item would have come. Closing the iterator cancels what has not
+    begun.
+    """
+    ahead: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(make, item))
+            if len(ahead) > depth:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()

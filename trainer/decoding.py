@@ -1,0 +1,202 @@
+"""Parquet row groups to blocks of inputs, checked.
+
+What is wrong with a file is found here, and named with its file and column; whoever takes a batch
+can then index without checks of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from pipeline.errors import DatasetError
+from pipeline.manifest import DataFile, Manifest, SparseFeature
+from trainer.batches import Batch, Ints, taken_bags
+
+Values = npt.NDArray[Any]
+
+#: Rows that are turned from columns to rows at a time, so that they stay in a core's cache.
+_STRIP = 4096
+
+
+def columns(manifest: Manifest) -> list[str]:
+    """The columns that training reads."""
+    features = manifest.features
+    return [features.label, *features.dense, *(feature.name for feature in features.sparse)]
+
+
+def id_type(manifest: Manifest) -> np.dtype[Any]:
+    """The type of all ids: int32 where it holds every table's, else int64."""
+    small = all(table.rows < 2**31 for table in manifest.tables)
+    return np.dtype(np.int32 if small else np.int64)
+
+
+def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
+    """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
+    with _named(path):
+        found = pq.read_metadata(path)
+        names = set(found.schema.to_arrow_schema().names)
+    if found.num_rows != file.rows:
+        raise DatasetError(f"{path} has {found.num_rows} rows, and the manifest says {file.rows}.")
+    if missing := sorted(set(columns(manifest)) - names):
+        raise DatasetError(f"{path} has no column {missing[0]!r}.")
+    return found
+
+
+def decoded(
+    path: Path,
+    metadata: pq.FileMetaData,
+    groups: Sequence[int],
+    manifest: Manifest,
+    hot: bool,
+    order: Ints | None = None,
+) -> Batch:
+    """The inputs of some row groups, in their order or in `order`, a permutation of their numbers.
+
+    Raises DatasetError as `footer` does.
+    """
+    with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+        read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
+        table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
+    features = manifest.features
+    values = _plain(table, features.label, path, pa.types.is_integer)
+    if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
+        raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
+    label = _rows([values], np.dtype(np.float32), order)[:, 0]
+    numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
+    for name, parts in zip(features.dense, numbers, strict=True):
+        if not all(np.isfinite(part).all() for part in parts):
+            raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
+    dense = (
+        _rows(numbers, np.dtype(np.float32), order) if numbers else label.new_empty((len(label), 0))
+    )
+    if any(feature.multi for feature in features.sparse):
+        ids, offsets = map(torch.from_numpy, _ragged_ids(table, manifest, path, hot))
+        if order is None:
+            return Batch(label, dense, ids, offsets, hot)
+        ids, offsets = taken_bags(ids, offsets, len(features.sparse), order)
+        return Batch(label, dense, ids, offsets, hot)
+    found = [_plain(table, feature.name, path, pa.types.is_integer) for feature in features.sparse]
+    for feature, parts in zip(features.sparse, found, strict=True):
+        for part in parts:
+            _check_ids(part, feature, manifest, path, hot)
+    return Batch(label, dense, _rows(found, id_type(manifest), order).flatten(), None, hot)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What reading a file raises, as DatasetErrors that name it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is absent, and the manifest names it.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
+
+
+def _rows(columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | None) -> Tensor:
+    """Columns, each given in the same parts, as rows in `order`: (rows, columns).
+
+    Columns are put in order one by one, while each lies in a core's cache: rows would not.
+    """
+    if order is not None:
+        columns = [[_whole(parts).take(order, mode="clip")] for parts in columns]
+    rows = np.empty((sum(map(len, columns[0])), len(columns)), dtype=kind)
+    begin = 0
+    for parts in zip(*columns, strict=True):
+        for start in range(0, len(parts[0]), _STRIP):
+            strip = rows[begin + start : begin + min(start + _STRIP, len(parts[0]))]
+            for index, part in enumerate(parts):
+                strip[:, index] = part[start : start + _STRIP]
+        begin += len(parts[0])
+    return torch.from_numpy(rows)
+
+
+def _whole(parts: list[Values]) -> Values:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _ragged_ids(
+    table: pa.Table, manifest: Manifest, path: Path, hot: bool
+) -> tuple[Values, Values]:
+    """Ids and offsets, where some feature is a list."""
+    sparse = manifest.features.sparse
+    lengths = np.ones((table.num_rows, len(sparse)), dtype=np.int64)
+    columns = []
+    for index, feature in enumerate(sparse):
+        if feature.multi:
+            values, lengths[:, index] = _lists(table, feature.name, path)
+        else:
+            values = _whole(_plain(table, feature.name, path, pa.types.is_integer))
+        _check_ids(values, feature, manifest, path, hot)
+        columns.append(values)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    starts = offsets[:-1].reshape(lengths.shape)  # (rows, features)
+    ids = np.empty(offsets[-1], dtype=id_type(manifest))
+    for index, values in enumerate(columns):
+        own = np.cumsum(lengths[:, index]) - lengths[:, index]
+        places = np.repeat(starts[:, index] - own, lengths[:, index]) + np.arange(len(values))
+        ids[places] = values
+    return ids, offsets.astype(ids.dtype)
+
+
+def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+    column = table.column(name)
+    if column.null_count:
+        raise DatasetError(f"{path}: column {name!r} has {column.null_count} nulls; none may be.")
+    return column
+
+
+def _plain(
+    table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
+) -> list[Values]:
+    """The values of a column without nulls whose type `fits`, a predicate of pyarrow.types."""
+    column = _column(table, name, path)
+    if not fits(column.type):
+        raise DatasetError(f"{path}: column {name!r} cannot be of type {column.type}.")
+    return [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+
+
+def _lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
+    """The values of a list column end to end, and the length of each row's list."""
+    column = _column(table, name, path).combine_chunks()
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or not pa.types.is_integer(kind.value_type):
+        raise DatasetError(f"{path}: column {name!r} is {kind}, and must be a list of integers.")
+    values = column.flatten()
+    if values.null_count:
+        raise DatasetError(f"{path}: column {name!r} has nulls inside its lists; none may be.")
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    return values.to_numpy(zero_copy_only=False), lengths
+
+
+def _check_ids(
+    values: Values, feature: SparseFeature, manifest: Manifest, path: Path, hot: bool
+) -> None:
+    """Raise DatasetError unless all ids are rows of the table, and hot ones in a hot leaf."""
+    table = manifest.table(feature.table)
+    if not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    where = f"{path}: column {feature.name!r} has id"
+    if low < 0 or high >= table.rows:
+        wrong = low if low < 0 else high
+        raise DatasetError(
+            f"{where} {wrong}, and table {table.name!r} has ids from 0 to {table.rows - 1}."
+        )
+    if hot and high >= table.hot_rows:
+        raise DatasetError(
+            f"{where} {high} in a hot file, and table {table.name!r} is hot below {table.hot_rows}."
+        )
