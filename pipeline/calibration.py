@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from dask.utils import format_bytes
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import Sharing, is_hashed, sharing, with_hashed
 from pipeline.curve import curve, cuts, knee
-from pipeline.errors import BudgetError
+from pipeline.errors import BudgetError, ParameterError
 from pipeline.frequencies import Frequencies
 from pipeline.hot_set import HotSet, check_budget, data_set_ids, hot_set
 from pipeline.manifest import SPLITS, Budget, Embedding
@@ -32,6 +33,8 @@ FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
 #: z of a two-sided 95 % interval.
 _Z = 1.96
+#: What peeling needs, with what it is given: see the growth in benchmarks/RESULTS.md.
+_BYTES_AN_ACCESS = 15
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def calibrate(
 
     @cache
     def inputs() -> StackedInputs:
+        _check_memory(int(rows.accesses.sum()), parameters.rule, cluster.memory)
         return stacked_inputs(staging, frequencies, rows)
 
     def ranked(budget_bytes: int) -> Ranking:
@@ -194,6 +198,18 @@ def calibrate(
         }
         artefact.write_document(partial, FILE_NAME, document)
     return Calibration.read(out)
+
+
+def _check_memory(accesses: int, rule: str, memory: int) -> None:
+    """Raise ParameterError where the accesses of all inputs are too many for a rule to rank by."""
+    needed = accesses * _BYTES_AN_ACCESS
+    if needed > memory:
+        sample = max(memory / needed * 0.9, 0.01)
+        raise ParameterError(
+            f"the rule {rule!r} ranks by all {accesses:,} accesses at a time, which needs "
+            f"{format_bytes(needed)}; there are {format_bytes(memory)} for it. Give more by "
+            f"--memory, profile with --sample {sample:.2f}, or take --rule accesses."
+        )
 
 
 def _write_ids(

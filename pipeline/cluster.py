@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask.config
+import psutil
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
@@ -24,6 +25,7 @@ from dask.delayed import delayed
 from pipeline import journal as journals
 from pipeline.errors import ParameterError
 from pipeline.journal import Step, perform
+from pipeline.parameters import size_of
 from pipeline.progress import Board, Stage, console
 from pipeline.storage import Place
 from pipeline.workers import run_steps
@@ -35,11 +37,17 @@ _CONNECT = "30s"
 
 
 class Cluster:
-    """Where tasks run: `threads` of this process, or the workers behind `client`."""
+    """Where tasks run: `threads` of this process, or the workers behind `client`.
 
-    def __init__(self, threads: int | None = None, client: Any = None) -> None:
+    `memory` is what this process may use, in bytes; by default half of the machine's.
+    """
+
+    def __init__(
+        self, threads: int | None = None, client: Any = None, memory: int | None = None
+    ) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.client = client
+        self.memory = memory or psutil.virtual_memory().total // 2
         self._board = Board()
 
     def run(
@@ -50,10 +58,12 @@ class Cluster:
         *,
         journal: Place | None = None,
         rows: Callable[[Result], int] | None = None,
+        needs: int = 0,
     ) -> list[Result]:
         """`function` of each task, in the order of the tasks; the first error stops the stage.
 
-        With `journal`, an unfinished output, results are recorded in it, and tasks whose results an
+        One task `needs` so many bytes: no more threads work than memory holds, but one always. With
+        `journal`, an unfinished output, results are recorded in it, and tasks whose results an
         earlier run has recorded are not run. `rows` tells the rows behind a result, for the rate.
         """
         steps = journals.steps(stage, function, tasks, journal)
@@ -62,7 +72,8 @@ class Cluster:
         todo = [steps[number] for number in left]
         with self._board.stage(stage, len(steps), kept=len(results)) as shown:
             if self.client is None:
-                found = self._run_threads(todo, shown, rows)
+                threads = min(self.threads, max(self.memory // max(needs, 1), 1))
+                found = self._run_threads(todo, shown, rows, threads)
             else:
                 found = run_steps(self.client, todo, shown, rows)
         results |= zip(left, found, strict=True)
@@ -73,6 +84,7 @@ class Cluster:
         steps: Sequence[Step[Task, Result]],
         shown: Stage,
         rows: Callable[[Result], int] | None,
+        threads: int,
     ) -> list[Result]:
         def ended(_key: object, result: Result, *_rest: object) -> None:
             shown.end(rows(result) if rows else 0)
@@ -80,7 +92,7 @@ class Cluster:
         calls = [delayed(perform, pure=False, traverse=False)(step) for step in steps]
         with Callback(pretask=lambda *_: shown.begin(), posttask=ended):
             results = compute(
-                *calls, scheduler="threads", num_workers=self.threads, optimize_graph=False
+                *calls, scheduler="threads", num_workers=threads, optimize_graph=False
             )
         return list(results)
 
@@ -91,9 +103,11 @@ def cluster(
     workers: int | None = None,
     scheduler: str | None = None,
     scheduler_file: Path | None = None,
+    memory: str | None = None,
 ) -> Iterator[Cluster]:
     """Where one of the options says: threads here, a local cluster of `workers`, or another.
 
+    `memory`, such as 8GiB, is for this process, and shared out among a local cluster's workers.
     Without options, the cluster that DASK_SCHEDULER_ADDRESS (or Dask's configuration) names, or
     else threads. Raises ParameterError for two options and where no scheduler answers.
     """
@@ -109,8 +123,9 @@ def cluster(
     address = _address_in(scheduler_file) if scheduler_file else scheduler
     if not given:
         address = dask.config.get("scheduler-address", None)
+    allowed = size_of(memory, "--memory") if memory else None
     if not workers and not address:
-        yield Cluster(threads)
+        yield Cluster(threads, memory=allowed)
         return
     import distributed.client  # noqa: F401  it sets its loggers' levels
 
@@ -118,20 +133,23 @@ def cluster(
     for told_here in ("distributed.client", "tornado.application"):
         logging.getLogger(told_here).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        client = stack.enter_context(_local(workers) if workers else _remote(str(address)))
+        client = stack.enter_context(_local(workers, allowed) if workers else _remote(str(address)))
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
             console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
-        yield Cluster(threads, client)
+        yield Cluster(threads, client, allowed)
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Any]:
+def _local(workers: int, memory: int | None) -> Iterator[Any]:
     """A client of a new cluster of processes of this machine, of one thread each."""
     import distributed
 
     with _without_interrupts():
         local = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=memory // workers if memory else "auto",
+            dashboard_address="127.0.0.1:0",
         )
     with local, distributed.Client(local) as client:
         try:

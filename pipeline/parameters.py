@@ -12,6 +12,7 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -45,6 +46,17 @@ def _whole_size(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", value):
         raise ValueError(f"no size in bytes. Write {_SIZES}")
     return value
+
+
+def size_of(text: str, option: str) -> int:
+    """The bytes that an option such as 8GiB means; ParameterError where it means none."""
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(_whole_size(text)))
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise ParameterError(f"{option}: {text!r} is no size in bytes. Write {_SIZES}.")
+    return size
 
 
 def _held_out(value: Any) -> Any:

@@ -31,6 +31,8 @@ from pipeline.workspace import workspace
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
 _SCATTERED = "scattered.partial"
+#: How often a file's rows are in memory while it is written.
+_COPIES = 4
 
 Splits = dict[str, dict[str, Leaf]]
 
@@ -102,8 +104,14 @@ def partition(
         )
         for leaf, bucket in pieces
     ]
+    width = 4 * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
     files = cluster.run(
-        "partition", _gather, gathers, journal=directory, rows=lambda file: file.rows
+        "partition",
+        _gather,
+        gathers,
+        journal=directory,
+        rows=lambda file: file.rows,
+        needs=_COPIES * width * ROWS_PER_FILE,
     )
     splits: Splits = {split: {} for split in SPLITS}
     for index, (split, temperature) in enumerate(leaves):

@@ -30,6 +30,8 @@ from pipeline.values import Parsed, Reject
 FILE_NAME = "staging.json"
 REJECTS = "rejects"
 _EXAMPLES = 5
+#: What staging a block needs, in blocks: its text, its columns twice, and what is written.
+_BLOCKS = 6
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,12 @@ def ingest(
             for number, block in enumerate(blocks(log, block_bytes))
         ]
         staged = cluster.run(
-            "ingest", _stage_block, tasks, journal=partial, rows=lambda done: done.lines
+            "ingest",
+            _stage_block,
+            tasks,
+            journal=partial,
+            rows=lambda done: done.lines,
+            needs=_BLOCKS * block_bytes,
         )
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)

@@ -14,7 +14,7 @@ from small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 from pipeline.calibration import Calibration, calibrate, wilson
 from pipeline.cluster import Cluster
-from pipeline.errors import BudgetError, DatasetError
+from pipeline.errors import BudgetError, DatasetError, ParameterError
 from pipeline.logs import find_logs
 from pipeline.manifest import Budget, Embedding
 from pipeline.parameters import CalibrateParameters
@@ -282,3 +282,14 @@ def test_the_rule_for_inputs_makes_no_fewer_inputs_hot(shop: Stages, tmp_path: P
     assert share >= 10 / 16
     assert found.bound is not None
     assert share <= found.bound <= 1
+
+
+def test_a_rule_that_needs_more_memory_than_there_is_says_what_to_do(
+    shop: Stages, tmp_path: Path
+) -> None:
+    parameters = CalibrateParameters.of(hot_budget=200, rule="inputs")
+    stages = shop.staging, shop.frequencies, tmp_path / "out"
+    with pytest.raises(ParameterError, match=r"which needs .* there are 9 B for it.*--sample"):
+        calibrate(*stages, Cluster(1, memory=9), parameters)
+    parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
+    assert calibrate(*stages, Cluster(1, memory=9), parameters).tables

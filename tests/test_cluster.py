@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.cluster import Cluster, cluster
 from pipeline.errors import LogError, ParameterError
 from pipeline.journal import steps
 from pipeline.logs import find_logs
-from pipeline.parameters import IngestParameters
+from pipeline.parameters import IngestParameters, size_of
 from pipeline.staging import ingest
 
 ROOT = Path(__file__).parent.parent
@@ -222,3 +223,32 @@ def test_a_scheduler_that_does_not_answer_is_the_users_mistake(
         cluster(scheduler="tcp://127.0.0.1:1"),
     ):
         pass
+
+
+# ── Memory ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("needs", "most"), [(0, 3), (10, 3), (40, 2), (99, 1), (1000, 1)])
+def test_no_more_tasks_run_at_a_time_than_memory_holds(needs: int, most: int) -> None:
+    running: list[int] = []
+    together: list[int] = []
+    lock = threading.Lock()
+
+    def task(number: int) -> int:
+        with lock:
+            running.append(number)
+            together.append(len(running))
+        time.sleep(0.02)
+        with lock:
+            running.remove(number)
+        return number
+
+    found = Cluster(3, memory=100).run("test", task, range(12), needs=needs)
+    assert found == list(range(12))
+    assert max(together) <= most
+
+
+@pytest.mark.parametrize("text", ["", "0", "many", "1,5GiB", "-1GiB"])
+def test_what_is_no_size_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"--memory: .* is no size in bytes"):
+        size_of(text, "--memory")

@@ -138,6 +138,13 @@ Scheduler = Annotated[
         "environment's DASK_SCHEDULER_ADDRESS counts."
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory for this process and its local workers, such as 8GiB: fewer tasks run at a "
+        "time where it is short, and no byte changes. Half of the machine's by default."
+    ),
+]
 SchedulerFile = Annotated[
     Path | None,
     typer.Option(

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     HotShare,
     Logs,
     MaxRejectShare,
+    Memory,
     MinCount,
     Optimizer,
     Out,
@@ -49,6 +50,9 @@ from pipeline.parameters import (
 )
 from pipeline.progress import console
 from pipeline.storage import Folder
+
+#: The options that say where to run.
+_PLACE = ("threads", "workers", "scheduler", "scheduler_file", "memory")
 
 
 @app.command()
@@ -86,6 +90,7 @@ def prepare(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    memory: Memory = None,
 ) -> None:
     """Logs to data set in one go: ingest, profile, calibrate and partition."""
     from pipeline.preparation import Preparation
@@ -115,7 +120,7 @@ def prepare(
         PartitionParameters.of(seed=seed),
     )
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler, scheduler_file) as here:
+    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
         manifest, worked = run(
             found, loaded, out, here, parameters, overwrite=overwrite, keep_work=keep_work
         )
@@ -159,7 +164,7 @@ def _append(
     else:
         loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
     found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
-    places = [options[name] for name in ("threads", "workers", "scheduler", "scheduler_file")]
+    places = [options[name] for name in _PLACE]
     with cluster(*places) as here:
         manifest, worked = run(found, loaded, out, here, given, keep_work=options["keep_work"])
     if not worked:
@@ -180,13 +185,14 @@ def ingest(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    memory: Memory = None,
 ) -> None:
     """Stage 1: parse logs into typed columns; malformed lines go to OUT/rejects."""
     from pipeline.staging import ingest as run
 
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler, scheduler_file) as here:
+    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
         summary.print_staging(run(found, loaded, out, here, parameters, overwrite=overwrite))
 
 
@@ -204,6 +210,7 @@ def profile(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    memory: Memory = None,
 ) -> None:
     """Stage 2: split the rows, and count the accesses of each embedding row in train."""
     from pipeline.frequencies import profile as run
@@ -212,7 +219,7 @@ def profile(
     parameters = ProfileParameters.of(
         valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
     )
-    with cluster(threads, workers, scheduler, scheduler_file) as here:
+    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
         frequencies = run(Staging.read(staging), out, here, parameters, overwrite=overwrite)
     summary.print_frequencies(frequencies)
 
@@ -236,6 +243,7 @@ def calibrate(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    memory: Memory = None,
 ) -> None:
     """Stage 3: choose the hot rows that the byte budget holds."""
     from pipeline.calibration import calibrate as run
@@ -253,7 +261,7 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with cluster(threads, workers, scheduler, scheduler_file) as here:
+    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
         calibration = run(
             Staging.read(staging),
             Frequencies.read(frequencies),
@@ -277,6 +285,7 @@ def partition(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    memory: Memory = None,
 ) -> None:
     """Stage 4: write the shuffled hot/cold data set with its vocabularies and manifest."""
     from pipeline.calibration import Calibration
@@ -284,7 +293,7 @@ def partition(
     from pipeline.frequencies import Frequencies
     from pipeline.staging import Staging
 
-    with cluster(threads, workers, scheduler, scheduler_file) as here:
+    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
         manifest = write_dataset(
             Staging.read(staging),
             Frequencies.read(frequencies),
