@@ -159,6 +159,11 @@ def test_the_trainers_policy_is_pure(module: str) -> None:
     assert own <= {"batches", "schedule"}
 
 
+def test_processes_exchange_in_one_place() -> None:
+    users = {module_of(path) for path in TRAINER if "torch.distributed" in imports(path)}
+    assert users == {"ranks"}
+
+
 def loaded_by(module: str, *options: str) -> set[str]:
     """The top-level modules that are loaded once `module` is imported."""
     program = (

@@ -14,6 +14,7 @@ layout                  ids to rows, and each batch's distinct rows
 shard, optimizers       the rows of one owner, and how they learn
 tables, replica         who owns a row: one side for good, or both in turn as FAE has it
 host_thread, traffic    cold rows hidden behind hot batches; what copies cost
+ranks, shared_tables    several processes that train together, and their tables
 bags, embedding         the tables as a module for any model, with its optimiser
 dlrm, recommender       the network, and one step of training
 hot_step                a step in fixed shapes, for a CUDA graph

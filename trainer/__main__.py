@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def _train(given: dict[str, Any]) -> None:
 
     flags = {name: given.pop(name, False) for name in ("resume", "overwrite", "quiet")}
     metrics = train(given, **flags)
-    if not flags["quiet"]:
+    if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
         run = Path(given["out"])
         names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
         print(summary(metrics, {name: str(run / file) for name, file in names.items()}))

@@ -69,7 +69,10 @@ def save(
     recommender: Recommender,
     history: History,
 ) -> None:
-    """Replace the run's checkpoint; it needs a second copy of the tables in the host's memory."""
+    """Replace the run's checkpoint; it needs a second copy of the tables in the host's memory.
+
+    Of several ranks, all call it, and the first writes.
+    """
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -81,6 +84,8 @@ def save(
         "network": recommender.network.state_dict(),
         "network_optimizer": recommender.network_optimizer.state_dict(),
     }
+    if not recommender.ranks.first:
+        return
     path = run / FILE_NAME
     try:
         replace_file(path, lambda partial: torch.save(document, partial))

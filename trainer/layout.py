@@ -70,13 +70,15 @@ class Lookup:
     """The distinct rows of a batch, and which of them each id means.
 
     `hot` and `cold` are positions in the two arrays, without repetition. `inverse` (n ids,) numbers
-    the distinct rows, hot ones first; `offsets` are the batch's.
+    the distinct rows, hot ones first; `offsets` are the batch's. `shared` says that ranks exchange
+    cold rows for it (`ranks.py`), whether or not this rank's part has any.
     """
 
     hot: Ints
     cold: Ints
     inverse: Ints
     offsets: Ints | None
+    shared: bool = False
 
 
 class Planner:
@@ -108,6 +110,10 @@ class Planner:
             below, hot = self._hot_below[feature], self._hot_shift[feature]
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
+
+    def meets_cold(self, batch: Batch) -> bool:
+        """Whether any id of a batch is a cold row."""
+        return bool((self.slots(batch) >= self._hot_total).any())
 
     def lookup(self, batch: Batch) -> Lookup:
         """The lookup of a batch; distinct rows come in no particular order, but a fixed one."""

@@ -18,8 +18,13 @@ from trainer.layout import Lookup, Planner, layout
 from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
 from trainer.parameters import TrainParameters, embedding_dim
 from trainer.prefetch import prefetched
+from trainer.ranks import Ranks
 from trainer.replica import ReplicatedTables
+from trainer.shared_tables import SharedTables
 from trainer.tables import Tables, pooled, pooled_at
+
+#: One process, which trains by itself.
+ALONE = Ranks()
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -39,8 +44,14 @@ class Recommender:
     Its arithmetic does not depend on the placement: on the CPU all give the same bits.
     """
 
-    def __init__(self, manifest: Manifest, parameters: TrainParameters) -> None:
-        """A model without values; call `initialise` or restore a checkpoint before use."""
+    def __init__(
+        self, manifest: Manifest, parameters: TrainParameters, ranks: Ranks = ALONE
+    ) -> None:
+        """A model without values; call `initialise` or restore a checkpoint before use.
+
+        With several `ranks`, each steps on its part of every batch, and all ranks make every call.
+        """
+        self.ranks = ranks
         dim = embedding_dim(manifest)
         self._layout = layout(manifest, hot_rows(manifest, parameters.placement))
         self._dense = len(manifest.features.dense)
@@ -48,10 +59,16 @@ class Recommender:
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
         rule = ROW_OPTIMIZERS[parameters.optimizer]
-        tables = ReplicatedTables if parameters.placement == "fae" else Tables
-        self.tables = tables(self._layout, dim, self.device, self.dtype, rule)
+        places = (self._layout, dim, self.device, self.dtype, rule)
+        alone = ranks.size == 1
+        if not alone:
+            self.tables: Tables = SharedTables(*places, ranks)
+        else:
+            tables = ReplicatedTables if parameters.placement == "fae" else Tables
+            self.tables = tables(*places)
+        cuda = self.device.type == "cuda"
         #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
-        self.reads_ahead = parameters.placement == "hot-cold" and self.device.type == "cuda"
+        self.reads_ahead = alone and cuda and parameters.placement == "hot-cold"
         self.network = Dlrm(
             self._dense,
             len(manifest.features.sparse),
@@ -66,7 +83,7 @@ class Recommender:
         self._mixed = parameters.amp == "bf16"
         self._planner = Planner(self._layout)
         self._hot_step: HotStep | None = None
-        if parameters.cuda_graph and self.device.type == "cuda":
+        if alone and cuda and parameters.cuda_graph:
             self.hold_hot_step(parameters.batch_size)
 
     def hold_hot_step(self, inputs: int) -> None:
@@ -89,8 +106,15 @@ class Recommender:
         for one.
         """
         for batch in batches:
-            lookup = self._planner.lookup(batch)
+            lookup = self._lookup(batch)
             yield batch, _pinned(lookup) if self.device.type == "cuda" else lookup
+
+    def _lookup(self, batch: Batch) -> Lookup:
+        """The lookup of this rank's part of a batch."""
+        lookup = self._planner.lookup(self.ranks.part(batch))
+        if self.ranks.size == 1:
+            return lookup
+        return dataclasses.replace(lookup, shared=self._planner.meets_cold(batch))
 
     @contextmanager
     def ahead(
@@ -124,20 +148,29 @@ class Recommender:
     @torch.no_grad()
     def logits(self, batch: Batch, lookup: Lookup) -> Tensor:
         """(batch,) logits on the device."""
-        rows = self.tables.gather(lookup).rows
-        embedded = pooled(rows, lookup.inverse, lookup.offsets, len(batch))
-        return self._logit(self._sent(batch.dense), embedded)
+        rows, mine = self.tables.gather(lookup).rows, self.ranks.part(batch)
+        embedded = pooled(rows, lookup.inverse, lookup.offsets, len(mine))
+        logit = self._logit(self._sent(mine.dense), embedded)
+        if self.ranks.size == 1:
+            return logit
+        return torch.cat(self.ranks.gathered(logit, self.ranks.sizes(len(batch))))
 
     def _eager_step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Update the batch's rows and leave the weights their gradients; the mean loss."""
-        gathered = self.tables.gather(lookup)
-        embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
-        logit = self._logit(self._sent(batch.dense), embedded)
-        loss = functional.binary_cross_entropy_with_logits(logit, self._sent(batch.label))
+        gathered, mine = self.tables.gather(lookup), self.ranks.part(batch)
+        embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
+        logit = self._logit(self._sent(mine.dense), embedded)
+        loss = functional.binary_cross_entropy_with_logits(logit, self._sent(mine.label))
+        if self.ranks.size > 1:
+            loss = loss * self.ranks.share(batch)
         self.network_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.tables.learn(gathered, self.lr)
-        return loss.detach()
+        loss = loss.detach()
+        if self.ranks.size > 1:
+            gradients = [w.grad for w in self.network.parameters() if w.grad is not None]
+            self.ranks.add_up([loss, *gradients])
+        return loss
 
     def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
         """The mean log loss of a batch of one id a feature, from arrays on the device."""

@@ -202,15 +202,22 @@ class Tables:
         hot_rows = hot_range.stop - hot_range.start
         split = min(max(hot_rows - start, 0), len(values))
         hot[hot_range][start : start + split].copy_(values[:split])
-        begin = max(start - hot_rows, 0)
-        cold[cold_range][begin : begin + len(values) - split].copy_(values[split:])
+        self._put_cold(cold, cold_range.start + max(start - hot_rows, 0), values[split:])
+
+    def _put_cold(self, cold: Tensor, start: int, values: Tensor) -> None:
+        """Write `values` to the stacked cold rows from `start` on."""
+        cold[start : start + len(values)].copy_(values)
+
+    def _cold_of(self, cold: Tensor, where: slice) -> Tensor:
+        """The stacked cold rows `where`."""
+        return cold[where]
 
     def _by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
         self._settle()
         tables = {}
         for table, name in enumerate(self.layout.names):
             hot_range, cold_range = self._ranges(table)
-            tables[name] = torch.cat([hot[hot_range].cpu(), cold[cold_range]])
+            tables[name] = torch.cat([hot[hot_range].cpu(), self._cold_of(cold, cold_range)])
         return tables
 
 

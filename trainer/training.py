@@ -17,12 +17,17 @@ from trainer.history import History
 from trainer.loader import HotColdLoader
 from trainer.parameters import TrainParameters, parameters, row_cost_warning
 from trainer.progress import Progress
+from trainer.ranks import Ranks, joined_ranks
 from trainer.recommender import Recommender
 from trainer.schedule import Schedule, batch_count, schedule
 
 METRICS = "metrics.json"
 CURVE = "curve.csv"
 PARAMETERS = "parameters.json"
+
+#: Parameters in which the processes of a run may differ.
+_OWN = ("data", "out", "threads", "cache")
+
 OUTPUTS = (checkpoint.FILE_NAME, METRICS, CURVE, PARAMETERS)
 
 
@@ -35,20 +40,30 @@ def train(
     """Train as `given` says, with defaults for the rest; the metrics that metrics.json holds.
 
     `given` maps names of TrainParameters (`data` and `out` at least) and `model` to values. Raises
-    FaeError for all that a user can mend; the last checkpoint then remains.
+    FaeError for all that a user can mend; the last checkpoint then remains. Under torchrun, each
+    process calls it, all train together, and the first one writes.
     """
+    with joined_ranks() as ranks:
+        return _trained(given, ranks, resume, overwrite, quiet or not ranks.first)
+
+
+def _trained(
+    given: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
+) -> dict[str, Any]:
     data, out = Path(given["data"]), Path(given["out"])
     manifest = Manifest.read(data)
     saved = _saved(out, manifest, resume, overwrite)
     p = on_device(parameters(given, manifest, saved.parameters if saved else None))
     epoch_order(manifest, p, 0)
-    recommender, history = _start(manifest, p, saved)
+    _check_ranks(manifest, p, saved, ranks)
+    recommender, history = _start(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
     with Progress(p.epochs * rows, history.samples, quiet) as progress:
         if warning := row_cost_warning(manifest, p):
             progress.note(f"warning: {warning}")
-        run = Run(loaders(data, p), out, manifest, p, recommender, history, progress)
-        begin(out, p, overwrite)
+        run = Run(loaders(data, p, ranks), out, manifest, p, recommender, history, progress)
+        if ranks.first:
+            begin(out, p, overwrite)
         while history.epoch < p.epochs:
             run.train_stretch()
         return run.finish()
@@ -94,7 +109,8 @@ class Run:
         """Measure the valid split and lengthen the curve."""
         with self.history.paused():
             self.history.record(self._measures("valid"))
-            write_text(self.out / CURVE, self.history.curve_csv())
+            if self.recommender.ranks.first:
+                write_text(self.out / CURVE, self.history.curve_csv())
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -128,16 +144,22 @@ class Run:
             "optimizer": p.optimizer,
             **dataclasses.asdict(history.traffic),
         }
-        write_text(self.out / CURVE, history.curve_csv())
-        write_json(self.out / METRICS, results)
+        if self.recommender.ranks.first:
+            write_text(self.out / CURVE, history.curve_csv())
+            write_json(self.out / METRICS, results)
         return results
 
     def _measures(self, split: str) -> dict[str, float | None]:
         return split_measures(self.recommender, self.loaders[split])
 
 
-def loaders(data: Path, p: TrainParameters) -> dict[str, HotColdLoader]:
-    """A loader for each split; a single epoch's training inputs are not kept unless asked."""
+def loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
+    """A loader for each split; a single epoch's training inputs are not kept unless asked.
+
+    Of several ranks each would keep all inputs, so they keep none unless asked.
+    """
+    if ranks.size > 1 and p.cache == "auto":
+        p = dataclasses.replace(p, cache="none")
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
         data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads
@@ -187,11 +209,25 @@ def check_out(out: Path, may_hold_a_run: bool) -> None:
         )
 
 
+def _check_ranks(
+    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
+) -> None:
+    """Raise ParameterError where several processes cannot train so, or not together."""
+    if ranks.size > 1 and p.placement == "fae":
+        raise ParameterError(
+            "--placement fae keeps every row on one host, and there are "
+            f"{ranks.size} processes. Use --placement hot-cold."
+        )
+    same = {key: value for key, value in p.document().items() if key not in _OWN}
+    step = saved.history["step"] if saved else 0
+    ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
+
+
 def _start(
-    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None
+    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
 ) -> tuple[Recommender, History]:
     """The model and the history where the run begins or goes on."""
-    recommender, history = Recommender(manifest, p), History()
+    recommender, history = Recommender(manifest, p, ranks), History()
     if saved is None:
         recommender.initialise(p.seed)
     else:
