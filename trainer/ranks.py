@@ -134,8 +134,8 @@ def joined_ranks() -> Iterator[Ranks]:
             raise
         reason = str(error).splitlines()[0].split(". ")[0]
         raise FaeError(
-            f"The processes lost each other ({reason}). See what the one that ended first has "
-            "said. The last checkpoint remains."
+            f"The processes lost each other ({reason}). See what the first to end has said. "
+            "The last checkpoint remains."
         ) from error
     finally:
         dist.destroy_process_group()
