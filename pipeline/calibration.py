@@ -183,11 +183,12 @@ def calibrate(
         with partial.write(CURVE) as path:
             points.write_csv(path)
         shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
+        accesses = rows.accesses if frequencies.sample >= 1 else exact_accesses(frequencies)
         document = {
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in _tables(schema, rows, chosen, shared)],
-            **_shares(exact_accesses(frequencies), chosen, found),
+            **_shares(accesses, chosen, found),
             "bound": _at(points, budget_bytes, "bound"),
             "knee_bytes": knee(points),
             "notes": dict(ranking.notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -18,5 +19,6 @@ def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """The entry point of `fae`."""
+    gc.set_threshold(100_000, 50, 50)  # what is imported is much, and none of it is garbage
     signal.signal(signal.SIGTERM, _terminate)
     app()
