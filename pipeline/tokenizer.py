@@ -155,6 +155,15 @@ def _join(
 
 
 @numba.njit(cache=True, nogil=True)
+def _decimal(text: npt.NDArray[np.uint8], at: int, before: int) -> tuple[int, int]:
+    """What the decimal digits from `at` on make of `before`, and where they end."""
+    while 48 <= text[at] <= 57:
+        before = before * 10 + (text[at] - 48)
+        at += 1
+    return before, at
+
+
+@numba.njit(cache=True, nogil=True)
 def _tokenize(
     text: npt.NDArray[np.uint8],
     separator: int,
@@ -206,11 +215,8 @@ def _tokenize(
             elif kind == _DENSE:
                 negative = byte == _MINUS
                 at += negative
-                whole = 0
                 first = at
-                while 48 <= text[at] <= 57:
-                    whole = whole * 10 + (text[at] - 48)
-                    at += 1
+                whole, at = _decimal(text, at, 0)
                 count = at - first
                 number = float(whole)
                 if count == 0:
@@ -221,9 +227,7 @@ def _tokenize(
                     at += 1
                     first = at
                     plain = plain and count > 0
-                    while 48 <= text[at] <= 57:
-                        whole = whole * 10 + (text[at] - 48)
-                        at += 1
+                    whole, at = _decimal(text, at, whole)
                     fraction = at - first
                     plain = plain and fraction > 0
                     count += fraction
@@ -243,11 +247,8 @@ def _tokenize(
             elif kind == _INTEGER:
                 negative = byte == _MINUS
                 at += negative
-                whole = 0
                 first = at
-                while 48 <= text[at] <= 57:
-                    whole = whole * 10 + (text[at] - 48)
-                    at += 1
+                whole, at = _decimal(text, at, 0)
                 count = at - first
                 if count > _INTEGER_DIGITS or count < max(digits[field], int(negative)):
                     plain = False
