@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import LogError
 from pipeline.schema import Column, Schema, SparseColumn
-from pipeline.tokenizer import Text, tokenize
+from pipeline.tokenizer import Lines, Text, tokenize
 from pipeline.values import LINE, Parsed, Reject, shown, typed
 
 _BOM = b"\xef\xbb\xbf"
@@ -43,19 +43,20 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> Parsed:
     parsed = typed(numbered, [], lines, schema, final=plain.typed)
     if not plain.odd.size:
         return parsed
-    pieces = zip(
-        plain.starts[plain.odd].tolist(), plain.starts[plain.odd + 1].tolist(), strict=True
-    )
-    odd = _parse_odd(b"".join(data[start:stop] for start, stop in pieces), fields, schema)
-    moved = [replace(reject, line=int(plain.odd[reject.line])) for reject in odd.rejects]
-    rejects = sorted(parsed.rejects + moved, key=lambda reject: reject.line)
-    gone = {reject.line for reject in rejects}
-    kept = [
-        np.array([line for line in some.tolist() if line not in gone], dtype=np.int64)
-        for some in (np.flatnonzero(is_plain), plain.odd)
-    ]
-    rows = pl.concat([parsed.rows, odd.rows])[np.argsort(np.concatenate(kept))]
-    return Parsed(rows, rejects, lines)
+    begins, ends = (plain.starts[plain.odd + step].tolist() for step in (0, 1))
+    lone = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+    odd = _parse_odd(b"".join(lone), fields, schema)
+    return _joined(parsed, np.flatnonzero(is_plain), odd, plain.odd)
+
+
+def _joined(plain: Parsed, plain_lines: Lines, odd: Parsed, odd_lines: Lines) -> Parsed:
+    """The plain lines' rows and the odd ones', in the order of the lines, given their numbers."""
+    moved = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
+    rejects = sorted(plain.rejects + moved, key=lambda reject: reject.line)
+    lines = np.concatenate([plain_lines, odd_lines])
+    kept = lines[~np.isin(lines, [reject.line for reject in rejects])]
+    rows = pl.concat([plain.rows, odd.rows])[np.argsort(kept)]
+    return Parsed(rows, rejects, plain.lines)
 
 
 def _parse_odd(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
