@@ -21,4 +21,7 @@ def main() -> None:
     """The entry point of `fae`."""
     gc.set_threshold(100_000, 50, 50)  # what is imported is much, and none of it is garbage
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # or the interpreter's end goes through all of it once more
