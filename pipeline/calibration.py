@@ -28,6 +28,7 @@ from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
+from pipeline.workspace import mapped
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -94,7 +95,7 @@ class Calibration:
     def ids(self, table: str) -> npt.NDArray[np.uint32]:
         """The data set's id for each access rank of a table, rank 0 included."""
         with self.directory.read(f"ids/{table}.npy") as path:
-            ids: npt.NDArray[np.uint32] = np.load(path, mmap_mode="r")
+            ids: npt.NDArray[np.uint32] = mapped(path)
         return ids
 
     def hot_share(self, split: str) -> float | None:

@@ -20,6 +20,7 @@ from pipeline.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
 from pipeline.partitions import data_file
 from pipeline.staging import Staging
 from pipeline.storage import Folder
+from pipeline.workspace import mapped
 
 Flags = npt.NDArray[np.bool_]
 _LARGEST_INT32 = 2**31 - 1
@@ -241,7 +242,7 @@ def _covered(task: _Task) -> list[int]:
         ranks = frequencies.ranks(column.name, task.part)
         ids = calibration.ids(name)[ranks]
         with Folder.of(task.masks).read(f"{name}.npy") as path:
-            was_hot = np.load(path, mmap_mode="r")
+            was_hot = mapped(path)
         found = staged.codes(column.name)
         accesses += found.codes.size
         for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):

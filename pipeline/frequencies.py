@@ -27,6 +27,7 @@ from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
 from pipeline.values import TIME
+from pipeline.workspace import mapped
 
 FILE_NAME = "frequencies.json"
 _DOCUMENTED = ("split_rows", "sample", "seed", "parameters", "staging")
@@ -92,7 +93,7 @@ class Frequencies:
     def splits(self, first: int, count: int) -> SplitCodes:
         """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
         with self.directory.read(SPLITS_FILE) as path:
-            codes: SplitCodes = np.load(path, mmap_mode="r")[first : first + count]
+            codes: SplitCodes = mapped(path)[first : first + count]
         return codes
 
     @classmethod
@@ -247,7 +248,7 @@ class _Entries:
 def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[_Entries]:
     """The entries of each part."""
     with directory.read(SPLITS_FILE) as path:
-        splits = np.load(path, mmap_mode="r")
+        splits = mapped(path)
     found = []
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
         staged = staging.part(index)

@@ -20,6 +20,7 @@ from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder
+from pipeline.workspace import mapped
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
@@ -131,7 +132,7 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     with Folder.of(task.scratch).read(task.cells) as path:
-        cell = np.load(path, mmap_mode="r")
+        cell = mapped(path)
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:

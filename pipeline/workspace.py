@@ -1,4 +1,4 @@
-"""Workspace: memory that a thread uses again, task after task.
+"""Workspace: memory that a thread uses again, task after task, and arrays that lie in files.
 
 Fresh memory is cleared by the system, which can cost more than the work that is done in it.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _kept = threading.local()
+_headers = threading.Lock()
 
 
 def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -26,3 +28,14 @@ def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDA
         kept.pop(use, None)  # before the larger one is there
         kept[use] = np.empty(size, dtype=np.uint8)
     return kept[use][:size].view(dtype).reshape(shape)
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """The array in a .npy file, mapped.
+
+    NumPy has Python parse its header, and CPython 3.11 may fail when several threads parse at once
+    ("AST constructor recursion depth mismatch").
+    """
+    with _headers:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
