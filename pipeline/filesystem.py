@@ -16,12 +16,11 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import fsspec
-import numpy as np
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import StorageError
-from pipeline.workspace import workspace
+from pipeline.workspace import read
 
 _RETRY = tenacity.Retrying(
     retry=tenacity.retry_if_exception(lambda error: _is_transient(error)),
@@ -96,13 +95,9 @@ def opened(url: str) -> IO[bytes]:
 
 def piece(url: str, start: int, size: int) -> memoryview:
     """At most `size` bytes of a file, in memory that this thread's next call uses again."""
-    view = memoryview(workspace("piece", (size,), np.uint8))  # type: ignore[arg-type]
-    filled = 0
     with opened(url) as file:
         file.seek(start)
-        while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
-            filled += count
-    return view[:filled]
+        return read(file, "piece", size)
 
 
 def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import Folder
-from pipeline.workspace import workspace
+from pipeline.workspace import read
 
 Integers = npt.NDArray[np.int64]
 
@@ -127,10 +127,7 @@ def _mapped(folder: Folder, name: str) -> pa.Table:
 
 def _read(folder: Folder, name: str) -> pa.Table:
     with folder.read(name) as path, path.open("rb", buffering=0) as file:
-        content = workspace("part", (path.stat().st_size,), np.uint8)
-        filled = 0
-        while count := file.readinto(content[filled:]):  # type: ignore[arg-type]
-            filled += count
+        content = read(file, "part", path.stat().st_size)
     return pa.ipc.open_file(pa.py_buffer(content)).read_all()
 
 

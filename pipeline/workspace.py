@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,15 @@ def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDA
         kept.pop(use, None)  # before the larger one is there
         kept[use] = np.empty(size, dtype=np.uint8)
     return kept[use][:size].view(dtype).reshape(shape)
+
+
+def read(file: IO[bytes], use: str, size: int) -> memoryview:
+    """At most `size` bytes of a file from where it stands, in the thread's workspace."""
+    view = memoryview(workspace(use, (size,), np.uint8))  # type: ignore[arg-type]
+    filled = 0
+    while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+        filled += count
+    return view[:filled]
 
 
 def mapped(path: Path) -> npt.NDArray[Any]:
