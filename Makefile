@@ -6,13 +6,16 @@ INSTALLED := $(VENV)/.installed
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint types unit install clean
+.PHONY: demo test nightly lint types unit install clean
 
 demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, through DVC
 	dvc repro
 	fae summary datasets/demo --run runs/demo
 
 test: lint types unit  ## everything that CI checks
+
+nightly: $(INSTALLED)  ## an hour and more of kills, damage and faulty input; ends with a table
+	python -m nightly
 
 lint: $(INSTALLED)
 	ruff check
