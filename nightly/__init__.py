@@ -1,5 +1,5 @@
-"""Campaigns of faults: each tries, from a seed, to make a preparation or a training lose something.
+"""Campaigns of faults, which try to make a preparation or a training lose something.
 
-python -m nightly                     all of them, as `make nightly` does; a table at the end
-python -m nightly crashes --amount 20 --seed 7
+`python -m nightly` runs all, as `make nightly` does, and ends with a table;
+`python -m nightly crashes --amount 20 --seed 7` runs one, a part of it.
 """
