@@ -14,8 +14,8 @@ from dask.utils import format_bytes
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
-from pipeline.cold_ids import Sharing, is_hashed, sharing, with_hashed
-from pipeline.curve import curve, cuts, knee
+from pipeline.cold_ids import Ids, Sharing, is_hashed, sharing, with_hashed
+from pipeline.curve import curve, knee, points
 from pipeline.errors import BudgetError, ParameterError
 from pipeline.frequencies import Frequencies
 from pipeline.hot_set import HotSet, check_budget, data_set_ids, hot_set
@@ -163,7 +163,7 @@ def calibrate(
             raise BudgetError(
                 f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
             )
-        return int(rows.price[placed[: max(count, len(rows.tables))]].sum())
+        return rows.bytes_of(placed[: max(count, len(rows.tables))])
 
     with artefact.building(out, made_from) as partial:
         if parameters.hot_budget is not None:
@@ -172,17 +172,17 @@ def calibrate(
             ranking = ranked(budget_bytes)
         else:
             share = parameters.hot_share or 0.0
-            ranking = ranked(int(rows.price.sum()))
+            ranking = ranked(rows.total_bytes)
             ranking = ranked(bytes_for(share, ranking.placed))
             budget_bytes = bytes_for(share, ranking.placed)
         chosen = hot_set(rows, ranking.placed, budget_bytes)
-        _, bought = cuts(rows, ranking.placed, budget_bytes)
+        _, bought = points(rows, ranking.placed, budget_bytes)
         found = reached(ranking.placed, np.unique(bought))
-        points = curve(
+        at_budgets = curve(
             rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
         )
         with partial.write(CURVE) as path:
-            points.write_csv(path)
+            at_budgets.write_csv(path)
         shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
         accesses = rows.accesses if frequencies.sample >= 1 else exact_accesses(frequencies)
         document = {
@@ -190,8 +190,8 @@ def calibrate(
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in _tables(schema, rows, chosen, shared)],
             **_shares(accesses, chosen, found),
-            "bound": _at(points, budget_bytes, "bound"),
-            "knee_bytes": knee(points),
+            "bound": _at(at_budgets, budget_bytes, "bound"),
+            "knee_bytes": knee(at_budgets),
             "notes": dict(ranking.notes),
             "objective": parameters.objective,
             "sharing": [asdict(table) for table in shared],
@@ -218,7 +218,7 @@ def _write_ids(
     directory: Folder, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
 ) -> list[Sharing]:
     """Write each table's ids; return what the tables share whose cold ids are hashed."""
-    ids = data_set_ids(rows, chosen.placed)
+    ids: Ids = data_set_ids(rows, chosen.placed)
     found = []
     for t, counted in enumerate(frequencies.tables):
         mine, hot_rows = ids[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
@@ -228,7 +228,7 @@ def _write_ids(
             accesses = np.append([counted.folded_accesses], known["accesses"])
             found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
         with directory.write(f"ids/{counted.name}.npy") as path, path.open("wb") as file:
-            np.save(file, mine.astype(np.uint32), allow_pickle=False)
+            np.save(file, mine, allow_pickle=False)
     return found
 
 

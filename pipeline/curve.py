@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -9,21 +11,23 @@ import polars as pl
 from pipeline.device import DeviceProfile
 from pipeline.manifest import SPLITS
 from pipeline.reach import COUNTED, Reach
-from pipeline.rules.problem import Objective, Order, Ranking, StackedRows, bound
+from pipeline.rules.problem import Objective, Order, Ranking, StackedRows, bound, cuts
 
 _POINTS = 60
 
 
-def cuts(rows: StackedRows, placed: Order, budget_bytes: int) -> tuple[Order, Order]:
+Integers = npt.NDArray[np.int64]
+
+
+def points(rows: StackedRows, placed: Order, budget_bytes: int) -> tuple[Integers, Integers]:
     """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys.
 
     That is the number of rows from the beginning of `placed`.
     """
-    spent = np.cumsum(rows.price[placed])
-    everything = int(rows.price.sum())
+    everything = rows.total_bytes
     budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
     budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
-    return budgets, np.searchsorted(spent, budgets, side="right")
+    return budgets, cuts(rows, placed, budgets)
 
 
 def curve(
@@ -34,19 +38,20 @@ def curve(
     objective: Objective,
     device: DeviceProfile | None,
 ) -> pl.DataFrame:
-    """Hot share by split and access share, at the budgets of `cuts`, where reach is known.
+    """Hot share by split and access share, at the budgets of `points`, where reach is known.
 
     Shares are exact for the ranking, not interpolated. Where the rule gives loads and the objective
     is wholly hot inputs, `bound` is a share of the counted inputs that no hot set can exceed; where
     there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
-    budgets, count = cuts(rows, ranking.placed, budget_bytes)
-    accesses = np.concatenate([[0], np.cumsum(rows.accesses[ranking.placed])])
+    budgets, count = points(rows, ranking.placed, budget_bytes)
+    steps = itertools.pairwise([0, *count.tolist()])
+    accesses = np.cumsum([rows.accesses[ranking.placed[one:two]].sum() for one, two in steps])
     total = int(rows.accesses.sum())
     columns: dict[str, npt.NDArray[np.generic]] = {
         "budget_bytes": budgets,
         "hot_rows": count,
-        "access_share": accesses[count] / max(total, 1),
+        "access_share": accesses / max(total, 1),
     }
     for split in SPLITS:
         if reach[split].total:
@@ -56,18 +61,18 @@ def curve(
         best = bound(rows, ranking.loads, budgets) / (objective.per_input * counted.total)
         columns["bound"] = np.minimum(best, 1.0)
     if device is not None:
-        cold = (total - accesses[count]).astype(np.float64)
+        cold = (total - accesses).astype(np.float64)
         hot = counted.hot(count).astype(np.float64)
         none = device.seconds(counted.total, np.zeros(1), np.array([float(total)]))
         columns["speedup"] = none / device.seconds(counted.total, hot, cold)
     return pl.DataFrame(columns)
 
 
-def knee(points: pl.DataFrame) -> int:
+def knee(found: pl.DataFrame) -> int:
     """The budget where the train hot share stands highest above the line from nothing to all bytes.
 
     Beyond it, a byte buys less than it does on average (Satopaa et al., "Kneedle", 2011).
     """
-    budgets = points["budget_bytes"].to_numpy()
-    above = points["train_hot_share"].to_numpy() - budgets / budgets[-1]
+    budgets = found["budget_bytes"].to_numpy()
+    above = found["train_hot_share"].to_numpy() - budgets / budgets[-1]
     return int(budgets[int(above.argmax())])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ def hot_set(rows: StackedRows, placed: Order, budget_bytes: int) -> HotSet:
     hot = cut(rows, placed, budget_bytes)
     bought = placed[:hot]
     hot_rows = np.bincount(rows.table_of[bought], minlength=len(rows.tables))
-    return HotSet(placed, hot, int(rows.price[bought].sum()), hot_rows)
+    return HotSet(placed, hot, int(hot_rows @ rows.row_bytes), hot_rows)
 
 
 def check_budget(rows: StackedRows, budget_bytes: int) -> None:
@@ -47,14 +48,16 @@ def check_budget(rows: StackedRows, budget_bytes: int) -> None:
         )
 
 
-def data_set_ids(rows: StackedRows, placed: Order) -> npt.NDArray[np.int64]:
+def data_set_ids(rows: StackedRows, placed: Order) -> npt.NDArray[np.uint32]:
     """The id of each stacked row within its table, hottest first, shape (rows,).
 
     Rows that are not in `placed` follow by access rank. Id 0 stays out of vocabulary.
     """
-    place = np.full(rows.accesses.size, placed.size, dtype=np.int64)
-    place[placed] = np.arange(placed.size)
-    by_table_and_place = np.lexsort((place, rows.table_of))
-    ids = np.empty(rows.accesses.size, dtype=np.int64)
-    ids[by_table_and_place] = np.arange(ids.size) - rows.first[rows.table_of[by_table_and_place]]
+    left_out = np.ones(rows.accesses.size, dtype=np.bool_)
+    left_out[placed] = False
+    order = np.concatenate([placed, np.flatnonzero(left_out)], dtype=np.int32)
+    by_table = order[np.argsort(rows.table_of[order], kind="stable")]  # small integers: by radix
+    ids = np.empty(order.size, dtype=np.uint32)
+    for first, stop in itertools.pairwise(rows.first):
+        ids[by_table[first:stop]] = np.arange(stop - first, dtype=np.uint32)
     return ids

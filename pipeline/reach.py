@@ -103,7 +103,8 @@ def reach(
     It is known at `cuts`, fewer than 2^16 - 1 of them. Between two cuts lies a cell of rows.
     """
     cell = np.full(rows.accesses.size, cuts.size, dtype=np.uint16)
-    cell[placed] = np.searchsorted(cuts, np.arange(placed.size), side="right")
+    sizes = np.diff(cuts, prepend=0, append=placed.size)
+    cell[placed] = np.repeat(np.arange(cuts.size + 1, dtype=np.uint16), sizes)
     cells = f"{_FOLDER}/{xxhash.xxh3_64_hexdigest(cell.data)}.npy"
     with scratch.write(cells) as path, path.open("wb") as file:
         np.save(file, cell, allow_pickle=False)

@@ -38,7 +38,7 @@ def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int
     left out, for no hot set has so few bytes. Each rule ranks anew for each budget: the cost is
     that of a calibration for each of them.
     """
-    everything = int(rows.price.sum())
+    everything = rows.total_bytes
     least = int(rows.row_bytes.sum())
     wanted = {own_budget, *(int(share * everything) for share in SHARES)}
     budgets = tuple(sorted(budget for budget in wanted if budget >= least))
@@ -62,7 +62,7 @@ def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int
             for place, budget in enumerate(budgets)
         ),
         everything=everything,
-        accessed=int(rows.price[rows.accesses > 0].sum()),
+        accessed=rows.bytes_of(np.flatnonzero(rows.accesses)),
     )
 
 

@@ -24,9 +24,22 @@ def accesses(problem: Problem) -> Ranking:
 
 
 def by_density(rows: StackedRows, worth: npt.NDArray[np.int64]) -> Order:
-    """Seen rows by `worth` (rows,) per byte, most first; ties by table, then by rank."""
-    density = worth[rows.seen] / rows.price[rows.seen]
-    return rows.seen[np.argsort(-density, kind="stable")]
+    """Seen rows by `worth` (rows,) per byte, most first; ties by table, then by rank.
+
+    Neighbours of a table that are worth the same stay together, and are sorted as one.
+    """
+    found, table = worth[rows.seen], rows.table_of[rows.seen]
+    new = np.ones(found.size, dtype=np.bool_)
+    new[1:] = (found[1:] != found[:-1]) | (table[1:] != table[:-1])
+    begins = np.flatnonzero(new)
+    density = found[begins] / rows.row_bytes[table[begins]]
+    order = np.argsort(-density, kind="stable")
+    lengths = np.diff(begins, append=found.size)[order]
+    moved = begins[order] - (np.cumsum(lengths) - lengths)
+    place = np.repeat(moved.astype(np.int32), lengths)
+    place += np.arange(found.size, dtype=np.int32)
+    ordered: Order = rows.seen[place]
+    return ordered
 
 
 def small_tables_first(rows: StackedRows, order: Order, whole_table_bytes: int) -> Order:
@@ -37,4 +50,4 @@ def small_tables_first(rows: StackedRows, order: Order, whole_table_bytes: int) 
     left_out[rows.out_of_vocabulary] = False
     in_whole = whole[rows.table_of[order]]
     parts = [rows.out_of_vocabulary, order[in_whole], np.flatnonzero(left_out), order[~in_whole]]
-    return np.concatenate(parts)
+    return np.concatenate(parts, dtype=np.int32)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Order = npt.NDArray[np.int64]
+#: Stacked rows, of which there are fewer than 2^31, or numbers of them.
+Order = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
+
+
+#: So many rows are looked at together, which bounds what that takes beside the rows.
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -28,27 +34,36 @@ class StackedRows:
     row_bytes: npt.NDArray[np.int64]
 
     @cached_property
-    def table_of(self) -> npt.NDArray[np.int32]:
+    def table_of(self) -> Order:
         """The table of each row, shape (rows,)."""
-        sizes = np.diff(self.first)
-        return np.repeat(np.arange(len(self.tables), dtype=np.int32), sizes)
+        tables = np.arange(len(self.tables))
+        return np.repeat(tables.astype(np.min_scalar_type(tables.size)), np.diff(self.first))
 
     @cached_property
     def price(self) -> npt.NDArray[np.int64]:
         """The bytes of each row, shape (rows,)."""
         return self.row_bytes[self.table_of]
 
-    @cached_property
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all rows."""
+        return int(np.diff(self.first) @ self.row_bytes)
+
+    def bytes_of(self, chosen: Order) -> int:
+        """The bytes of some rows."""
+        return int(np.bincount(self.table_of[chosen], minlength=len(self.tables)) @ self.row_bytes)
+
+    @property
     def out_of_vocabulary(self) -> npt.NDArray[np.int64]:
         """Id 0 of each table: bought before all others, since most unseen inputs touch one."""
         return self.first[:-1]
 
     @cached_property
-    def seen(self) -> npt.NDArray[np.int64]:
+    def seen(self) -> npt.NDArray[np.int32]:
         """The rows that may be ranked, ascending: accessed, and not out of vocabulary."""
         seen = self.accesses > 0
         seen[self.out_of_vocabulary] = False
-        return np.flatnonzero(seen)
+        return np.flatnonzero(seen).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -106,8 +121,19 @@ class Ranking:
 
 def cut(rows: StackedRows, placed: Order, budget_bytes: int) -> int:
     """How many rows of `placed`, from its beginning, a budget buys."""
-    spent = np.cumsum(rows.price[placed])
-    return int(np.searchsorted(spent, budget_bytes, side="right"))
+    return int(cuts(rows, placed, np.array([budget_bytes]))[0])
+
+
+def cuts(rows: StackedRows, placed: Order, budgets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many rows of `placed`, from its beginning, each of the budgets buys."""
+    found = np.zeros(budgets.size, dtype=np.int64)
+    before = 0
+    for begin in range(0, placed.size, _CHUNK):
+        prices = rows.row_bytes[rows.table_of[placed[begin : begin + _CHUNK]]]
+        spent = before + np.cumsum(prices)
+        found += np.searchsorted(spent, budgets, side="right")
+        before = int(spent[-1])
+    return found
 
 
 def bound(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> Floats:

@@ -44,7 +44,7 @@ def threshold(problem: Problem) -> Ranking:
     notes = {
         "threshold": low,
         "estimated_bytes": estimated_bytes(rows, chunks, low),
-        "true_bytes": int(rows.price[placed].sum()),
+        "true_bytes": rows.bytes_of(placed),
     }
     return Ranking(placed, notes=notes)
 
