@@ -26,7 +26,7 @@ from pipeline.storage import Folder, flush
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
 

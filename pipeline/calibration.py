@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 from dask.utils import format_bytes
 
 from pipeline import artefact
@@ -28,10 +29,11 @@ from pipeline.schema import Schema
 from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
-from pipeline.workspace import mapped
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
+#: One line: each table's ids by access rank, as a list.
+IDS = "ids.arrow"
 #: z of a two-sided 95 % interval.
 _Z = 1.96
 #: What peeling needs, with what it is given: see the growth in benchmarks/RESULTS.md.
@@ -92,11 +94,14 @@ class Calibration:
     parameters: dict[str, Any]
     frequencies: str
 
-    def ids(self, table: str) -> npt.NDArray[np.uint32]:
-        """The data set's id for each access rank of a table, rank 0 included."""
-        with self.directory.read(f"ids/{table}.npy") as path:
-            ids: npt.NDArray[np.uint32] = mapped(path)
-        return ids
+    def ids(self) -> dict[str, npt.NDArray[np.uint32]]:
+        """The data set's id for each access rank of each table, rank 0 included."""
+        with self.directory.read(IDS) as path, pa.memory_map(str(path)) as file:
+            batch = pa.ipc.open_file(file).get_batch(0)
+        return {
+            name: column.values.to_numpy()
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
 
     def hot_share(self, split: str) -> float | None:
         """The share of a split's inputs that touch hot rows only; None for an empty split."""
@@ -219,7 +224,7 @@ def _write_ids(
 ) -> list[Sharing]:
     """Write each table's ids; return what the tables share whose cold ids are hashed."""
     ids: Ids = data_set_ids(rows, chosen.placed)
-    found = []
+    found, columns = [], {}
     for t, counted in enumerate(frequencies.tables):
         mine, hot_rows = ids[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
         if is_hashed(mine.size, hot_rows, buckets):
@@ -227,8 +232,10 @@ def _write_ids(
             mine = with_hashed(mine, known["value"], hot_rows, buckets)
             accesses = np.append([counted.folded_accesses], known["accesses"])
             found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
-        with directory.write(f"ids/{counted.name}.npy") as path, path.open("wb") as file:
-            np.save(file, mine, allow_pickle=False)
+        columns[counted.name] = pa.LargeListArray.from_arrays([0, mine.size], pa.array(mine))
+    batch = pa.record_batch(columns)
+    with directory.write(IDS) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
     return found
 
 

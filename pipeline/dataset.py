@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import artefact
 from pipeline.calibration import CURVE, Calibration
@@ -118,12 +122,22 @@ def features(schema: Schema) -> Features:
 def _write_vocabulary(task: _Task) -> DataFile:
     schema = Staging.read(task.staging).schema
     accesses = Frequencies.read(task.frequencies).accesses(task.table)
-    ids = Calibration.read(task.calibration).ids(task.table)
+    ids = Calibration.read(task.calibration).ids()[task.table]
     frame = vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
-        frame.write_parquet(path, compression="zstd")
+        _write(frame.to_arrow(), path)
         return data_file(path, name, frame.height)
+
+
+def _write(vocabulary: pa.Table, path: Path) -> None:
+    """Write a vocabulary, whose ids ascend, and in which hardly a value comes twice."""
+    encodings = {"id": "DELTA_BINARY_PACKED"}
+    if pa.types.is_large_string(vocabulary.schema.field("value").type):
+        encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
+    pq.write_table(
+        vocabulary, path, compression="zstd", use_dictionary=["accesses"], column_encoding=encodings
+    )
 
 
 def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:

@@ -131,7 +131,7 @@ def write_drift(
     """
     manifest = artefact.manifest_of(former)
     masks = partial / _MASKS
-    files, found = [], []
+    files, found, ids = [], [], calibration.ids()
     for table in tables:
         before = manifest.table(table.name)
         with (
@@ -144,7 +144,7 @@ def write_drift(
         with partial.write(name) as path:
             mapping.write_parquet(path, compression="zstd")
             files.append(data_file(path, name, mapping.height))
-        ranks = np.argsort(calibration.ids(table.name), kind="stable")
+        ranks = np.argsort(ids[table.name], kind="stable")
         was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
         with masks.write(f"{table.name}.npy") as path, path.open("wb") as file:
             np.save(file, was_hot, allow_pickle=False)
@@ -234,13 +234,13 @@ def _covered(task: _Task) -> list[int]:
     calibration = Calibration.read(task.calibration)
     hot_rows = {table.name: table.hot_rows for table in calibration.tables}
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
-    accesses = 0
+    accesses, ids_of = 0, calibration.ids()
     hot = np.zeros(2, dtype=np.int64)
     cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:
         name = column.table_name
         ranks = frequencies.ranks(column.name, task.part)
-        ids = calibration.ids(name)[ranks]
+        ids = ids_of[name][ranks]
         with Folder.of(task.masks).read(f"{name}.npy") as path:
             was_hot = mapped(path)
         found = staged.codes(column.name)

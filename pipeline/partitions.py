@@ -168,10 +168,10 @@ def _encoded(
         fields[field] = table[name].chunk(0).to_numpy().view(np.int32)
     tables = {table.name: table for table in calibration.tables}
     cold = np.zeros(count, dtype=np.bool_)
-    lists = {}
+    lists, ids_of = {}, calibration.ids()
     for field, column in enumerate(sparse, start=table.num_columns):
         ranks = frequencies.ranks(column.name, part)
-        ids = calibration.ids(column.table_name)[ranks].astype(np.int32)
+        ids = ids_of[column.table_name][ranks].view(np.int32)
         found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
         if found.lengths is None:
             _gather_ids(ids, found.codes, hot_rows, fields[field], cold)

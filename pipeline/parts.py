@@ -66,7 +66,7 @@ class StagedPart:
     def accesses(self, column: str) -> Integers:
         """How often each value of the dictionary stands in the part."""
         counts: Integers = self._values[_accesses(column)].chunk(0).values.to_numpy()
-        return counts
+        return counts.astype(np.int64)
 
     def codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
@@ -109,10 +109,14 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     """
     encoded = pc.dictionary_encode(values, null_encoding="encode")
     count = len(encoded.dictionary)
-    width = np.uint8 if count <= 1 << 8 else np.uint16 if count <= 1 << 16 else np.uint32
     codes = encoded.indices.to_numpy()
     counts = np.bincount(codes, minlength=count)
-    return pa.array(codes.astype(width)), encoded.dictionary, pa.array(counts)
+    return _narrow(codes), encoded.dictionary, _narrow(counts)
+
+
+def _narrow(numbers: npt.NDArray[Any]) -> pa.Array:
+    """Numbers from 0 on in the fewest bytes."""
+    return pa.array(numbers.astype(np.min_scalar_type(numbers.max(initial=0))))
 
 
 def _write(table: pa.Table, folder: Folder, name: str) -> None:

@@ -56,8 +56,8 @@ def test_inputs_are_hot_where_all_their_accesses_are(shop: Stages) -> None:
 
 
 def test_ids_are_access_ranks_where_tables_are_placed_by_rank(shop: Stages) -> None:
-    assert shop.calibration.ids("city").tolist() == [0, 1, 2, 3, 4, 5]
-    assert shop.calibration.ids("item").dtype == np.uint32
+    assert shop.calibration.ids()["city"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert shop.calibration.ids()["item"].dtype == np.uint32
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_hot_and_cold_inputs_are_the_oracles(
     }
     for table, known in zip(found.tables, right.tables, strict=True):
         assert table.row_bytes == known.price
-        assert found.ids(table.name).tolist() == [0, *(known.ids[v] for v in known.values)]
+        assert found.ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
         assert table.hot_rows == known.hot_rows
     point = found.curve().filter(budget_bytes=log.options.budget).row(0, named=True)
     assert point["hot_rows"] == sum(table.hot_rows for table in found.tables)
@@ -270,7 +270,7 @@ def test_every_rule_keeps_to_the_budget(shop: Stages, tmp_path: Path, rule: str)
     assert found.budget.rule == rule
     assert sum(t.hot_rows * t.row_bytes for t in found.tables) == found.budget.used_bytes <= 120
     for table in found.tables:
-        ids = found.ids(table.name)
+        ids = found.ids()[table.name]
         assert ids[0] == 0
         assert sorted(ids) == list(range(table.rows))
 
