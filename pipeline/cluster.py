@@ -89,7 +89,10 @@ class Cluster:
         def ended(_key: object, result: Result, *_rest: object) -> None:
             shown.end(rows(result) if rows else 0)
 
-        calls = [delayed(perform, pure=False, traverse=False)(step) for step in steps]
+        call = delayed(perform, pure=False, traverse=False)
+        last = len(steps)  # Dask takes independent tasks by their names, the greatest first
+        names = [f"{last - number:0{len(str(last))}}" for number in range(last)]
+        calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
         with Callback(pretask=lambda *_: shown.begin(), posttask=ended):
             results = compute(
                 *calls, scheduler="threads", num_workers=threads, optimize_graph=False

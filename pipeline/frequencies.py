@@ -22,6 +22,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
+from pipeline.parts import Numbers
 from pipeline.shuffle import sampled
 from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
 from pipeline.staging import Staging
@@ -35,6 +36,8 @@ _DOCUMENTED = ("split_rows", "sample", "seed", "parameters", "staging")
 SPLITS_FILE = "splits.npy"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
 _SAMPLED = len(SPLITS)
+#: What counting takes for each entry of the parts' dictionaries.
+_BYTES_AN_ENTRY = 100
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def profile(
     with artefact.building(out, made_from) as partial:
         with partial.write(SPLITS_FILE) as path, path.open("wb") as file:
             np.save(file, codes, allow_pickle=False)
+        entries = {table: staging.entries(table) for table in tables}
         tasks = [
             _Task(
                 str(staging.directory),
@@ -162,12 +166,14 @@ def profile(
                 parameters.sample,
                 parameters.seed,
             )
-            for table in tables
+            for table in sorted(tables, key=lambda table: -entries[table])
         ]
-        found = cluster.run("profile", _profile_table, tasks, journal=partial)
+        needs = _BYTES_AN_ENTRY * max(entries.values())
+        done = cluster.run("profile", _profile_table, tasks, journal=partial, needs=needs)
+        found = {table.name: table for table in done}
         counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
-            "tables": [asdict(table) for table in found],
+            "tables": [asdict(found[table]) for table in tables],
             "split_rows": dict(zip(SPLITS, counts.tolist(), strict=True)),
             "sample": parameters.sample,
             "seed": parameters.seed,
@@ -242,7 +248,7 @@ class _Entries:
     """
 
     values: pa.Array
-    counts: dict[int, npt.NDArray[np.int64]]
+    counts: dict[int, Numbers]
 
 
 def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[_Entries]:
@@ -254,7 +260,7 @@ def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> l
         staged = staging.part(index)
         values = staged.values(column)
         groups = np.asarray(splits[first : first + part.rows])
-        counts = {}
+        counts: dict[int, Numbers] = {}
         if task.sample >= 1 and groups.min() == groups.max():
             counts[int(groups[0])] = staged.accesses(column)
         else:

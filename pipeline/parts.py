@@ -20,6 +20,7 @@ from pipeline.storage import Folder
 from pipeline.workspace import read
 
 Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class StagedPart:
         """The dictionary of a sparse column: its distinct raw values, null where one is missing."""
         return self._values[column].chunk(0).values
 
-    def accesses(self, column: str) -> Integers:
+    def accesses(self, column: str) -> Numbers:
         """How often each value of the dictionary stands in the part."""
-        counts: Integers = self._values[_accesses(column)].chunk(0).values.to_numpy()
-        return counts.astype(np.int64)
+        counts: Numbers = self._values[_accesses(column)].chunk(0).values.to_numpy()
+        return counts
 
     def codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
@@ -84,8 +85,11 @@ class StagedPart:
         return _mapped(self._folder, self._path + VALUES)
 
 
-def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str) -> None:
-    """Write typed `rows`, at least one, as a part, the columns `sparse` as codes."""
+def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str) -> tuple[int, ...]:
+    """Write typed `rows`, at least one, as a part, the columns `sparse` as codes.
+
+    Return how many distinct values each of these has.
+    """
     table = rows.to_arrow().combine_chunks()
     dictionaries: dict[str, pa.Array] = {}
     for name in sparse:
@@ -100,6 +104,7 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
             dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
     _write(table, folder, path + ROWS)
     _write(pa.table(dictionaries), folder, path + VALUES)
+    return tuple(len(dictionaries[name].values) for name in sparse)
 
 
 def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:

@@ -36,11 +36,15 @@ _BLOCKS = 6
 
 @dataclass(frozen=True)
 class Part:
-    """One staged file: its rows, and the split that the user gave its log for, if any."""
+    """One staged file: its rows, and the split that the user gave its log for, if any.
+
+    `values` is the number of distinct values in each of the schema's sparse columns.
+    """
 
     path: str
     rows: int
     split: str | None
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,12 @@ class Staging:
         """The number of each part's first row."""
         return [0, *accumulate(part.rows for part in self.parts)][:-1]
 
+    def entries(self, table: str) -> int:
+        """The distinct values of a table's columns, counted part by part."""
+        columns = self.schema.tables[table]
+        mine = [i for i, column in enumerate(self.schema.sparse) if column in columns]
+        return sum(part.values[i] for part in self.parts for i in mine)
+
     def part(self, index: int, *, passing: bool = False) -> StagedPart:
         """One part, open for reading; `passing` as in StagedPart."""
         return StagedPart(self.directory, self.parts[index].path, passing=passing)
@@ -97,7 +107,7 @@ class Staging:
         return cls(
             folder.absolute(),
             Schema.model_validate(document["schema"]),
-            tuple(Part(**part) for part in document["parts"]),
+            tuple(Part(**part | {"values": tuple(part["values"])}) for part in document["parts"]),
             tuple(StagedLog(**log) for log in document["logs"]),
             document["reasons"],
         )
@@ -200,8 +210,8 @@ def _stage_block(task: _Task) -> _Staged:
                 f"{len(parsed.rejects)} rejects. This is a defect of fae; please report it."
             )
         if parsed.rows.height:
-            write_part(parsed.rows, sparse, Folder.of(task.directory), name)
-            parts.append(Part(name, parsed.rows.height, task.block.log.split))
+            values = write_part(parsed.rows, sparse, Folder.of(task.directory), name)
+            parts.append(Part(name, parsed.rows.height, task.block.log.split, values))
         rejects += [
             Reject(lines + one.line, one.column, one.reason, one.text) for one in parsed.rejects
         ]

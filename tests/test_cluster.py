@@ -55,6 +55,12 @@ def test_threads_give_results_in_the_order_of_the_tasks(threads: int) -> None:
     assert Cluster(threads).run("test", lambda task: task * task, tasks) == [t * t for t in tasks]
 
 
+def test_the_first_tasks_are_done_first() -> None:
+    done: list[int] = []
+    Cluster(1).run("test", done.append, list(range(150)))
+    assert done == list(range(150))
+
+
 def test_no_tasks_give_no_results() -> None:
     assert Cluster(1).run("test", process_of, []) == []
 
