@@ -113,7 +113,7 @@ def _text(lock: Folder) -> str | None:
 def _holder(text: str | None) -> Holder | None:
     try:
         return Holder(**json.loads(text or ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
 
 

@@ -107,7 +107,7 @@ class ProfileParameters(StageParameters):
 
     valid: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
     test: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
-    min_count: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    min_count: dict[str, Annotated[int, Field(ge=1, lt=2**63)]] = Field(default_factory=dict)
     sample: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -175,7 +175,7 @@ def min_counts(texts: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for text in texts:
         table, _, number = text.rpartition("=")
-        if not number.isdecimal() or int(number) < 1:
+        if not re.fullmatch("[0-9]{1,18}", number) or int(number) < 1:
             raise ParameterError(
                 f"--min-count {text!r}: write a number of 1 or more for every table, or TABLE=N."
             )

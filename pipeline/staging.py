@@ -92,15 +92,7 @@ class Staging:
     @classmethod
     def read(cls, directory: Place) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        folder = Folder.of(directory)
-        document = artefact.document_of(folder, FILE_NAME)
-        return cls(
-            folder.absolute(),
-            Schema.model_validate(document["schema"]),
-            tuple(Part(**part) for part in document["parts"]),
-            tuple(StagedLog(**log) for log in document["logs"]),
-            document["reasons"],
-        )
+        return artefact.decoded(cls, Folder.of(directory), FILE_NAME)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def split_fields(line: str, schema: Schema) -> list[str]:
 
 
 def read_label(text: str) -> int:
+    text = text.strip(" \t")  # blanks around a number are borne
     if not NUMBER.fullmatch(text) or float(text) not in (0, 1):
         raise MalformedError
     return int(float(text))
@@ -121,6 +122,7 @@ def read_label(text: str) -> int:
 def read_dense(text: str, column: DenseColumn) -> float:
     number = column.missing
     if text != "":
+        text = text.strip(" \t")
         if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise MalformedError
         number = float(text)
@@ -137,7 +139,10 @@ def read_time(text: str, column: TimeColumn) -> int:
             if not -(2**63) <= int(text) < 2**63:
                 raise MalformedError
             return int(text)
-        return int(datetime.strptime(text, column.format).replace(tzinfo=UTC).timestamp())
+        moment = datetime.strptime(text, column.format).replace(tzinfo=UTC)
+        if moment.strftime(column.format) != text:  # strptime bears fewer digits than there are
+            raise MalformedError
+        return int(moment.timestamp())
     except ValueError:
         raise MalformedError from None
 
