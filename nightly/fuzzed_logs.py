@@ -114,10 +114,12 @@ def _may_be_refused(data: bytes, schema: Schema) -> bool:
     if data == b"" or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     if not schema.header:
-        return False
+        return data.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b"))
     line = data.removeprefix(_BOM).partition(b"\n")[0]
     try:
         names = oracle.split_fields(line.decode().rstrip("\r"), schema)
+        if b"\r" in line.rstrip(b"\r"):
+            return True
     except (UnicodeDecodeError, oracle.MalformedError):
         return True
     return sorted(name.strip() for name in names) != sorted(c.name for c in schema.fields)
