@@ -37,11 +37,11 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
     return outcome
 
 
-def run(seed: int, folder: Path, goes_on: Callable[[int], bool]) -> Outcome:
-    """The cases 0, 1, … as long as `goes_on` of the next one's number."""
+def run(seed: int, folder: Path, goes_on: Callable[[Outcome], bool]) -> Outcome:
+    """The cases 0, 1, … as long as `goes_on` says so of what was found."""
     outcome, console.quiet = Outcome(), True
     for number, trial in enumerate(_trials(seed, folder)):
-        if not goes_on(number):
+        if not goes_on(outcome):
             break
         failure = _failure(trial, trial.data, folder)
         if failure is None:

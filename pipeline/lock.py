@@ -108,6 +108,8 @@ def _text(lock: Folder) -> str | None:
         return lock.parent.text(lock.name)
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:  # no lock of ours: its holder is unknown
+        return ""
 
 
 def _holder(text: str | None) -> Holder | None:

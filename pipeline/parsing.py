@@ -149,6 +149,8 @@ def _whole(
         return None
     if data.startswith(_BOM):  # Polars would drop it, here in the middle of a file
         return None
+    if data.count(b"\r") != data.count(b"\r\n"):  # it drops that at the end of any field
+        return None
     roles = {column.name: column.role for column in schema.fields}
     try:
         frame = pl.read_csv(

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 TIME = "@time"
 SPLITS = ("train", "valid", "test")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-INTEGER = re.compile(r"[+-]?[0-9]+(\.0)?")
+INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}(\.0)?")
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -121,8 +121,8 @@ def read_label(text: str) -> int:
 
 def read_dense(text: str, column: DenseColumn) -> float:
     number = column.missing
+    text = text.strip(" \t")
     if text != "":
-        text = text.strip(" \t")
         if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise MalformedError
         number = float(text)
@@ -136,7 +136,7 @@ def read_dense(text: str, column: DenseColumn) -> float:
 def read_time(text: str, column: TimeColumn) -> int:
     try:
         if column.format == "unix":
-            if not -(2**63) <= int(text) < 2**63:
+            if not INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
                 raise MalformedError
             return int(text)
         moment = datetime.strptime(text, column.format).replace(tzinfo=UTC)
