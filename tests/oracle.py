@@ -27,6 +27,8 @@ SPLITS = ("train", "valid", "test")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}(\.0)?")
 MASK = 2**64 - 1
+#: Seconds after which the calendar repeats, weekdays too; datetime knows no year past 9999.
+FOUR_CENTURIES = 146_097 * 86_400
 GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -76,7 +78,7 @@ def read_line(line: bytes, fields: Sequence[str], schema: Schema) -> Row:
             row[column.name] = read_sparse(raw[column.name], column)
     for column in schema.sparse:
         if column.source is not None:
-            moment = datetime.fromtimestamp(row[TIME], UTC)
+            moment = datetime.fromtimestamp(row[TIME] % FOUR_CENTURIES, UTC)
             hour = column.derive == "hour_of_day"
             row[column.name] = moment.hour if hour else moment.weekday()
     return row

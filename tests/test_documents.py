@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_logs import SHOP, edit_manifest, shop_stages
+from small_logs import SHOP, digests, edit_manifest, shop_stages
 
 from pipeline.artefact import decoded
 from pipeline.calibration import Calibration
@@ -98,6 +98,15 @@ def test_damaged_drift_is_one_message(day: list[str], tmp_path: Path, text: str)
     (added / "drift.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
         print_dataset(manifest, Folder.of(added))
+
+
+def test_damaged_rejects_stop_an_addition(day: list[str], tmp_path: Path) -> None:
+    rejects = tmp_path / "added.work" / "staging" / "rejects" / "rejects.jsonl"
+    rejects.write_text('{"line": 3}\n')
+    before = digests(tmp_path / "added")
+    with pytest.raises(DatasetError, match=r"rejects\.jsonl is damaged"):
+        append(split_logs(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Cluster(1), {})
+    assert digests(tmp_path / "added") == before
 
 
 def test_a_lock_of_no_text_is_of_an_unknown_run(tmp_path: Path) -> None:
