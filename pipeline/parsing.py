@@ -212,7 +212,7 @@ def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
             values, *rest = reader
         except csv.Error:
             return "a quote is not closed on its line"
-        if rest:
+        if rest or text.endswith("\r"):  # which the reader would take for the line's end
             return "a carriage return inside the line"
     else:
         values = text.split(schema.separator)

@@ -108,6 +108,8 @@ def split_fields(line: str, schema: Schema) -> list[str]:
             end = line.find(schema.separator, at)
             end = len(line) if end < 0 else end
             text, at = line[at:end], end
+            if schema.quote and schema.quote in line and "\r" in text:
+                raise MalformedError  # readers of quoted fields take it for a line's end
         fields.append(text)
         if at == len(line):
             return fields

@@ -41,3 +41,10 @@ def test_a_number_of_blanks_alone_is_missing(blank: str, beside: str) -> None:
     found = parsed(f"0|{blank}|a\n1| 2 |a\n{beside}", schema)
     assert found.rows.rows() == [(0, 5.0, "a"), (1, 2.0, "a")]
     assert len(found.rejects) == bool(beside)
+
+
+@pytest.mark.parametrize("line", ['1,"a"\r\r', '"1",a\r\r', '\r,"a"'])
+def test_a_carriage_return_in_a_line_with_quotes_is_malformed(line: str) -> None:
+    found = parsed(f"{line}\n1,b\n", schema_of([LABEL, CITY], quote='"'))
+    assert found.rows.rows() == [(1, "b")]
+    assert [one.reason for one in found.rejects] == ["a carriage return inside the line"]
