@@ -12,10 +12,14 @@ import ctypes
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
 
 from pipeline import __version__
 from pipeline.errors import ClusterError, DatasetError, FaeError, StorageError
@@ -27,6 +31,8 @@ from pipeline.storage import Folder, flush
 _HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
 STAGE_VERSION = 5
+#: What taking a document apart raises where its shape is another.
+_MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
 
@@ -63,7 +69,7 @@ def document_of(folder: Folder, name: str) -> dict[str, Any]:
         document = json.loads(folder.text(name))
     except StorageError:
         raise
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise DatasetError(
@@ -76,6 +82,39 @@ def document_of(folder: Folder, name: str) -> dict[str, Any]:
             f"{STAGE_VERSION}. Run the stage again."
         )
     return document
+
+
+T = TypeVar("T")
+
+
+def decoded(kind: Callable[..., T], folder: Folder, name: str) -> T:
+    """A stage's document as the dataclass `kind`, whose `directory` is the folder.
+
+    Raises DatasetError as `document_of`, and where an entry is absent or of another type.
+    """
+    document = document_of(folder, name)
+    with understood(folder / name):
+        found = {key: shape.validate_python(document[key]) for key, shape in _shapes(kind).items()}
+    return kind(directory=folder.absolute(), **found)
+
+
+@cache
+def _shapes(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind) if field.name != "directory"]
+    return {name: TypeAdapter(hints[name]) for name in names}
+
+
+@contextmanager
+def understood(place: object) -> Iterator[None]:
+    """Raise DatasetError where the block meets a document at `place` that is not as it was made."""
+    try:
+        yield
+    except FaeError:
+        raise
+    except _MISSHAPEN as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DatasetError(f"{place} is damaged ({what:.200}). Make it again.") from None
 
 
 def manifest_of(folder: Folder) -> Manifest:

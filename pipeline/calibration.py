@@ -117,16 +117,7 @@ class Calibration:
     @classmethod
     def read(cls, directory: Place) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
-        folder = Folder.of(directory)
-        document = artefact.document_of(folder, FILE_NAME)
-        known = {
-            "embedding": Embedding(**document.pop("embedding")),
-            "budget": Budget(**document.pop("budget")),
-            "tables": tuple(HotTable(**table) for table in document.pop("tables")),
-            "sharing": tuple(Sharing(**table) for table in document.pop("sharing")),
-            "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
-        }
-        return cls(folder.absolute(), **(document | known))
+        return artefact.decoded(cls, Folder.of(directory), FILE_NAME)
 
 
 def calibrate(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import xxhash
 
 from pipeline.cluster import Cluster
-from pipeline.filesystem import piece
+from pipeline.filesystem import piece, shown
 from pipeline.logs import Log
+from pipeline.packing import whole
 
 _CHUNK = 32 << 20
 
@@ -37,4 +38,5 @@ def checksums(logs: Sequence[Log], cluster: Cluster) -> list[str]:
 
 
 def _checksum(chunk: _Chunk) -> str:
-    return xxhash.xxh3_128_hexdigest(piece(chunk.url, chunk.start, _CHUNK))
+    with whole(shown(chunk.url), "plain"):
+        return xxhash.xxh3_128_hexdigest(piece(chunk.url, chunk.start, _CHUNK))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ParameterError
 from pipeline.rules.problem import Floats, Objective
@@ -29,7 +29,7 @@ class DeviceProfile(BaseModel):
         """The profile in a JSON file; ParameterError where it is none."""
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise ParameterError(
                 f"{path} is no device profile ({error}). Make one: fae bench-device --out {path}"
             ) from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import TypeAdapter
 
 from pipeline import artefact
 from pipeline.calibration import Calibration
@@ -90,19 +90,8 @@ class Drift:
         """What a data set tells of its last addition; None where nothing was added to it."""
         if DRIFT not in {record.path for record in manifest.records}:
             return None
-        document = json.loads(dataset.text(DRIFT))
-        return cls(
-            document["former"],
-            document["former_budget"],
-            document["budget"],
-            _coverage(**document["new_rows"]),
-            _coverage(**document["all_rows"]),
-            tuple(TableDrift(**table) for table in document["tables"]),
-        )
-
-
-def _coverage(inputs: int, accesses: int, former: Any, now: Any) -> Coverage:
-    return Coverage(inputs, accesses, Worth(**former), Worth(**now))
+        with artefact.understood(dataset / DRIFT):
+            return TypeAdapter(cls).validate_json(dataset.text(DRIFT))
 
 
 @dataclass(frozen=True)

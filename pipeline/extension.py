@@ -127,6 +127,8 @@ def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
 def _rejects(staging: Staging, names: Sequence[str]) -> list[dict[str, Any]]:
     """A staging's rejects, with the logs' new names."""
     renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
-    lines = staging.directory.text(f"{REJECTS}/rejects.jsonl").split("\n")
-    rejects = [json.loads(line) for line in lines if line]
-    return [reject | {"file": renamed[reject["file"]]} for reject in rejects]
+    name = f"{REJECTS}/rejects.jsonl"
+    with artefact.understood(staging.directory / name):
+        lines = staging.directory.text(name).split("\n")
+        rejects = [json.loads(line) for line in lines if line]
+        return [reject | {"file": renamed[reject["file"]]} for reject in rejects]

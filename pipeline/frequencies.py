@@ -102,19 +102,7 @@ class Frequencies:
     @classmethod
     def read(cls, directory: Place) -> Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
-        folder = Folder.of(directory)
-        document = artefact.document_of(folder, FILE_NAME)
-        tables = tuple(_table(**table) for table in document["tables"])
-        rest = {key: document[key] for key in _DOCUMENTED}
-        return cls(folder.absolute(), tables, **rest)
-
-
-def _table(columns: dict[str, dict[str, dict[str, int]]], **rest: Any) -> TableFrequencies:
-    found = {
-        column: {split: OutOfVocabulary(**counts) for split, counts in splits.items()}
-        for column, splits in columns.items()
-    }
-    return TableFrequencies(columns=found, **rest)
+        return artefact.decoded(cls, Folder.of(directory), FILE_NAME)
 
 
 @dataclass(frozen=True)

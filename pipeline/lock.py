@@ -108,12 +108,14 @@ def _text(lock: Folder) -> str | None:
         return lock.parent.text(lock.name)
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:  # no lock of ours: its holder is unknown
+        return ""
 
 
 def _holder(text: str | None) -> Holder | None:
     try:
         return Holder(**json.loads(text or ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
 
 

@@ -7,28 +7,24 @@ cut at any line and every malformed line has a number that an editor shows.
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError, StorageError
 from pipeline.filesystem import located, opened, patiently, piece, shown
+from pipeline.packing import Compression, check_text, compression_of, line_end, unpacked, whole
 from pipeline.schema import Schema
 from pipeline.tokenizer import Text
 
-Compression = Literal["plain", "gzip", "zstd"]
 BLOCK_BYTES = 32 << 20
-LONGEST_LINE = 64 << 20
-_CHUNK = 1 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -84,6 +80,8 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
                 raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
+                if not Path(match).is_file():
+                    raise LogError(f"{match} is not a file. Write what it gives into one first.")
             urls.append(filesystem.unstrip_protocol(match))
     _check_distinct(urls)
     return [_opened(url, schema, split) for url in urls]
@@ -118,15 +116,15 @@ def _check_distinct(urls: list[str]) -> None:
 
 def _opened(url: str, schema: Schema, split: str | None) -> Log:
     """The log at `url`, with its header read and checked."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise LogError(f"the path of the log {url!a} is no UTF-8. Rename it.") from None
     filesystem, path = located(url)
     name = shown(path).rstrip("/").rsplit("/", 1)[-1]
     size = int(patiently(filesystem, "size", path))
     parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
-    compression: Compression = "plain"
-    if name.endswith(".gz"):
-        compression = "gzip"
-    elif name.endswith((".zst", ".zstd")):
-        compression = "zstd"
+    compression = compression_of(name)
     log = Log(url, name, size, compression, parquet, (), 0, 1, split)
     if size == 0:
         raise LogError(f"{name} is empty (0 bytes). Leave it out, or fetch it again.")
@@ -135,7 +133,8 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
             found = tuple(file.schema_arrow.names)
         start, first_line = 0, 1
     else:
-        with _whole(log), text_stream(log) as stream:
+        with whole(log.name, log.compression), text_stream(log) as stream:
+            check_text(stream, name)
             head = stream.read(len(_UTF8_BOM))
             if head.startswith(_OTHER_BOMS):
                 raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
@@ -145,7 +144,7 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
                 return Log(url, name, size, compression, False, fields, start, 1, split)
             first = head[start:]
             if b"\n" not in first:
-                first += stream.readline(LONGEST_LINE)
+                first += line_end(stream, name)
             first = first[: first.find(b"\n") + 1] or first
         found = _header(first, schema, name)
         start, first_line = start + len(first), 2
@@ -176,7 +175,8 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
         raise LogError(f"{name}: its {what} names {', '.join(doubled)} twice.")
     if missing:
         raise LogError(
-            f"{name}: its {what} lacks {', '.join(missing)}; found: {', '.join(found)[:300]}. "
+            f"{name}: its {what} {'lack' if what == 'columns' else 'lacks'} {', '.join(missing)}; "
+            f"found: {', '.join(found)[:300]}. "
             f"Correct the schema {schema.name!r}, or give the schema of this log."
         )
     if unknown and what == "header":
@@ -188,17 +188,13 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
 
 def text_stream(log: Log) -> IO[bytes]:
     """The log's bytes, decompressed, from its beginning."""
-    raw = opened(log.url)
-    if log.compression == "plain":
-        return raw
-    unpacked = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), log.compression)
-    return io.BufferedReader(unpacked, _CHUNK)
+    return unpacked(opened(log.url), log.compression)
 
 
 @contextmanager
 def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
-    with opened(log.url) as raw:
+    with whole(log.name, "plain"), opened(log.url) as raw:
         try:
             file = pq.ParquetFile(raw)
         except StorageError:
@@ -217,10 +213,11 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     if log.compression != "plain":
         return [Block(log, log.start, -1)]
     cuts = [log.start]
-    with opened(log.url) as file:
+    with whole(log.name, "plain"), opened(log.url) as file:
         while cuts[-1] + block_bytes < log.bytes:
-            file.seek(cuts[-1] + block_bytes)
-            file.readline()
+            at = cuts[-1] + block_bytes
+            file.seek(at)
+            line_end(file, log.name, at)
             cuts.append(min(file.tell(), log.bytes))
     if cuts[-1] < log.bytes:
         cuts.append(log.bytes)
@@ -236,34 +233,39 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
     """
     log = block.log
     if log.compression == "plain":
-        run = piece(log.url, block.start, block.stop - block.start)
+        with whole(log.name, "plain"):
+            run = piece(log.url, block.start, block.stop - block.start)
         if len(run) != block.stop - block.start:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
         yield run
         return
-    with _whole(log), text_stream(log) as stream, ThreadPoolExecutor(1) as unpacker:
+    with (
+        whole(log.name, log.compression),
+        text_stream(log) as stream,
+        ThreadPoolExecutor(1) as unpacker,
+    ):
         stream.read(log.start)
-        coming = unpacker.submit(_run, stream, block_bytes)
+        coming = unpacker.submit(_run, stream, log.name, block_bytes)
         while data := coming.result():
-            coming = unpacker.submit(_run, stream, block_bytes)
+            coming = unpacker.submit(_run, stream, log.name, block_bytes)
             yield data
 
 
-def _run(stream: IO[bytes], block_bytes: int) -> bytes:
+def check_sizes(logs: Sequence[Log]) -> None:
+    """Raise LogError where a log is not as long as when it was found: rows of it may be missing."""
+    for log in logs:
+        filesystem, path = located(log.url)
+        with whole(log.name, "plain"):
+            size = int(patiently(filesystem, "size", path))
+        if size != log.bytes:
+            how = "grew" if size > log.bytes else "became shorter"
+            raise LogError(
+                f"{log.name} {how} while it was read, from {log.bytes:,} to {size:,} bytes. Run "
+                "again when no one writes to it any more."
+            )
+
+
+def _run(stream: IO[bytes], name: str, block_bytes: int) -> bytes:
     """The next whole lines of a stream, about `block_bytes` of them; nothing at its end."""
     data = stream.read(block_bytes)
-    return data + stream.readline() if data else data
-
-
-@contextmanager
-def _whole(log: Log) -> Iterator[None]:
-    """Turn an error in reading a compressed log into a LogError with its remedy."""
-    try:
-        yield
-    except OSError as error:
-        if log.compression == "plain":
-            raise
-        raise LogError(
-            f"{log.name} is damaged or cut short: {error}. Fetch it again, and test it with "
-            f"`{'gzip -t' if log.compression == 'gzip' else 'zstd -t'}`."
-        ) from None
+    return data + line_end(stream, name) if data else data

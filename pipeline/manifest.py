@@ -177,7 +177,7 @@ class Manifest:
         """The manifest that `text` is, for messages found at `where`; DatasetError as `read`."""
         try:
             document = json.loads(text)
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also numbers beyond Python's limit
             raise DatasetError(
                 f"{where} is not JSON ({error}). Prepare the data set again."
             ) from None

@@ -107,7 +107,7 @@ class ProfileParameters(StageParameters):
 
     valid: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
     test: Annotated[HeldOut, BeforeValidator(_held_out)] = HeldOut(share=0.1)
-    min_count: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    min_count: dict[str, Annotated[int, Field(ge=1, lt=2**63)]] = Field(default_factory=dict)
     sample: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -124,7 +124,9 @@ class CalibrateParameters(StageParameters):
     table's cold values share at most `cold_buckets` rows; 0 of them where ids are exact.
     """
 
-    hot_budget: Annotated[ByteSize, Field(gt=0), BeforeValidator(_whole_size)] | None = None
+    hot_budget: Annotated[ByteSize, Field(gt=0, lt=2**63), BeforeValidator(_whole_size)] | None = (
+        None
+    )
     hot_share: Annotated[float, Field(gt=0, le=1)] | None = None
     dtype: Annotated[str, _one_of(list(DTYPE_BYTES))] = "float32"
     optimizer: Annotated[str, _one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"
@@ -132,7 +134,7 @@ class CalibrateParameters(StageParameters):
     objective: Annotated[str, _one_of(list(OBJECTIVES))] = "inputs"
     device_profile: DeviceProfile | None = None
     cold_ids: Annotated[str, _one_of(COLD_IDS)] = "exact"
-    cold_buckets: int = Field(default=0, ge=0)
+    cold_buckets: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -175,7 +177,7 @@ def min_counts(texts: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for text in texts:
         table, _, number = text.rpartition("=")
-        if not number.isdecimal() or int(number) < 1:
+        if not re.fullmatch("[0-9]{1,18}", number) or int(number) < 1:
             raise ParameterError(
                 f"--min-count {text!r}: write a number of 1 or more for every table, or TABLE=N."
             )

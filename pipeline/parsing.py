@@ -124,9 +124,17 @@ def _decoded(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
     return pl.Series(series.name, texts, dtype=pl.String()), rejects
 
 
-def _count(data: bytes, byte: bytes) -> int:
-    """How often `byte` stands in `data`; faster than bytes.count where it is frequent."""
-    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == ord(byte)))
+def _even(data: bytes, lines: int, separators: int, separator: str) -> bool:
+    """Whether there are lines, and each has just so many separators."""
+    text = np.frombuffer(data, dtype=np.uint8)
+    found = np.flatnonzero(text == ord(separator))
+    if lines == 0 or found.size != lines * separators:
+        return False
+    if separators == 0:
+        return True
+    ends = np.flatnonzero(text == ord("\n"))
+    of_line = found.reshape(lines, separators)
+    return bool((of_line[:, -1] < ends).all() and (of_line[1:, 0] > ends[:-1]).all())
 
 
 def _whole(
@@ -136,11 +144,12 @@ def _whole(
 
     Label and dense columns are read as `numbers`; as text, a value that is none keeps its digits.
     """
-    separators = _count(data, schema.separator.encode())
     quoted = schema.quote is not None and schema.quote.encode() in data
-    if separators != lines * (len(fields) - 1) or quoted or b"\0" in data or lines == 0:
+    if quoted or b"\0" in data or not _even(data, lines, len(fields) - 1, schema.separator):
         return None
     if data.startswith(_BOM):  # Polars would drop it, here in the middle of a file
+        return None
+    if data.count(b"\r") != data.count(b"\r\n"):  # it drops that at the end of any field
         return None
     roles = {column.name: column.role for column in schema.fields}
     try:
@@ -203,7 +212,7 @@ def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
             values, *rest = reader
         except csv.Error:
             return "a quote is not closed on its line"
-        if rest:
+        if rest or text.endswith("\r"):  # which the reader would take for the line's end
             return "a carriage return inside the line"
     else:
         values = text.split(schema.separator)

@@ -48,13 +48,14 @@ class Preparation:
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The parameters that a data set was made with; what ingestion bears is the default."""
-        stages = manifest.preparation["parameters"]
-        return cls(
-            IngestParameters(),
-            ProfileParameters.of(**stages["profile"]),
-            CalibrateParameters.of(**stages["calibrate"]),
-            PartitionParameters.of(**stages["partition"]),
-        )
+        with artefact.understood("the manifest's preparation"):
+            stages = manifest.preparation["parameters"]
+            return cls(
+                IngestParameters(),
+                ProfileParameters.of(**stages["profile"]),
+                CalibrateParameters.of(**stages["calibrate"]),
+                PartitionParameters.of(**stages["partition"]),
+            )
 
     def changed(self, given: Mapping[str, object]) -> Self:
         """These parameters but for those `given`, by their names; a name counts in every stage.

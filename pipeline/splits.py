@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -28,7 +29,7 @@ class HeldOut:
     @classmethod
     def parse(cls, text: str) -> HeldOut:
         """From `0.1` (a share) or `1d` (days); ParameterError otherwise."""
-        if text.endswith("d") and text[:-1].isdecimal():
+        if re.fullmatch("[0-9]{1,9}d", text):
             return cls(days=int(text[:-1]))
         try:
             share = float(text)

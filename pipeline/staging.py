@@ -19,7 +19,7 @@ from pipeline import artefact
 from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.errors import LogError, StorageError
-from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, parquet_file, texts
+from pipeline.logs import BLOCK_BYTES, Block, Log, blocks, check_sizes, parquet_file, texts
 from pipeline.parameters import IngestParameters
 from pipeline.parsing import parse_table, parse_text
 from pipeline.parts import StagedPart, write_part
@@ -102,15 +102,7 @@ class Staging:
     @classmethod
     def read(cls, directory: Place) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        folder = Folder.of(directory)
-        document = artefact.document_of(folder, FILE_NAME)
-        return cls(
-            folder.absolute(),
-            Schema.model_validate(document["schema"]),
-            tuple(Part(**part | {"values": tuple(part["values"])}) for part in document["parts"]),
-            tuple(StagedLog(**log) for log in document["logs"]),
-            document["reasons"],
-        )
+        return artefact.decoded(cls, Folder.of(directory), FILE_NAME)
 
 
 @dataclass(frozen=True)
@@ -170,6 +162,7 @@ def ingest(
             rows=lambda done: done.lines,
             needs=_BLOCKS * block_bytes,
         )
+        check_sizes(logs)
         rejects = _numbered(logs, staged)
         lines = sum(one.lines for one in staged)
         folder = partial / REJECTS
@@ -180,7 +173,8 @@ def ingest(
         if too_many:
             raise LogError(_too_many(rejects, lines, parameters.max_reject_share, folder))
         if lines == len(rejects):
-            raise LogError(f"the logs hold no rows: {lines:,} lines, all of them malformed.")
+            malformed = f", all of them malformed, as {sentence(rejects[0])}" if rejects else ""
+            raise LogError(f"the logs hold no rows: {lines:,} lines{malformed}.")
         _write(partial, schema, logs, digests, staged, rejects)
     return Staging.read(out)
 
@@ -232,7 +226,10 @@ def _parsed(task: _Task) -> Any:
                 raise LogError(f"{log.name} is damaged: {error}") from None
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
-        yield parse_table(frame, task.schema)
+        try:
+            yield parse_table(frame, task.schema)
+        except LogError as error:
+            raise LogError(f"{log.name}: {error}") from None
         return
     for data in texts(task.block, task.block_bytes):
         parsed: Parsed = parse_text(data, log.fields, task.schema)

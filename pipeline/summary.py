@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from dask.utils import format_bytes
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline import artefact
 from pipeline.calibration import Calibration, SampleCheck
 from pipeline.cold_ids import Sharing
 from pipeline.drift import Drift
@@ -23,12 +25,25 @@ from pipeline.progress import console as messages
 from pipeline.staging import Staging
 from pipeline.storage import Folder
 
+Given = ParamSpec("Given")
 #: Tables that are named as having changed most.
 _MOST_MOVED = 5
 
 output = Console(highlight=False, soft_wrap=True)
 
 
+def _told(show: Callable[Given, None]) -> Callable[Given, None]:
+    """`show`, which raises DatasetError where what it tells of lacks something."""
+
+    @wraps(show)
+    def shown(*arguments: Given.args, **options: Given.kwargs) -> None:
+        with artefact.understood(str(arguments[-1])):
+            show(*arguments, **options)
+
+    return shown
+
+
+@_told
 def print_staging(staging: Staging) -> None:
     """Rows and rejects of each log."""
     table = _table("log", "lines", "rows", "rejects")
@@ -39,6 +54,7 @@ def print_staging(staging: Staging) -> None:
     output.print(f"staged in {staging.directory}")
 
 
+@_told
 def print_frequencies(frequencies: Frequencies) -> None:
     """Rows, accesses, folded ids and out-of-vocabulary shares of each table's columns."""
     output.print("rows: " + ", ".join(f"{s} {n:,}" for s, n in frequencies.split_rows.items()))
@@ -53,6 +69,7 @@ def print_frequencies(frequencies: Frequencies) -> None:
     output.print(f"frequencies in {frequencies.directory}")
 
 
+@_told
 def print_calibration(calibration: Calibration) -> None:
     """The curve about the chosen budget, its knee, and what is proved and advised."""
     points = calibration.curve()
@@ -128,6 +145,7 @@ _CURVE_FORMAT = {
 }
 
 
+@_told
 def print_dataset(manifest: Manifest, directory: Folder) -> None:
     """Rows and hot share by split, budget, rejects and where the files are."""
     table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
@@ -192,6 +210,7 @@ def _print_drift(drift: Drift) -> None:
         )
 
 
+@_told
 def print_run(run: Path) -> None:
     """What a model reached, and where it is; DatasetError where `run` holds no metrics."""
     try:

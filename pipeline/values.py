@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import cast
 
@@ -162,6 +163,8 @@ def _fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         return ~_number(column.name, dtype).is_in([0.0, 1.0]).fill_null(False)
     if isinstance(column, DenseColumn):
         finite = _number(column.name, dtype).is_finite().fill_null(False) & value.is_finite()
+        if dtype == pl.String():
+            raw = raw.str.strip_chars(" \t")  # Polars reads blanks in a column of numbers as null
         return _given(raw, dtype) & ~finite
     if isinstance(column, TimeColumn):
         return value.is_null()
@@ -192,7 +195,19 @@ def _time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
         moment = (raw + " 00").str.to_datetime(column.format + " %M", strict=False)
     else:
         moment = raw.str.to_datetime(column.format, strict=False)
-    return moment.dt.epoch("s")
+    return pl.when(_digits_alone(raw, column.format)).then(moment.dt.epoch("s"))
+
+
+def _digits_alone(raw: pl.Expr, form: str) -> pl.Expr:
+    """Whether text has just the digits that a time of digits alone must have.
+
+    Parsers bear fewer digits, and blanks: of ` 4102123` as %y%m%d%H they make a day in 2041.
+    """
+    if not re.fullmatch("(%[YymdHMSj])+", form):
+        return pl.lit(True)
+    width = sum({"Y": 4, "j": 3}.get(directive, 2) for directive in form[1::2])
+    number = raw.cast(pl.UInt64(), strict=False).is_not_null()
+    return (raw.str.len_bytes() == width) & number & ~raw.str.starts_with("+")
 
 
 def _list(column: SparseColumn, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:

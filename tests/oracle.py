@@ -25,8 +25,10 @@ Row = dict[str, Any]
 TIME = "@time"
 SPLITS = ("train", "valid", "test")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-INTEGER = re.compile(r"[+-]?[0-9]+(\.0)?")
+INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}(\.0)?")
 MASK = 2**64 - 1
+#: Seconds after which the calendar repeats, weekdays too; datetime knows no year past 9999.
+FOUR_CENTURIES = 146_097 * 86_400
 GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -76,7 +78,7 @@ def read_line(line: bytes, fields: Sequence[str], schema: Schema) -> Row:
             row[column.name] = read_sparse(raw[column.name], column)
     for column in schema.sparse:
         if column.source is not None:
-            moment = datetime.fromtimestamp(row[TIME], UTC)
+            moment = datetime.fromtimestamp(row[TIME] % FOUR_CENTURIES, UTC)
             hour = column.derive == "hour_of_day"
             row[column.name] = moment.hour if hour else moment.weekday()
     return row
@@ -106,6 +108,8 @@ def split_fields(line: str, schema: Schema) -> list[str]:
             end = line.find(schema.separator, at)
             end = len(line) if end < 0 else end
             text, at = line[at:end], end
+            if schema.quote and schema.quote in line and "\r" in text:
+                raise MalformedError  # readers of quoted fields take it for a line's end
         fields.append(text)
         if at == len(line):
             return fields
@@ -113,6 +117,7 @@ def split_fields(line: str, schema: Schema) -> list[str]:
 
 
 def read_label(text: str) -> int:
+    text = text.strip(" \t")  # blanks around a number are borne
     if not NUMBER.fullmatch(text) or float(text) not in (0, 1):
         raise MalformedError
     return int(float(text))
@@ -120,6 +125,7 @@ def read_label(text: str) -> int:
 
 def read_dense(text: str, column: DenseColumn) -> float:
     number = column.missing
+    text = text.strip(" \t")
     if text != "":
         if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise MalformedError
@@ -134,10 +140,13 @@ def read_dense(text: str, column: DenseColumn) -> float:
 def read_time(text: str, column: TimeColumn) -> int:
     try:
         if column.format == "unix":
-            if not -(2**63) <= int(text) < 2**63:
+            if not INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
                 raise MalformedError
             return int(text)
-        return int(datetime.strptime(text, column.format).replace(tzinfo=UTC).timestamp())
+        moment = datetime.strptime(text, column.format).replace(tzinfo=UTC)
+        if moment.strftime(column.format) != text:  # strptime bears fewer digits than there are
+            raise MalformedError
+        return int(moment.timestamp())
     except ValueError:
         raise MalformedError from None
 

@@ -175,7 +175,7 @@ def splits_of(staging: Staging, frequencies: Frequencies) -> list[int]:
 def rejects_of(directory: Path) -> list[dict[str, Any]]:
     """The lines that were set aside, as `rejects.jsonl` in `directory` tells them."""
     text = (directory / "rejects.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def parameters_of(options: Options) -> Preparation:

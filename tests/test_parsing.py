@@ -162,7 +162,9 @@ def test_times_are_seconds_since_1970_in_utc(text: str, form: str, expected: int
 
 @pytest.mark.parametrize(
     ("text", "form"),
-    [("", "unix"), ("1.5", "unix"), ("14102124", "%y%m%d%H"), ("2014-10-32", "%Y-%m-%d")],
+    [("", "unix"), ("1.5", "unix"), ("14102124", "%y%m%d%H"), ("2014-10-32", "%Y-%m-%d")]
+    + [(text, "%y%m%d%H") for text in (" 4102123", "1 102123", "1410212", "1-102123", "+4102123")]
+    + [("2014121", "%Y%m%d"), ("141021 5", "%y%m%d%H")],
 )
 def test_what_is_no_time_is_set_aside(text: str, form: str) -> None:
     schema = schema_of([LABEL, CITY, {"name": "x", "role": "time", "format": form}])

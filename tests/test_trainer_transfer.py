@@ -209,3 +209,12 @@ def test_a_run_is_never_carried_onto_itself(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="give another directory"):
         transfer(tmp_path / "old", data, tmp_path / "old", overwrite=True)
     assert digests(tmp_path / "old") == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_damaged_drift_is_one_message(data: Path, tmp_path: Path, text: str) -> None:
+    run(data, tmp_path / "old")
+    add_day(data)
+    (data / "drift.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
+        transfer(tmp_path / "old", data, tmp_path / "new")

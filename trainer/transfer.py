@@ -121,8 +121,10 @@ def _appended_to(manifest: Manifest, data: Path) -> str | None:
     """The fingerprint of the data set that logs were added to for this one, if any."""
     if DRIFT not in {record.path for record in manifest.records}:
         return None
-    former: str = json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"]
-    return former
+    try:
+        return str(json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DatasetError(f"{data / DRIFT} is damaged ({error}). Prepare it again.") from None
 
 
 def _values(path: Path) -> pa.Table:
