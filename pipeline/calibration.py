@@ -114,14 +114,15 @@ class Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
         folder = Folder.of(directory)
         document = artefact.document_of(folder, FILE_NAME)
-        known = {
-            "embedding": Embedding(**document.pop("embedding")),
-            "budget": Budget(**document.pop("budget")),
-            "tables": tuple(HotTable(**table) for table in document.pop("tables")),
-            "sharing": tuple(Sharing(**table) for table in document.pop("sharing")),
-            "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
-        }
-        return cls(folder.absolute(), **(document | known))
+        with artefact.described(folder, FILE_NAME):
+            known = {
+                "embedding": Embedding(**document.pop("embedding")),
+                "budget": Budget(**document.pop("budget")),
+                "tables": tuple(HotTable(**table) for table in document.pop("tables")),
+                "sharing": tuple(Sharing(**table) for table in document.pop("sharing")),
+                "sample": SampleCheck(**document["sample"]) if document["sample"] else None,
+            }
+            return cls(folder.absolute(), **(document | known))
 
 
 def calibrate(

@@ -90,15 +90,16 @@ class Drift:
         """What a data set tells of its last addition; None where nothing was added to it."""
         if DRIFT not in {record.path for record in manifest.records}:
             return None
-        document = json.loads(dataset.text(DRIFT))
-        return cls(
-            document["former"],
-            document["former_budget"],
-            document["budget"],
-            _coverage(**document["new_rows"]),
-            _coverage(**document["all_rows"]),
-            tuple(TableDrift(**table) for table in document["tables"]),
-        )
+        with artefact.described(dataset, DRIFT):
+            document = json.loads(dataset.text(DRIFT))
+            return cls(
+                document["former"],
+                document["former_budget"],
+                document["budget"],
+                _coverage(**document["new_rows"]),
+                _coverage(**document["all_rows"]),
+                tuple(TableDrift(**table) for table in document["tables"]),
+            )
 
 
 def _coverage(inputs: int, accesses: int, former: Any, now: Any) -> Coverage:

@@ -101,9 +101,10 @@ class Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
         folder = Folder.of(directory)
         document = artefact.document_of(folder, FILE_NAME)
-        tables = tuple(_table(**table) for table in document["tables"])
-        rest = {key: document[key] for key in _DOCUMENTED}
-        return cls(folder.absolute(), tables, **rest)
+        with artefact.described(folder, FILE_NAME):
+            tables = tuple(_table(**table) for table in document["tables"])
+            rest = {key: document[key] for key in _DOCUMENTED}
+            return cls(folder.absolute(), tables, **rest)
 
 
 def _table(columns: dict[str, dict[str, dict[str, int]]], **rest: Any) -> TableFrequencies:

@@ -94,13 +94,14 @@ class Staging:
         """The staging in a finished directory; DatasetError where there is none."""
         folder = Folder.of(directory)
         document = artefact.document_of(folder, FILE_NAME)
-        return cls(
-            folder.absolute(),
-            Schema.model_validate(document["schema"]),
-            tuple(Part(**part) for part in document["parts"]),
-            tuple(StagedLog(**log) for log in document["logs"]),
-            document["reasons"],
-        )
+        with artefact.described(folder, FILE_NAME):
+            return cls(
+                folder.absolute(),
+                Schema.model_validate(document["schema"]),
+                tuple(Part(**part) for part in document["parts"]),
+                tuple(StagedLog(**log) for log in document["logs"]),
+                document["reasons"],
+            )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.manifest import (
     Manifest,
     SparseFeature,
     Table,
+    success_text,
 )
 from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
@@ -94,13 +96,20 @@ def _strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:
     known |= {MADE_FROM} if directory.remote else set()
     for name in directory.names():
         if name not in known:
-            yield f"{name}: not in the manifest"
+            yield f"{name if name.isprintable() else ascii(name)}: not in the manifest"
+    for path in [] if directory.remote else sorted(directory.path.rglob("*")):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            name = path.relative_to(directory.path).as_posix()
+            kind = "a link" if stat.S_ISLNK(mode) else "no file"
+            yield f"{name if name.isprintable() else ascii(name)}: {kind}; a data set holds files"
 
 
 def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Figures of the manifest that do not agree with each other."""
     logs = manifest.preparation.get("logs")
-    rows = [log.get("rows") for log in logs] if isinstance(logs, list) else []
+    listed = logs if isinstance(logs, list) else []
+    rows: list[Any] = [log.get("rows") for log in listed if isinstance(log, dict)]
     stored = sum(leaf.rows for leaf in _leaves(manifest))
     if not rows or not all(isinstance(count, int) for count in rows):
         yield f"{MANIFEST}: its preparation does not say how many rows each log had"
@@ -115,19 +124,23 @@ def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
             f"{MANIFEST}: the hot rows take {used:,} bytes; used_bytes is {budget.used_bytes:,} of "
             f"{budget.bytes:,}"
         )
-    if directory.text(SUCCESS).strip() != manifest.fingerprint:
-        yield f"{SUCCESS}: not the fingerprint of {MANIFEST}"
+    expected = success_text(manifest.fingerprint, directory.data(MANIFEST))
+    if directory.data(SUCCESS) != expected.encode():
+        yield f"{SUCCESS}: not the fingerprint and the sha256 of {MANIFEST}"
 
 
 def _file_faults(directory: Folder, file: DataFile) -> list[str]:
     """Faults of a file's presence, size and checksum."""
     if not directory.exists(file.path):
         return [f"{file.path}: missing"]
-    with directory.read(file.path) as path, path.open("rb") as stream:
-        size = path.stat().st_size
-        if size != file.bytes:
-            return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with directory.read(file.path) as path, path.open("rb") as stream:
+            size = path.stat().st_size
+            if size != file.bytes:
+                return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return [f"{file.path}: unreadable: {error.strerror or error}"]
     return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
 
 
