@@ -17,15 +17,38 @@ import random
 import shutil
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightly.damage import KINDS, Damage, Place
+from nightly import damage, forgery
+from nightly.damage import Damage, Place
 from nightly.outcome import Outcome
 from pipeline.errors import FaeError
 
+#: Kinds of damage, and how often each comes; the more there is to try of one, the more often.
+KINDS: dict[Callable[[Place], Damage], int] = {
+    damage.flip: 4,
+    damage.cut: 2,
+    damage.lengthen: 1,
+    damage.zero: 1,
+    damage.drop: 1,
+    damage.drop_folder: 1,
+    damage.duplicate: 1,
+    damage.swap: 2,
+    damage.rename: 1,
+    damage.directory: 1,
+    damage.link: 1,
+    damage.stray_link: 1,
+    damage.mix: 2,
+    forgery.edit: 3,
+    forgery.respace: 1,
+    forgery.forge_manifest: 3,
+    forgery.forge_path: 1,
+    forgery.forge_file: 3,
+}
 #: Seconds after which a check counts as one that hangs.
 _PATIENCE = 120.0
 _OPTIONS = ["--bottom-mlp", "4", "--top-mlp", "4-1", "--batch-size", "8", "--device", "cpu"]
@@ -48,19 +71,20 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
     """Damage `amount` copies of data sets in ways drawn from `seed`."""
     outcome, passed = Outcome(), Counter[str]()
     wholes = [(whole, _twin(whole)) for whole in data_sets(folder)]
-    with contextlib.closing(_Checks()) as checks:
+    with contextlib.closing(Checks()) as checks:
         known = {whole: checks.train(whole, verify=False) for whole, _ in wholes}
         for number in range(amount):
             draw = random.Random(f"{seed}/{number}")
             whole, twin = draw.choice(wholes)
             copy = folder / "copy" / "DIR"
             shutil.copytree(whole, copy)
-            damage = draw.choice(KINDS)(Place(copy, twin, draw))
-            wrong = _judged(damage, copy, checks, known[whole], passed)
+            (kind,) = draw.choices([*KINDS], [*KINDS.values()])
+            done = kind(Place(copy, twin, draw))
+            wrong = judged(done, copy, checks, known[whole], passed)
             shutil.rmtree(copy.parent)
             if wrong:
                 lost = sum("undetected" in one for one in wrong)
-                what = f"mutation {number} of seed {seed}, {whole.parent.name}, {damage.what}: "
+                what = f"mutation {number} of seed {seed}, {whole.parent.name}, {done.what}: "
                 outcome.fail(what + "; ".join(wrong), undetected=lost)
             else:
                 outcome.survive()
@@ -114,8 +138,8 @@ def _twin(whole: Path) -> Path:
     return whole.parents[2] / "two" / whole.parent.name / "DIR"
 
 
-def _judged(
-    damage: Damage, copy: Path, checks: _Checks, whole: Ending, passed: Counter[str]
+def judged(
+    done: Damage, copy: Path, checks: Checks, whole: Ending, passed: Counter[str]
 ) -> list[str]:
     """What is wrong with how verification and training took the damage."""
     wrong = []
@@ -123,9 +147,9 @@ def _judged(
     if not verified.clear:
         wrong.append(f"verify: {verified.said}")
     elif not verified.said:
-        if not damage.forged or damage.escapes:
+        if not done.forged or done.escapes:
             wrong.append("verify: undetected")
-    elif not damage.forged and not any(name in verified.said for name in damage.files):
+    elif not done.forged and not any(name in verified.said for name in done.files):
         wrong.append(f"verify does not name the file: {verified.said}")
     sized = _sized(copy)
     for verify in (False, True):
@@ -134,23 +158,23 @@ def _judged(
             wrong.append(f"{how}: {trained.said}")
         elif trained.said:
             passed[f"{how} refused"] += 1
-            named = any(name in trained.said for name in damage.files)
-            if not (named or damage.forged):
+            named = any(name in trained.said for name in done.files)
+            if not (named or done.forged):
                 wrong.append(f"{how} does not name the file: {trained.said}")
-        elif damage.escapes and _read(damage):
+        elif done.escapes and _read(done):
             wrong.append(f"{how}: undetected, it would read outside")
         elif trained.results == whole.results:
             passed[f"{how} had the results of the whole"] += 1
-        elif damage.forged or (sized and not verify):
+        elif done.forged or (sized and not verify):
             passed[f"{how} took what nothing but a checksum or a signature tells"] += 1
         else:
             wrong.append(f"{how}: undetected, other results")
     return wrong
 
 
-def _read(damage: Damage) -> bool:
+def _read(done: Damage) -> bool:
     """Whether training reads what was damaged."""
-    return any(name.startswith(("split=", "manifest", "_SUCCESS")) for name in damage.files)
+    return any(name.startswith(("split=", "manifest", "_SUCCESS")) for name in done.files)
 
 
 def _sized(copy: Path) -> bool:
@@ -164,7 +188,7 @@ def _sized(copy: Path) -> bool:
         return False
 
 
-class _Checks:
+class Checks:
     """Checks in a process of their own, which damage may kill or hang."""
 
     def __init__(self) -> None:

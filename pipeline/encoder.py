@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.artefact import manifest_of
+from pipeline.artefact import described, manifest_of
+from pipeline.checksums import checked
 from pipeline.errors import DatasetError
-from pipeline.manifest import OOV_ID
+from pipeline.manifest import FILE_NAME, OOV_ID
 from pipeline.parsing import parse_table
 from pipeline.schema import Schema, SparseColumn
 from pipeline.storage import Folder, Place
@@ -27,10 +28,11 @@ class Encoder:
         """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
         self.directory = Folder.of(directory)
         self.manifest = manifest_of(self.directory)
-        self.schema = Schema.model_validate(self.manifest.schema)
+        with described(self.directory, FILE_NAME):
+            self.schema = Schema.model_validate(self.manifest.schema)
         self._vocabularies = {}
         for table in self.manifest.tables:
-            with self.directory.read(table.vocabulary.path) as path:
+            with checked(self.directory, table.vocabulary) as path:
                 frame = pl.read_parquet(path, columns=["value", "id"])
             self._vocabularies[table.name] = frame
 

@@ -42,7 +42,9 @@ class Folder:
         return self.url
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(f"{self.url}/{inside(name)}" if self.remote else str(self.path / inside(name)))
+        return Folder(
+            f"{self.url}/{inside(name)}" if self.remote else str(self.path / inside(name))
+        )
 
     @property
     def remote(self) -> bool:
@@ -106,7 +108,10 @@ class Folder:
     def open(self, name: str) -> Iterator[pa.NativeFile]:
         """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
         if self.remote:
-            with opened(f"{self}/{inside(name)}") as stream, pa.PythonFile(stream, mode="r") as file:
+            with (
+                opened(f"{self}/{inside(name)}") as stream,
+                pa.PythonFile(stream, mode="r") as file,
+            ):
                 yield file
         else:
             with pa.memory_map(str(self.path / inside(name))) as file:
@@ -120,7 +125,7 @@ class Folder:
         disk it lies beside its place and ends in .partial, which a killed process leaves there.
         """
         if self.remote:
-            with SCRATCH.temporary(Path(name).name) as local:
+            with SCRATCH.temporary(Path(inside(name)).name) as local:
                 yield local
                 filesystem, path = remote(f"{self}/{inside(name)}")
                 try:

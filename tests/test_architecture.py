@@ -37,7 +37,7 @@ WAY = [
     ["hot_set", "cold_ids", "curve"],
     ["calibration"],
     ["partitions", "vocabulary"],
-    ["dataset", "drift"],
+    ["dataset", "drift", "presence"],
     ["encoder", "verification", "preparation"],
     ["increment"],
     ["cli"],

@@ -8,7 +8,7 @@ the epoch, and training draws no random number.
 from __future__ import annotations
 
 import copy
-import pickle
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,14 @@ def load(run: Path) -> Checkpoint:
         )
     try:
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged files raise nearly anything
         raise DatasetError(f"{path} is damaged ({_reason(error)}). Train again.") from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise DatasetError(f"{path} is no checkpoint of this program.")
     if (found := document.pop("version", None)) != VERSION:
         raise DatasetError(f"{path} has version {found!r}, and this program reads {VERSION}.")
+    if set(document) != {field.name for field in dataclasses.fields(Checkpoint)}:
+        raise DatasetError(f"{path} is damaged: it holds {sorted(document)}. Train again.")
     return Checkpoint(**document)
 
 

@@ -48,7 +48,7 @@ def check_files(directory: Path, files: Sequence[DataFile]) -> None:
     check_links(directory, (file.path for file in files))
     for file in files:
         path = directory / file.path
-        with _named(path):
+        with named(path):
             found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise DatasetError(f"{path} is not a file, and the manifest names it.")
@@ -61,7 +61,7 @@ def check_files(directory: Path, files: Sequence[DataFile]) -> None:
 
 def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
-    with _named(path):
+    with named(path):
         found = pq.read_metadata(path)
         names = set(found.schema.to_arrow_schema().names)
     groups = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
@@ -74,7 +74,7 @@ def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
 
 def check_sum(path: Path, file: DataFile) -> None:
     """Raise DatasetError unless the file has the checksum that the manifest tells."""
-    with _named(path), path.open("rb") as stream:
+    with named(path), path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != file.sha256:
         raise DatasetError(
@@ -94,7 +94,7 @@ def decoded(
 
     Raises DatasetError as `footer` does.
     """
-    with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+    with named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
         if read.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups do not hold the rows they tell.")
@@ -125,7 +125,7 @@ def decoded(
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """What reading a file raises, as DatasetErrors that name it."""
     try:
         yield

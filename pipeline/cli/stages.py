@@ -138,10 +138,11 @@ def _append(
     test_logs: list[str] | None,
 ) -> None:
     """Add logs to a data set; parameters are its own but for those on the command line."""
-    from pipeline.artefact import manifest_of
+    from pipeline.artefact import described, manifest_of
     from pipeline.device import DeviceProfile
     from pipeline.increment import append as run
     from pipeline.logs import split_logs
+    from pipeline.manifest import FILE_NAME
     from pipeline.schema import Schema, load_schema
     from pipeline.storage import Folder
 
@@ -162,7 +163,8 @@ def _append(
     if schema:
         loaded = load_schema(schema)
     else:
-        loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
+        with described(Folder.of(out), FILE_NAME):
+            loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
     found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
     places = [options[name] for name in _PLACE]
     with cluster(*places) as here:
