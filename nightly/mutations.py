@@ -17,7 +17,7 @@ import random
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
     """Damage `amount` copies of data sets in ways drawn from `seed`."""
     outcome, passed = Outcome(), Counter[str]()
     wholes = [(whole, _twin(whole)) for whole in data_sets(folder)]
-    with contextlib.closing(Checks()) as checks:
+    with contextlib.closing(_Checks()) as checks:
         known = {whole: checks.train(whole, verify=False) for whole, _ in wholes}
         for number in range(amount):
             draw = random.Random(f"{seed}/{number}")
@@ -80,7 +80,9 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
             shutil.copytree(whole, copy)
             (kind,) = draw.choices([*KINDS], [*KINDS.values()])
             done = kind(Place(copy, twin, draw))
-            wrong = judged(done, copy, checks, known[whole], passed)
+            verified = checks.verify(copy)
+            trained = {verify: checks.train(copy, verify) for verify in (False, True)}
+            wrong = judged(done, verified, trained, known[whole], _sized(copy), passed)
             shutil.rmtree(copy.parent)
             if wrong:
                 lost = sum("undetected" in one for one in wrong)
@@ -139,11 +141,19 @@ def _twin(whole: Path) -> Path:
 
 
 def judged(
-    done: Damage, copy: Path, checks: Checks, whole: Ending, passed: Counter[str]
+    done: Damage,
+    verified: Ending,
+    trained: Mapping[bool, Ending],
+    whole: Ending,
+    sized: bool,
+    passed: Counter[str],
 ) -> list[str]:
-    """What is wrong with how verification and training took the damage."""
+    """What is wrong with how verification and training took the damage; `passed` counts the rest.
+
+    `trained` has the ending with and without `--verify`, `whole` that of the whole data set;
+    `sized` says that every file still has the size that its manifest tells.
+    """
     wrong = []
-    verified = checks.verify(copy)
     if not verified.clear:
         wrong.append(f"verify: {verified.said}")
     elif not verified.said:
@@ -151,19 +161,18 @@ def judged(
             wrong.append("verify: undetected")
     elif not done.forged and not any(name in verified.said for name in done.files):
         wrong.append(f"verify does not name the file: {verified.said}")
-    sized = _sized(copy)
-    for verify in (False, True):
-        trained, how = checks.train(copy, verify=verify), f"train{' --verify' * verify}"
-        if not trained.clear:
-            wrong.append(f"{how}: {trained.said}")
-        elif trained.said:
+    for verify, ending in trained.items():
+        how = f"train{' --verify' * verify}"
+        if not ending.clear:
+            wrong.append(f"{how}: {ending.said}")
+        elif ending.said:
             passed[f"{how} refused"] += 1
-            named = any(name in trained.said for name in done.files)
+            named = any(name in ending.said for name in done.files)
             if not (named or done.forged):
-                wrong.append(f"{how} does not name the file: {trained.said}")
+                wrong.append(f"{how} does not name the file: {ending.said}")
         elif done.escapes and _read(done):
             wrong.append(f"{how}: undetected, it would read outside")
-        elif trained.results == whole.results:
+        elif ending.results == whole.results:
             passed[f"{how} had the results of the whole"] += 1
         elif done.forged or (sized and not verify):
             passed[f"{how} took what nothing but a checksum or a signature tells"] += 1
@@ -188,8 +197,8 @@ def _sized(copy: Path) -> bool:
         return False
 
 
-class Checks:
-    """Checks in a process of their own, which damage may kill or hang."""
+class _Checks:
+    """_Checks in a process of their own, which damage may kill or hang."""
 
     def __init__(self) -> None:
         self._pool = self._new()
