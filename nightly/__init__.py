@@ -7,4 +7,5 @@
 import sys
 from pathlib import Path
 
+# Campaigns make and hold their runs with what the tests have for it.
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pipeline import __version__
 from pipeline.errors import ClusterError, DatasetError, FaeError, StorageError
 from pipeline.lock import locked
-from pipeline.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, unfinished
+from pipeline.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, success_text, unfinished
 from pipeline.storage import Folder, flush
 
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
@@ -47,8 +47,8 @@ def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
 def fingerprint_of(folder: Folder) -> str:
     """The fingerprint of a finished stage's output; DatasetError where there is none."""
     try:
-        return folder.text(SUCCESS).strip()
-    except OSError:
+        return folder.text(SUCCESS).partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
         raise DatasetError(
             f"{folder} is not a finished output of a stage: it has no {SUCCESS}. "
             "Run the stage that makes it."
@@ -122,11 +122,10 @@ def manifest_of(folder: Folder) -> Manifest:
     if not folder.remote:
         return Manifest.read(folder.path)
     try:
-        folder.text(SUCCESS)
-        text = folder.text(FILE_NAME)
+        success, text = folder.data(SUCCESS), folder.data(FILE_NAME)
     except FileNotFoundError:
         raise unfinished(str(folder)) from None
-    return Manifest.parse(text, str(folder / FILE_NAME))
+    return Manifest.parse(text, str(folder / FILE_NAME), success)
 
 
 def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
@@ -198,7 +197,7 @@ def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[F
     with _kept_unless_mistaken(out):
         yield out
     out.remove(name for name in out.names() if _is_scratch(name))
-    out.write_text(SUCCESS, made_from + "\n")
+    out.write_text(SUCCESS, _success(out, made_from))
     out.remove([MADE_FROM])
 
 
@@ -215,8 +214,15 @@ def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Fol
     for path in [*partial.path.rglob("*"), partial.path]:
         if not path.is_symlink():
             flush(path)
-    partial.write_text(SUCCESS, made_from + "\n")
+    partial.write_text(SUCCESS, _success(partial, made_from))
     _replace(partial.path, out.path)
+
+
+def _success(folder: Folder, made_from: str) -> str:
+    """What `_SUCCESS` holds: the fingerprint, and in a data set the manifest's checksum."""
+    if not folder.exists(FILE_NAME):
+        return made_from + "\n"
+    return success_text(made_from, folder.data(FILE_NAME))
 
 
 def _begin(partial: Folder, identity: str) -> None:

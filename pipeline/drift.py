@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from pipeline import artefact
 from pipeline.calibration import Calibration
+from pipeline.checksums import checked
 from pipeline.cluster import Cluster
 from pipeline.extension import Extension
 from pipeline.frequencies import Frequencies
@@ -124,7 +125,7 @@ def write_drift(
     for table in tables:
         before = manifest.table(table.name)
         with (
-            former.read(before.vocabulary.path) as old,
+            checked(former, before.vocabulary) as old,
             partial.read(table.vocabulary.path) as now,
         ):
             known = _known(old, now)

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.artefact import manifest_of, understood
+from pipeline.checksums import checked
 from pipeline.errors import DatasetError
 from pipeline.manifest import FILE_NAME, OOV_ID
 from pipeline.parsing import parse_table
@@ -31,7 +32,7 @@ class Encoder:
             self.schema = Schema.model_validate(self.manifest.schema)
         self._vocabularies = {}
         for table in self.manifest.tables:
-            with self.directory.read(table.vocabulary.path) as path:
+            with checked(self.directory, table.vocabulary) as path:
                 frame = pl.read_parquet(path, columns=["value", "id"])
             self._vocabularies[table.name] = frame
 

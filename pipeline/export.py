@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
+from pipeline.checksums import checked
 from pipeline.manifest import OOV_ID, DataFile
 from pipeline.partitions import data_file
 from pipeline.storage import Folder, Place
@@ -36,7 +37,7 @@ def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) ->
         ]
     with artefact.building(out, made_from) as partial:
         for table in manifest.tables:
-            with source.read(table.vocabulary.path) as path:
+            with checked(source, table.vocabulary) as path:
                 values = pl.read_parquet(path, columns=["value", "id"])
             out_of_vocabulary = pl.DataFrame({"value": [None], "id": [OOV_ID]}, values.schema)
             lines = pl.concat([out_of_vocabulary, values])

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pipeline import artefact
 from pipeline.errors import LogError
+from pipeline.filesystem import shown
 from pipeline.logs import Log, log_names
 from pipeline.manifest import SPLITS
 from pipeline.parameters import IngestParameters
@@ -34,7 +35,7 @@ class Extension:
 
 def log_root(log: Log) -> str:
     """The URL of the directory below which `log` has its name."""
-    return log.url.removesuffix(log.name)
+    return shown(log.url).removesuffix(log.name)
 
 
 def write_root(staging: Folder, root: str) -> None:
@@ -57,7 +58,7 @@ def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence
                 f"{log.name} is in the data set already (as {bytes_known[xxh3]}); its rows would "
                 "count twice. Leave it out."
             )
-        if log.url in urls_known:
+        if shown(log.url) in urls_known:
             raise LogError(
                 f"{log.name} is in the data set already, with other bytes. If it has grown, its "
                 "earlier rows would count twice: give the new lines as a file of their own."

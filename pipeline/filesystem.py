@@ -50,17 +50,21 @@ def is_url(place: str) -> bool:
 
 def shown(url: str) -> str:
     """A URL as messages and manifests may show it: the query of a web address may be a secret."""
-    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url
+    return url.partition("?")[0] if "http://" in url or "https://" in url else url
 
 
 def check_no_password(url: str) -> None:
     """Raise StorageError where a URL carries a password: it would come to stand in messages."""
-    address = urlsplit(url.rsplit("::", 1)[-1])
-    if address.password or (address.username and address.scheme in ("http", "https")):
-        raise StorageError(
-            f"the URL of {address.scheme}://…@{address.netloc.rpartition('@')[2]} carries a user "
-            "or a password. Give them in the environment or in fsspec's configuration."
-        )
+    for part in url.split("::"):
+        try:
+            address = urlsplit(part)
+        except ValueError as error:
+            raise StorageError(f"this is no URL: {error}.") from None
+        if address.password or (address.username and address.scheme in ("http", "https")):
+            raise StorageError(
+                f"the URL of {address.scheme}://…@{address.netloc.rpartition('@')[2]} carries a "
+                "user or a password. Give them in the environment or in fsspec's configuration."
+            )
 
 
 def located(url: str) -> tuple[Any, str]:

@@ -114,7 +114,8 @@ def _text(lock: Folder) -> str | None:
 
 def _holder(text: str | None) -> Holder | None:
     try:
-        return Holder(**json.loads(text or ""))
+        holder = Holder(**json.loads(text or ""))
+        return holder if isinstance(holder.pid, int) and isinstance(holder.born, float) else None
     except (TypeError, ValueError, RecursionError):
         return None
 

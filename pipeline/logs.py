@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -37,7 +37,7 @@ class Log:
     `split` is train, valid or test where the user gave the file for that split.
     """
 
-    url: str
+    url: str = field(repr=False)  # its query may be a secret, and clusters log what fails
     name: str
     bytes: int
     compression: Compression
@@ -77,7 +77,9 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
             )
         for match in matches:
             if patiently(filesystem, "isdir", match):
-                raise LogError(f"{match} is a directory. Name its files: {match.rstrip('/')}/*")
+                raise LogError(
+                    f"{shown(match)} is a directory. Name its files: {match.rstrip('/')}/*"
+                )
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
                 if not Path(match).is_file():

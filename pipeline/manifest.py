@@ -1,20 +1,23 @@
 """The data set's contract: `manifest.json`, the one file that readers trust.
 
 Readers never list folders: a file that the manifest does not name is not part of the data set, and
-a directory without `_SUCCESS` is not a data set. The module needs the standard library alone, so
-that the trainer can import it where no data engine is installed.
+a directory without `_SUCCESS` is not a data set. `_SUCCESS` holds the data set's fingerprint and
+the manifest's sha256, as `sha256sum` writes it; the manifest holds that of every other file. The
+module needs the standard library alone, so that the trainer can import it where no data engine is
+installed.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
-import typing
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
+from pipeline.documents import decoded, encoded
 from pipeline.errors import DatasetError
 
 FORMAT = "fae-dataset"
@@ -156,7 +159,7 @@ class Manifest:
 
     def text(self) -> str:
         """What `manifest.json` holds."""
-        document = {"format": FORMAT, **_encode(self)}
+        document = {"format": FORMAT, **encoded(self)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -164,17 +167,22 @@ class Manifest:
         """The manifest of a finished data set in a local directory.
 
         Raises DatasetError where the directory is absent, unfinished, of another version, or where
-        the manifest does not have the shape that this version writes.
+        the manifest does not have the shape that this version writes, or not the bytes that
+        `_SUCCESS` tells.
         """
         directory = Path(directory)
         path = directory / FILE_NAME
         if not (directory / SUCCESS).is_file() or not path.is_file():
             raise unfinished(str(directory))
-        return cls.parse(path.read_bytes(), str(path))
+        check_links(directory, (FILE_NAME, SUCCESS))
+        return cls.parse(path.read_bytes(), str(path), (directory / SUCCESS).read_bytes())
 
     @classmethod
-    def parse(cls, text: str | bytes, where: str) -> Manifest:
-        """The manifest that `text` is, for messages found at `where`; DatasetError as `read`."""
+    def parse(cls, text: bytes, where: str, success: bytes = b"") -> Manifest:
+        """The manifest that `text` is, for messages found at `where`; DatasetError as `read`.
+
+        `success` is what `_SUCCESS` holds. Where no checksum is in it, none is compared.
+        """
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:  # also numbers beyond Python's limit
@@ -188,9 +196,46 @@ class Manifest:
                 f"{where} has version {document.get('version')!r}, and this program reads version "
                 f"{VERSION}. Prepare the data set again, or install the program that wrote it."
             )
-        manifest = _decode(cls, document, where)
+        manifest = decoded(cls, document, where)
         _check(manifest, where)
+        signature = success.splitlines()[1:]
+        if signature and signature[0].split()[:1] != [_digest(text).encode()]:
+            raise DatasetError(
+                f"{where} was changed after the data set was finished: its sha256 is not the one "
+                f"in {SUCCESS}. Copy the data set again, or prepare it again."
+            )
         return manifest
+
+
+def success_text(fingerprint: str, manifest: bytes) -> str:
+    """What `_SUCCESS` holds beside a manifest of these bytes; `sha256sum` checks its last line."""
+    return f"{fingerprint}\n{_digest(manifest)}  {FILE_NAME}\n"
+
+
+def check_links(directory: Path, paths: Iterable[str]) -> None:
+    """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`."""
+    checked: dict[Path, bool] = {}
+    for path in paths:
+        place = directory
+        for part in PurePosixPath(path).parts:
+            place = place / part
+            if place not in checked:
+                checked[place] = place.is_symlink()
+            if checked[place] and not _inside(place, directory):
+                raise DatasetError(
+                    f"{place} is a link that leads out of {directory}, and a data set's files are "
+                    "its own. Put the file itself in its place (`cp -rL` copies what links lead "
+                    "to)."
+                )
+
+
+def _inside(place: Path, directory: Path) -> bool:
+    real, root = os.path.realpath(place), os.path.realpath(directory)
+    return Path(real).is_relative_to(root)
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def unfinished(where: str) -> DatasetError:
@@ -203,16 +248,26 @@ def unfinished(where: str) -> DatasetError:
 
 def _check(manifest: Manifest, where: str) -> None:
     """Raise DatasetError unless names, paths and counts agree with each other."""
+    paths = {FILE_NAME, SUCCESS}
     for file in manifest.files():
         parts = PurePosixPath(file.path)
         if parts.is_absolute() or ".." in parts.parts or "\\" in file.path or file.path == "":
             raise DatasetError(f"{where}: {file.path!r} leaves the data set's directory.")
+        if str(parts) != file.path or not parts.parts or not file.path.isprintable():
+            raise DatasetError(f"{where}: {file.path!r} is no path of a file.")
+        if file.path in paths:
+            raise DatasetError(f"{where}: {file.path} is named twice.")
+        paths.add(file.path)
     names = {table.name for table in manifest.tables}
     if len(names) != len(manifest.tables):
         raise DatasetError(f"{where}: two tables have one name.")
     for table in manifest.tables:
         if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
             raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
+    columns = [manifest.features.label, *manifest.features.dense]
+    columns += [feature.name for feature in manifest.features.sparse]
+    if len(set(columns)) != len(columns):
+        raise DatasetError(f"{where}: two columns have one name.")
     for feature in manifest.features.sparse:
         if feature.table not in names:
             raise DatasetError(f"{where}: {feature.name!r} is of no table ({feature.table!r}).")
@@ -228,42 +283,3 @@ def _check(manifest: Manifest, where: str) -> None:
         for temperature, leaf in leaves.items():
             if leaf.rows != sum(file.rows for file in leaf.files):
                 raise DatasetError(f"{where}: {split}/{temperature} rows differ from its files'.")
-
-
-def _encode(value: Any) -> Any:
-    """`value` with dataclasses as dictionaries and tuples as lists, fields in their order."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value
-
-
-T = TypeVar("T")
-
-
-def _decode(kind: type[T], value: Any, where: str) -> T:
-    """`value`, as JSON gave it, as `kind`; DatasetError names the place that does not fit."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return typing.cast(T, value)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(value, dict) or set(value) != set(hints):
-            found = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {found}.")
-        fields = {key: _decode(hints[key], value[key], f"{where}: {key}") for key in hints}
-        return typing.cast(T, kind(**fields))
-    if origin is tuple and isinstance(value, list):
-        items = (_decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-        return typing.cast(T, tuple(items))
-    if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
-        items_of = {k: _decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
-        return typing.cast(T, items_of)
-    negative = isinstance(value, int) and value < 0
-    if type(value) is kind and not negative:
-        return value
-    name = getattr(kind, "__name__", str(kind))
-    raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")

@@ -42,7 +42,9 @@ class Folder:
         return self.url
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(f"{self.url}/{name}" if self.remote else str(self.path / name))
+        return Folder(
+            f"{self.url}/{inside(name)}" if self.remote else str(self.path / inside(name))
+        )
 
     @property
     def remote(self) -> bool:
@@ -88,9 +90,9 @@ class Folder:
         Raises FileNotFoundError where there is none.
         """
         if not self.remote:
-            yield self.path / name
+            yield self.path / inside(name)
             return
-        filesystem, path = remote(f"{self}/{name}")
+        filesystem, path = remote(f"{self}/{inside(name)}")
         found = patiently(filesystem, "info", path)
         state = (str(found.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
 
@@ -106,10 +108,13 @@ class Folder:
     def open(self, name: str) -> Iterator[pa.NativeFile]:
         """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
         if self.remote:
-            with opened(f"{self}/{name}") as stream, pa.PythonFile(stream, mode="r") as file:
+            with (
+                opened(f"{self}/{inside(name)}") as stream,
+                pa.PythonFile(stream, mode="r") as file,
+            ):
                 yield file
         else:
-            with pa.memory_map(str(self.path / name)) as file:
+            with pa.memory_map(str(self.path / inside(name))) as file:
                 yield file
 
     @contextmanager
@@ -120,15 +125,15 @@ class Folder:
         disk it lies beside its place and ends in .partial, which a killed process leaves there.
         """
         if self.remote:
-            with SCRATCH.temporary(Path(name).name) as local:
+            with SCRATCH.temporary(Path(inside(name)).name) as local:
                 yield local
-                filesystem, path = remote(f"{self}/{name}")
+                filesystem, path = remote(f"{self}/{inside(name)}")
                 try:
                     patiently(filesystem, "put_file", str(local), path)
                 except FileNotFoundError as error:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
-        place = self.path / name
+        place = self.path / inside(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
         try:
@@ -140,11 +145,15 @@ class Folder:
 
     def text(self, name: str) -> str:
         """The UTF-8 text of a file; FileNotFoundError where there is none."""
+        return self.data(name).decode("utf-8")
+
+    def data(self, name: str) -> bytes:
+        """The bytes of a file; FileNotFoundError where there is none."""
         if not self.remote:
-            return (self.path / name).read_text(encoding="utf-8")
-        filesystem, path = remote(f"{self}/{name}")
+            return (self.path / inside(name)).read_bytes()
+        filesystem, path = remote(f"{self}/{inside(name)}")
         data: bytes = patiently(filesystem, "cat_file", path)
-        return data.decode("utf-8")
+        return data
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 file so that no reader ever sees a part of it."""
@@ -159,12 +168,12 @@ class Folder:
         if not self.remote:
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                with (self.path / name).open("x", encoding="utf-8") as file:
+                with (self.path / inside(name)).open("x", encoding="utf-8") as file:
                     file.write(text)
             except FileExistsError:
                 return False
             return True
-        filesystem, path = remote(f"{self}/{name}")
+        filesystem, path = remote(f"{self}/{inside(name)}")
         try:
             patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
         except FileNotFoundError as error:
@@ -178,8 +187,8 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
         if not self.remote:
-            return (self.path / name).is_file()
-        filesystem, path = remote(f"{self}/{name}")
+            return (self.path / inside(name)).is_file()
+        filesystem, path = remote(f"{self}/{inside(name)}")
         return bool(patiently(filesystem, "exists", path))
 
     def names(self) -> list[str]:
@@ -199,10 +208,20 @@ class Folder:
         names = list(names)
         if not self.remote:
             for name in names:
-                (self.path / name).unlink(missing_ok=True)
+                (self.path / inside(name)).unlink(missing_ok=True)
         elif names:
             filesystem, root = remote(self.url)
             patiently(filesystem, "rm", [f"{root}/{name}" for name in names])
+
+
+def inside(name: str) -> str:
+    """The name of a file in a folder, as it is; StorageError where it leads out of any folder.
+
+    Names come from documents that are read back, which may be damaged or not be ours.
+    """
+    if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        raise StorageError(f"{name!r} leads out of the folder that names it; it is damaged.")
+    return name
 
 
 #: How callers may name a folder.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefact import MADE_FROM, manifest_of
+from pipeline.artefact import manifest_of
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import hashed_ids
+from pipeline.errors import DatasetError
 from pipeline.manifest import FILE_NAME as MANIFEST
 from pipeline.manifest import (
     OOV_ID,
@@ -26,7 +26,9 @@ from pipeline.manifest import (
     Manifest,
     SparseFeature,
     Table,
+    success_text,
 )
+from pipeline.presence import file_faults, strangers
 from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
 from pipeline.vocabulary import staged_values
@@ -64,7 +66,7 @@ def verify(dataset: Place, cluster: Cluster) -> Verification:
     """
     directory = Folder.of(dataset)
     manifest = manifest_of(directory)
-    faults = [*_strangers(directory, manifest), *_manifest_faults(directory, manifest)]
+    faults = [*strangers(directory, manifest), *_manifest_faults(directory, manifest)]
     tasks = [
         _Task(str(directory), file, temperature, split)
         for split, leaves in manifest.splits.items()
@@ -76,7 +78,7 @@ def verify(dataset: Place, cluster: Cluster) -> Verification:
     for table in manifest.tables:
         faults += _vocabulary_faults(directory, table, manifest.schema)
     for file in manifest.records:
-        faults += _file_faults(directory, file)
+        faults += file_faults(directory, file)
     if not faults:
         faults += _frequency_faults(directory, manifest)
     rows = sum(leaf.rows for leaf in _leaves(manifest))
@@ -88,19 +90,11 @@ def _leaves(manifest: Manifest) -> Iterator[Leaf]:
         yield from leaves.values()
 
 
-def _strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:
-    """Files that the manifest does not name."""
-    known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
-    known |= {MADE_FROM} if directory.remote else set()
-    for name in directory.names():
-        if name not in known:
-            yield f"{name}: not in the manifest"
-
-
 def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Figures of the manifest that do not agree with each other."""
     logs = manifest.preparation.get("logs")
-    rows = [log.get("rows") for log in logs] if isinstance(logs, list) else []
+    listed = logs if isinstance(logs, list) else []
+    rows: list[Any] = [log.get("rows") for log in listed if isinstance(log, dict)]
     stored = sum(leaf.rows for leaf in _leaves(manifest))
     if not rows or not all(isinstance(count, int) for count in rows):
         yield f"{MANIFEST}: its preparation does not say how many rows each log had"
@@ -115,26 +109,15 @@ def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
             f"{MANIFEST}: the hot rows take {used:,} bytes; used_bytes is {budget.used_bytes:,} of "
             f"{budget.bytes:,}"
         )
-    if directory.text(SUCCESS).strip() != manifest.fingerprint:
-        yield f"{SUCCESS}: not the fingerprint of {MANIFEST}"
-
-
-def _file_faults(directory: Folder, file: DataFile) -> list[str]:
-    """Faults of a file's presence, size and checksum."""
-    if not directory.exists(file.path):
-        return [f"{file.path}: missing"]
-    with directory.read(file.path) as path, path.open("rb") as stream:
-        size = path.stat().st_size
-        if size != file.bytes:
-            return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
+    expected = success_text(manifest.fingerprint, directory.data(MANIFEST))
+    if directory.data(SUCCESS) != expected.encode():
+        yield f"{SUCCESS}: not the fingerprint and the sha256 of {MANIFEST}"
 
 
 def _data_faults(task: _Task) -> list[str]:
     """Faults of one data file; its contents are looked at only where its checksum is right."""
     directory = Folder.of(task.directory)
-    faults = _file_faults(directory, task.file)
+    faults = file_faults(directory, task.file)
     if faults:
         return faults
     manifest = manifest_of(directory)
@@ -217,7 +200,7 @@ def _extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, pl.Ser
 
 
 def _vocabulary_faults(directory: Folder, table: Table, schema: Mapping[str, Any]) -> list[str]:
-    faults = _file_faults(directory, table.vocabulary)
+    faults = file_faults(directory, table.vocabulary)
     if faults:
         return faults
     try:
@@ -276,17 +259,23 @@ def _frequency_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
     names = [feature.name for feature in manifest.features.sparse]
     for leaf in manifest.splits["train"].values():
         for file in leaf.files:
-            with directory.read(file.path) as path:
-                frame = pl.read_parquet(path, columns=names, hive_partitioning=False)
+            frame = _columns(directory, file, names)
             for feature in manifest.features.sparse:
                 ids = frame[feature.name].explode() if feature.multi else frame[feature.name]
                 counts = ids.drop_nulls().alias("id").value_counts()
                 found[feature.table][counts["id"].to_numpy()] += counts["count"].to_numpy()
     for table in manifest.tables:
-        with directory.read(table.vocabulary.path) as path:
-            known = pl.read_parquet(path, columns=["id", "accesses"])
+        known = _columns(directory, table.vocabulary, ["id", "accesses"])
         told = np.zeros(table.rows, dtype=np.int64)
         np.add.at(told, known["id"].to_numpy(), known["accesses"].to_numpy())
         count = np.count_nonzero(told[1:] != found[table.name][1:])
         if count:
             yield f"{table.vocabulary.path}: {count:,} ids have other accesses than in train"
+
+
+def _columns(directory: Folder, file: DataFile, names: list[str]) -> pl.DataFrame:
+    try:
+        with directory.read(file.path) as path:
+            return pl.read_parquet(path, columns=names, hive_partitioning=False)
+    except _UNREADABLE as error:
+        raise DatasetError(f"{directory / file.path} is unreadable: {error}") from None

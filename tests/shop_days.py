@@ -36,7 +36,8 @@ def contents(dataset: Path) -> dict[str, Any]:
     manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
     manifest["records"] = [r for r in manifest["records"] if not r["path"].startswith(OWN)]
     found = {p: d for p, d in digests(dataset).items() if not p.startswith(OWN)}
-    return found | {"manifest.json": json.dumps(manifest)}
+    fingerprint = (dataset / "_SUCCESS").read_text().split()[0]  # beside the manifest's checksum
+    return found | {"manifest.json": json.dumps(manifest), "_SUCCESS": fingerprint}
 
 
 def at_once(

@@ -19,7 +19,7 @@ from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.frequencies import Frequencies, profile
 from pipeline.logs import BLOCK_BYTES, Log, find_logs
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, success_text
 from pipeline.parameters import (
     CalibrateParameters,
     IngestParameters,
@@ -297,6 +297,14 @@ def edit_manifest(dataset: Path, *keys: str | int, value: Any) -> None:
         place = place[key]
     place[keys[-1]] = value
     path.write_text(json.dumps(document), encoding="utf-8")
+    signed(dataset)
+
+
+def signed(dataset: Path) -> None:
+    """Make the checksum in `_SUCCESS` that of the manifest as it is now."""
+    path = dataset / "_SUCCESS"
+    fingerprint = path.read_text(encoding="utf-8").split("\n")[0]
+    path.write_text(success_text(fingerprint, (dataset / "manifest.json").read_bytes()))
 
 
 def resigned(dataset: Path, file: str) -> None:
@@ -317,3 +325,4 @@ def resigned(dataset: Path, file: str) -> None:
 
     correct(document)
     path.write_text(json.dumps(document), encoding="utf-8")
+    signed(dataset)

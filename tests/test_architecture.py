@@ -16,7 +16,9 @@ LONGEST = 350
 
 #: The way of the data. A module imports only from modules further up, never further down.
 WAY = [
-    ["manifest", "errors"],
+    ["errors"],
+    ["documents"],
+    ["manifest"],
     ["workspace"],
     ["scratch", "filesystem"],
     ["storage"],
@@ -36,7 +38,7 @@ WAY = [
     ["hot_set", "cold_ids", "curve"],
     ["calibration"],
     ["partitions", "vocabulary"],
-    ["dataset", "drift"],
+    ["dataset", "drift", "presence"],
     ["encoder", "verification", "preparation"],
     ["increment"],
     ["cli"],

@@ -63,8 +63,10 @@ def test_every_file_is_in_the_manifest_with_its_checksum(shop: Stages) -> None:
         assert (shop.dataset / file.path).stat().st_size == file.bytes
 
 
-def test_success_holds_the_manifests_fingerprint(shop: Stages) -> None:
-    assert (shop.dataset / "_SUCCESS").read_text() == shop.manifest.fingerprint + "\n"
+def test_success_holds_the_manifests_fingerprint_and_checksum(shop: Stages) -> None:
+    fingerprint, line = (shop.dataset / "_SUCCESS").read_text().splitlines()
+    assert fingerprint == shop.manifest.fingerprint
+    assert line == f"{digests(shop.dataset)['manifest.json']}  manifest.json"
 
 
 def test_the_manifest_is_json_for_people_too(shop: Stages) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,79 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
         table_weights(tmp_path / "run")
     with pytest.raises(DatasetError, match=r"has no checkpoint\.pt"):
         table_weights(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["data.pkl", "data/0", "data/1", "data/9"])
+def test_a_flipped_bit_of_a_checkpoint_is_found(data: Path, tmp_path: Path, part: str) -> None:
+    run(data, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    with zipfile.ZipFile(path) as archive:
+        (info,) = [one for one in archive.infolist() if one.filename.endswith(f"/{part}")]
+        content = archive.read(info)
+    whole = path.read_bytes()
+    at = whole.index(content, info.header_offset) + len(content) // 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+    for act in (
+        lambda: run(data, tmp_path / "run", resume=True),
+        lambda: evaluate(data, tmp_path / "run", "test"),
+        lambda: table_weights(tmp_path / "run"),
+    ):
+        with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
+            act()
+
+
+def _without_bias(document: dict[str, Any]) -> None:
+    document["network"].pop("bottom.0.bias")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without_bias,
+        lambda document: document["rows"].pop("items"),
+        lambda document: document["states"].update(items=torch.zeros(1, 1)),
+        lambda document: document["parameters"].update(devmce="cpu"),
+        lambda document: document["rows"].update(a=torch.zeros(1, 4)),
+        lambda document: document.update(rows=7),
+        lambda document: document.pop("history"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_one_line(
+    data: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    run(data, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    document = torch.load(path, weights_only=True)
+    change(document)
+    torch.save(document, path)
+    with pytest.raises(DatasetError, match=r"checkpoint\.pt (is damaged|has param|does not fit)"):
+        evaluate(data, tmp_path / "run", "test")
+
+
+def test_a_checksum_is_compared_where_it_is_asked_for(data: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(data)
+    run(data, tmp_path / "whole", verify=True)
+    for split in ("train", "test"):
+        file = manifest.splits[split]["cold"].files[1]
+        content = bytearray((data / file.path).read_bytes())
+        content[content.rindex(b"parquet-cpp")] ^= 32  # the writer's name: harmless in itself
+        (data / file.path).write_bytes(content)
+        run(data, tmp_path / "unasked", overwrite=True)
+        with pytest.raises(DatasetError, match=rf"{file.path} is damaged: its sha256"):
+            run(data, tmp_path / split, verify=True)
+        with pytest.raises(DatasetError, match=rf"{file.path} is damaged: its sha256"):
+            evaluate(data, tmp_path / "whole", split, verify=True)
+        content[content.rindex(b"Parquet-cpp")] ^= 32
+        (data / file.path).write_bytes(content)
+
+
+def test_a_file_of_another_size_is_found_before_training(data: Path, tmp_path: Path) -> None:
+    file = Manifest.read(data).splits["test"]["hot"].files[0]
+    with (data / file.path).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(DatasetError, match=rf"{file.path} has {file.bytes + 1} bytes"):
+        run(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:

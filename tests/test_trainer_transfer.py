@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from oracle import Options
-from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, written
+from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, signed, written
 from trainer_runs import assert_same, run
 
 from pipeline.cluster import Cluster
@@ -198,6 +198,7 @@ def test_another_schema_is_refused(data: Path, tmp_path: Path) -> None:
     other = prepared(tmp_path, "other", SHOP_BUDGET * 2)
     manifest = Manifest.read(other)
     dataclasses.replace(manifest, schema={**manifest.schema, "name": "mall"}).write(other)
+    signed(other)
     with pytest.raises(DatasetError, match="another schema"):
         transfer(tmp_path / "old", other, tmp_path / "new")
 

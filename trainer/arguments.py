@@ -203,6 +203,11 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
         "free).",
     )  # fmt: skip
     command.add_argument(
+        "--verify", action="store_true",
+        help="Compare each file's sha256 with the manifest's before its rows are read (no: sizes, "
+        "types and ids are checked, which tell most damage, but not all).",
+    )  # fmt: skip
+    command.add_argument(
         "--placement",
         choices=PLACEMENTS,
         help="Where rows live: gpu, all on the device; cpu, rows and MLPs on the host; hybrid, "

@@ -8,7 +8,8 @@ the epoch, and training draws no random number.
 from __future__ import annotations
 
 import copy
-import pickle
+import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,27 @@ class Checkpoint:
     network_optimizer: dict[str, Any]
 
     def restore(self, recommender: Recommender) -> None:
-        """Give the recommender all its values; its layers must be those of `parameters`."""
-        recommender.tables.load(self.rows, self.states)
-        recommender.network.load_state_dict(self.network)
-        recommender.network_optimizer.load_state_dict(copy.deepcopy(self.network_optimizer))
+        """Give the recommender all its values; its layers must be those of `parameters`.
+
+        Raises DatasetError where the values are of another model.
+        """
+        try:
+            self._check_sizes(recommender)
+            recommender.tables.load(self.rows, self.states)
+            recommender.network.load_state_dict(self.network)
+            recommender.network_optimizer.load_state_dict(copy.deepcopy(self.network_optimizer))
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise DatasetError(
+                f"{FILE_NAME} does not fit its own parameters ({_reason(error)}). Train again."
+            ) from None
+
+    def _check_sizes(self, recommender: Recommender) -> None:
+        """Raise ValueError unless each table has all of its rows and of their states."""
+        tables = recommender.tables
+        for name, count in zip(tables.layout.names, tables.layout.rows.tolist(), strict=True):
+            expected = (count, tables.dim), (count, tables.optimizer.state_width)
+            if (tuple(self.rows[name].shape), tuple(self.states[name].shape)) != expected:
+                raise ValueError(f"table {name!r} has not {count} rows")
 
     def check_data(self, manifest: Manifest, run: Path) -> None:
         """Raise DatasetError unless the run was trained on this data set."""
@@ -94,7 +112,7 @@ def save(
 
 
 def load(run: Path) -> Checkpoint:
-    """The run's checkpoint; tensors stay in the file until they are read.
+    """The run's checkpoint, its checksums compared; tensors stay in the file until they are read.
 
     Raises DatasetError where there is none, or where it is damaged or of another version.
     """
@@ -104,13 +122,21 @@ def load(run: Path) -> Checkpoint:
             f"{run} has no {FILE_NAME}; it is no run, or was stopped before its first."
         )
     try:
+        with zipfile.ZipFile(path) as archive:
+            if part := archive.testzip():  # torch compares no checksum of what it maps
+                raise zipfile.BadZipFile(f"the checksum of {part}")
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged files raise nearly anything
         raise DatasetError(f"{path} is damaged ({_reason(error)}). Train again.") from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise DatasetError(f"{path} is no checkpoint of this program.")
     if (found := document.pop("version", None)) != VERSION:
         raise DatasetError(f"{path} has version {found!r}, and this program reads {VERSION}.")
+    if set(document) != {field.name for field in dataclasses.fields(Checkpoint)}:
+        raise DatasetError(f"{path} is damaged: it holds {sorted(document)}. Train again.")
+    known = {field.name for field in dataclasses.fields(TrainParameters)}
+    if not isinstance(document["parameters"], dict) or not set(document["parameters"]) <= known:
+        raise DatasetError(f"{path} has parameters that this program does not know. Train again.")
     return Checkpoint(**document)
 
 

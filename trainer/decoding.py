@@ -6,6 +6,8 @@ can then index without checks of their own.
 
 from __future__ import annotations
 
+import hashlib
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import DatasetError
-from pipeline.manifest import DataFile, Manifest, SparseFeature
+from pipeline.manifest import DataFile, Manifest, SparseFeature, check_links
 from trainer.batches import Batch, Ints, taken_bags
 
 Values = npt.NDArray[Any]
@@ -41,16 +43,43 @@ def id_type(manifest: Manifest) -> np.dtype[Any]:
     return np.dtype(np.int32 if small else np.int64)
 
 
+def check_files(directory: Path, files: Sequence[DataFile]) -> None:
+    """Raise DatasetError where a file is absent, a link to elsewhere, or of another size."""
+    check_links(directory, (file.path for file in files))
+    for file in files:
+        path = directory / file.path
+        with named(path):
+            found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DatasetError(f"{path} is not a file, and the manifest names it.")
+        if found.st_size != file.bytes:
+            raise DatasetError(
+                f"{path} has {found.st_size} bytes, and the manifest says {file.bytes}: it is "
+                "damaged. Copy or prepare it again."
+            )
+
+
 def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
-    with _named(path):
+    with named(path):
         found = pq.read_metadata(path)
         names = set(found.schema.to_arrow_schema().names)
-    if found.num_rows != file.rows:
+    groups = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
+    if found.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
         raise DatasetError(f"{path} has {found.num_rows} rows, and the manifest says {file.rows}.")
     if missing := sorted(set(columns(manifest)) - names):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")
     return found
+
+
+def check_sum(path: Path, file: DataFile) -> None:
+    """Raise DatasetError unless the file has the checksum that the manifest tells."""
+    with named(path), path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != file.sha256:
+        raise DatasetError(
+            f"{path} is damaged: its sha256 is not the manifest's. Copy or prepare it again."
+        )
 
 
 def decoded(
@@ -65,8 +94,10 @@ def decoded(
 
     Raises DatasetError as `footer` does.
     """
-    with _named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+    with named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
+        if read.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
+            raise DatasetError(f"{path} is damaged: its row groups do not hold the rows they tell.")
         table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
     features = manifest.features
     values = _plain(table, features.label, path, pa.types.is_integer)
@@ -94,7 +125,7 @@ def decoded(
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """What reading a file raises, as DatasetErrors that name it."""
     try:
         yield

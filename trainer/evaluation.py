@@ -28,8 +28,9 @@ AHEAD = 4
 def split_loader(data: Path, split: str, p: TrainParameters) -> HotColdLoader:
     """A loader of a split to score: the hot leaf's inputs in its order, then the cold's."""
     return HotColdLoader(
-        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads
-    )
+        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads,
+        verify=p.verify,
+    )  # fmt: skip
 
 
 def split_logits(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector, Vector]:

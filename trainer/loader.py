@@ -25,6 +25,7 @@ from pipeline.errors import ParameterError
 from pipeline.manifest import SPLITS, Manifest
 from trainer.batches import Batch
 from trainer.cache import Cache, cache_kind
+from trainer.decoding import check_files
 from trainer.schedule import batch_count, schedule
 from trainer.windows import LeafReader, Shuffle
 
@@ -126,11 +127,13 @@ class HotColdLoader(IterableDataset[Batch]):
         device: torch.device | str = "cpu",
         threads: int = 0,
         buffer_rows: int = BUFFER_ROWS,
+        verify: bool = False,
     ) -> None:
         """A loader of the data set in `data`, for process `rank` of `world_size`.
 
         `cache` is "auto", "none", "host" or "device" (see trainer/cache.py). Where `device` is a
         GPU, batches on the host are in page-locked memory. `threads` is 0 where the loader decides.
+        With `verify`, a file's sha256 is compared with the manifest's before its rows are read.
         """
         if split not in SPLITS:
             raise ParameterError(f"split is {split}; it must be one of {', '.join(SPLITS)}.")
@@ -152,10 +155,11 @@ class HotColdLoader(IterableDataset[Batch]):
         self._shares = {
             hot: share(leaf.rows, batch_size, rank, world_size) for hot, leaf in leaves.items()
         }
+        check_files(Path(data), [file for leaf in leaves.values() for file in leaf.files])
         kept = Cache(kind, device)
         pin = device.type == "cuda"
         self._readers = {
-            hot: LeafReader(Path(data), manifest, split, hot, kept, buffer_rows, pin)
+            hot: LeafReader(Path(data), manifest, split, hot, kept, buffer_rows, pin, verify)
             for hot in leaves
         }
         self._identity = {

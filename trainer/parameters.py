@@ -45,6 +45,7 @@ DEFAULTS = {
     "clip_norm": 0.0,
     "cuda_graph": True,
     "cache": "auto",
+    "verify": False,
 }
 
 #: Evaluations in an epoch, unless the user says after how many batches.
@@ -98,6 +99,7 @@ class TrainParameters:
     clip_norm: float
     cuda_graph: bool
     cache: str
+    verify: bool
 
     def __post_init__(self) -> None:
         """Check each value by itself."""

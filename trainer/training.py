@@ -26,7 +26,7 @@ CURVE = "curve.csv"
 PARAMETERS = "parameters.json"
 
 #: Parameters in which the processes of a run may differ.
-_OWN = ("data", "out", "threads", "cache")
+_OWN = ("data", "out", "threads", "cache", "verify")
 
 OUTPUTS = (checkpoint.FILE_NAME, METRICS, CURVE, PARAMETERS)
 
@@ -162,8 +162,9 @@ def loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLo
         p = dataclasses.replace(p, cache="none")
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
-        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads
-    )
+        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads,
+        verify=p.verify,
+    )  # fmt: skip
     return {"train": train, **{split: split_loader(data, split, p) for split in ("valid", "test")}}
 
 

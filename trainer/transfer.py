@@ -17,10 +17,14 @@ from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import DRIFT, MAPPING, OOV_ID, Manifest
 from trainer import checkpoint
 from trainer.batches import Ints
+from trainer.decoding import check_files, check_sum, named
 from trainer.history import History
 from trainer.parameters import parameters
 from trainer.recommender import Recommender
 from trainer.training import begin, check_out
+
+_VALUES = ["value", "id", "accesses"]
+_MOVED = ["old", "new", "accesses"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,10 @@ def _moves(
     `new` is the id in `data`, 0 where the value has no row there.
     """
     if former is None and _appended_to(manifest, data) == saved.fingerprint:
-        paths = {table.name: data / MAPPING / f"{table.name}.parquet" for table in manifest.tables}
-        return {name: pq.read_table(path) for name, path in paths.items()}
+        return {
+            table.name: _read(data, manifest, f"{MAPPING}/{table.name}.parquet", _MOVED)
+            for table in manifest.tables
+        }
     place = former or Path(saved.parameters["data"])
     try:
         known = Manifest.read(place)
@@ -110,8 +116,8 @@ def _moves(
         )
     return {
         table.name: _looked_up(
-            _values(place / known.table(table.name).vocabulary.path),
-            _values(data / table.vocabulary.path),
+            _values(place, known, table.name),
+            _values(data, manifest, table.name),
         )
         for table in manifest.tables
     }
@@ -121,15 +127,30 @@ def _appended_to(manifest: Manifest, data: Path) -> str | None:
     """The fingerprint of the data set that logs were added to for this one, if any."""
     if DRIFT not in {record.path for record in manifest.records}:
         return None
-    try:
-        return str(json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DatasetError(f"{data / DRIFT} is damaged ({error}). Prepare it again.") from None
+    _check(data, manifest, DRIFT)
+    former: str = json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"]
+    return former
 
 
-def _values(path: Path) -> pa.Table:
+def _values(data: Path, manifest: Manifest, table: str) -> pa.Table:
     """A vocabulary's lines: `value`, of which null is the missing category, `id`, `accesses`."""
-    return pq.read_table(path, columns=["value", "id", "accesses"])
+    return _read(data, manifest, manifest.table(table).vocabulary.path, _VALUES)
+
+
+def _read(data: Path, manifest: Manifest, name: str, columns: list[str]) -> pa.Table:
+    """Columns of a file that the manifest names; DatasetError where it is absent or damaged."""
+    _check(data, manifest, name)
+    with named(data / name):
+        return pq.read_table(data / name, columns=columns, partitioning=None)
+
+
+def _check(data: Path, manifest: Manifest, name: str) -> None:
+    """Raise DatasetError unless a file is the one that the manifest tells of."""
+    files = [file for file in manifest.files() if file.path == name]
+    if not files:
+        raise DatasetError(f"{data}: the manifest names no {name}. Prepare the data set again.")
+    check_files(data, files)
+    check_sum(data / name, files[0])
 
 
 def _looked_up(old: pa.Table, new: pa.Table) -> pa.Table:

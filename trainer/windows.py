@@ -21,7 +21,7 @@ from torch.utils.data import get_worker_info
 from pipeline.manifest import Manifest
 from trainer.batches import Batch, Ints, joined
 from trainer.cache import Cache
-from trainer.decoding import decoded, footer
+from trainer.decoding import check_sum, decoded, footer
 from trainer.prefetch import mapped
 
 
@@ -68,8 +68,12 @@ class LeafReader:
         cache: Cache,
         window_rows: int,
         pin: bool = False,
+        verify: bool = False,
     ) -> None:
-        """A reader; a file is opened when its turn comes. `pin` is for copies to a GPU."""
+        """A reader; a file is opened when its turn comes, and its checksum compared to `verify`.
+
+        `pin` is for copies to a GPU.
+        """
         self._directory = directory
         self._manifest = manifest
         self._files = manifest.splits[split]["hot" if hot else "cold"].files
@@ -77,6 +81,7 @@ class LeafReader:
         self._cache = cache
         self._window_rows = window_rows
         self._pin = pin
+        self._verify = verify
         self._footers: dict[int, pq.FileMetaData] = {}
 
     def batches(
@@ -126,6 +131,8 @@ class LeafReader:
         if file not in self._footers:
             described = self._files[file]
             path = self._directory / described.path
+            if self._verify:
+                check_sum(path, described)
             self._footers[file] = footer(path, described, self._manifest)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]

@@ -1,0 +1,46 @@
+"""Presence: that a data set's folder holds the files of its manifest, whole, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+
+from pipeline.artefact import MADE_FROM
+from pipeline.manifest import FILE_NAME as MANIFEST
+from pipeline.manifest import SUCCESS, DataFile, Manifest
+from pipeline.storage import Folder
+
+
+def strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:
+    """Faults of what the folder holds: files that the manifest does not name, and links."""
+    known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
+    known |= {MADE_FROM} if directory.remote else set()
+    for name in directory.names():
+        if name not in known:
+            yield f"{_shown(name)}: not in the manifest"
+    for path in [] if directory.remote else sorted(directory.path.rglob("*")):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "neither file nor folder"
+            yield f"{_shown(path.relative_to(directory.path).as_posix())}: {kind}"
+
+
+def file_faults(directory: Folder, file: DataFile) -> list[str]:
+    """Faults of a file's presence, size and checksum."""
+    if not directory.exists(file.path):
+        return [f"{file.path}: missing"]
+    try:
+        with directory.read(file.path) as path, path.open("rb") as stream:
+            size = path.stat().st_size
+            if size != file.bytes:
+                return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return [f"{file.path}: unreadable: {error.strerror or error}"]
+    return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
+
+
+def _shown(name: str) -> str:
+    """A name that a stranger chose, without what a terminal would obey."""
+    return name if name.isprintable() else ascii(name)
