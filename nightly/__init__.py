@@ -3,3 +3,8 @@
 `python -m nightly` runs all, as `make nightly` does, and ends with a table;
 `python -m nightly crashes --amount 20 --seed 7` runs one, a part of it.
 """
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
