@@ -23,7 +23,7 @@ from nightly.fleet import Fleet
 from nightly.growth import MIB
 from nightly.outcome import Outcome
 from nightly.preparations import digests
-from nightly.programs import FAE, Way, ran
+from nightly.programs import EndedError
 from nightly.visits import SCHEMA, visits
 from pipeline.storage import Folder
 
@@ -31,6 +31,8 @@ from pipeline.storage import Folder
 TOLERANCE = 0.2 * MIB, 0.02
 _ROWS = 6000
 _SEEDS = 3
+#: Seconds from which a soak takes more than one seed.
+_LONG = 60
 #: The share of the object store's requests that fail or dawdle.
 _SPOILT = 0.02
 _STORE = "s3://data/soak"
@@ -61,12 +63,13 @@ class Days:
 
 
 def campaign(seed: int, amount: int, folder: Path) -> Outcome:
-    """Do cycles for `amount` seconds, at least one of each kind."""
+    """Do cycles for `amount` seconds, but one at least, and each kind before any comes again."""
     rng, outcome, kinds = random.Random(seed), Outcome(), Counter[str]()
     fleet, end = Fleet(folder, seed), time.monotonic() + amount
     with object_store(_SPOILT, seed) as endpoint, fleet.running():
-        every = [undisturbed(seed + n, folder / f"days-{n}") for n in range(_SEEDS)]
-        while time.monotonic() < end or len(kinds) < len(KINDS):
+        seeds = range(seed, seed + (_SEEDS if amount >= _LONG else 1))
+        every = [undisturbed(one, folder / f"days-{one}", fleet) for one in seeds]
+        while time.monotonic() < end or not kinds:
             new = [kind for kind in KINDS if kind not in kinds]
             kind = new[0] if new else rng.choice(list(KINDS))
             kinds[kind] += 1
@@ -93,7 +96,7 @@ def judged(seed: int, fleet: Fleet) -> Outcome:
     return outcome
 
 
-def undisturbed(seed: int, folder: Path) -> Days:
+def undisturbed(seed: int, folder: Path, fleet: Fleet) -> Days:
     """Two days of visits in `folder`, with what comes of them in every kind of cycle."""
     folder.mkdir()
     days = Days(folder / "visits.yaml", (str(folder / "day_1.log"), str(folder / "day_2.log")))
@@ -102,7 +105,9 @@ def undisturbed(seed: int, folder: Path) -> Days:
         Path(log).write_bytes(visits(seed, day, _ROWS))
 
     def do(arguments: list[str]) -> None:
-        ran(FAE, *arguments, way=Way(folder))
+        code, printed = fleet.do(arguments)
+        if code:
+            raise EndedError(f"{arguments[0]} ended with {code}: {printed[-600:]}")
 
     for name, made in day_by_day(do, days, folder / "cycle", ["--threads", "2"]):
         days.expected[name] = made
