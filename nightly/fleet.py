@@ -21,6 +21,11 @@ from nightly.programs import ROOT
 
 #: The worker that is killed again and again; the other one is spared, to be measured.
 _VICTIM = "victim"
+#: What Dask keeps for an hour would hide what is never let go.
+_FORGETFUL = {
+    "DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY": "10s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
 
 
 class Fleet:
@@ -102,7 +107,7 @@ class Fleet:
 
     def _start(self, name: str, *words: str) -> None:
         """Start a module as a process of its own group, whose messages go to a file."""
-        environment: dict[str, Any] = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment: dict[str, Any] = {**os.environ, **_FORGETFUL, "PYTHONPATH": str(ROOT)}
         piped = subprocess.PIPE if name == "driver" else subprocess.DEVNULL
         with (self.folder / f"{name}.log").open("a") as log:
             self._started[name] = subprocess.Popen(
