@@ -17,7 +17,7 @@ from nightly.preparations import Case, cases
 from nightly.repetition import repeated
 from nightly.ways import FEW, LOCAL, STORED, Cell
 
-_ROWS = 36_000
+_ROWS = 24_000
 _FAULTS = 0.05
 #: The cases that are prepared in every way.
 _WHOLE = ("criteo", "visits")

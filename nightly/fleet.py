@@ -21,7 +21,7 @@ from nightly.programs import ROOT
 
 #: The worker that is killed again and again; the other one is spared, to be measured.
 _VICTIM = "victim"
-#: What Dask keeps for an hour would hide what is never let go.
+#: What Dask keeps for a while would hide what is never let go.
 _FORGETFUL = {
     "DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY": "10s",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",

@@ -91,9 +91,7 @@ RUNS: dict[str, Run] = {
     "elsewhere": elsewhere,
     "one core": one_core,
     "resumed": resumed,
-    "checkpoints": _with("--checkpoint-every", "7"),
     "placement cpu": _with("--placement", "cpu"),
-    "placement gpu": _with("--placement", "gpu"),
     "placement fae": _with("--placement", "fae"),
 }
 

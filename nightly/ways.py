@@ -202,7 +202,6 @@ def in_store(at: str, *more: str) -> Cell:
 LOCAL: dict[str, Cell] = {
     "hash seed": hashed_anew,
     "2 threads": options("--threads 2"),
-    "5 threads": options("--threads 5"),
     "1 worker": options("--workers 1"),
     "3 workers": options("--workers 3"),
     "scheduler": scheduler,
@@ -219,7 +218,6 @@ LOCAL: dict[str, Cell] = {
     "allocator": environment(ARROW_DEFAULT_MEMORY_POOL="system", MALLOC_PERTURB_="165"),
     "time zone": environment(TZ="Pacific/Kiritimati"),
     "locale": environment(LC_ALL="C", LANG="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
-    "terminal": environment(COLUMNS="20", TERM="dumb", NO_COLOR="1"),
     "no assertions": optimised,
     "stage by stage": stage_by_stage,
     "glob": globbed,
