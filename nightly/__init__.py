@@ -3,3 +3,11 @@
 `python -m nightly` runs all, as `make nightly` does, and ends with a table;
 `python -m nightly crashes --amount 20 --seed 7` runs one, a part of it.
 """
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+#: The tests' generators of logs and their small data sets serve campaigns too.
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
