@@ -23,6 +23,7 @@ from pathlib import Path
 from nightly.kills import JOURNALED, Ended, Instant, Pace, drawn, killed, measured
 from nightly.outcome import Outcome
 from nightly.victims import VICTIMS, Scene, contents, fae, rows, write_inputs
+from pipeline.errors import FaeError
 from pipeline.manifest import SUCCESS
 
 #: Victims that a short campaign is content with: one of each kind.
@@ -117,6 +118,9 @@ class _Case:
             what = f"{instant}, in {stage}, code {ended.code}"
             faults = list(self._seen(instant, ended))
             told.append(what)
+            if ended.code == 0:
+                yield self._sentence(told, [*faults, *self._made()])
+                return
             if len(told) < kills:
                 yield self._sentence(told, faults)
         faults += self._finished()
@@ -176,22 +180,33 @@ class _Case:
 
     def _finished(self) -> list[str]:
         """What is wrong once the same command has run again without a fault."""
+        scene = self.stage.scene
+        code, said = fae(scene.victim.command(scene.inputs, self.place, alone=True))
+        added = code == 1 and "--append" in scene.victim.arguments and "already" in said
+        if code and not added:  # added logs are refused once the former call had ended but for its exit
+            return [f"the rerun ended with {code}: {said[-500:]!r}"]
+        return self._made()
+
+    def _made(self) -> list[str]:
+        """What is wrong with what a whole run has made, and with what lies beside it."""
         scene, faults = self.stage.scene, []
         try:
-            code, said = fae(scene.victim.command(scene.inputs, self.place, alone=True))
-            if code:
-                return [f"the rerun ended with {code}: {said[-500:]!r}"]
-            if self.stage.scene.made(self.place) != scene.wanted:
-                faults.append("the rerun's bytes differ from an undisturbed run's")
+            if scene.made(self.place) != scene.wanted:
+                faults.append("its bytes differ from an undisturbed run's")
             if not scene.victim.trains:
                 expected = rows(scene.folder / "undisturbed" / "out")
                 self.lost_rows = max(expected - rows(self.place / "out"), 0)
-        except Exception as error:
-            return [f"the rerun's output cannot be read: {type(error).__name__}: {error}"]
-        names = {path.name for path in self.place.iterdir()} - {"none"}
-        if names != set(scene.victim.kept):
-            faults.append(f"the rerun left {', '.join(sorted(names - scene.victim.kept))}")
+        except (FaeError, OSError, ValueError) as error:
+            return [f"its output cannot be read: {type(error).__name__}: {error}"]
+        left = [path for path in self.place.iterdir() if path.name not in scene.victim.kept]
+        if names := [path.name for path in left if not _harmless(path)]:
+            faults.append(f"it left {', '.join(sorted(names))}")
         return faults
+
+
+def _harmless(path: Path) -> bool:
+    """Whether a kill may leave this: an empty folder, or a dead process's lock, which is no lock."""
+    return (path.is_dir() and not any(path.iterdir())) or path.name.endswith(".lock")
 
 
 def _short(found: dict[str, object]) -> str:

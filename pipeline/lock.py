@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -69,6 +70,9 @@ def locked(place: Place) -> Iterator[None]:
         if text is not None and (holder is None or not holder.dead):
             raise DatasetError(_refusal(output, lock, holder))
         _clear(lock, text)
+    if not lock.remote:
+        for left in lock.path.parent.glob(f"{glob.escape(lock.name)}.*.partial"):
+            left.unlink(missing_ok=True)
     try:
         yield
     finally:

@@ -158,12 +158,7 @@ class Folder:
         """
         if not self.remote:
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                with (self.path / name).open("x", encoding="utf-8") as file:
-                    file.write(text)
-            except FileExistsError:
-                return False
-            return True
+            return _created(self.path / name, text)
         filesystem, path = remote(f"{self}/{name}")
         try:
             patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
@@ -203,6 +198,29 @@ class Folder:
         elif names:
             filesystem, root = remote(self.url)
             patiently(filesystem, "rm", [f"{root}/{name}" for name in names])
+
+
+def _created(place: Path, text: str) -> bool:
+    """Write a file unless there is one: whole, by a link, where the file system has links.
+
+    A kill or a full disk would otherwise leave an empty file, which nobody can be asked about. What
+    a kill leaves beside it ends in .partial.
+    """
+    whole = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
+    try:
+        whole.write_text(text, encoding="utf-8")
+        try:
+            os.link(whole, place)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        except OSError:
+            with place.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
 
 
 #: How callers may name a folder.
