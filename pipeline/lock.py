@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import psutil
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, disk_trouble
 from pipeline.storage import Folder, Place
 
 
@@ -85,7 +85,8 @@ def _created(lock: Folder, text: str) -> bool:
     try:
         return lock.parent.create(lock.name, text)
     except OSError as error:
-        raise DatasetError(f"cannot write beside {lock}: {error.strerror}.") from None
+        reason = disk_trouble(error) or error.strerror
+        raise DatasetError(f"cannot write beside {lock}: {reason}.") from None
 
 
 def _clear(lock: Folder, dead: str | None) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, disk_trouble
 from pipeline.filesystem import check_no_password, is_url, opened, patiently, remote
 from pipeline.scratch import SCRATCH
 
@@ -118,6 +118,7 @@ class Folder:
 
         Several processes may write one file at a time: each has its own until it is whole. On a
         disk it lies beside its place and ends in .partial, which a killed process leaves there.
+        StorageError where the disk is full or broken.
         """
         if self.remote:
             with SCRATCH.temporary(Path(name).name) as local:
@@ -129,14 +130,19 @@ class Folder:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
         place = self.path / name
-        place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
         try:
+            place.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
             flush(unfinished)
             unfinished.replace(place)
+        except OSError as error:
+            if trouble := disk_trouble(error):
+                raise StorageError(f"cannot write {place}: {trouble}.") from None
+            raise
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # a full or broken disk has been told of
+                unfinished.unlink(missing_ok=True)
 
     def text(self, name: str) -> str:
         """The UTF-8 text of a file; FileNotFoundError where there is none."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import FaeError, disk_trouble
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -14,6 +17,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
     A reader, and a crash at any moment, meets the former file or the new one, never a part. The
     other name is fixed, so a killed run leaves at most one such file, which the next replaces.
+    Raises FaeError where the disk is full or broken.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -21,8 +25,13 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if trouble := disk_trouble(error):
+            raise FaeError(f"cannot write {path}: {trouble}.") from None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a full or broken disk has been told of
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
