@@ -27,7 +27,10 @@ JOURNALED = ("ingest", "profile", "calibrate", "scatter", "partition", "vocabula
 
 @dataclass(frozen=True)
 class Pace:
-    """An undisturbed run: when it had begun to write, when it ended, its calls, its progress."""
+    """An undisturbed run: when it had begun to write, when it ended, its calls, its progress.
+
+    Only the calls are known where `ends` is 0.
+    """
 
     begins: float
     ends: float
@@ -73,6 +76,7 @@ def drawn(draw: random.Random, pace: Pace, *, dask: bool) -> Instant:
     elif dask and number == signal.SIGKILL and draw.random() < 0.3:
         whom = "worker"
     how = draw.choices(["time", "progress", "call"], [3, 3, 0 if dask else 6])[0]
+    how = how if pace.ends else "call"
     if how == "call":
         return Instant(how, draw.randint(1, pace.calls), number, whom)
     if how == "time":

@@ -9,24 +9,24 @@ which are not to be had here are noted and not counted.
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nightly.outcome import Outcome
+from nightly.refusals import REFUSALS, message_lines
 from nightly.victims import VICTIMS, Scene, Victim, contents, fae, write_inputs
 from pipeline.manifest import SUCCESS
 
 _ROOT = Path(__file__).parent.parent
 _HANGS = 120
-#: Lines of progress and of a cluster, which are no message.
-_NO_MESSAGE = re.compile(r"^(\w+: [\d,]+ of [\d,]+ tasks done.*|dashboard: .*|warning: .*|)$")
+    r"^(\w+: [\d,]+ of [\d,]+ tasks done.*|dashboard: .*|warning: .*|.* - WARNING - .*|)$"
+)
 _PREPARE, _APPEND, _TRAIN = VICTIMS[0], VICTIMS[2], VICTIMS[3]
 _DASK = next(victim for victim in VICTIMS if victim.name == "one worker")
 _MB = 10**6
@@ -60,7 +60,8 @@ def _full(kilobytes: int, victim: Victim, **rest: Any) -> Limit:
         ' && { "$@"; code=$?; cp -r "$OUT/disk/." "$OUT/kept"; exit $code; }'
     )
     return Limit(
-        f"{victim.name}: a disk of {kilobytes} KiB", victim, shell, ("No space left",),
+        f"{victim.name}: a disk of {kilobytes} KiB", victim, shell,
+        ("No space left", "If its disk is full"),
         private=True, **rest,
     )  # fmt: skip
 
@@ -75,7 +76,7 @@ LIMITS = [
     _full(60, _PREPARE, cheap=True),
     *(_full(size, _PREPARE) for size in (16, 120, 200, 300)),
     _full(500, _APPEND),
-    _full(700, _APPEND),
+    _full(400, _APPEND),
     *(_full(size, _DASK) for size in (16, 200)),
     _full(4, _TRAIN, cheap=True),
     _full(20, _TRAIN),
@@ -91,11 +92,11 @@ LIMITS = [
           limit=(resource.RLIMIT_NOFILE, 24)),
     Limit("train: 12 open files", _TRAIN, words=("ulimit -n",), fails=False,
           limit=(resource.RLIMIT_NOFILE, 12)),
-    *(Limit(f"{size} MB of addresses", _PREPARE, fails=False, native=size != 1200,
+    *(Limit(f"{size} MB of addresses", _PREPARE, fails=False, native=True,
             words=("ran out", "thread"), limit=(resource.RLIMIT_AS, size * _MB))
-      for size in (1200, 1400, 1600, 2500)),
-    Limit("train: 1200 MB of addresses", _TRAIN, fails=False, native=True, words=("ran out",),
-          limit=(resource.RLIMIT_AS, 1200 * _MB)),
+      for size in (1600, 2000, 2500)),
+    Limit("train: 1500 MB of addresses", _TRAIN, fails=False, native=True, words=("ran out",),
+          limit=(resource.RLIMIT_AS, 1500 * _MB)),
     Limit("no HOME, no TMPDIR", _PREPARE, fails=False,
           environment=(("HOME", None), ("TMPDIR", "/nowhere"))),
     Limit("TMPDIR is a file, a worker", _DASK, fails=False, environment=(("TMPDIR", "/dev/null"),)),
@@ -133,7 +134,7 @@ def tried(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
             continue
         faults = list(_Trial(limit, scenes[limit.victim.name], folder / f"limit{number}").faults())
         _count(outcome, f"limits, seed {seed}, {limit.name}", faults)
-    for name, refusal in _REFUSALS.items():
+    for name, refusal in REFUSALS.items():
         place = folder / "refused"
         place.mkdir()
         _count(outcome, f"limits, seed {seed}, {name}", list(refusal(inputs, place)))
@@ -182,7 +183,11 @@ class _Trial:
         shutil.copytree(self.scene.start, self.folder / "start")
         if not self.limit.private:
             shutil.copytree(self.scene.start, self.place, dirs_exist_ok=True)
-        code, said = self._run()
+        try:
+            code, said = self._run()
+        except subprocess.TimeoutExpired as hung:
+            yield f"it hung: {(hung.stderr or b'')[-300:]!r}"
+            return
         if self.limit.private:
             shutil.rmtree(self.place)
             (self.folder / "kept").rename(self.place)
@@ -222,7 +227,7 @@ class _Trial:
         return done.returncode, done.stderr
 
     def _said(self, code: int, said: str) -> Iterator[str]:
-        lines = [line for line in said.splitlines() if not _NO_MESSAGE.match(line)]
+        lines = message_lines(said)
         if code == 0:
             if self.limit.fails:
                 yield "it did not fail"
@@ -250,77 +255,3 @@ class _Trial:
             yield f"the rerun ended with {code}: {said[-400:]!r}"
         elif self.scene.made(self.place) != self.scene.wanted:
             yield "the rerun's bytes differ from an undisturbed run's"
-
-
-def _message(arguments: list[str], *words: str) -> Iterator[str]:
-    """What is wrong with how a command is refused in this process."""
-    code, said = fae(arguments)
-    lines = [line for line in said.splitlines() if not _NO_MESSAGE.match(line)]
-    if code != 1 or len(lines) != 1 or not all(word in lines[0] for word in words):
-        yield f"{code}, {lines[-4:]}"
-
-
-def _output_is_a_file(inputs: Path, place: Path) -> Iterator[str]:
-    (place / "out").write_text("mine", encoding="utf-8")
-    yield from _message(_PREPARE.command(inputs, place), "is a file")
-    yield from _message(_TRAIN.command(inputs, place), "is a file")
-    if (place / "out").read_text(encoding="utf-8") != "mine":
-        yield "it was changed"
-
-
-def _output_below_a_file(inputs: Path, place: Path) -> Iterator[str]:
-    (place / "file").write_text("mine", encoding="utf-8")
-    for victim in (_PREPARE, _TRAIN):
-        yield from _message(victim.command(inputs, place / "file"), "cannot be", "file")
-
-
-def _folder_of_the_users(inputs: Path, place: Path) -> Iterator[str]:
-    (place / "out").mkdir()
-    (place / "out" / "letter").write_text("mine", encoding="utf-8")
-    yield from _message(_PREPARE.command(inputs, place), "not replaced")
-    if contents(place / "out").keys() != {"letter"}:
-        yield "it was changed"
-
-
-def _no_parent(inputs: Path, place: Path) -> Iterator[str]:
-    for victim in (_PREPARE, _TRAIN):
-        code, said = fae(victim.command(inputs, place / "a" / "b" / victim.arguments[0]))
-        if code:
-            yield f"{victim.name}: {code}, {said[-300:]}"
-
-
-def _inputs_that_are_none(inputs: Path, place: Path) -> Iterator[str]:
-    (place / "folder.csv").mkdir()
-    (place / "empty.csv").touch()
-    (place / "short.csv.gz").write_bytes((inputs / "day0-0.csv.gz").read_bytes()[:-20])
-    (place / "dangling.csv").symlink_to(place / "nowhere")
-    for name, word in (
-        ("folder.csv", "is a directory"),
-        ("empty.csv", "is empty"),
-        ("short.csv.gz", "damaged or cut short"),
-        ("dangling.csv", "no log is at"),
-    ):
-        command = _PREPARE.command(inputs, place)
-        command[1] = str(place / name)
-        yield from _message(command, word)
-
-
-def _two_at_a_time(inputs: Path, place: Path) -> Iterator[str]:
-    from pipeline.lock import locked
-
-    with locked(place / "out.work"):
-        lock = str(place / "out.work.lock")
-        yield from _message(_PREPARE.command(inputs, place), f"process {os.getpid()}", lock)
-    code, said = fae(_PREPARE.command(inputs, place))
-    if code:
-        yield f"afterwards: {code}, {said[-300:]}"
-
-
-_REFUSALS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
-    "the output is a file": _output_is_a_file,
-    "the output's parent is a file": _output_below_a_file,
-    "the output holds something else": _folder_of_the_users,
-    "the output's parent is missing": _no_parent,
-    "inputs that are none": _inputs_that_are_none,
-    "two runs at a time": _two_at_a_time,
-}

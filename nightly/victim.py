@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,8 +27,8 @@ _BLOCK_BYTES, _ROWS_PER_FILE = 2 << 10, 100
 #: C functions that change or read the file system, as a profile hook names them.
 _CALLS = {
     *("open", "write", "close", "fsync", "rename", "replace", "link", "unlink", "remove"),
-    *("rmdir", "mkdir", "scandir", "listdir", "fspath", "copyfile", "sendfile", "truncate"),
-} - {"fspath"}
+    *("rmdir", "mkdir", "scandir", "listdir", "copyfile", "sendfile", "truncate"),
+}
 
 
 @contextmanager
@@ -45,22 +45,35 @@ def small_tasks() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count the calls of the block into the list that it is given."""
+    events: Iterator[int] = itertools.count(1)
+    found: list[int] = []
+    _watch(events, 0, "")
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+        found.append(next(events))
+
+
 def main() -> None:
     """Run the command line that the process was given."""
     from pipeline import cli
 
     kill_at, count = os.environ.pop(KILL_AT, ""), os.environ.pop(COUNT, "")
-    events = itertools.count(1)
-    if kill_at or count:
+    if kill_at:
         name, _, number = kill_at.partition(" ")
-        _watch(events, int(number or 0), name)
-    with small_tasks():
-        try:
+        _watch(itertools.count(1), int(number), name)
+    calls: list[int] = []
+    try:
+        with small_tasks(), counted() if count else nullcontext(calls) as calls:
             cli.main()
-        finally:
-            sys.setprofile(None)
-            if count:
-                Path(count).write_text(str(next(events)), encoding="utf-8")
+    finally:
+        if count:
+            Path(count).write_text(str(calls[0]), encoding="utf-8")
 
 
 def _watch(events: Iterator[int], at: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What crash tests kill: preparations and trainings of a few hundred rows, and what must come of them.
+"""What crash tests kill: preparations and trainings of a few hundred rows, and what comes of them.
 
 Inputs lie in one folder that nothing writes to. Each case works in a folder of its own, which
 begins as a copy of what the victim needs to be there already.
@@ -233,4 +233,3 @@ def _log(draw: random.Random, first: int) -> str:
         cells = (f"r{row}", draw.randrange(2), 1000 + row, draw.randrange(-1, 50), city, item)
         lines.append(",".join(map(str, (*cells, " ".join(map(str, seen))))))
     return "\n".join(lines) + "\n"
-

@@ -157,8 +157,9 @@ def _local(workers: int, memory: int | None) -> Iterator[Any]:
             )
     except (OSError, RuntimeError) as error:
         first: BaseException = error
-        while first.__cause__ is not None:
+        while first.__cause__ is not None and not isinstance(first, OSError):
             first = first.__cause__
+        first = first if isinstance(first, OSError) else error
         raise ClusterError(
             f"the {workers} worker processes could not be started ({first}). Look at the limits on "
             "open files, processes and memory (ulimit -a), give fewer --workers, or use --threads."

@@ -84,6 +84,11 @@ def _created(lock: Folder, text: str) -> bool:
     """Write the lock unless there is one."""
     try:
         return lock.parent.create(lock.name, text)
+    except (FileExistsError, NotADirectoryError):
+        raise DatasetError(
+            f"cannot write beside {lock}: a part of its path is a file and no directory. "
+            "Choose another output directory."
+        ) from None
     except OSError as error:
         reason = disk_trouble(error) or error.strerror
         raise DatasetError(f"cannot write beside {lock}: {reason}.") from None

@@ -81,7 +81,7 @@ class _Failed:
 
 
 def _tried(step: Step[Task, Result]) -> Result | _Failed:
-    """Do a step. A user's error is returned: a worker writes of what is raised, with a traceback."""
+    """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
     try:
         return journals.perform(step)
     except (FaeError, OSError, MemoryError) as error:

@@ -31,9 +31,10 @@ def test_a_run_killed_when_it_had_only_to_tidy_up_is_tidied_up_after(
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as context:
         context.setattr(preparation, "_clear", killed)
-        at_once(logs, SHOP, out, SHOP_PARAMETERS)
+        with pytest.raises(KeyboardInterrupt):
+            at_once(logs, SHOP, out, SHOP_PARAMETERS)
     (tmp_path / "out.old.partial").mkdir()
     assert (tmp_path / "out.work").exists()
     made = digests(out)
