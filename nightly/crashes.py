@@ -212,7 +212,7 @@ class _Case:
 
 
 def _harmless(path: Path) -> bool:
-    """Whether a kill may leave this: an empty folder, or a dead process's lock, which is no lock."""
+    """Whether a kill may leave this: an empty folder, or a dead process's lock."""
     return (path.is_dir() and not any(path.iterdir())) or path.name.endswith(".lock")
 
 

@@ -25,8 +25,6 @@ from pipeline.manifest import SUCCESS
 
 _ROOT = Path(__file__).parent.parent
 _HANGS = 120
-    r"^(\w+: [\d,]+ of [\d,]+ tasks done.*|dashboard: .*|warning: .*|.* - WARNING - .*|)$"
-)
 _PREPARE, _APPEND, _TRAIN = VICTIMS[0], VICTIMS[2], VICTIMS[3]
 _DASK = next(victim for victim in VICTIMS if victim.name == "one worker")
 _MB = 10**6
@@ -234,9 +232,9 @@ class _Trial:
             return
         if "Traceback" in said and not self._by_itself(said):
             yield f"a traceback: {said[-400:]!r}"
-        elif not self.limit.native and self.limit.words:
-            if len(lines) != 1 or not any(word in lines[0] for word in self.limit.words):
-                yield f"not one clear line, code {code}: {lines[-4:]}"
+        clear = len(lines) == 1 and any(word in lines[0] for word in self.limit.words)
+        if not (clear or self.limit.native) and self.limit.words:
+            yield f"not one clear line, code {code}: {lines[-4:]}"
 
     def _by_itself(self, said: str) -> bool:
         """Whether a library that cannot be loaded, or has no memory, ended it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from small_logs import SHOP, SHOP_LOG
+from trainer_data import Shape, write_dataset
+from trainer_runs import OPTIONS
 
 from pipeline.cluster import cluster
 from pipeline.errors import DatasetError, LogError, StorageError, explained
@@ -17,6 +19,7 @@ from pipeline.lock import locked
 from pipeline.logs import blocks, find_logs, texts
 from pipeline.storage import Folder
 from trainer.__main__ import main
+from trainer.files import held
 
 
 @pytest.mark.parametrize(
@@ -46,12 +49,14 @@ def test_an_error_of_the_program_is_not_explained_away() -> None:
 
 def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
     folder = Folder.of(tmp_path)
-    with (
-        pytest.raises(StorageError, match=r"cannot write .*/a/b: No space left .* Free space"),
-        folder.write("a/b") as path,
-    ):
-        path.write_text("a part")
-        raise OSError("Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    def write() -> None:
+        with folder.write("a/b") as path:
+            path.write_text("a part")
+            raise OSError("Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    with pytest.raises(StorageError, match=r"cannot write .*/a/b: No space left .* Free space"):
+        write()
     assert folder.names() == []
 
 
@@ -99,3 +104,15 @@ def test_the_trainer_says_that_it_was_terminated(
         main(["train", str(tmp_path), "--out", str(tmp_path / "run")])
     assert ended.value.code == 143
     assert capsys.readouterr().err == "terminated; the last checkpoint remains\n"
+
+
+def test_a_second_training_into_a_directory_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", Shape())
+    command = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--quiet", *OPTIONS]
+    with held(tmp_path / "run"):
+        assert main(command) == 1
+        assert list((tmp_path / "run").iterdir()) == []
+    assert "another process is training into" in capsys.readouterr().err
+    assert main(command) == 0
