@@ -4,6 +4,8 @@
 `python -m nightly crashes --amount 20 --seed 7` runs one, a part of it.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

@@ -177,7 +177,7 @@ def added(case: Case, place: Path) -> Digests:
     plain = json.loads((case.plain / "out" / "manifest.json").read_text(encoding="utf-8"))
     found = {f: d for f, d in digests(place / "out").items() if not f.startswith(_ADDITION)}
     if document | {"records": records} == plain:
-        found["manifest.json"] = case.digests["manifest.json"]
+        found |= {name: case.digests[name] for name in ("manifest.json", "_SUCCESS")}
     return found
 
 

@@ -23,7 +23,7 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 
 from pipeline import journal as journals
-from pipeline.errors import ParameterError
+from pipeline.errors import ClusterError, ParameterError
 from pipeline.journal import Step, perform
 from pipeline.parameters import size_of
 from pipeline.progress import Board, Stage, console
@@ -147,13 +147,28 @@ def _local(workers: int, memory: int | None) -> Iterator[Any]:
     """A client of a new cluster of processes of this machine, of one thread each."""
     import distributed
 
-    with _without_interrupts():
-        local = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=memory // workers if memory else "auto",
-            dashboard_address="127.0.0.1:0",
-        )
+    nannies = logging.getLogger("distributed.nanny")
+    before = nannies.level
+    try:
+        nannies.setLevel(logging.CRITICAL)  # why none could be started is told below
+        with _without_interrupts():
+            local = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=memory // workers if memory else "auto",
+                dashboard_address="127.0.0.1:0",
+            )
+    except (OSError, RuntimeError) as error:
+        first: BaseException = error
+        while first.__cause__ is not None and not isinstance(first, OSError):
+            first = first.__cause__
+        first = first if isinstance(first, OSError) else error
+        raise ClusterError(
+            f"the {workers} worker processes could not be started ({first}). Look at the limits on "
+            "open files, processes and memory (ulimit -a), give fewer --workers, or use --threads."
+        ) from None
+    finally:
+        nannies.setLevel(before)
     with local, distributed.Client(local) as client:
         try:
             yield client

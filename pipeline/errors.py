@@ -8,7 +8,29 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── StorageError         a folder or an object store cannot be reached, read or written
 ├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
 └── ClusterError         the machines that do the work are gone; what they finished is kept
+
+What the operating system refuses (disk, memory, open files) is `explained` in one sentence.
 """
+
+import errno
+import os
+import re
+
+_DISK = {
+    errno.ENOSPC: "Free space on its disk, or give a place on another",
+    errno.EDQUOT: "Free some of your quota, or give a place on another disk",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "Give a place on a disk that can be written",
+    errno.EIO: "Check the disk",
+}
+_OTHERS = {
+    errno.EACCES: "Get the right to it, or give another place",
+    errno.EPERM: "Get the right to it, or give another place",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n), or use fewer --threads or --workers",
+    errno.ENFILE: "Close other programs, or raise the machine's limit on open files",
+}
+_MEMORY = "Give less --memory or fewer --threads, or use a machine with more of it"
+_THREADS = "Raise the limits on processes and memory (ulimit -u, -v), or use fewer --threads"
 
 
 class FaeError(ValueError):
@@ -41,3 +63,31 @@ class DatasetError(FaeError):
 
 class ClusterError(FaeError):
     """The machines that do the work are gone; what they finished is kept for the next run."""
+
+
+def disk_trouble(error: OSError) -> str | None:
+    """What a disk would not do, and what helps; None for an error of another kind."""
+    code = _code(error)
+    return f"{os.strerror(code)}. {_DISK[code]}, and run again" if code in _DISK else None
+
+
+def explained(error: BaseException) -> str | None:
+    """One sentence on what the operating system refused, with the remedy; None for other errors."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, OSError) and _code(error) != errno.ENOMEM:
+        place = f": {error.filename}" if error.filename else ""
+        remedy = (_DISK | _OTHERS).get(_code(error))
+        after = f". {remedy}, and run again." if remedy else ""
+        reason = os.strerror(_code(error)) if remedy else error.strerror or text
+        return f"{reason}{place}{after}"
+    if "start new thread" in text or "WouldBlock" in text:
+        return f"no further thread could be started ({text}). {_THREADS}, and run again."
+    if isinstance(error, (MemoryError, OSError)) or "allocate memory" in text:
+        return f"memory ran out ({text or 'no more of it'}). {_MEMORY}, and run again."
+    return None
+
+
+def _code(error: OSError) -> int:
+    """The error's number, which some libraries only put into its text; 0 where there is none."""
+    found = re.search(r"(?:errno|os error) (\d+)", str(error))
+    return error.errno or (int(found[1]) if found else 0)

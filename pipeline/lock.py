@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 
 import psutil
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, disk_trouble
 from pipeline.storage import Folder, Place
 
 
@@ -69,6 +70,9 @@ def locked(place: Place) -> Iterator[None]:
         if text is not None and (holder is None or not holder.dead):
             raise DatasetError(_refusal(output, lock, holder))
         _clear(lock, text)
+    if not lock.remote:
+        for left in lock.path.parent.glob(f"{glob.escape(lock.name)}.*.partial"):
+            left.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -80,8 +84,14 @@ def _created(lock: Folder, text: str) -> bool:
     """Write the lock unless there is one."""
     try:
         return lock.parent.create(lock.name, text)
+    except (FileExistsError, NotADirectoryError):
+        raise DatasetError(
+            f"cannot write beside {lock}: a part of its path is a file and no directory. "
+            "Choose another output directory."
+        ) from None
     except OSError as error:
-        raise DatasetError(f"cannot write beside {lock}: {error.strerror}.") from None
+        reason = disk_trouble(error) or error.strerror
+        raise DatasetError(f"cannot write beside {lock}: {reason}.") from None
 
 
 def _clear(lock: Folder, dead: str | None) -> None:

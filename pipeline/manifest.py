@@ -224,8 +224,8 @@ def check_links(directory: Path, paths: Iterable[str]) -> None:
             if checked[place] and not _inside(place, directory):
                 raise DatasetError(
                     f"{place} is a link that leads out of {directory}, and a data set's files are "
-                    "its own. Put the file itself in its place (`cp -rL` copies what links lead "
-                    "to)."
+                    "its own. Put the file itself in its place: `cp -rL` copies what links lead "
+                    "to, and DVC makes no links with `dvc config cache.type hardlink,copy`."
                 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -12,6 +13,7 @@ from pipeline.calibration import calibrate
 from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
+from pipeline.errors import DatasetError
 from pipeline.extension import log_root, write_root
 from pipeline.frequencies import profile
 from pipeline.lock import locked
@@ -28,6 +30,8 @@ from pipeline.staging import ingest, log_fingerprints
 from pipeline.storage import Folder, Place
 
 _STAGES = ("staging", "frequencies", "hot_set")
+#: In `OUT.work`, where it is to be removed: the fingerprint of the data set that it is for.
+_PASSING = "passing"
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,16 @@ def prepare(
     staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
     made_from = parameters.fingerprints(staged)
     made = artefact.is_made(out, made_from[-1], overwrite)
-    if made and not keep_work:
-        return artefact.manifest_of(out), False
     work = out.beside(".work")
+    if made and not keep_work:
+        _tidy(out, work, made_from[-1])
+        return artefact.manifest_of(out), False
     names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
     with locked(work):
+        if keep_work:
+            work.remove([_PASSING])
+        else:
+            work.write_text(_PASSING, made_from[-1])
         staging = ingest(
             logs,
             schema,
@@ -141,11 +150,22 @@ def _stage(work: Folder, stage: str, fingerprint: str) -> str:
     return f"{stage}-{fingerprint[:16]}" if work.remote else stage
 
 
+def _tidy(out: Folder, work: Folder, made_from: str) -> None:
+    """Remove what a run left that was killed when it had made `out` and had only to tidy up."""
+    if not work.exists(_PASSING) or work.text(_PASSING) != made_from:
+        return
+    with suppress(DatasetError), locked(work), locked(out):  # a run at work tidies up itself
+        if not out.remote:
+            artefact.remove_remains(out)
+        _clear(work)
+
+
 def _clear(work: Folder) -> None:
     """Remove the stages' outputs in `work`, of former runs too, and nothing else."""
     found = {name.partition("/")[0] for name in work.names()}
     for name in sorted(found):
         if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
             artefact.remove(work / name)
+    work.remove([_PASSING])
     if not work.remote and not any(work.path.iterdir()):
         work.path.rmdir()

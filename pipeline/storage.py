@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, disk_trouble
 from pipeline.filesystem import check_no_password, is_url, opened, patiently, remote
 from pipeline.scratch import SCRATCH
 
@@ -123,6 +123,7 @@ class Folder:
 
         Several processes may write one file at a time: each has its own until it is whole. On a
         disk it lies beside its place and ends in .partial, which a killed process leaves there.
+        StorageError where the disk is full or broken.
         """
         if self.remote:
             with SCRATCH.temporary(Path(inside(name)).name) as local:
@@ -134,14 +135,19 @@ class Folder:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
         place = self.path / inside(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
         try:
+            place.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
             flush(unfinished)
             unfinished.replace(place)
+        except OSError as error:
+            if trouble := disk_trouble(error):
+                raise StorageError(f"cannot write {place}: {trouble}.") from None
+            raise
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # a full or broken disk has been told of
+                unfinished.unlink(missing_ok=True)
 
     def text(self, name: str) -> str:
         """The UTF-8 text of a file; FileNotFoundError where there is none."""
@@ -167,12 +173,7 @@ class Folder:
         """
         if not self.remote:
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                with (self.path / inside(name)).open("x", encoding="utf-8") as file:
-                    file.write(text)
-            except FileExistsError:
-                return False
-            return True
+            return _created(self.path / inside(name), text)
         filesystem, path = remote(f"{self}/{inside(name)}")
         try:
             patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
@@ -222,6 +223,29 @@ def inside(name: str) -> str:
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
         raise StorageError(f"{name!r} leads out of the folder that names it; it is damaged.")
     return name
+
+
+def _created(place: Path, text: str) -> bool:
+    """Write a file unless there is one: whole, by a link, where the file system has links.
+
+    A kill or a full disk would otherwise leave an empty file, which nobody can be asked about. What
+    a kill leaves beside it ends in .partial.
+    """
+    whole = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
+    try:
+        whole.write_text(text, encoding="utf-8")
+        try:
+            os.link(whole, place)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        except OSError:
+            with place.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
 
 
 #: How callers may name a folder.

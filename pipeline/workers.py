@@ -10,13 +10,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask.config
 from dask.utils import parse_timedelta
 
-from pipeline.errors import ClusterError
-from pipeline.journal import Step, perform
+from pipeline import journal as journals
+from pipeline.errors import ClusterError, FaeError
+from pipeline.journal import Step
 from pipeline.progress import Stage
 
 Task = TypeVar("Task")
@@ -44,7 +46,7 @@ def run_steps(
 
     run = os.urandom(4).hex()
     numbers = {f"{stage.name}-{run}-{number}": number for number in range(len(steps))}
-    futures = client.map(perform, steps, key=list(numbers), pure=False)
+    futures = client.map(_tried, steps, key=list(numbers), pure=False)
     arriving = as_completed(futures, with_results=True, raise_errors=False)
     results: dict[int, Result] = {}
     watch = _Watch(client, stage)
@@ -54,6 +56,8 @@ def run_steps(
             for future, result in batch:
                 if future.status != "finished":
                     raise _failure(future, result)
+                if isinstance(result, _Failed):
+                    raise result.error
                 results[numbers[future.key]] = result
                 stage.end(rows(result) if rows else 0)
                 future.release()
@@ -67,6 +71,21 @@ def run_steps(
             with suppress(Exception):
                 client.cancel([future for future in futures if not future.done()])
     return [results[number] for number in range(len(steps))]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What came of a step that could not be done for a reason that a user can see to."""
+
+    error: Exception
+
+
+def _tried(step: Step[Task, Result]) -> Result | _Failed:
+    """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
+    try:
+        return journals.perform(step)
+    except (FaeError, OSError, MemoryError) as error:
+        return _Failed(error)
 
 
 class _Watch:

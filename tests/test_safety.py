@@ -166,9 +166,9 @@ def test_a_staging_leads_to_no_file_outside(shop: Stages, tmp_path: Path) -> Non
         Staging.read(tmp_path).part(0).columns(["label"])
 
 
-def test_a_hot_set_leads_to_no_file_outside(shop: Stages) -> None:
+def test_frequencies_lead_to_no_file_outside(shop: Stages) -> None:
     with pytest.raises(StorageError, match="leads out of the folder"):
-        shop.calibration.ids("../../etc/passwd")
+        shop.frequencies.accesses("../../../etc/passwd")
 
 
 @pytest.mark.parametrize("name", [HOT, "split=train", CITY, "manifest.json", "_SUCCESS"])

@@ -12,7 +12,16 @@ import polars as pl
 import pytest
 import torch
 from oracle import Options
-from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, digests, parameters_of, signed, written
+from small_logs import (
+    SHOP,
+    SHOP_BUDGET,
+    SHOP_LOG,
+    digests,
+    parameters_of,
+    resigned,
+    signed,
+    written,
+)
 from trainer_runs import assert_same, run
 
 from pipeline.cluster import Cluster
@@ -217,5 +226,6 @@ def test_damaged_drift_is_one_message(data: Path, tmp_path: Path, text: str) -> 
     run(data, tmp_path / "old")
     add_day(data)
     (data / "drift.json").write_text(text)
+    resigned(data, "drift.json")
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
         transfer(tmp_path / "old", data, tmp_path / "new")

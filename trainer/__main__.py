@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.errors import FaeError
+from pipeline.errors import FaeError, explained
 from trainer.arguments import parser
 
 
@@ -31,12 +31,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
     former = signal.signal(signal.SIGTERM, _terminate)
     try:
         command(given)
-    except (FaeError, OSError) as error:
+    except FaeError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = explained(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint remains", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("terminated; the last checkpoint remains", file=sys.stderr)
+        raise
     finally:
         signal.signal(signal.SIGTERM, former)
     return 0
@@ -88,8 +97,12 @@ def _bench_device(given: dict[str, Any]) -> None:
     print(json.dumps(profile, indent=1))
 
 
+class _Terminated(SystemExit):
+    """The process was asked to end, by SIGTERM."""
+
+
 def _terminate(signum: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
+    raise _Terminated(128 + signum)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,10 @@ def save(
     try:
         replace_file(path, lambda partial: torch.save(document, partial))
     except (OSError, RuntimeError) as error:
-        raise FaeError(f"{path} cannot be written ({_reason(error)}).") from None
+        raise FaeError(
+            f"{path} cannot be written ({_reason(error)}). If its disk is full, free space there; "
+            "then go on with --resume."
+        ) from None
 
 
 def load(run: Path) -> Checkpoint:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import FaeError, disk_trouble
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -14,6 +18,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
     A reader, and a crash at any moment, meets the former file or the new one, never a part. The
     other name is fixed, so a killed run leaves at most one such file, which the next replaces.
+    Raises FaeError where the disk is full or broken.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -21,8 +26,13 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if trouble := disk_trouble(error):
+            raise FaeError(f"cannot write {path}: {trouble}.") from None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a full or broken disk has been told of
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,3 +47,31 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep other processes from training into a directory, which is made, during the block.
+
+    The kernel's lock is gone with its process, so there is none to clear. FaeError where another
+    process holds it; a directory that cannot be made or locked is held by nobody.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        yield  # who writes there tells why it cannot be done
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FaeError(
+                f"another process is training into {directory}. Wait until it has ended, or give "
+                "another directory by --out."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import Manifest
 from trainer import checkpoint
 from trainer.evaluation import AHEAD, on_device, split_loader, split_measures
-from trainer.files import write_json, write_text
+from trainer.files import held, write_json, write_text
 from trainer.history import History
 from trainer.loader import HotColdLoader
 from trainer.parameters import TrainParameters, parameters, row_cost_warning
@@ -58,7 +59,10 @@ def _trained(
     _check_ranks(manifest, p, saved, ranks)
     recommender, history = _start(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
-    with Progress(p.epochs * rows, history.samples, quiet) as progress:
+    with (
+        held(out) if ranks.first else nullcontext(),
+        Progress(p.epochs * rows, history.samples, quiet) as progress,
+    ):
         if warning := row_cost_warning(manifest, p):
             progress.note(f"warning: {warning}")
         run = Run(loaders(data, p, ranks), out, manifest, p, recommender, history, progress)

@@ -128,8 +128,10 @@ def _appended_to(manifest: Manifest, data: Path) -> str | None:
     if DRIFT not in {record.path for record in manifest.records}:
         return None
     _check(data, manifest, DRIFT)
-    former: str = json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"]
-    return former
+    try:
+        return str(json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DatasetError(f"{data / DRIFT} is damaged ({error}). Prepare it again.") from None
 
 
 def _values(data: Path, manifest: Manifest, table: str) -> pa.Table:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import typer
+from polars.exceptions import PanicException
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from pipeline.errors import FaeError
+from pipeline.errors import FaeError, explained
 from pipeline.progress import console
 
 USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
@@ -26,9 +27,11 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except FaeError as error:
             console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        except OSError as error:
-            place = f": {error.filename}" if error.filename else ""
-            console.print(f"[bold red]error:[/] {error.strerror or error}{escape(place)}")
+        except (Exception, PanicException) as error:
+            told = explained(error)
+            if told is None:
+                raise
+            console.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
         except KeyboardInterrupt as signal:
             terminated = isinstance(signal, Terminated)
             console.print(
