@@ -271,7 +271,8 @@ def _summed(
     for part in entries:
         stop = begin + len(part.values)
         if kind in part.counts:
-            np.add.at(total, codes[begin:stop], part.counts[kind])
+            counts = part.counts[kind].astype(np.int64, copy=False)  # as np.add.at is quick with
+            np.add.at(total, codes[begin:stop], counts)
         begin = stop
     return total
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pipeline.workspace import workspace
 
 _KEY, _WORDS, _LISTS = "key", "words", "lists"
-#: So many records are turned into columns together; they fit in the first cache.
-_TOGETHER = 32
+#: So many records are turned into columns together; they fit in a near cache.
+_TOGETHER = 64
 
 Words = npt.NDArray[np.int32]
 Order = npt.NDArray[np.int64]
@@ -124,23 +124,26 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
 @numba.njit(cache=True, nogil=True)
 def _weave(fields: Words, order: Order, words: Words) -> None:
     """Columns to records; each column is read in its own order, which is quicker."""
-    place = np.empty_like(order)
+    width, place = fields.shape[0], np.empty_like(order)
     place[order] = np.arange(order.size)
     for row in range(order.size):
-        for field in range(fields.shape[0]):
-            words[place[row], field] = fields[field, row]
+        to = place[row]
+        for field in range(width):
+            words[to, field] = fields[field, row]
 
 
 @numba.njit(cache=True, nogil=True)
 def _unweave(words: Words, order: Order, fields: Words) -> None:
-    """Records to columns, a few at a time, so that neither side is written or read at random."""
-    some = np.empty((_TOGETHER, fields.shape[0]), dtype=np.int32)
+    """Records to columns, some at a time, so that columns are written in runs."""
+    width = fields.shape[0]
+    some = np.empty((_TOGETHER, width), dtype=np.int32)
     for begin in range(0, order.size, _TOGETHER):
         count = min(_TOGETHER, order.size - begin)
         for row in range(count):
-            for field in range(fields.shape[0]):
-                some[row, field] = words[order[begin + row], field]
-        for field in range(fields.shape[0]):
+            at = order[begin + row]
+            for field in range(width):
+                some[row, field] = words[at, field]
+        for field in range(width):
             for row in range(count):
                 fields[field, begin + row] = some[row, field]
 
