@@ -88,11 +88,9 @@ class Records:
         rows = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(width), len(self.keys), [None, pa.py_buffer(self.words)]
         )
-        table = {
-            _KEY: pa.array(self.keys),
-            _WORDS: rows,
-            _LISTS: pa.LargeListArray.from_arrays(self.starts, self.lists),
-        }
+        table = {_KEY: pa.array(self.keys), _WORDS: rows}
+        if self.lists.size:
+            table[_LISTS] = pa.LargeListArray.from_arrays(self.starts, self.lists)
         batch = pa.record_batch(table)
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
 
@@ -109,16 +107,15 @@ class Records:
 
 def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
     """Keys, words, lengths of the lists and the lists of a batch."""
-    rows, lists = batch.column(_WORDS), batch.column(_LISTS)
+    rows = batch.column(_WORDS)
     width = rows.type.byte_width
     buffer, begin = rows.buffers()[1], rows.offset * width
     words = np.frombuffer(buffer, np.int32, len(rows) * width // 4, begin)
-    return (
-        batch.column(_KEY).to_numpy(),
-        words.reshape(len(rows), width // 4),
-        np.diff(lists.offsets.to_numpy()),
-        lists.flatten().to_numpy(),
-    )
+    lengths, lists = np.zeros(len(rows), dtype=np.int64), np.empty(0, dtype=np.int32)
+    if _LISTS in batch.schema.names:
+        column = batch.column(_LISTS)
+        lengths, lists = np.diff(column.offsets.to_numpy()), column.flatten().to_numpy()
+    return batch.column(_KEY).to_numpy(), words.reshape(len(rows), width // 4), lengths, lists
 
 
 @numba.njit(cache=True, nogil=True)
