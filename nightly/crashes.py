@@ -160,6 +160,8 @@ class _Case:
         last = ended.errors.strip().splitlines()[-1:] or [""]
         if ended.code != code or not last[0].startswith(word) or "Traceback" in ended.errors:
             yield f"{ended.code} and not {code}: {ended.errors[-500:]!r}"
+        if locks := sorted(path.name for path in self.place.glob("*.lock")):
+            yield f"it left {', '.join(locks)}"
 
     def _visible(self, finished: bool) -> Iterator[str]:
         """What is wrong with what can be seen of the output."""

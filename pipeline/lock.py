@@ -6,7 +6,9 @@ import glob
 import json
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -64,6 +66,36 @@ def locked(place: Place) -> Iterator[None]:
     output = Folder.of(place)
     lock = output.beside(".lock")
     me = json.dumps(asdict(Holder.me()))
+    try:
+        with _undisturbed():
+            _take(output, lock, me)
+        yield
+    finally:
+        with _undisturbed():
+            if _text(lock) == me:
+                lock.parent.remove([lock.name])
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have SIGINT and SIGTERM wait for the end of the block, in the thread that deals with them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, _: came.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler or signal.SIG_DFL)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+def _take(output: Folder, lock: Folder, me: str) -> None:
+    """Create the lock; DatasetError where a run that is not known to be dead has it."""
     while not _created(lock, me):
         text = _text(lock)
         holder = _holder(text)
@@ -73,11 +105,6 @@ def locked(place: Place) -> Iterator[None]:
     if not lock.remote:
         for left in lock.path.parent.glob(f"{glob.escape(lock.name)}.*.partial"):
             left.unlink(missing_ok=True)
-    try:
-        yield
-    finally:
-        if _text(lock) == me:
-            lock.parent.remove([lock.name])
 
 
 def _created(lock: Folder, text: str) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline import lock as locks
 from pipeline.errors import DatasetError
 from pipeline.lock import Holder, locked
 
@@ -90,3 +93,32 @@ def test_a_lock_that_was_cleared_by_hand_and_taken_by_another_stays_the_others(
     with locked(tmp_path / "out"):
         lock = hold(tmp_path / "out", replace(Holder.me(), host="elsewhere"))
     assert lock.exists()
+
+
+@pytest.mark.parametrize("step", ["_created", "_text"])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_lock_is_taken_or_released_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, kind: int
+) -> None:
+    class AskedError(Exception):
+        pass
+
+    def asked(*_: object) -> None:
+        raise AskedError
+
+    real, before = getattr(locks, step), signal.signal(kind, asked)
+
+    def disturbed(*arguments: Any) -> Any:
+        signal.raise_signal(kind)
+        found = real(*arguments)
+        signal.raise_signal(kind)
+        return found
+
+    monkeypatch.setattr(locks, step, disturbed)
+    try:
+        with pytest.raises(AskedError), locked(tmp_path / "out"):
+            assert step == "_text"
+        assert signal.getsignal(kind) is asked
+    finally:
+        signal.signal(kind, before)
+    assert list(tmp_path.iterdir()) == []
