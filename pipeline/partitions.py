@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
+from pipeline.kernel import kernel
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
 from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
@@ -182,7 +182,7 @@ def _encoded(
     return Columns(fields, lists), cold
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _gather_ids(
     ids: npt.NDArray[np.int32],
     codes: npt.NDArray[np.unsignedinteger[Any]],

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
+from pipeline.kernel import kernel
 from pipeline.manifest import SPLITS
 from pipeline.parts import Codes
 from pipeline.rules.problem import Order, StackedRows
@@ -155,7 +155,7 @@ def _raise_to(coldest: Cells, cells: Cells, found: Codes) -> None:
         np.maximum.at(coldest, found.owners(coldest.size), cells[found.codes])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _raise_each(coldest: Cells, cells: Cells, codes: npt.NDArray[np.unsignedinteger[Any]]) -> None:
     for row in range(codes.size):
         coldest[row] = max(coldest[row], cells[codes[row]])

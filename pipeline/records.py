@@ -10,11 +10,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.kernel import kernel
 from pipeline.workspace import workspace
 
 _KEY, _WORDS, _LISTS = "key", "words", "lists"
@@ -118,7 +118,7 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
     return batch.column(_KEY).to_numpy(), words.reshape(len(rows), width // 4), lengths, lists
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _weave(fields: Words, order: Order, words: Words) -> None:
     """Columns to records; each column is read in its own order, which is quicker."""
     width, place = fields.shape[0], np.empty_like(order)
@@ -129,7 +129,7 @@ def _weave(fields: Words, order: Order, words: Words) -> None:
             words[to, field] = fields[field, row]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _unweave(words: Words, order: Order, fields: Words) -> None:
     """Records to columns, some at a time, so that columns are written in runs."""
     width = fields.shape[0]
@@ -145,7 +145,7 @@ def _unweave(words: Words, order: Order, fields: Words) -> None:
                 fields[field, begin + row] = some[row, field]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _copy(source: Words, begins: Order, lengths: Words, places: Order, target: Words) -> None:
     """Copy `lengths[i]` words from `begins[i]` to `places[i]`, and move the places on."""
     for one in range(lengths.size):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ParameterError
 from pipeline.frequencies import Frequencies
+from pipeline.kernel import kernel
 from pipeline.manifest import OOV_ID, Embedding
 from pipeline.parts import Codes
 from pipeline.rules.problem import StackedInputs, StackedRows
@@ -129,7 +129,7 @@ def _woven(
     return woven[kept], np.bincount(owner[kept], minlength=lengths.size)
 
 
-@numba.njit(cache=True)
+@kernel
 def _weave(
     woven: npt.NDArray[np.int32],
     place: npt.NDArray[np.int64],
@@ -145,7 +145,7 @@ def _weave(
             at += 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _distinct(
     values: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

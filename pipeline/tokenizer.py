@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from pipeline.kernel import kernel
 from pipeline.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
 #: How a field is read.
@@ -137,7 +137,7 @@ def _texts(text: npt.NDArray[np.uint8], begins: Lines, lengths: Lines) -> pa.Arr
     return pieces
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count(text: npt.NDArray[np.uint8], byte: int) -> int:
     count = 0
     for one in text:
@@ -145,7 +145,7 @@ def _count(text: npt.NDArray[np.uint8], byte: int) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _join(
     text: npt.NDArray[np.uint8], begins: Lines, offsets: Lines, joined: npt.NDArray[np.uint8]
 ) -> None:
@@ -154,7 +154,7 @@ def _join(
             joined[offsets[one] + at] = text[begins[one] + at]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _decimal(text: npt.NDArray[np.uint8], at: int, before: int) -> tuple[int, int]:
     """What the decimal digits from `at` on make of `before`, and where they end."""
     while 48 <= text[at] <= 57:
@@ -163,7 +163,7 @@ def _decimal(text: npt.NDArray[np.uint8], at: int, before: int) -> tuple[int, in
     return before, at
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _tokenize(
     text: npt.NDArray[np.uint8],
     separator: int,

@@ -19,7 +19,7 @@ WAY = [
     ["errors"],
     ["documents"],
     ["manifest"],
-    ["workspace"],
+    ["workspace", "kernel"],
     ["scratch", "filesystem"],
     ["storage"],
     ["schema", "shuffle", "splits", "rules"],

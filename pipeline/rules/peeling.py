@@ -12,6 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.kernel import kernel
+
 #: One row's state, four to a cache line: the touches of a pass are random accesses.
 STATE = np.dtype(
     [
@@ -28,7 +30,7 @@ _BUCKETS = 64 * 32
 _NONE = -1
 
 
-@numba.njit(cache=True)
+@kernel
 def holders(
     rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -55,7 +57,7 @@ def _bucket(state: npt.NDArray[np.void], row: int, per_input: float) -> Any:
     return (np.float32(worth + 1.0).view(np.int32) >> _SHIFT) - _ZERO_BUCKET
 
 
-@numba.njit(cache=True)
+@kernel
 def _begin(state: npt.NDArray[np.void], starts: npt.NDArray[np.int64], per_input: float) -> int:
     """Set every row's bucket; return how many entries a pass may need.
 
@@ -69,7 +71,7 @@ def _begin(state: npt.NDArray[np.void], starts: npt.NDArray[np.int64], per_input
     return entries
 
 
-@numba.njit(cache=True)
+@kernel
 def peel(
     rows: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
@@ -135,7 +137,7 @@ def peel(
     return order[:steps]
 
 
-@numba.njit(cache=True)
+@kernel
 def wholly_hot(
     rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], hot: npt.NDArray[np.bool_]
 ) -> int:
