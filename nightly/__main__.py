@@ -66,6 +66,7 @@ def every(names: list[str], seed: int, amount: int | None) -> bool:
         for name, run in zip(names, runs, strict=True):
             found, minutes = run.result()
             total += found
+            console.print(f"{name}: {found.survived:,} of {found.faults:,} survived")
             table.add_row(name, *_figures(found), f"{minutes:.1f}")
     table.add_section()
     table.add_row("all", *_figures(total), f"{(time.monotonic() - started) / 60:.1f}")
