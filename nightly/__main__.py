@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
@@ -62,9 +62,11 @@ def every(names: list[str], seed: int, amount: int | None) -> bool:
     table = Table("campaign", "faults tried", "survived", "lost rows", "undetected", "minutes")
     total, started = Outcome(), time.monotonic()
     with ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(_apart, name, seed, amount or CAMPAIGNS[name]) for name in names]
-        for name, run in zip(names, runs, strict=True):
-            found, minutes = run.result()
+        runs = {
+            threads.submit(_apart, name, seed, amount or CAMPAIGNS[name]): name for name in names
+        }
+        for run in as_completed(runs):
+            (found, minutes), name = run.result(), runs[run]
             total += found
             console.print(f"{name}: {found.survived:,} of {found.faults:,} survived")
             table.add_row(name, *_figures(found), f"{minutes:.1f}")
