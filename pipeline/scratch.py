@@ -28,10 +28,15 @@ class _Copy:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+#: A process that lives for weeks reads ever new files.
+MOST_COPIES = 1 << 12
+
+
 class Scratch:
     """Copies of files by key, for the threads of one process.
 
-    `most_bytes` bounds them; without it, the bytes that they leave free on their disk do.
+    `most_bytes` bounds them; without it, the bytes that they leave free on their disk do. No more
+    than MOST_COPIES are kept.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -86,7 +91,7 @@ class Scratch:
                 limit = self._most_bytes
                 if limit is None:
                     limit = shutil.disk_usage(copy.path.parent).free
-                if self.bytes <= limit:
+                if self.bytes <= limit and len(self._copies) <= MOST_COPIES:
                     return
                 if not copy.users:
                     copy.path.unlink(missing_ok=True)

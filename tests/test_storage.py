@@ -250,6 +250,15 @@ def test_the_copy_used_least_recently_goes_first() -> None:
     assert "".join(source.fetched) == "abcb"
 
 
+def test_only_so_many_copies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.scratch.MOST_COPIES", 2)
+    source, scratch = Source(), Scratch()
+    for key in "abcabcc":
+        assert source.read(scratch, key) == key.encode() * 10
+        assert scratch.bytes <= 20
+    assert "".join(source.fetched) == "abcabc"
+
+
 def test_a_copy_in_use_is_not_dropped() -> None:
     source, scratch = Source(), Scratch(most_bytes=10)
     with scratch.copy("held", 10, lambda path: path.write_bytes(b"x" * 10)) as held:
