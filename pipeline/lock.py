@@ -66,13 +66,15 @@ def locked(place: Place) -> Iterator[None]:
     output = Folder.of(place)
     lock = output.beside(".lock")
     me = json.dumps(asdict(Holder.me()))
+    taken = False
     try:
         with _undisturbed():
             _take(output, lock, me)
+            taken = True
         yield
     finally:
         with _undisturbed():
-            if _text(lock) == me:
+            if taken and _text(lock) == me:
                 lock.parent.remove([lock.name])
 
 

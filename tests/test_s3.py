@@ -211,6 +211,7 @@ def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
         prepare(logs, SHOP, "s3://data/poor", Cluster(1), poor)
     assert Folder.of("s3://data/poor").names() == []
     stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").names()}
+    stages.remove("passing")  # says what the work is for, so that a rerun tidies up
     assert sorted(name.rpartition("-")[0] for name in stages) == ["frequencies", "staging"]
     prepared("s3://data/poor", Cluster(1))
     assert Folder.of("s3://data/poor.work").names() == []

@@ -59,13 +59,14 @@ def _trained(
     _check_ranks(manifest, p, saved, ranks)
     recommender, history = _start(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
+    reading = loaders(data, p, ranks)  # which looks at the files before anything is made
     with (
         held(out) if ranks.first else nullcontext(),
         Progress(p.epochs * rows, history.samples, quiet) as progress,
     ):
         if warning := row_cost_warning(manifest, p):
             progress.note(f"warning: {warning}")
-        run = Run(loaders(data, p, ranks), out, manifest, p, recommender, history, progress)
+        run = Run(reading, out, manifest, p, recommender, history, progress)
         if ranks.first:
             begin(out, p, overwrite)
         while history.epoch < p.epochs:
