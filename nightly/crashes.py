@@ -29,6 +29,8 @@ from pipeline.manifest import SUCCESS
 
 #: Victims that a short campaign is content with: one of each kind.
 _FEW, _SHORT = 4, 20
+#: What a run says, and ends, where a worker dies before the cluster is there.
+_NOT_BEGUN = "worker processes could not be started"
 #: What a process that was asked to end says, and its exit code.
 _ASKED = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
 #: Where an unfinished output lies while a stage makes it, later ones first.
@@ -147,7 +149,7 @@ class _Case:
             yield f"it hung: {ended.errors[-300:]}"
         elif instant.signal in _ASKED and ended.code != 0:
             yield from self._asked(instant, ended)
-        elif instant.whom == "worker" and ended.code > 0:
+        elif instant.whom == "worker" and ended.code > 0 and _NOT_BEGUN not in ended.errors:
             yield f"it did not outlive its worker: {ended.errors[-300:]}"
         yield from self._visible(ended.code == 0)
 

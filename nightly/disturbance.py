@@ -48,7 +48,7 @@ class Disturbance:
     def by_program(self, arguments: list[str]) -> None:
         """Do a command as a program, again where SIGTERM ended it; EndedError where it fails."""
         way, code, printed = Way(Path.cwd()), 0, ""
-        for _ in range(_TRIES):
+        for left in reversed(range(_TRIES)):
             with (
                 subprocess.Popen(
                     way.command(FAE, *arguments),
@@ -58,7 +58,7 @@ class Disturbance:
                     text=True,
                 ) as program,
                 self._kills(arguments),
-                self._terminations(arguments, program),
+                self._terminations(arguments, program) if left else nullcontext(),
             ):
                 printed, _ = program.communicate()
             code = program.returncode

@@ -86,7 +86,7 @@ LIMITS = [
           limit=(resource.RLIMIT_FSIZE, 4096)),
     Limit("12 open files", _PREPARE, words=("ulimit -n",), cheap=True, fails=False,
           limit=(resource.RLIMIT_NOFILE, 12)),
-    Limit("24 open files, a worker", _DASK, words=("Too many open files",),
+    Limit("24 open files, a worker", _DASK, words=("limits on open files",),
           limit=(resource.RLIMIT_NOFILE, 24)),
     Limit("train: 12 open files", _TRAIN, words=("ulimit -n",), fails=False,
           limit=(resource.RLIMIT_NOFILE, 12)),

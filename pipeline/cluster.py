@@ -172,7 +172,7 @@ def _local(workers: int, memory: int | None) -> Iterator[Any]:
     with local, distributed.Client(local) as client:
         try:
             yield client
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
             raise
 

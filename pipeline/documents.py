@@ -42,7 +42,12 @@ def decoded(kind: type[T], value: Any, where: str) -> T:
         items_of = {k: decoded(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
         return typing.cast(T, items_of)
     beyond = isinstance(value, int) and not 0 <= value < 2**63
-    if type(value) is kind and not beyond:
+    if type(value) is kind and not beyond and not _broken(value):
         return value
     name = getattr(kind, "__name__", str(kind))
     raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")
+
+
+def _broken(value: Any) -> bool:
+    """Whether this is text with half of a pair of surrogates, which JSON can hold, UTF-8 not."""
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)

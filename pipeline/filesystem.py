@@ -11,13 +11,14 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import fsspec
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from pipeline.errors import StorageError
 from pipeline.workspace import read
@@ -120,6 +121,24 @@ def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> 
         raise
     except Exception as error:
         raise StorageError(_failure(filesystem, arguments, error)) from None
+
+
+def matching(filesystem: Any, pattern: str) -> list[str]:
+    """The files and folders that a glob names, sorted.
+
+    fsspec's glob leaves out, without a word, a remote folder that could not be listed just then.
+    """
+    first = min(pattern.index(one) for one in "*?[" if one in pattern)
+    root = pattern[:first].rpartition("/")[0]
+    if isinstance(filesystem, LocalFileSystem) or not root:
+        return sorted(patiently(filesystem, "glob", pattern))
+    form = re.compile(glob_translate(pattern))
+    try:
+        files = patiently(filesystem, "find", root)
+    except FileNotFoundError:
+        return []
+    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+    return sorted(path for path in {*files, *folders} if form.match(path))
 
 
 class _Ranges(io.RawIOBase):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import LogError, StorageError
-from pipeline.filesystem import located, opened, patiently, piece, shown
+from pipeline.filesystem import located, matching, opened, patiently, piece, shown
 from pipeline.packing import Compression, check_text, compression_of, line_end, unpacked, whole
 from pipeline.schema import Schema
 from pipeline.tokenizer import Text
@@ -70,7 +70,7 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     for pattern in patterns:
         filesystem, path = located(pattern)
         globbed = set(path) & set("*?[") and not patiently(filesystem, "exists", path)
-        matches = sorted(patiently(filesystem, "glob", path)) if globbed else [path]
+        matches = matching(filesystem, path) if globbed else [path]
         if not matches or not all(patiently(filesystem, "exists", match) for match in matches):
             raise LogError(
                 f"no log is at {shown(pattern)}. Check the path, and quote globs in the shell."

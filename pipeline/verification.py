@@ -33,7 +33,7 @@ from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
 from pipeline.vocabulary import staged_values
 
-_UNREADABLE = (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError)
+_UNREADABLE = (pa.ArrowInvalid, OSError, UnicodeDecodeError, pl.exceptions.PolarsError)
 _IDS = (pl.Int32(), pl.Int64())
 
 

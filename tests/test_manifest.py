@@ -78,6 +78,7 @@ def test_another_version_is_refused_and_both_are_named(shop_copy: Path, version:
     ("keys", "value", "named"),
     [
         (("seed",), "0", "seed: expected int, found '0'"),
+        (("fingerprint",), "\ud800", "fingerprint: expected str, found '\\ud800'"),
         (("seed",), True, "seed: expected int, found True"),
         (("seed",), -1, "seed: expected int, found -1"),
         (("seed",), 1.0, "seed: expected int, found 1.0"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tenacity
@@ -23,7 +24,7 @@ from pipeline.artefact import manifest_of
 from pipeline.cli import app
 from pipeline.cluster import Cluster, cluster
 from pipeline.encoder import Encoder
-from pipeline.errors import DatasetError, StorageError
+from pipeline.errors import DatasetError, LogError, StorageError
 from pipeline.lock import locked
 from pipeline.logs import find_logs, split_logs
 from pipeline.manifest import Manifest
@@ -202,6 +203,29 @@ def test_what_no_stage_made_is_never_replaced(store: str) -> None:
     with pytest.raises(DatasetError, match=r"holds files but no _SUCCESS, so it is not replaced"):
         prepare(find_logs(["s3://data/logs/shop.csv"], SHOP), SHOP, out, Cluster(1), PARAMETERS)
     assert out.names() == ["notes.txt"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_no_log_is_left_out_where_a_listing_fails_for_a_moment(
+    store: str, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    from s3fs import S3FileSystem
+
+    for day in ("day=1", "day=2", "other"):
+        Folder.of(f"s3://data/days/{day}").write_text("shop.csv", SHOP_LOG)
+    real, calls = S3FileSystem._lsdir, []
+
+    async def shaky(self: Any, *arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError("by design")
+        return await real(self, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_lsdir", shaky)
+    logs = find_logs(["s3://data/days/day=*/*.csv"], SHOP)
+    assert [log.url for log in logs] == [f"s3://data/days/day={n}/shop.csv" for n in (1, 2)]
+    with pytest.raises(LogError, match="is a directory"):
+        find_logs(["s3://data/days/day=*"], SHOP)
 
 
 def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:

@@ -24,6 +24,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import DatasetError
 from pipeline.manifest import Manifest
 from pipeline.verification import Verification, verify
+from trainer.loader import HotColdLoader
 
 HOT = "split=train/temperature=hot/part-00000.parquet"
 COLD = "split=train/temperature=cold/part-00000.parquet"
@@ -333,3 +334,13 @@ def test_the_manifest_is_that_of_the_log(shop: Stages) -> None:
     manifest = Manifest.read(shop.dataset)
     assert sum(log["lines"] for log in manifest.preparation["logs"]) == SHOP_LOG.count("\n") - 1
     assert manifest.schema == SHOP.document()
+
+
+def test_a_column_name_that_is_no_text_is_a_fault(shop_copy: Path) -> None:
+    data = (shop_copy / HOT).read_bytes()
+    (shop_copy / HOT).write_bytes(data.replace(b"city", b"\x93ity"))
+    resigned(shop_copy, HOT)
+    (fault,) = verify(shop_copy, Cluster(1)).faults
+    assert fault.startswith(f"{HOT}: unreadable: ")
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet cannot be read as Parquet"):
+        list(HotColdLoader(shop_copy, batch_size=4))

@@ -131,7 +131,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DatasetError(f"{path} is absent, and the manifest names it.") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline.cli import stages, uses
-from pipeline.cli.app import Terminated, app
+from pipeline.cli.app import Terminated, app, asked_to_end
 
 __all__ = ["app", "main", "stages", "uses"]
 
@@ -23,5 +23,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except (KeyboardInterrupt, Terminated) as asked:  # while the command line was still read
+        raise SystemExit(asked_to_end(asked)) from None
     finally:
         gc.freeze()  # or the interpreter's end goes through all of it once more

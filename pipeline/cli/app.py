@@ -15,8 +15,22 @@ from pipeline.progress import console
 USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end, by SIGTERM."""
+class Terminated(SystemExit):
+    """The process was asked to end, by SIGTERM, which nobody on the way takes for a Ctrl-C."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+def asked_to_end(signal: BaseException) -> int:
+    """Say that the work was cut short by Ctrl-C or SIGTERM; the exit code."""
+    terminated = isinstance(signal, Terminated)
+    console.print(
+        f"{'terminated' if terminated else 'interrupted'}; "
+        "what is finished is kept: run it again to go on",
+        soft_wrap=True,
+    )
+    return TERMINATED if terminated else INTERRUPTED
 
 
 class _Commands(TyperGroup):
@@ -32,14 +46,8 @@ class _Commands(TyperGroup):
             if told is None:
                 raise
             console.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
-        except KeyboardInterrupt as signal:
-            terminated = isinstance(signal, Terminated)
-            console.print(
-                f"{'terminated' if terminated else 'interrupted'}; "
-                "what is finished is kept: run it again to go on",
-                soft_wrap=True,
-            )
-            raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from None
+        except (KeyboardInterrupt, Terminated) as signal:
+            raise typer.Exit(asked_to_end(signal)) from None
         raise typer.Exit(USER_ERROR)
 
 
