@@ -144,8 +144,6 @@ def test_a_manifest_names_files_of_its_own_alone(shop_copy: Path, path: str) -> 
     edit_manifest(shop_copy, "tables", 0, "vocabulary", "path", value=path)
     refused = r"manifest\.json: .*(leaves|no path|named twice|expected str)"
     with pytest.raises(DatasetError, match=refused):
-        DatasetError, match=r"manifest\.json: .*(leaves|no path|named twice|expected str)"
-    ):
         Manifest.read(shop_copy)
 
 
