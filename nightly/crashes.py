@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from small_logs import digests
+
 from nightly.kills import JOURNALED, Ended, Instant, Pace, drawn, killed, measured
 from nightly.outcome import Outcome
 from nightly.victim import counted
-from nightly.victims import VICTIMS, Scene, contents, fae, rows, write_inputs
+from nightly.victims import VICTIMS, Scene, fae, rows, write_inputs
 from pipeline.errors import FaeError
 from pipeline.manifest import SUCCESS
 
@@ -48,7 +50,7 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
     """Kill `amount` processes, of victims in turn."""
     outcome, where, how = Outcome(), Counter[str](), Counter[str]()
     inputs = write_inputs(folder / "inputs", seed)
-    before = contents(inputs)
+    before = digests(inputs)
     victims = VICTIMS[:_FEW] if amount <= _SHORT else VICTIMS
     stages = [
         _Stage(Scene(victim, inputs, folder / f"victim{number}"), short=amount <= _SHORT)
@@ -63,7 +65,7 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
             else:
                 lost = case.lost_rows
                 outcome.fail(found, lost_rows=lost, undetected=int("passes for" in found))
-        if contents(inputs) != before:
+        if digests(inputs) != before:
             outcome.fail(f"crashes, seed {seed}, case {number}: the inputs were changed")
         shutil.rmtree(case.place, ignore_errors=True)
         number += 1
@@ -170,7 +172,7 @@ class _Case:
         scene, out = self.stage.scene, self.place / "out"
         if scene.victim.trains:
             return
-        found = contents(out) if out.exists() else {}
+        found = digests(out) if out.exists() else {}
         if found == scene.wanted or (found == (scene.former or {}) and not finished):
             if not found:
                 yield from self._refused(out)

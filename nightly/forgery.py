@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from typing import Any
 
-from small_logs import signed
+from small_logs import resigned, signed
 
 from nightly.damage import Damage, Place, flipped
 from pipeline.manifest import FILE_NAME
@@ -61,14 +60,7 @@ def forge_file(place: Place) -> Damage:
     parquet = [name for name in place.names() if name.endswith(".parquet")]
     name = place.draw.choice(parquet)
     flips = [flipped(place, name) for _ in range(place.draw.choice([1, 1, 4]))]
-    path = place.folder / FILE_NAME
-    document = json.loads(path.read_text(encoding="utf-8"))
-    data = (place.folder / name).read_bytes()
-    for file in _files(document):
-        if file["path"] == name:
-            file |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    signed(place.folder)
+    resigned(place.folder, name)
     return Damage(f"signed {name}: {', '.join(flips)} flipped", (name,), forged=True)
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -39,7 +39,23 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
 
 def run(seed: int, folder: Path, goes_on: Callable[[Outcome], bool]) -> Outcome:
     """The cases 0, 1, … as long as `goes_on` says so of what was found."""
-    outcome, console.quiet = Outcome(), True
+    outcome = Outcome()
+    with _silent():
+        _fuzz(seed, folder, goes_on, outcome)
+    return outcome
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Let the pipeline say nothing of its progress."""
+    usual, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = usual
+
+
+def _fuzz(seed: int, folder: Path, goes_on: Callable[[Outcome], bool], outcome: Outcome) -> None:
     for number, trial in enumerate(_trials(seed, folder)):
         if not goes_on(outcome):
             break
@@ -53,7 +69,6 @@ def run(seed: int, folder: Path, goes_on: Callable[[Outcome], bool]) -> Outcome:
         found = f"{type(failure).__name__}: {failure}"
         told = f"fuzzing, seed {seed}, case {number}: {trial.what} of {_shown(small)}: {found:.500}"
         outcome.fail(told, lost_rows=lost, undetected=int(trial.damaged and not lost))
-    return outcome
 
 
 def repeat(seed: int, number: int) -> None:

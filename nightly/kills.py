@@ -15,9 +15,9 @@ from typing import IO
 
 import psutil
 
+from nightly.programs import ROOT
 from nightly.victim import COUNT, KILL_AT
 
-_ROOT = Path(__file__).parent.parent
 _POLL = 0.002
 #: Seconds after which a process counts as hanging.
 HANGS = 120.0
@@ -132,7 +132,7 @@ def killed(
 def _started(command: Sequence[str], more: dict[str, str], place: Path) -> subprocess.Popen[bytes]:
     """A victim with its messages in the file `errors`, in a group of its own."""
     with (place / "errors").open("wb") as errors:
-        environment = {**os.environ, **more, "PYTHONPATH": str(_ROOT), "COLUMNS": "200"}
+        environment = {**os.environ, **more, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         return _spawned(command, environment, errors)
 
 
@@ -144,7 +144,7 @@ def _spawned(
         stdout=subprocess.DEVNULL,
         stderr=errors,
         env=environment,
-        cwd=_ROOT,
+        cwd=ROOT,
         start_new_session=True,
     )
 

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from small_logs import digests
+
 from nightly.outcome import Outcome
+from nightly.programs import ROOT
 from nightly.refusals import REFUSALS, message_lines
-from nightly.victims import VICTIMS, Scene, Victim, contents, fae, write_inputs
+from nightly.victims import VICTIMS, Scene, Victim, fae, write_inputs
 from pipeline.manifest import SUCCESS
 
-_ROOT = Path(__file__).parent.parent
 _HANGS = 120
 _PREPARE, _APPEND, _TRAIN = VICTIMS[0], VICTIMS[2], VICTIMS[3]
 _DASK = next(victim for victim in VICTIMS if victim.name == "one worker")
@@ -118,7 +120,7 @@ def tried(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
     """Try these limits, and what is refused at once."""
     outcome, skipped = Outcome(), []
     inputs = write_inputs(folder / "inputs", seed)
-    before = contents(inputs)
+    before = digests(inputs)
     names = list(dict.fromkeys(limit.victim.name for limit in limits))
     scenes = {
         victim.name: Scene(victim, inputs, folder / f"victim{names.index(victim.name)}")
@@ -137,7 +139,7 @@ def tried(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
         place.mkdir()
         _count(outcome, f"limits, seed {seed}, {name}", list(refusal(inputs, place)))
         shutil.rmtree(place)
-    if contents(inputs) != before:
+    if digests(inputs) != before:
         outcome.fail(f"limits, seed {seed}: the inputs were changed")
     if skipped:
         outcome.notes["limits not tried for want of rights"] = ", ".join(skipped)
@@ -196,7 +198,7 @@ class _Trial:
 
     def _run(self) -> tuple[int, str]:
         """Run the victim under the limit: exit code and what it said."""
-        given = {"PYTHONPATH": str(_ROOT), "COLUMNS": "200", "OUT": str(self.folder)}
+        given = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "OUT": str(self.folder)}
         environment: dict[str, str] = {**os.environ, **given}
         for name, value in self.limit.environment:
             environment.pop(name, None)
@@ -214,7 +216,7 @@ class _Trial:
         done = subprocess.run(
             [*command, *victim],
             env=environment,
-            cwd=_ROOT,
+            cwd=ROOT,
             preexec_fn=limited,
             capture_output=True,
             text=True,
@@ -244,7 +246,7 @@ class _Trial:
         out = self.place / "out"
         if self.scene.victim.trains or not out.exists():
             return
-        if contents(out) not in (self.scene.former, self.scene.wanted):
+        if digests(out) not in (self.scene.former, self.scene.wanted):
             yield f"{SUCCESS if (out / SUCCESS).exists() else 'a part'} is to be seen"
 
     def _rerun(self) -> Iterator[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from small_logs import digests
+
 from nightly.programs import FAE, Way, ran
 from nightly.visits import SCHEMA, visits
-from pipeline.storage import Folder
 from pipeline.synthetic import write_log
 
 Digests = dict[str, str]
@@ -43,7 +43,8 @@ class Case:
         way = way or Way(place)
         arguments = ["prepare", *(logs or self.logs), "--schema", self.schema, *self.options]
         ran(FAE, *arguments, *more, "--out", out, way=way)
-        return digests(out if "://" in str(out) else way.folder / out)
+        made: Digests = digests(out if "://" in str(out) else way.folder / out)
+        return made
 
 
 def cases(seed: int, folder: Path, rows: int, names: Collection[str] = ()) -> Iterator[Case]:
@@ -85,12 +86,3 @@ def logs_of(kind: str, seed: int, folder: Path, rows: int) -> tuple[Path, ...]:
             text = visits(seed, day, rows // 3)
             path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
     return tuple(paths)
-
-
-def digests(place: Path | str) -> Digests:
-    """The sha256 of each file of a folder on a disk or in a store."""
-    folder, found = Folder.of(place), {}
-    for name in folder.names():
-        with folder.read(name) as path:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nightly.victims import VICTIMS, contents, fae
+from small_logs import digests
+
+from nightly.victims import VICTIMS, fae
 
 _PREPARE, _TRAIN = VICTIMS[0], VICTIMS[3]
 #: Lines of progress and of a cluster, which are no message.
@@ -47,7 +49,7 @@ def _folder_of_the_users(inputs: Path, place: Path) -> Iterator[str]:
     (place / "out").mkdir()
     (place / "out" / "letter").write_text("mine", encoding="utf-8")
     yield from _message(_PREPARE.command(inputs, place), "not replaced")
-    if contents(place / "out").keys() != {"letter"}:
+    if digests(place / "out").keys() != {"letter"}:
         yield "it was changed"
 
 

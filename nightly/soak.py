@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from object_store import asked, object_store
+from small_logs import digests
 
 from nightly.disturbance import Disturbance, Do
 from nightly.fleet import Fleet
 from nightly.growth import MIB
 from nightly.outcome import Outcome
-from nightly.preparations import digests
 from nightly.programs import EndedError
 from nightly.visits import SCHEMA, visits
 from pipeline.storage import Folder

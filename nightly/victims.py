@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import io
 import json
 import random
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from small_logs import SHOP
+from small_logs import SHOP, digests
 from typer.testing import CliRunner
 
 from nightly.victim import small_tasks
@@ -122,7 +121,7 @@ class Scene:
     @cached_property
     def former(self) -> dict[str, Any] | None:
         """The finished data set that is there at the beginning, if any."""
-        return contents(self.start / "out") if self.victim.before else None
+        return digests(self.start / "out") if self.victim.before else None
 
     @cached_property
     def wanted(self) -> dict[str, Any]:
@@ -137,7 +136,7 @@ class Scene:
 
     def made(self, place: Path) -> dict[str, Any]:
         """What the victim has made in a case's folder."""
-        return trained(place / "out") if self.victim.trains else contents(place / "out")
+        return trained(place / "out") if self.victim.trains else digests(place / "out")
 
 
 def _done(arguments: list[str]) -> None:
@@ -165,15 +164,6 @@ def fae(arguments: list[str]) -> tuple[int, str]:
 def _muted() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-
-
-def contents(dataset: Path) -> dict[str, Any]:
-    """The sha256 of every file of a data set."""
-    return {
-        path.relative_to(dataset).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(dataset.rglob("*"))
-        if path.is_file()
-    }
 
 
 def rows(dataset: Path) -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from killed_runs import dask_scheduler, dask_worker
+from small_logs import digests
 
-from nightly.preparations import Case, Digests, digests
+from nightly.preparations import Case, Digests
 from nightly.programs import FAE, Way, ran
 from pipeline.artefact import manifest_of
 from pipeline.calibration import calibrate
@@ -83,7 +84,8 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         calibration = calibrate(staging, frequencies, place / "h", here, chosen.calibrate)
         parts = (staging, frequencies, calibration)
         write_dataset(*parts, place / "out", here, chosen.partition)
-        return digests(place / "out")
+        made: Digests = digests(place / "out")
+        return made
 
     return cell
 
@@ -104,7 +106,8 @@ def stage_by_stage(case: Case, place: Path) -> Digests:
         ["partition", "s", "f", "h", "--out", "out", *some("--seed"), "--workers", "2"],
     ):
         ran(FAE, *words, way=way)
-    return digests(place / "out")
+    made: Digests = digests(place / "out")
+    return made
 
 
 def globbed(case: Case, place: Path) -> Digests:
@@ -128,7 +131,8 @@ def urls(case: Case, place: Path) -> Digests:
     """Logs by file:// URLs; the output too."""
     ours = tuple(f"file://{log}" for log in case.logs)
     case.prepare(place, logs=ours, out=f"file://{place}/out")
-    return digests(place / "out")
+    made: Digests = digests(place / "out")
+    return made
 
 
 def linked(case: Case, place: Path) -> Digests:

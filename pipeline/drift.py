@@ -13,12 +13,12 @@ from pydantic import TypeAdapter
 
 from pipeline import artefact
 from pipeline.calibration import Calibration
-from pipeline.checksums import checked
 from pipeline.cluster import Cluster
 from pipeline.extension import Extension
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
 from pipeline.partitions import data_file
+from pipeline.presence import checked
 from pipeline.staging import Staging
 from pipeline.storage import Folder
 from pipeline.workspace import mapped

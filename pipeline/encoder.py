@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.artefact import manifest_of, understood
-from pipeline.checksums import checked
 from pipeline.errors import DatasetError
 from pipeline.manifest import FILE_NAME, OOV_ID
 from pipeline.parsing import parse_table
+from pipeline.presence import checked
 from pipeline.schema import Schema, SparseColumn
 from pipeline.storage import Folder, Place
 from pipeline.vocabulary import raw_values

@@ -15,6 +15,8 @@ What the operating system refuses (disk, memory, open files) is `explained` in o
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DISK = {
     errno.ENOSPC: "Free space on its disk, or give a place on another",
@@ -69,6 +71,17 @@ def disk_trouble(error: OSError) -> str | None:
     """What a disk would not do, and what helps; None for an error of another kind."""
     code = _code(error)
     return f"{os.strerror(code)}. {_DISK[code]}, and run again" if code in _DISK else None
+
+
+@contextmanager
+def writing(place: object) -> Iterator[None]:
+    """Raise StorageError in the block where the disk is full or broken, and `place` not written."""
+    try:
+        yield
+    except OSError as error:
+        if trouble := disk_trouble(error):
+            raise StorageError(f"cannot write {place}: {trouble}.") from None
+        raise
 
 
 def explained(error: BaseException) -> str | None:

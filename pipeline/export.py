@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.checksums import checked
 from pipeline.manifest import OOV_ID, DataFile
 from pipeline.partitions import data_file
+from pipeline.presence import checked
 from pipeline.storage import Folder, Place
 
 

@@ -31,7 +31,6 @@ from pipeline.values import TIME
 from pipeline.workspace import mapped
 
 FILE_NAME = "frequencies.json"
-_DOCUMENTED = ("split_rows", "sample", "seed", "parameters", "staging")
 #: The split of each row.
 SPLITS_FILE = "splits.npy"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.

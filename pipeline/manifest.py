@@ -238,6 +238,12 @@ def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a local file's bytes, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def unfinished(where: str) -> DatasetError:
     """The error of a place that should hold a data set and does not."""
     return DatasetError(

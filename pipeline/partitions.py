@@ -7,7 +7,6 @@ file. The key depends on seed and row number alone, so the bytes do not depend o
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.kernel import kernel
-from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf
+from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf, sha256_of
 from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
 from pipeline.staging import Staging
@@ -247,6 +246,4 @@ def _write(table: pa.Table, dense: list[str], path: Path) -> None:
 
 def data_file(local: Path, path: str, rows: int) -> DataFile:
     """The manifest's entry of a file that has just been written, which is at `local` for now."""
-    with local.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataFile(path, rows, local.stat().st_size, digest)
+    return DataFile(path, rows, local.stat().st_size, sha256_of(local))

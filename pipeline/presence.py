@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pipeline.artefact import MADE_FROM
+from pipeline.errors import DatasetError
 from pipeline.manifest import FILE_NAME as MANIFEST
-from pipeline.manifest import SUCCESS, DataFile, Manifest
+from pipeline.manifest import SUCCESS, DataFile, Manifest, check_links, sha256_of
 from pipeline.storage import Folder
 
 
@@ -31,14 +33,35 @@ def file_faults(directory: Folder, file: DataFile) -> list[str]:
     if not directory.exists(file.path):
         return [f"{file.path}: missing"]
     try:
-        with directory.read(file.path) as path, path.open("rb") as stream:
+        with directory.read(file.path) as path:
             size = path.stat().st_size
             if size != file.bytes:
                 return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = sha256_of(path)
     except OSError as error:
         return [f"{file.path}: unreadable: {error.strerror or error}"]
     return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
+
+
+@contextmanager
+def checked(dataset: Folder, file: DataFile) -> Iterator[Path]:
+    """A path with a file of a data set, to be read in the block, its checksum compared.
+
+    Raises DatasetError where it is absent, damaged or a link out of the data set.
+    """
+    if not dataset.remote:
+        check_links(dataset.path, [file.path])
+    where = dataset / file.path
+    try:
+        with dataset.read(file.path) as path:
+            if sha256_of(path) != file.sha256:
+                raise DatasetError(
+                    f"{where} is damaged: its sha256 is not the manifest's. See what `fae verify` "
+                    "says, and copy or prepare the data set again."
+                )
+            yield path
+    except FileNotFoundError:
+        raise DatasetError(f"{where} is absent, and the manifest names it.") from None
 
 
 def _shown(name: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError, disk_trouble
+from pipeline.errors import StorageError, writing
 from pipeline.filesystem import check_no_password, is_url, opened, patiently, remote
 from pipeline.scratch import SCRATCH
 
@@ -90,9 +90,9 @@ class Folder:
         Raises FileNotFoundError where there is none.
         """
         if not self.remote:
-            yield self.path / inside(name)
+            yield (self / name).path
             return
-        filesystem, path = remote(f"{self}/{inside(name)}")
+        filesystem, path = remote((self / name).url)
         found = patiently(filesystem, "info", path)
         state = (str(found.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
 
@@ -109,12 +109,12 @@ class Folder:
         """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
         if self.remote:
             with (
-                opened(f"{self}/{inside(name)}") as stream,
+                opened((self / name).url) as stream,
                 pa.PythonFile(stream, mode="r") as file,
             ):
                 yield file
         else:
-            with pa.memory_map(str(self.path / inside(name))) as file:
+            with pa.memory_map((self / name).url) as file:
                 yield file
 
     @contextmanager
@@ -128,23 +128,20 @@ class Folder:
         if self.remote:
             with SCRATCH.temporary(Path(inside(name)).name) as local:
                 yield local
-                filesystem, path = remote(f"{self}/{inside(name)}")
+                filesystem, path = remote((self / name).url)
                 try:
                     patiently(filesystem, "put_file", str(local), path)
                 except FileNotFoundError as error:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
-        place = self.path / inside(name)
+        place = (self / name).path
         unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            yield unfinished
-            flush(unfinished)
-            unfinished.replace(place)
-        except OSError as error:
-            if trouble := disk_trouble(error):
-                raise StorageError(f"cannot write {place}: {trouble}.") from None
-            raise
+            with writing(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                yield unfinished
+                flush(unfinished)
+                unfinished.replace(place)
         finally:
             with suppress(OSError):  # a full or broken disk has been told of
                 unfinished.unlink(missing_ok=True)
@@ -156,8 +153,8 @@ class Folder:
     def data(self, name: str) -> bytes:
         """The bytes of a file; FileNotFoundError where there is none."""
         if not self.remote:
-            return (self.path / inside(name)).read_bytes()
-        filesystem, path = remote(f"{self}/{inside(name)}")
+            return (self / name).path.read_bytes()
+        filesystem, path = remote((self / name).url)
         data: bytes = patiently(filesystem, "cat_file", path)
         return data
 
@@ -173,8 +170,8 @@ class Folder:
         """
         if not self.remote:
             self.path.mkdir(parents=True, exist_ok=True)
-            return _created(self.path / inside(name), text)
-        filesystem, path = remote(f"{self}/{inside(name)}")
+            return _created((self / name).path, text)
+        filesystem, path = remote((self / name).url)
         try:
             patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
         except FileNotFoundError as error:
@@ -188,8 +185,8 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
         if not self.remote:
-            return (self.path / inside(name)).is_file()
-        filesystem, path = remote(f"{self}/{inside(name)}")
+            return (self / name).path.is_file()
+        filesystem, path = remote((self / name).url)
         return bool(patiently(filesystem, "exists", path))
 
     def names(self) -> list[str]:
@@ -209,7 +206,7 @@ class Folder:
         names = list(names)
         if not self.remote:
             for name in names:
-                (self.path / inside(name)).unlink(missing_ok=True)
+                (self / name).path.unlink(missing_ok=True)
         elif names:
             filesystem, root = remote(self.url)
             patiently(filesystem, "rm", [f"{root}/{name}" for name in names])

@@ -19,7 +19,7 @@ from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.frequencies import Frequencies, profile
 from pipeline.logs import BLOCK_BYTES, Log, find_logs
-from pipeline.manifest import Manifest, success_text
+from pipeline.manifest import Manifest, sha256_of, success_text
 from pipeline.parameters import (
     CalibrateParameters,
     IngestParameters,
@@ -30,6 +30,7 @@ from pipeline.parts import Codes
 from pipeline.preparation import Preparation
 from pipeline.schema import Schema
 from pipeline.staging import Staging, ingest
+from pipeline.storage import Folder, Place
 
 SHOP = Schema.model_validate(
     {
@@ -279,13 +280,13 @@ def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]
     }
 
 
-def digests(directory: Path) -> dict[str, str]:
-    """The sha256 of every file below `directory`."""
-    return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
+def digests(place: Place) -> dict[str, str]:
+    """The sha256 of every file in a folder on a disk or in a store."""
+    folder, found = Folder.of(place), {}
+    for name in folder.names():
+        with folder.read(name) as path:
+            found[name] = sha256_of(path)
+    return found
 
 
 def edit_manifest(dataset: Path, *keys: str | int, value: Any) -> None:

@@ -25,4 +25,5 @@ def test_a_signal_while_the_command_line_is_read_is_no_traceback(
 ) -> None:
     program = PROGRAM.format(place=place, kind=int(kind))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    said = "terminated" if kind == signal.SIGTERM else ""  # typer has no word for Ctrl-C
+    assert (done.returncode, done.stderr.split(";")[0]) == (code, said), done.stderr

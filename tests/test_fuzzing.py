@@ -9,6 +9,7 @@ import pytest
 
 from nightly.fuzzing import run
 from pipeline import values
+from pipeline.progress import console
 
 SEED = 7
 
@@ -17,6 +18,7 @@ def test_no_case_of_faulty_input_ends_badly(tmp_path: Path) -> None:
     outcome = run(SEED, tmp_path, lambda found: found.faults < 60)
     assert outcome.failures == []
     assert outcome.survived == outcome.faults == 60
+    assert not console.quiet
 
 
 def test_a_planted_defect_is_found_and_can_be_repeated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import random
 import shutil
@@ -82,15 +81,6 @@ def prepared(out: str, here: Cluster) -> Manifest:
     return manifest
 
 
-def remote_digests(folder: Folder) -> dict[str, str]:
-    """The sha256 of every file below `folder`."""
-    found = {}
-    for name in folder.names():
-        with folder.read(name) as path:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
 def fae(*arguments: str) -> tuple[int, str]:
     """The exit code and everything that the command printed."""
     done = CliRunner().invoke(app, arguments)
@@ -102,7 +92,7 @@ def fae(*arguments: str) -> tuple[int, str]:
 
 def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -> None:
     assert manifest_of(dataset) == shop.manifest
-    assert remote_digests(dataset) == digests(shop.dataset)
+    assert digests(dataset) == digests(shop.dataset)
     assert dataset.beside(".work").names() == []
     found = verify(dataset, Cluster(2))
     assert (found.rows, found.faults) == (20, ())
@@ -111,7 +101,7 @@ def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -
 def test_worker_processes_write_the_bytes_of_a_local_run(store: str, shop: Stages) -> None:
     with cluster(workers=2) as here:
         prepared("s3://data/workers", here)
-    assert remote_digests(Folder.of("s3://data/workers")) == digests(shop.dataset)
+    assert digests("s3://data/workers") == digests(shop.dataset)
 
 
 def test_a_store_that_fails_at_random_gives_the_same_bytes(shop: Stages) -> None:
@@ -120,7 +110,7 @@ def test_a_store_that_fails_at_random_gives_the_same_bytes(shop: Stages) -> None
     with object_store(share=0.15, seed=seed) as endpoint:
         Folder.of("s3://data/logs").write_text("shop.csv", SHOP_LOG)
         prepared("s3://data/out", Cluster(2))
-        assert remote_digests(Folder.of("s3://data/out")) == digests(shop.dataset)
+        assert digests(Folder.of("s3://data/out")) == digests(shop.dataset)
         counts = asked(endpoint, "/faults")
     assert sum(counts.values()) - counts["answered"] > 10, counts
 
@@ -167,7 +157,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
         assert (code, printed.count("error:")) == (1, 1)
         assert f"{out} is not a finished data set" in printed
     prepared(str(out), Cluster(2))
-    assert remote_digests(out) == digests(shop.dataset)
+    assert digests(out) == digests(shop.dataset)
     assert not [name for name in Folder.of("s3://data").names() if name.startswith("killed.")]
     again = {path for path, count in asked(store, "/writes").items() if count > 1}
     written_twice = {path.partition("/killed/")[2] for path in again if "/killed/" in path}
@@ -268,7 +258,7 @@ def test_the_commands_take_urls(store: str, shop: Stages, tmp_path: Path) -> Non
         code, printed = fae(*arguments)
         assert code == 0, printed
         assert base in printed
-    assert remote_digests(Folder.of(f"{base}/d")) == digests(shop.dataset)
+    assert digests(Folder.of(f"{base}/d")) == digests(shop.dataset)
 
 
 def test_rows_are_encoded_by_a_remote_data_set(dataset: Folder, shop: Stages) -> None:

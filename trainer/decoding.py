@@ -6,7 +6,6 @@ can then index without checks of their own.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import DatasetError
-from pipeline.manifest import DataFile, Manifest, SparseFeature, check_links
+from pipeline.manifest import DataFile, Manifest, SparseFeature, check_links, sha256_of
 from trainer.batches import Batch, Ints, taken_bags
 
 Values = npt.NDArray[Any]
@@ -74,8 +73,8 @@ def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
 
 def check_sum(path: Path, file: DataFile) -> None:
     """Raise DatasetError unless the file has the checksum that the manifest tells."""
-    with named(path), path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with named(path):
+        digest = sha256_of(path)
     if digest != file.sha256:
         raise DatasetError(
             f"{path} is damaged: its sha256 is not the manifest's. Copy or prepare it again."

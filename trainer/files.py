@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FaeError, disk_trouble
+from pipeline.errors import FaeError, writing
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -18,18 +18,15 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
     A reader, and a crash at any moment, meets the former file or the new one, never a part. The
     other name is fixed, so a killed run leaves at most one such file, which the next replaces.
-    Raises FaeError where the disk is full or broken.
+    Raises StorageError where the disk is full or broken.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        if trouble := disk_trouble(error):
-            raise FaeError(f"cannot write {path}: {trouble}.") from None
-        raise
+        with writing(path):
+            write(partial)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
         with suppress(OSError):  # a full or broken disk has been told of
             partial.unlink(missing_ok=True)
