@@ -12,7 +12,7 @@ import json
 import sys
 import traceback
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,9 +14,11 @@ from typing import Any
 
 import hypothesis
 import oracle
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import random_logs
-from small_logs import rejects_of, staged, staged_rows
+from small_logs import SHOP, SHOP_LOG, rejects_of, staged, staged_rows
 
 from nightly.mutators import mutated
 from nightly.trials import Trial, WrongError
@@ -44,7 +47,10 @@ class Logs:
             self._seeds += [(schema, _preset_text(Random(f"{seed}{name}"), schema))] * 8
 
     def trial(self, random: Random) -> Trial:
-        """One log, mutated before it is packed, or after that."""
+        """One log, mutated before it is packed, or after that; some are Parquet."""
+        if random.random() < 0.1:
+            data = mutated(random, _parquet(random), random.choice((1, 1, 2, 4)))
+            return Trial("Parquet log", data, _check_parquet, damaged=True)
         schema, text = random.choice(self._seeds)
         suffix = random.choice(("", "", *_PACKINGS))
         block_bytes = random.choice((1, 7, random.randint(1, 300), BLOCK_BYTES))
@@ -107,6 +113,40 @@ def _check_damaged(
         _check(schema, "", block_bytes, unpacked, folder / "unpacked")
     elif _PACKINGS[suffix](text).startswith(data) and data != _PACKINGS[suffix](text):
         raise WrongError("a log that is cut short was accepted", text.count(b"\n"))
+
+
+def _parquet(random: Random) -> bytes:
+    """The shop's rows as a Parquet file of some kind."""
+    table, file = pl.read_csv(SHOP_LOG.encode()).to_arrow(), io.BytesIO()
+    pq.write_table(
+        table,
+        file,
+        row_group_size=random.choice((5, 20)),
+        compression=random.choice(("none", "snappy", "gzip", "zstd")),
+        use_dictionary=random.random() < 0.5,
+        version=random.choice(("1.0", "2.6")),
+        data_page_version=random.choice(("1.0", "2.0")),
+        write_page_checksum=random.random() < 0.5,
+    )
+    return file.getvalue()
+
+
+def _check_parquet(data: bytes, folder: Path) -> None:
+    """A damaged Parquet log is refused, or all rows that its footer tells are staged or rejected.
+
+    Values may differ where its writer put no checksums into it: nothing tells what they were.
+    """
+    path = folder / "log.parquet"
+    path.write_bytes(data)
+    try:
+        (log,) = find_logs([str(path)], SHOP)
+        staging = staged([log], SHOP, folder / "staging")
+    except LogError:
+        return
+    found = len(staged_rows(staging)) + len(rejects_of(staging.directory.path / "rejects"))
+    rows = pq.read_metadata(path).num_rows
+    if not found == staging.logs[0].lines == rows:
+        raise WrongError(f"{found} of {rows} rows are staged or rejected", abs(rows - found))
 
 
 def _may_be_refused(data: bytes, schema: Schema) -> bool:

@@ -24,7 +24,7 @@ from small_logs import SHOP, digests
 from typer.testing import CliRunner
 
 from nightly.victim import small_tasks
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.manifest import SUCCESS, Manifest
 from trainer.__main__ import main as trainer
 

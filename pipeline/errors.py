@@ -95,7 +95,7 @@ def explained(error: BaseException) -> str | None:
         return f"{reason}{place}{after}"
     if "start new thread" in text or "WouldBlock" in text:
         return f"no further thread could be started ({text}). {_THREADS}, and run again."
-    if isinstance(error, (MemoryError, OSError)) or "allocate memory" in text:
+    if isinstance(error, (MemoryError, OSError)) or re.search("allocate memory|map segment", text):
         return f"memory ran out ({text or 'no more of it'}). {_MEMORY}, and run again."
     return None
 

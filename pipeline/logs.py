@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
@@ -198,10 +199,10 @@ def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
     with whole(log.name, "plain"), opened(log.url) as raw:
         try:
-            file = pq.ParquetFile(raw)
+            file = pq.ParquetFile(raw, page_checksum_verification=True)
         except StorageError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
         with file:
             yield file

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from pipeline import artefact
 from pipeline.checksums import checksums
@@ -219,12 +220,13 @@ def _parsed(task: _Task) -> Any:
         used = [column.name for column in task.schema.fields if column.role != "drop"]
         with parquet_file(log) as file:
             try:
-                table = file.read_row_group(task.block.start, columns=used)
+                table = file.read_row_group(task.block.start, columns=used).select(used)
+                table.validate(full=True)
             except StorageError:
                 raise
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, KeyError, pa.ArrowException) as error:
                 raise LogError(f"{log.name} is damaged: {error}") from None
-        frame = pl.from_arrow(table)
+        frame = pl.from_arrow(pa.table(table.columns, names=used))  # without the file's metadata
         assert isinstance(frame, pl.DataFrame)
         try:
             yield parse_table(frame, task.schema)

@@ -142,6 +142,17 @@ def shrunk(directory: Path) -> None:
 
 
 DISTINCT = [(n % 2, f"c{n}") for n in range(1_000_000)]
+FLIPPED = parquet(
+    {"label": [1, 0], "city": ["Oslo", "Rome"]},
+    write_page_checksum=True,
+    compression="none",
+    use_dictionary=False,
+    write_statistics=False,
+).replace(b"Oslo", b"Osln")
+_LATIN = pa.array([b"K\xf8ge"], pa.binary())
+NOT_UTF8 = parquet({"label": [1], "city": pa.StringArray.from_buffers(1, *_LATIN.buffers()[1:])})
+#: In the footer's Arrow schema: a width of integers, and none that there is.
+STRANGE_INTEGERS = (b"gADAAIAA", b"gADAAMAA")
 PARQUET = parquet({"label": [1, 0, 1], "city": ["Oslo", "Rome", "Bonn"]})
 
 CORPUS = [
@@ -298,6 +309,13 @@ CORPUS = [
     Hostile("Parquet whose pages are damaged",
             {"a.parquet": PARQUET[:8] + b"\xff" * 32 + PARQUET[40:]},
             refused="a.parquet is damaged"),
+    Hostile("Parquet with page checksums, a bit of a value flipped", {"a.parquet": FLIPPED},
+            refused="a.parquet is damaged"),
+    Hostile("Parquet text that is not UTF-8", {"a.parquet": NOT_UTF8},
+            refused="a.parquet is damaged"),
+    Hostile("Parquet whose footer tells of unknown integers",
+            {"a.parquet": PARQUET.replace(*STRANGE_INTEGERS)},
+            refused="a.parquet is not a whole Parquet file"),
     Hostile("Parquet without rows", {"a.parquet": parquet({"label": pa.array([], pa.int8()),
                                                            "city": pa.array([], pa.string())})},
             refused="the logs hold no rows"),

@@ -154,7 +154,7 @@ def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
 
 
 def test_help_is_shown_without_loading_torch_or_dask_workers() -> None:
-    assert {"torch", "distributed"} & loaded_by("pipeline.cli") == set()
+    assert {"torch", "distributed"} & loaded_by("pipeline.cli.commands") == set()
 
 
 @pytest.mark.parametrize("module", ["schedule", "layout", "optimizers", "metrics"])

@@ -18,7 +18,7 @@ from small_logs import SHOP, SHOP_LOG, digests, rejects_of, shop_stages, written
 from typer.testing import CliRunner, Result
 
 from pipeline import __version__
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.schema import presets
 
 ROOT = Path(__file__).parent.parent

@@ -8,6 +8,17 @@ import sys
 
 import pytest
 
+LOADING = """
+import signal, sys
+from pipeline import cli
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "pipeline.cli.commands":
+            {does}
+sys.meta_path.insert(0, Finder())
+sys.argv = ["fae", "version"]
+cli.main()
+"""
 PROGRAM = """
 import signal, sys
 from pipeline import cli
@@ -24,6 +35,26 @@ def test_a_signal_while_the_command_line_is_read_is_no_traceback(
     place: str, kind: int, code: int
 ) -> None:
     program = PROGRAM.format(place=place, kind=int(kind))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = started(program)
     said = "terminated" if kind == signal.SIGTERM else ""  # typer has no word for Ctrl-C
     assert (done.returncode, done.stderr.split(";")[0]) == (code, said), done.stderr
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_loads_just_ends_it(kind: int) -> None:
+    done = started(LOADING.format(does=f"signal.raise_signal({int(kind)})"))
+    assert (done.returncode, done.stderr) == (-kind, "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["MemoryError", "ImportError('libx.so: failed to map segment from shared object')"],
+)
+def test_too_little_memory_to_load_is_told_in_one_line(error: str) -> None:
+    done = started(LOADING.format(does=f"raise {error}"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: memory ran out")
+
+
+def started(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

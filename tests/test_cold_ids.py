@@ -32,7 +32,7 @@ from small_logs import (
 from trainer_runs import run
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import is_hashed, value_hashes
 from pipeline.encoder import Encoder

@@ -12,7 +12,7 @@ from oracle import Options
 from small_logs import parameters_of, rejects_of, staged_rows
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.cluster import Cluster
 from pipeline.errors import FaeError
 from pipeline.logs import find_logs

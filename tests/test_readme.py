@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.cluster import Cluster
 from pipeline.logs import find_logs
 from pipeline.manifest import Manifest

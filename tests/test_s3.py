@@ -20,7 +20,7 @@ from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, parameters_
 from typer.testing import CliRunner
 
 from pipeline.artefact import manifest_of
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.cluster import Cluster, cluster
 from pipeline.encoder import Encoder
 from pipeline.errors import DatasetError, LogError, StorageError

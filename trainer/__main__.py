@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
     except FaeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
         told = explained(error)
         if told is None:
             raise

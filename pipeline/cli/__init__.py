@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import gc
 import signal
-from types import FrameType
-from typing import NoReturn
+import sys
 
-from pipeline.cli import stages, uses
-from pipeline.cli.app import Terminated, app, asked_to_end
-
-__all__ = ["app", "main", "stages", "uses"]
-
-
-def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+from pipeline.errors import explained
 
 
 def main() -> None:
-    """The entry point of `fae`."""
+    """The entry point of `fae`. As long as it loads, there is nothing that a signal could spoil."""
     gc.set_threshold(100_000, 50, 50)  # what is imported is much, and none of it is garbage
-    signal.signal(signal.SIGTERM, _terminate)
+    usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        app()
-    except (KeyboardInterrupt, Terminated) as asked:  # while the command line was still read
-        raise SystemExit(asked_to_end(asked)) from None
+        from pipeline.cli.commands import run
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        if (told := explained(error)) is None:
+            raise
+        sys.exit(f"error: {told}")
+    signal.signal(signal.SIGINT, usual)
+    try:
+        run()
     finally:
         gc.freeze()  # or the interpreter's end goes through all of it once more
