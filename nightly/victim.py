@@ -60,16 +60,17 @@ def counted() -> Iterator[list[int]]:
 
 
 def main() -> None:
-    """Run the command line that the process was given."""
+    """Run the command line that the process was given, watched once all of it is loaded."""
     from pipeline import cli
+    from pipeline.cli import commands  # noqa: F401
 
     kill_at, count = os.environ.pop(KILL_AT, ""), os.environ.pop(COUNT, "")
-    if kill_at:
-        name, _, number = kill_at.partition(" ")
-        _watch(itertools.count(1), int(number), name)
     calls: list[int] = []
     try:
         with small_tasks(), counted() if count else nullcontext(calls) as calls:
+            if kill_at:
+                name, _, number = kill_at.partition(" ")
+                _watch(itertools.count(1), int(number), name)
             cli.main()
     finally:
         if count:
