@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import artefact
 from pipeline.cluster import Cluster
+from pipeline.counting import RANGE, Entries, count
 from pipeline.errors import ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
@@ -35,8 +35,8 @@ FILE_NAME = "frequencies.json"
 SPLITS_FILE = "splits.npy"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
 _SAMPLED = len(SPLITS)
-#: What counting takes for each entry of the parts' dictionaries.
-_BYTES_AN_ENTRY = 100
+#: What counting takes for each entry of the parts' dictionaries, and more for those of one range.
+_BYTES_AN_ENTRY, _BYTES_IN_A_RANGE = 30, 100
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def profile(
             )
             for table in sorted(tables, key=lambda table: -entries[table])
         ]
-        needs = _BYTES_AN_ENTRY * max(entries.values())
+        most = max(entries.values())
+        needs = _BYTES_AN_ENTRY * most + _BYTES_IN_A_RANGE * min(most, 2 * RANGE)
         done = cluster.run("profile", _profile_table, tasks, journal=partial, needs=needs)
         found = {table.name: table for table in done}
         counts = np.bincount(codes, minlength=len(SPLITS))
@@ -193,52 +194,29 @@ def _profile_table(task: _Task) -> TableFrequencies:
     columns = [column.name for column in staging.schema.tables[task.table]]
     entries = {column: _entries(staging, column, directory, task) for column in columns}
     every = [entry for parts in entries.values() for entry in parts]
-    encoded = pc.dictionary_encode(
-        pa.concat_arrays([entry.values for entry in every]), null_encoding="encode"
-    )
-    codes, values = encoded.indices.to_numpy(), pl.Series(encoded.dictionary)
-    accesses = in_sample = _summed(every, TRAIN, codes, len(values))
-    if task.sample < 1:
-        in_sample = _summed(every, _SAMPLED, codes, len(values))
-    seen = access_counts(values, accesses, in_sample)
-    kept = seen.filter(pl.col("accesses") >= task.min_count)
+    counted = count(every, TRAIN, _SAMPLED if task.sample < 1 else None)
     with directory.write(f"accesses/{task.table}.parquet") as path:
-        kept.drop("code").write_parquet(path, compression="zstd")
-    rank = np.full(len(values), OOV_ID, dtype=np.uint32)
-    rank[kept["code"]] = np.arange(1, kept.height + 1)
-    stops = np.cumsum([len(entry.values) for entry in every])
-    ranks = iter(np.split(rank[codes], stops[:-1]))
+        accesses = counted.write(path, task.min_count)
+    ranks = counted.of_entries(task.min_count)
     found = {}
     for column, parts in entries.items():
         mine = list(itertools.islice(ranks, len(parts)))
         with directory.write(f"ranks/{column}.arrow") as path:
             _write_ranks(path, mine)
         found[column] = _out_of_vocabulary(parts, mine)
-    total = int(accesses.sum())
+    kept = counted.kept(task.min_count)
     return TableFrequencies(
         name=task.table,
-        rows=kept.height + 1,
-        accesses=total,
+        rows=kept + 1,
+        accesses=counted.accesses,
         min_count=task.min_count,
-        folded_ids=seen.height - kept.height,
-        folded_accesses=total - int(kept["accesses"].sum()),
+        folded_ids=counted.seen - kept,
+        folded_accesses=counted.accesses - accesses,
         columns=found,
     )
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """A part's dictionary in one column.
-
-    `counts` (values,) says how often each value stands in each split that has rows of the part, and
-    in the sample where there is one.
-    """
-
-    values: pa.Array
-    counts: dict[int, Numbers]
-
-
-def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[_Entries]:
+def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[Entries]:
     """The entries of each part."""
     with directory.read(SPLITS_FILE) as path:
         splits = mapped(path)
@@ -256,38 +234,10 @@ def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> l
             chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
             for kind, rows in chosen.items():
                 kept = rows if accesses.lengths is None else np.repeat(rows, accesses.lengths)
-                counts[kind] = np.bincount(accesses.codes[kept], minlength=len(values))
-        found.append(_Entries(values, counts))
+                times = np.bincount(accesses.codes[kept], minlength=len(values))
+                counts[kind] = times.astype(np.min_scalar_type(times.max(initial=0)))
+        found.append(Entries(values, counts))
     return found
-
-
-def _summed(
-    entries: list[_Entries], kind: int, codes: npt.NDArray[np.int32], size: int
-) -> npt.NDArray[np.int64]:
-    """The counts of one kind by code, shape (size,); `codes` are those of all parts' entries."""
-    total = np.zeros(size, dtype=np.int64)
-    begin = 0
-    for part in entries:
-        stop = begin + len(part.values)
-        if kind in part.counts:
-            counts = part.counts[kind].astype(np.int64, copy=False)  # as np.add.at is quick with
-            np.add.at(total, codes[begin:stop], counts)
-        begin = stop
-    return total
-
-
-def access_counts(
-    values: pl.Series, accesses: npt.NDArray[np.int64], sampled: npt.NDArray[np.int64]
-) -> pl.DataFrame:
-    """`value`, `accesses`, `sampled` and `code` of each value with accesses, by access rank.
-
-    That is most accesses first, then by value, missing first. `code` is the value's position.
-    """
-    by_value = values.arg_sort(nulls_last=False).to_numpy()
-    seen = by_value[accesses[by_value] > 0]
-    code = seen[np.argsort(-accesses[seen], kind="stable")]
-    counts = {"accesses": accesses[code], "sampled": sampled[code], "code": code}
-    return pl.DataFrame({"value": values.gather(code), **counts})
 
 
 def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
@@ -299,7 +249,7 @@ def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
 
 
 def _out_of_vocabulary(
-    parts: list[_Entries], ranks: list[npt.NDArray[np.uint32]]
+    parts: list[Entries], ranks: list[npt.NDArray[np.uint32]]
 ) -> dict[str, OutOfVocabulary]:
     """Per split, the accesses and those to id 0."""
     found = {split: OutOfVocabulary(0, 0) for split in SPLITS}

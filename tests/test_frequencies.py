@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import oracle
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -26,9 +28,11 @@ from small_logs import (
     written,
 )
 
+from pipeline import counting
 from pipeline.cluster import Cluster
+from pipeline.counting import Entries, _ascending, count
 from pipeline.errors import DatasetError, ParameterError
-from pipeline.frequencies import Frequencies, OutOfVocabulary, access_counts, profile
+from pipeline.frequencies import Frequencies, OutOfVocabulary, profile
 from pipeline.logs import find_logs
 from pipeline.parameters import ProfileParameters
 from pipeline.staging import Staging
@@ -179,18 +183,66 @@ def test_what_is_no_profile_is_refused(shop: Stages, tmp_path: Path) -> None:
         Frequencies.read(shop.staging.directory)
 
 
-@given(
-    counts=st.dictionaries(
-        st.none() | st.integers(-3, 3), st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1
-    )
+INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
+TABLES = st.one_of(
+    st.tuples(st.just(pa.int64()), st.lists(st.none() | INTEGERS)),
+    st.tuples(st.just(pa.uint32()), st.lists(st.none() | st.integers(0, 2**32 - 1))),
+    st.tuples(st.just(pa.large_string()), st.lists(st.none() | st.text(max_size=2))),
 )
-def test_values_with_accesses_are_ranked(counts: dict[int | None, tuple[int, int]]) -> None:
-    values = list(counts)
-    accesses, in_sample = (np.array(some) for some in zip(*counts.values(), strict=True))
-    found = access_counts(pl.Series(values, dtype=pl.Int64), accesses, in_sample)
-    seen = [value for value in values if counts[value][0] > 0]
-    order = sorted(seen, key=lambda v: (-counts[v][0], v is not None, v or 0))
-    assert found.rows() == [(v, *counts[v], values.index(v)) for v in order]
+
+
+@given(
+    table=TABLES,
+    sizes=st.lists(st.integers(1, 9), min_size=1),
+    most=st.sampled_from([1, 2, 5, 1 << 19]),
+    fewest=st.integers(1, 4),
+    data=st.data(),
+)
+def test_values_are_counted_alike_in_any_ranges(
+    table: tuple[pa.DataType, list[Any]],
+    sizes: list[int],
+    most: int,
+    fewest: int,
+    data: st.DataObject,
+) -> None:
+    kind, values = table
+    parts, at = [], 0
+    for size in sizes:
+        some = list(dict.fromkeys(values[at : at + size]))
+        times = st.lists(st.integers(0, 3), min_size=len(some), max_size=len(some))
+        counts = {code: np.array(data.draw(times), dtype=np.uint8) for code in (0, 3)}
+        parts.append(Entries(pa.array(some, kind), counts))
+        at += size
+    totals: dict[int, Counter[Any]] = {code: Counter() for code in (0, 3)}
+    for part in parts:
+        for code, total in totals.items():
+            for value, times in zip(part.values.to_pylist(), part.counts[code], strict=True):
+                total[value] += int(times)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
+        patch.setattr(counting, "RANGE", most)
+        patch.setattr(counting, "_GROUP", 3)
+        counted = count(parts, 0, 3)
+        accesses = counted.write(Path(place) / "accesses.parquet", fewest)
+        found = pl.read_parquet(Path(place) / "accesses.parquet")
+        ranks = [one.tolist() for one in counted.of_entries(fewest)]
+    seen = [value for value, times in totals[0].items() if times > 0]
+    order = sorted(seen, key=lambda v: (-totals[0][v], v is not None, as_stored(v)))
+    kept = [value for value in order if totals[0][value] >= fewest]
+    assert found.rows() == [(v, totals[0][v], totals[3][v]) for v in kept]
+    assert (accesses, counted.seen) == (sum(totals[0][v] for v in kept), len(seen))
+    rank = {value: number for number, value in enumerate(kept, start=1)}
+    assert ranks == [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
+
+
+def as_stored(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value or 0
+
+
+def test_no_word_of_a_sort_is_lost() -> None:
+    rng = np.random.default_rng(1)
+    for most, size in [(1, 9), (40, 5000), (2**11, 5000), (2**22, 5000), (2**32, 5000)]:
+        numbers = rng.integers(0, most, size, dtype=np.uint32)
+        assert _ascending(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()
 
 
 @given(log=logs(), block_bytes=st.sampled_from([1, 30, 1 << 20]))
