@@ -29,6 +29,7 @@ from pipeline.parameters import size_of
 from pipeline.progress import Board, Stage, console
 from pipeline.storage import Place
 from pipeline.workers import run_steps
+from pipeline.workspace import free_workspaces
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -97,6 +98,7 @@ class Cluster:
             results = compute(
                 *calls, scheduler="threads", num_workers=threads, optimize_graph=False
             )
+        free_workspaces()
         return list(results)
 
 

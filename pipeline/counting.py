@@ -20,17 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.kernel import kernel
 from pipeline.manifest import OOV_ID
 from pipeline.parts import Numbers
+from pipeline.sorting import ascending
 
 Ranks = npt.NDArray[np.uint32]
 #: The most entries of dictionaries in a range, about: 100 bytes are worked on for each.
 RANGE = 1 << 19
 #: Values from which the bounds of the ranges are drawn.
 _DRAWN = 1 << 14
-#: Bits of a digit in a radix sort: its counts lie in the nearest cache.
-_DIGIT = 11
 #: The rows of a row group in the file of accesses.
 _GROUP = 1 << 20
 
@@ -164,15 +162,15 @@ def _encoded_integers(values: pa.Array) -> tuple[npt.NDArray[np.int32], pl.Serie
     missing = min(values.null_count, 1)
     given = np.flatnonzero(values.is_valid()) if missing else slice(None)
     numbers = values.drop_null().to_numpy()
-    order = _ascending(numbers)
-    ascending = numbers[order]
-    new = np.diff(ascending, prepend=ascending[:1]) != 0
+    order = ascending(numbers)
+    ordered = numbers[order]
+    new = np.diff(ordered, prepend=ordered[:1]) != 0
     places = np.empty(order.size, dtype=np.int32)
     places[order] = np.cumsum(new) + missing
     new[:1] = True
     codes = np.zeros(len(values), dtype=np.int32)
     codes[given] = places
-    distinct = pl.Series(ascending[new])
+    distinct = pl.Series(ordered[new])
     return codes, pl.Series([None] * missing, dtype=distinct.dtype).append(distinct)
 
 
@@ -187,43 +185,11 @@ def access_counts(
     seen = np.flatnonzero(accesses)
     most = int(accesses.max(initial=0))
     kind = np.uint32 if most < 2**32 else np.int64
-    code = seen[_ascending((most - accesses[seen]).astype(kind))]
+    code = seen[ascending((most - accesses[seen]).astype(kind))]
     counts = {"accesses": accesses[code].astype(kind)}
     if sampled is not None:
         counts["sampled"] = sampled[code].astype(kind)
     return pl.DataFrame({"value": values.gather(code), **counts, "code": code})
-
-
-def _ascending(numbers: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
-    """Where the smallest number is, and so on; of equal ones the first comes first."""
-    if numbers.dtype == np.uint32:
-        return _places(numbers.astype(np.uint64)).astype(np.uint32)
-    return np.argsort(numbers, kind="stable")
-
-
-@kernel
-def _places(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The places of numbers of 32 bits in ascending order: a radix sort, least digit first.
-
-    A number and its place are one word. A digit that all numbers share costs no pass.
-    """
-    mask = np.uint64((1 << _DIGIT) - 1)
-    for at in range(words.size):
-        words[at] = words[at] << np.uint64(32) | np.uint64(at)
-    other = np.empty_like(words)
-    for shift in range(32, 64, _DIGIT):
-        begins = np.zeros((1 << _DIGIT) + 1, np.int64)
-        for word in words:
-            begins[(word >> np.uint64(shift) & mask) + np.uint64(1)] += 1
-        if begins.max() == words.size:
-            continue
-        begins = np.cumsum(begins)
-        for word in words:
-            key = word >> np.uint64(shift) & mask
-            other[begins[key]] = word
-            begins[key] += 1
-        words, other = other, words
-    return words & np.uint64(0xFFFFFFFF)
 
 
 def _bounds(values: Sequence[pa.Array]) -> pl.Series:

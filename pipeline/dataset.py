@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -121,23 +122,30 @@ def features(schema: Schema) -> Features:
 
 def _write_vocabulary(task: _Task) -> DataFile:
     schema = Staging.read(task.staging).schema
-    accesses = Frequencies.read(task.frequencies).accesses(task.table)
+    accesses = Frequencies.read(task.frequencies).accesses(task.table, "value", "accesses")
     ids = Calibration.read(task.calibration).ids()[task.table]
-    frame = vocabulary(accesses, ids, schema.tables[task.table][0])
+    frames = vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
-        _write(frame.to_arrow(), path)
-        return data_file(path, name, frame.height)
+        _write((frame.to_arrow() for frame in frames), path)
+        return data_file(path, name, accesses.height)
 
 
-def _write(vocabulary: pa.Table, path: Path) -> None:
+def _write(tables: Iterator[pa.Table], path: Path) -> None:
     """Write a vocabulary, whose ids ascend, and in which hardly a value comes twice."""
+    first = next(tables)
     encodings = {"id": "DELTA_BINARY_PACKED"}
-    if pa.types.is_large_string(vocabulary.schema.field("value").type):
+    if pa.types.is_large_string(first.schema.field("value").type):
         encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
-    pq.write_table(
-        vocabulary, path, compression="zstd", use_dictionary=["accesses"], column_encoding=encodings
-    )
+    with pq.ParquetWriter(
+        path,
+        first.schema,
+        compression="zstd",
+        use_dictionary=["accesses"],
+        column_encoding=encodings,
+    ) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table)
 
 
 def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:

@@ -76,14 +76,16 @@ class Frequencies:
     parameters: dict[str, Any]
     staging: str
 
-    def accesses(self, table: str) -> pl.DataFrame:
+    def accesses(self, table: str, *columns: str) -> pl.DataFrame:
         """`value`, `accesses` and `sampled` of a table's rows by access rank, from rank 1.
+
+        All of them, or the `columns` alone.
 
         Ranks are by accesses, most first; ties by value, missing first. `sampled` counts accesses
         from the sample alone, and equals `accesses` where there is none.
         """
         with self.directory.read(f"accesses/{table}.parquet") as path:
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, columns=list(columns) or None)
 
     def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
         """The access rank that each code of a staged part's column means; 0 out of vocabulary."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from dask.utils import format_bytes
 
 from pipeline.errors import BudgetError
+from pipeline.kernel import kernel
 from pipeline.rules.problem import Order, StackedRows, cut
 
 
@@ -53,11 +53,20 @@ def data_set_ids(rows: StackedRows, placed: Order) -> npt.NDArray[np.uint32]:
 
     Rows that are not in `placed` follow by access rank. Id 0 stays out of vocabulary.
     """
-    left_out = np.ones(rows.accesses.size, dtype=np.bool_)
-    left_out[placed] = False
-    order = np.concatenate([placed, np.flatnonzero(left_out)], dtype=np.int32)
-    by_table = order[np.argsort(rows.table_of[order], kind="stable")]  # small integers: by radix
-    ids = np.empty(order.size, dtype=np.uint32)
-    for first, stop in itertools.pairwise(rows.first):
-        ids[by_table[first:stop]] = np.arange(stop - first, dtype=np.uint32)
+    return _numbered(placed, rows.table_of, len(rows.tables))
+
+
+@kernel
+def _numbered(placed: Order, table_of: Order, tables: int) -> npt.NDArray[np.uint32]:
+    following = np.zeros(tables, dtype=np.uint32)
+    ids = np.empty(table_of.size, dtype=np.uint32)
+    left_out = np.ones(table_of.size, dtype=np.bool_)
+    for row in placed:
+        ids[row] = following[table_of[row]]
+        following[table_of[row]] += 1
+        left_out[row] = False
+    for row in range(table_of.size):
+        if left_out[row]:
+            ids[row] = following[table_of[row]]
+            following[table_of[row]] += 1
     return ids

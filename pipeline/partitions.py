@@ -23,6 +23,7 @@ from pipeline.kernel import kernel
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf, sha256_of
 from pipeline.records import Columns, Records
 from pipeline.shuffle import row_keys
+from pipeline.sorting import ascending
 from pipeline.staging import Staging
 from pipeline.storage import Folder
 from pipeline.workspace import workspace
@@ -137,10 +138,9 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
     firsts = np.cumsum(task.buckets) - task.buckets  # each leaf's first bucket among all
-    place = firsts[leaf] + bucket
+    place = (firsts[leaf] + bucket).astype(np.int64)
     total = int(sum(task.buckets))
-    small = np.uint16 if total <= 1 << 16 else np.int64  # 16 bits are sorted by radix
-    order = np.argsort(place.astype(small), kind="stable")
+    order = ascending(place).astype(np.int64)
     sizes = np.bincount(place, minlength=total)
     found = np.flatnonzero(sizes)
     batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
@@ -205,7 +205,7 @@ def _gather(task: _Gather) -> DataFile:
     records = Records.joined(batches)
     staging = Staging.read(task.staging)
     dense, sparse = staging.schema.dense, staging.schema.sparse
-    order = np.argsort(records.keys)
+    order = ascending(records.keys).astype(np.int64)
     lists = tuple(1 + len(dense) + i for i, column in enumerate(sparse) if column.multi)
     columns = records.columns(order, lists)
     arrays: dict[str, Any] = {LABEL: columns.fields[0].astype(np.int8)}

@@ -23,33 +23,40 @@ _MOST_ROWS = 2**31 - 1
 
 def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding) -> StackedRows:
     """The rows of all tables with their accesses (in the sample, where there is one) and prices."""
-    counts: list[npt.NDArray[np.int64]] = []
-    for table in frequencies.tables:
-        found = frequencies.accesses(table.name)["sampled"].to_numpy()
-        out_of_vocabulary = table.folded_accesses if frequencies.sample >= 1 else 0
-        counts.append(np.concatenate([[out_of_vocabulary], found]).astype(np.int64))
-    dims = [schema.dim(columns[0]) for columns in schema.tables.values()]
-    rows = StackedRows(
-        tables=tuple(table.name for table in frequencies.tables),
-        first=np.cumsum([0, *(count.size for count in counts)]),
-        accesses=np.concatenate(counts),
-        row_bytes=np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64),
-    )
-    if rows.accesses.size > _MOST_ROWS:
+    first = _first(frequencies)
+    if first[-1] > _MOST_ROWS:
         raise ParameterError(
-            f"the tables have {rows.accesses.size:,} rows together, more than {_MOST_ROWS:,}. "
+            f"the tables have {first[-1]:,} rows together, more than {_MOST_ROWS:,}. "
             "Fold rare ids with --min-count."
         )
-    return rows
+    dims = [schema.dim(columns[0]) for columns in schema.tables.values()]
+    return StackedRows(
+        tables=tuple(table.name for table in frequencies.tables),
+        first=first,
+        accesses=_stacked(frequencies, "sampled", exact=frequencies.sample >= 1),
+        row_bytes=np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64),
+    )
 
 
 def exact_accesses(frequencies: Frequencies) -> npt.NDArray[np.int64]:
     """The accesses of each stacked row in all of train, sampled or not."""
-    counts = [
-        np.append([table.folded_accesses], frequencies.accesses(table.name)["accesses"])
-        for table in frequencies.tables
-    ]
-    return np.concatenate(counts).astype(np.int64)
+    return _stacked(frequencies, "accesses", exact=True)
+
+
+def _first(frequencies: Frequencies) -> npt.NDArray[np.int64]:
+    """The first stacked row of each table, and how many there are."""
+    return np.cumsum([0, *(table.rows for table in frequencies.tables)], dtype=np.int64)
+
+
+def _stacked(frequencies: Frequencies, counts: str, exact: bool) -> npt.NDArray[np.int64]:
+    """Counts of each stacked row; where they are exact, id 0 has those that were folded into it."""
+    first = _first(frequencies)
+    stacked = np.zeros(int(first[-1]), dtype=np.int64)
+    for table, begin in zip(frequencies.tables, first, strict=False):
+        stacked[begin] = table.folded_accesses if exact else 0
+        found = frequencies.accesses(table.name, counts)[counts]
+        stacked[begin + 1 : begin + table.rows] = found.to_numpy()
+    return stacked
 
 
 def counted_rows(frequencies: Frequencies, first: int, count: int) -> npt.NDArray[np.bool_]:

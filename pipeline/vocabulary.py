@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from pipeline.schema import SparseColumn
+from pipeline.sorting import ascending
+
+#: Lines that are made at a time.
+LINES = 1 << 20
 
 
 def vocabulary(
     accesses: pl.DataFrame, ids: npt.NDArray[np.uint32], column: SparseColumn
-) -> pl.DataFrame:
+) -> Iterator[pl.DataFrame]:
     """`value`, `id` and `accesses` of a table's values from id 1, by id and then by access rank.
 
     `accesses` has `value` (as staged) and `accesses` by access rank from 1; `ids` gives the id of
     each rank from 0. A null value is the missing category. Id 0, out of vocabulary, has no line;
-    a hashed id has one for each of its values.
+    a hashed id has one for each of its values. The frames, at least one, have LINES lines each.
     """
-    frame = pl.DataFrame(
-        {
-            "value": raw_values(accesses["value"], column),
-            "id": ids[1:].astype(np.int64),
-            "accesses": accesses["accesses"],
-        }
-    )
-    return frame.sort("id", maintain_order=True)
+    given = ids[1:]
+    order = ascending(given)
+    for first in range(0, max(order.size, 1), LINES):
+        ranks = order[first : first + LINES]
+        yield pl.DataFrame(
+            {
+                "value": raw_values(accesses["value"].gather(ranks), column),
+                "id": given[ranks].astype(np.int64),
+                "accesses": accesses["accesses"].gather(ranks),
+            }
+        )
 
 
 def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:

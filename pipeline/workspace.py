@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-_kept = threading.local()
+
+class _Arrays(dict[str, npt.NDArray[np.uint8]]):
+    """A thread's memory by its use."""
+
+
+class _Kept(threading.local):
+    """What this thread keeps, and all threads' for who frees it."""
+
+    def __init__(self) -> None:
+        self.arrays = _Arrays()
+        _every[id(self.arrays)] = self.arrays
+
+
+_every: weakref.WeakValueDictionary[int, _Arrays] = weakref.WeakValueDictionary()
+_kept = _Kept()
 _headers = threading.Lock()
 
 
@@ -22,12 +37,19 @@ def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDA
 
     What is made in it must be done with by then.
     """
-    kept: dict[str, npt.NDArray[np.uint8]] = _kept.__dict__
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if use not in kept or kept[use].size < size:
-        kept.pop(use, None)  # before the larger one is there
-        kept[use] = np.empty(size, dtype=np.uint8)
-    return kept[use][:size].view(dtype).reshape(shape)
+    array = _kept.arrays.pop(use, None)
+    if array is None or array.size < size:
+        del array  # before the larger one is there
+        array = np.empty(size, dtype=np.uint8)
+    _kept.arrays[use] = array
+    return array[:size].view(dtype).reshape(shape)
+
+
+def free_workspaces() -> None:
+    """Give back what all threads of this process keep for their next tasks."""
+    for arrays in list(_every.values()):
+        arrays.clear()
 
 
 def read(file: IO[bytes], use: str, size: int) -> memoryview:

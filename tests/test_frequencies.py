@@ -30,7 +30,7 @@ from small_logs import (
 
 from pipeline import counting
 from pipeline.cluster import Cluster
-from pipeline.counting import Entries, _ascending, count
+from pipeline.counting import Entries, count
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.frequencies import Frequencies, OutOfVocabulary, profile
 from pipeline.logs import find_logs
@@ -236,13 +236,6 @@ def test_values_are_counted_alike_in_any_ranges(
 
 def as_stored(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value or 0
-
-
-def test_no_word_of_a_sort_is_lost() -> None:
-    rng = np.random.default_rng(1)
-    for most, size in [(1, 9), (40, 5000), (2**11, 5000), (2**22, 5000), (2**32, 5000)]:
-        numbers = rng.integers(0, most, size, dtype=np.uint32)
-        assert _ascending(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()
 
 
 @given(log=logs(), block_bytes=st.sampled_from([1, 30, 1 << 20]))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_logs import LABEL, Stages, schema_of
 
+from pipeline import vocabulary as vocabularies
 from pipeline.schema import SparseColumn
 from pipeline.vocabulary import raw_values, vocabulary
 
@@ -36,16 +37,20 @@ def test_the_twenty_rows_have_these_vocabularies(shop: Stages) -> None:
     assert item.schema["value"] == pl.Int64
 
 
-def test_lines_are_by_id_whatever_the_ranks() -> None:
+def test_lines_are_by_id_whatever_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accesses = pl.DataFrame({"value": ["a", None, "b"], "accesses": [9, 5, 2]})
     ids = np.array([0, 3, 1, 2], dtype=np.uint32)
-    found = vocabulary(accesses, ids, column())
+    found = pl.concat(vocabulary(accesses, ids, column()))
     assert found.rows() == [(None, 1, 5), ("b", 2, 2), ("a", 3, 9)]
+    monkeypatch.setattr(vocabularies, "LINES", 2)
+    pieces = list(vocabulary(accesses, ids, column()))
+    assert [piece.height for piece in pieces] == [2, 1]
+    assert pl.concat(pieces).equals(found)
 
 
 def test_an_empty_vocabulary_has_its_columns() -> None:
     accesses = pl.DataFrame(schema={"value": pl.UInt32, "accesses": pl.Int64})
-    found = vocabulary(accesses, np.zeros(1, np.uint32), column(encoding="hex", digits=8))
+    (found,) = vocabulary(accesses, np.zeros(1, np.uint32), column(encoding="hex", digits=8))
     assert found.is_empty()
     assert dict(found.schema) == {"value": pl.String, "id": pl.Int64, "accesses": pl.Int64}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
 
-from pipeline.workspace import workspace
+from pipeline.workspace import free_workspaces, workspace
 
 
 def test_memory_is_used_again_for_the_same_use_alone() -> None:
@@ -18,6 +19,18 @@ def test_memory_is_used_again_for_the_same_use_alone() -> None:
     assert np.shares_memory(first, again)
     assert not np.shares_memory(first, other)
     assert workspace("one", (1000,), np.int8).size == 1000
+
+
+def test_what_threads_keep_is_given_back() -> None:
+    def mine() -> weakref.ref[object]:
+        return weakref.ref(workspace("mine", (100,), np.int64).base)
+
+    with ThreadPoolExecutor(1) as pool:
+        kept = pool.submit(mine).result()
+        assert kept() is not None
+        free_workspaces()
+        assert kept() is None
+        assert pool.submit(mine).result()() is not None
 
 
 def test_each_thread_has_its_own() -> None:
