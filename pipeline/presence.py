@@ -7,11 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
+
 from pipeline.artefact import MADE_FROM
 from pipeline.errors import DatasetError
 from pipeline.manifest import FILE_NAME as MANIFEST
 from pipeline.manifest import SUCCESS, DataFile, Manifest, check_links, sha256_of
 from pipeline.storage import Folder
+
+#: What readers of Parquet raise for a file that is damaged; Polars panics over some.
+UNREADABLE = (
+    *(OSError, UnicodeDecodeError, pa.ArrowException),
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+)
 
 
 def strangers(directory: Folder, manifest: Manifest) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefact import manifest_of
@@ -28,12 +27,11 @@ from pipeline.manifest import (
     Table,
     success_text,
 )
-from pipeline.presence import file_faults, strangers
+from pipeline.presence import UNREADABLE, file_faults, strangers
 from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
 from pipeline.vocabulary import staged_values
 
-_UNREADABLE = (pa.ArrowInvalid, OSError, UnicodeDecodeError, pl.exceptions.PolarsError)
 _IDS = (pl.Int32(), pl.Int64())
 
 
@@ -127,7 +125,7 @@ def _data_faults(task: _Task) -> list[str]:
     try:
         with directory.read(where) as path:
             return _content_faults(path, manifest, task)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return [f"{where}: unreadable: {error}"]
 
 
@@ -206,7 +204,7 @@ def _vocabulary_faults(directory: Folder, table: Table, schema: Mapping[str, Any
     try:
         with directory.read(table.vocabulary.path) as path:
             frame = pl.read_parquet(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
     return list(_value_faults(frame, table, schema))
 
@@ -277,5 +275,5 @@ def _columns(directory: Folder, file: DataFile, names: list[str]) -> pl.DataFram
     try:
         with directory.read(file.path) as path:
             return pl.read_parquet(path, columns=names, hive_partitioning=False)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{directory / file.path} is unreadable: {error}") from None

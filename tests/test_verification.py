@@ -89,6 +89,16 @@ def test_a_flipped_byte_is_found_in_every_file(shop_copy: Path, file: str) -> No
     assert faults(shop_copy) == (f"{file}: its sha256 is not the manifest's",)
 
 
+def test_a_file_that_polars_panics_over_is_unreadable(
+    shop_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panics(*_: object, **__: object) -> None:
+        raise pl.exceptions.PanicException("index out of bounds")
+
+    monkeypatch.setattr(pl, "read_parquet", panics)
+    assert f"{CITY}: unreadable: index out of bounds" in faults(shop_copy)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_a_missing_file_is_found(shop_copy: Path, file: str) -> None:
     (shop_copy / file).unlink()

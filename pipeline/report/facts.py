@@ -16,6 +16,7 @@ from pipeline.curve import knee
 from pipeline.errors import DatasetError
 from pipeline.frequencies import TableFrequencies
 from pipeline.manifest import SPLITS, Manifest
+from pipeline.presence import UNREADABLE
 from pipeline.schema import Schema
 from pipeline.staging import REJECTS, StagedLog
 
@@ -104,7 +105,7 @@ def facts(dataset: Path) -> Facts:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         raise _damaged(dataset, f"{place}: {first['msg']}") from None
-    except (OSError, ValueError, RecursionError, pl.exceptions.PolarsError) as error:
+    except (*UNREADABLE, ValueError, RecursionError) as error:
         raise _damaged(dataset, error) from None
     _check(dataset, found)
     return found

@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline.errors import DatasetError
 from pipeline.manifest import OOV_ID, Manifest, SparseFeature, Table
+from pipeline.presence import UNREADABLE
 from pipeline.report.facts import Facts
 from pipeline.rules.problem import StackedInputs, StackedRows
 from pipeline.schema import SparseColumn
@@ -79,7 +80,7 @@ def _by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.DataFr
             frame = _by_row(frame, every)
         ids = frame["id"].sort()
         found = frame.sort(order, descending=descending, nulls_last=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path} cannot be read: {error}. See `fae verify`.") from None
     if not ids.equals(every):
         raise DatasetError(f"{path}: its ids are not 1 to {table.rows - 1:,}. See `fae verify`.")
@@ -134,7 +135,7 @@ def _stretch(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl
     try:
         lazy = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
         frame = lazy.select(names).slice(start, rows).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{paths[0].parent} cannot be read: {error}.") from None
     if frame.height != rows:
         raise DatasetError(f"{paths[0].parent} has fewer rows than its manifest says.")
