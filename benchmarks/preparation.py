@@ -1,18 +1,20 @@
 """How long preparation takes beside a mere copy of the log from TSV to Parquet by Polars.
 
     python benchmarks/preparation.py [--rows 5000000 20000000] [--rules accesses inputs]
-        [--stages] [--workers 1 2] [--rounds 2] [--work DIR]
+        [--stages] [--workers 1 2] [--memory 1GiB] [--rounds 2] [--work DIR]
 
 The copy parses, counts nothing, shuffles nothing and checks nothing: it is the floor. Each command
 is a process of its own, run one after the other on the same synthetic Criteo log, round by round;
 the best round of each counts. Peaks are of the process tree's resident memory. `--stages` runs the
 four stages apart too, to see how busy each keeps the cores; each then starts Python anew.
-`--workers` runs the accesses rule on local clusters of so many processes of one thread each.
+`--workers` runs the accesses rule on local clusters of so many processes of one thread each, and as
+many copies at once of one thread each: a machine whose processes slow each other shows it there.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -30,6 +32,7 @@ def commands(log: Path, work: Path, options: argparse.Namespace) -> dict[str, li
     """What is measured, by name, in the order in which it is run."""
     prepare = [*FAE, "prepare", str(log), *LIKE_CRITEO, "--hot-budget", options.budget]
     prepare += ["--out", str(work / "prepared")]
+    prepare += ["--memory", options.memory] if options.memory else []
     found = {"copy": copy(log, work / "copy.parquet")}
     found |= {f"prepare, {rule}": [*prepare, "--rule", rule] for rule in options.rules}
     if options.stages:
@@ -45,7 +48,14 @@ def commands(log: Path, work: Path, options: argparse.Namespace) -> dict[str, li
         found[f"prepare, {workers} workers"] = [
             *prepare, "--rule", "accesses", "--workers", str(workers)
         ]  # fmt: skip
+        found[f"{workers} copies at once"] = copies(log, work, workers)
     return found
+
+
+def copies(log: Path, work: Path, count: int) -> list[str]:
+    """A command that copies the log `count` times at once, each by one thread."""
+    each = [shlex.join(copy(log, work / f"copy{number}.parquet")) for number in range(count)]
+    return ["env", "POLARS_MAX_THREADS=1", "sh", "-c", " & ".join([*each, "wait"])]
 
 
 def measured(log: Path, work: Path, options: argparse.Namespace) -> dict[str, Measurement]:
@@ -69,6 +79,7 @@ def main() -> None:
     parser.add_argument("--rules", nargs="*", default=["accesses", "inputs"])
     parser.add_argument("--stages", action="store_true")
     parser.add_argument("--workers", type=int, nargs="*", default=[])
+    parser.add_argument("--memory")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--budget", default="32MiB")
     parser.add_argument("--work", type=Path, default=Path("work/benchmark"))

@@ -1,4 +1,4 @@
-"""Kernels: compiled loops that need no place to be kept in."""
+"""Kernels: compiled loops that need no place to be kept in, and are kept for their types alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from pipeline.kernel import KeptCode, kernel
 
 MODULE = """
 from pipeline.kernel import kernel
@@ -33,3 +38,36 @@ def test_a_kernel_is_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
         text=True,
     )
     assert (done.stdout, done.returncode) == ("10 None\n", 0), done.stderr
+
+
+def test_code_for_other_types_is_not_taken_for_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (IndexDataCacheFile(str(tmp_path), "total", "stamp") for _ in range(2))
+    save, empty = one._save_data, two._load_index()
+
+    def saving(*data: object) -> None:  # another process, which found no index either, comes first
+        monkeypatch.setattr(two, "_load_index", lambda: empty)
+        KeptCode(two).save("float64", "code for float64")
+        save(*data)
+
+    monkeypatch.setattr(one, "_save_data", saving)
+    KeptCode(one).save("int64", "code for int64")
+    files = IndexDataCacheFile(str(tmp_path), "total", "stamp")
+    assert files.load("float64") == ("int64", "code for int64")  # as Numba would take it
+    assert KeptCode(files).load("float64") is None
+    KeptCode(files).save("float64", "code for float64")
+    assert KeptCode(files).load("float64") == "code for float64"
+
+
+def test_kept_code_that_cannot_be_read_is_compiled_anew(tmp_path: Path) -> None:
+    files = IndexDataCacheFile(str(tmp_path), "total", "stamp")
+    KeptCode(files).save("int64", "code")
+    (kept,) = tmp_path.glob("*.nbc")
+    kept.write_bytes(b"")
+    assert KeptCode(files).load("int64") is None
+
+
+def test_every_kernel_is_kept_so() -> None:
+    compiled = kernel(lambda values: values)
+    assert isinstance(compiled._cache._cache_file, KeptCode)
