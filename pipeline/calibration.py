@@ -14,6 +14,7 @@ import pyarrow as pa
 from dask.utils import format_bytes
 
 from pipeline import artefact
+from pipeline.arrays import arrow, numbers_of, one_list
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import Ids, Sharing, is_hashed, sharing, with_hashed
 from pipeline.curve import curve, knee, points
@@ -99,7 +100,7 @@ class Calibration:
         with self.directory.read(IDS) as path, pa.memory_map(str(path)) as file:
             batch = pa.ipc.open_file(file).get_batch(0)
         return {
-            name: column.values.to_numpy()
+            name: numbers_of(column.values)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         }
 
@@ -223,7 +224,7 @@ def _write_ids(
             mine = with_hashed(mine, known["value"], hot_rows, buckets)
             accesses = np.append([counted.folded_accesses], known["accesses"])
             found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
-        columns[counted.name] = pa.LargeListArray.from_arrays([0, mine.size], pa.array(mine))
+        columns[counted.name] = one_list(arrow(mine))
     batch = pa.record_batch(columns)
     with directory.write(IDS) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
         writer.write_batch(batch)

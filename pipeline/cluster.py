@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import dask.config
 import psutil
+from dask import threaded
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
@@ -96,7 +97,7 @@ class Cluster:
         calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
         with Callback(pretask=lambda *_: shown.begin(), posttask=ended):
             results = compute(
-                *calls, scheduler="threads", num_workers=threads, optimize_graph=False
+                *calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False
             )
         free_workspaces()
         return list(results)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.arrays import arrow, numbers_of
 from pipeline.manifest import OOV_ID
 from pipeline.parts import Numbers
 from pipeline.sorting import ascending
@@ -129,7 +130,7 @@ def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
     frames, first = [], 1
     for number in range(len(bounds) + 1):
         mine = [np.flatnonzero(owner == number) for owner in owners]
-        taken = [part.values.take(pa.array(at)) for part, at in zip(parts, mine, strict=True)]
+        taken = [part.values.take(arrow(at)) for part, at in zip(parts, mine, strict=True)]
         codes, values = encoded(pa.concat_arrays(taken))
         accesses = _summed(parts, mine, train, codes, len(values))
         sampled = None if sample is None else _summed(parts, mine, sample, codes, len(values))
@@ -154,14 +155,14 @@ def encoded(values: pa.Array) -> tuple[npt.NDArray[np.int32], pl.Series]:
     order = distinct.arg_sort(nulls_last=False).to_numpy()
     place = np.empty(order.size, dtype=np.int32)
     place[order] = np.arange(order.size)
-    return place[found.indices.to_numpy()], distinct.gather(order)
+    return place[numbers_of(found.indices)], distinct.gather(order)
 
 
 def _encoded_integers(values: pa.Array) -> tuple[npt.NDArray[np.int32], pl.Series]:
     """The same for integers, which are sorted where others are looked up."""
     missing = min(values.null_count, 1)
-    given = np.flatnonzero(values.is_valid()) if missing else slice(None)
-    numbers = values.drop_null().to_numpy()
+    given = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if missing else slice(None)
+    numbers = numbers_of(values.drop_null())
     order = ascending(numbers)
     ordered = numbers[order]
     new = np.diff(ordered, prepend=ordered[:1]) != 0
@@ -211,12 +212,12 @@ def _owners(values: pa.Array, bounds: pl.Series) -> npt.NDArray[np.integer[Any]]
     if bounds.is_empty():
         return np.zeros(len(values), dtype=kind)
     if pa.types.is_integer(values.type):
-        numbers = pc.fill_null(values, 0).to_numpy()
+        numbers = numbers_of(pc.fill_null(values, 0))
         owners = np.searchsorted(bounds.to_numpy(), numbers, side="right").astype(kind)
     else:
         owners = bounds.search_sorted(pl.Series(values), side="right").to_numpy().astype(kind)
     if values.null_count:
-        owners[values.is_null().to_numpy(zero_copy_only=False)] = 0
+        owners[pl.Series(values).is_null().to_numpy()] = 0
     return owners
 
 

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import artefact
+from pipeline.arrays import arrow, numbers_of
 from pipeline.cluster import Cluster
 from pipeline.counting import RANGE, Entries, count
 from pipeline.errors import ParameterError
@@ -91,7 +92,7 @@ class Frequencies:
         """The access rank that each code of a staged part's column means; 0 out of vocabulary."""
         with self.directory.read(f"ranks/{column}.arrow") as path, pa.memory_map(str(path)) as file:
             batch = pa.ipc.open_file(file).get_batch(part)
-        ranks: npt.NDArray[np.uint32] = batch.column(0).to_numpy()
+        ranks: npt.NDArray[np.uint32] = numbers_of(batch.column(0))
         return ranks
 
     def splits(self, first: int, count: int) -> SplitCodes:
@@ -183,10 +184,8 @@ def _given(staging: Staging) -> SplitCodes:
 def _times(staging: Staging) -> npt.NDArray[np.int64] | None:
     if staging.schema.time is None:
         return None
-    times = [
-        staging.part(part).columns([TIME])[TIME].to_numpy() for part in range(len(staging.parts))
-    ]
-    return np.concatenate(times)
+    parts = (staging.part(part) for part in range(len(staging.parts)))
+    return np.concatenate([numbers_of(part.columns([TIME])[TIME].chunk(0)) for part in parts])
 
 
 def _profile_table(task: _Task) -> TableFrequencies:
@@ -247,7 +246,7 @@ def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
     schema = pa.schema([("rank", pa.uint32())])
     with pa.ipc.new_file(str(path), schema) as writer:
         for part in ranks:
-            writer.write_batch(pa.record_batch([pa.array(part)], schema=schema))
+            writer.write_batch(pa.record_batch([arrow(part)], schema=schema))
 
 
 def _out_of_vocabulary(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.arrays import arrow, numbers_of
 from pipeline.calibration import Calibration
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
@@ -162,9 +163,9 @@ def _encoded(
     dense, sparse = staging.schema.dense, staging.schema.sparse
     table = staged.columns([LABEL, *(column.name for column in dense)])
     fields = workspace("fields", (table.num_columns + len(sparse), count), np.int32)
-    fields[0] = table[LABEL].chunk(0).to_numpy()
+    fields[0] = numbers_of(table[LABEL].chunk(0))
     for field, name in enumerate(table.column_names[1:], start=1):
-        fields[field] = table[name].chunk(0).to_numpy().view(np.int32)
+        fields[field] = numbers_of(table[name].chunk(0)).view(np.int32)
     tables = {table.name: table for table in calibration.tables}
     cold = np.zeros(count, dtype=np.bool_)
     lists, ids_of = {}, calibration.ids()
@@ -208,15 +209,15 @@ def _gather(task: _Gather) -> DataFile:
     order = ascending(records.keys).astype(np.int64)
     lists = tuple(1 + len(dense) + i for i, column in enumerate(sparse) if column.multi)
     columns = records.columns(order, lists)
-    arrays: dict[str, Any] = {LABEL: columns.fields[0].astype(np.int8)}
+    arrays: dict[str, Any] = {LABEL: arrow(columns.fields[0].astype(np.int8))}
     names = [column.name for column in dense] + [column.name for column in sparse]
     for field, name in enumerate(names, start=1):
         words = columns.fields[field]
         if field in lists:
             offsets = np.concatenate([[0], np.cumsum(words)]).astype(np.int32)
-            arrays[name] = pa.ListArray.from_arrays(offsets, columns.lists[field])
+            arrays[name] = pa.ListArray.from_arrays(arrow(offsets), arrow(columns.lists[field]))
         else:
-            arrays[name] = words.view(np.float32) if field <= len(dense) else words
+            arrays[name] = arrow(words.view(np.float32) if field <= len(dense) else words)
     with folder.write(task.path) as path:
         _write(pa.table(arrays), names[: len(dense)], path)
         return data_file(path, task.path, order.size)

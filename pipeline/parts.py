@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import arrow, numbers_of, one_list
 from pipeline.storage import Folder
 from pipeline.workspace import read
 
@@ -66,15 +67,15 @@ class StagedPart:
 
     def accesses(self, column: str) -> Numbers:
         """How often each value of the dictionary stands in the part."""
-        counts: Numbers = self._values[_accesses(column)].chunk(0).values.to_numpy()
+        counts: Numbers = numbers_of(self._values[_accesses(column)].chunk(0).values)
         return counts
 
     def codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
         array = self._rows[column].chunk(0)
         if pa.types.is_large_list(array.type):
-            return Codes(array.values.to_numpy(), np.diff(array.offsets.to_numpy()))
-        return Codes(array.to_numpy(), None)
+            return Codes(numbers_of(array.values), np.diff(numbers_of(array.offsets)))
+        return Codes(numbers_of(array), None)
 
     @cached_property
     def _rows(self) -> pa.Table:
@@ -101,7 +102,7 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
             codes = pa.LargeListArray.from_arrays(offsets, codes)
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
-            dictionaries[key] = pa.LargeListArray.from_arrays([0, len(items)], items)
+            dictionaries[key] = one_list(items)
     _write(table, folder, path + ROWS)
     _write(pa.table(dictionaries), folder, path + VALUES)
     return tuple(len(dictionaries[name].values) for name in sparse)
@@ -114,14 +115,14 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     """
     encoded = pc.dictionary_encode(values, null_encoding="encode")
     count = len(encoded.dictionary)
-    codes = encoded.indices.to_numpy()
+    codes = numbers_of(encoded.indices)
     counts = np.bincount(codes, minlength=count)
     return _narrow(codes), encoded.dictionary, _narrow(counts)
 
 
 def _narrow(numbers: npt.NDArray[Any]) -> pa.Array:
     """Numbers from 0 on in the fewest bytes."""
-    return pa.array(numbers.astype(np.min_scalar_type(numbers.max(initial=0))))
+    return arrow(numbers.astype(np.min_scalar_type(numbers.max(initial=0))))
 
 
 def _write(table: pa.Table, folder: Folder, name: str) -> None:

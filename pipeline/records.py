@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import arrow, numbers_of
 from pipeline.kernel import kernel
 from pipeline.workspace import workspace
 
@@ -88,9 +89,9 @@ class Records:
         rows = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(width), len(self.keys), [None, pa.py_buffer(self.words)]
         )
-        table = {_KEY: pa.array(self.keys), _WORDS: rows}
+        table = {_KEY: arrow(self.keys), _WORDS: rows}
         if self.lists.size:
-            table[_LISTS] = pa.LargeListArray.from_arrays(self.starts, self.lists)
+            table[_LISTS] = pa.LargeListArray.from_arrays(arrow(self.starts), arrow(self.lists))
         batch = pa.record_batch(table)
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
 
@@ -114,8 +115,8 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
     lengths, lists = np.zeros(len(rows), dtype=np.int64), np.empty(0, dtype=np.int32)
     if _LISTS in batch.schema.names:
         column = batch.column(_LISTS)
-        lengths, lists = np.diff(column.offsets.to_numpy()), column.flatten().to_numpy()
-    return batch.column(_KEY).to_numpy(), words.reshape(len(rows), width // 4), lengths, lists
+        lengths, lists = np.diff(numbers_of(column.offsets)), numbers_of(column.flatten())
+    return numbers_of(batch.column(_KEY)), words.reshape(len(rows), width // 4), lengths, lists
 
 
 @kernel

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from pipeline.arrays import arrow
 from pipeline.kernel import kernel
 from pipeline.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
@@ -96,7 +97,7 @@ def tokenize(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
         elif kind in (_LABEL, _DENSE):
             made[name] = values[kind][place, :rows]
         elif kind in values:
-            made[name] = pa.array(values[kind][place, :rows], mask=~given[f, :rows])
+            made[name] = arrow(values[kind][place, :rows], given[f, :rows])
     final = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != _TEXT)
     return Plain(pl.DataFrame(made), final, odd[: lines - rows], starts)
 

@@ -19,7 +19,8 @@ WAY = [
     ["errors"],
     ["documents"],
     ["manifest"],
-    ["workspace", "kernel"],
+    ["workspace", "kernel", "arrays"],
+    ["sorting"],
     ["scratch", "filesystem"],
     ["storage"],
     ["schema", "shuffle", "splits", "rules"],
@@ -34,6 +35,7 @@ WAY = [
     ["checksums"],
     ["staging"],
     ["extension"],
+    ["counting"],
     ["frequencies"],
     ["hot_set", "cold_ids", "curve"],
     ["calibration"],
@@ -155,6 +157,19 @@ def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
 
 def test_help_is_shown_without_loading_torch_or_dask_workers() -> None:
     assert {"torch", "distributed"} & loaded_by("pipeline.cli.commands") == set()
+
+
+def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    arguments = ["prepare", str(ROOT / "data" / "criteo-sample.tsv"), "--schema", "criteo-kaggle"]
+    arguments += ["--hot-budget", "1MiB", "--out", str(tmp_path / "out"), "--threads", "2"]
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.cli.commands import app\n"
+        f"try: app({arguments!r})\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "polars" in done.stderr.split()
+    assert {"pandas", "distributed", "torch"} & set(done.stderr.split()) == set()
 
 
 @pytest.mark.parametrize("module", ["schedule", "layout", "optimizers", "metrics"])

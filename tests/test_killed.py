@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import dask.config
+import distributed  # noqa: F401  its defaults would go with the first block of dask.config.set
 import pytest
 from killed_runs import (
     BLOCK_BYTES,
