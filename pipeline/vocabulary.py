@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ import pyarrow as pa
 from pipeline.schema import SparseColumn
 from pipeline.sorting import ascending
 
+_MOST_DIGITS = 16
+#: The two digits of each byte, in one number.
+_TWO_DIGITS = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 #: Lines that are made at a time.
 LINES = 1 << 20
 
@@ -45,17 +49,24 @@ def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
     """
     if column.encoding != "hex":
         return staged
-    numbers = staged.fill_null(0).to_numpy().astype(">u8")
-    width = pa.py_buffer(np.ascontiguousarray(numbers).view(np.uint8).tobytes())
-    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(staged), [None, width])
-    binary = pl.Series(pl.from_arrow(fixed.cast(pa.binary()))).alias("value")
-    digits = pl.DataFrame({"value": binary, "missing": staged.is_null()}).select(
-        pl.when(~pl.col("missing")).then(pl.col("value").bin.encode("hex"))
+    given = staged.is_not_null().to_numpy()
+    numbers = staged.fill_null(0).to_numpy()[given]
+    text = _hexadecimal(numbers, given, column.digits or _MOST_DIGITS)
+    return text if column.digits is not None else text.str.replace("^0{1,15}", "")
+
+
+def _hexadecimal(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_], digits: int) -> pl.Series:
+    """Numbers as so many digits each, where they are given, and nothing elsewhere."""
+    octets = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - (digits + 1) // 2 :]
+    text = _TWO_DIGITS[octets].view(np.uint8)[:, digits % 2 :]
+    offsets = np.concatenate([[0], np.cumsum(given, dtype=np.int64) * digits])
+    array = pa.LargeStringArray.from_buffers(
+        given.size,
+        pa.py_buffer(offsets),
+        pa.py_buffer(np.ascontiguousarray(text)),
+        pa.py_buffer(np.packbits(given, bitorder="little")),
     )
-    text = digits.to_series().alias("value")
-    if column.digits is not None:
-        return text.str.slice(16 - column.digits)
-    return text.str.replace("^0{1,15}", "")
+    return pl.Series("value", array)
 
 
 def staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:
