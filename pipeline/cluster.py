@@ -11,7 +11,9 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,14 +93,24 @@ class Cluster:
         def ended(_key: object, result: Result, *_rest: object) -> None:
             shown.end(rows(result) if rows else 0)
 
-        call = delayed(perform, pure=False, traverse=False)
+        def later(record: Callable[[], None]) -> None:
+            records.append(recorder.submit(record))
+
+        records: list[Future[None]] = []
+        doing = perform if threads == 1 else partial(perform, later=later)
+        call = delayed(doing, pure=False, traverse=False)
         last = len(steps)  # Dask takes independent tasks by their names, the greatest first
         names = [f"{last - number:0{len(str(last))}}" for number in range(last)]
         calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
-        with Callback(pretask=lambda *_: shown.begin(), posttask=ended):
+        with (
+            ThreadPoolExecutor(1, "journal") as recorder,
+            Callback(pretask=lambda *_: shown.begin(), posttask=ended),
+        ):
             results = compute(
                 *calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False
             )
+        for record in records:
+            record.result()
         free_workspaces()
         return list(results)
 
@@ -200,8 +212,23 @@ def _remote(address: str) -> Iterator[Any]:
     """A client of the cluster at `address`."""
     import distributed
 
+    class Client(distributed.Client):
+        """A client that is closed where it cannot be opened.
+
+        Otherwise the garbage collector does it, in any thread and while any lock is held: a thread
+        that was just starting has been seen to wait for itself.
+        """
+
+        def __init__(self) -> None:
+            try:
+                super().__init__(address, timeout=_CONNECT)  # type: ignore[no-untyped-call]
+            except BaseException:
+                with suppress(Exception):
+                    self.close()  # type: ignore[no-untyped-call]
+                raise
+
     try:
-        client = distributed.Client(address, timeout=_CONNECT)
+        client = Client()
     except (OSError, ValueError) as error:
         raise ParameterError(f"no Dask scheduler answers at {address}: {error}") from None
     with client:

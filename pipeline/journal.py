@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.storage import Folder, Place
+from pipeline.errors import writing
+from pipeline.storage import Folder, Place, flush, unflushed
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+#: Has a call be made soon, by another thread.
+Later = Callable[[Callable[[], None]], None]
 #: The journal's folder in an unfinished output; what is so named is gone once that is whole.
 FOLDER = "journal.partial"
 
@@ -59,20 +63,33 @@ def finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
     return found
 
 
-def perform(step: Step[Task, Result]) -> Result:
+def perform(step: Step[Task, Result], later: Later | None = None) -> Result:
     """Do a step where it has not been done, and record its result; files first, entry last.
 
-    A cluster does a task again when the worker that held its result is lost: then it is read.
+    With `later`, which is to call what it is given, the thread need not wait for the disk. A
+    cluster does a task again when the worker that held its result is lost: then it is read.
     """
     done = _read(step)
     if done is not None:
         return done.value
-    result = step.function(step.task)
-    if step.entry is not None:
-        text = _results(step.function).dump_json(result).decode()
-        entry = Folder(step.entry)
-        entry.parent.write_text(entry.name, text)
+    if later is None or step.entry is None:
+        result = step.function(step.task)
+        _record(step, result, [])
+        return result
+    with unflushed() as files:
+        result = step.function(step.task)
+    later(partial(_record, step, result, files))
     return result
+
+
+def _record(step: Step[Task, Result], result: Result, files: Sequence[Path]) -> None:
+    """Have the disk hold a step's files, and then its entry."""
+    for file in files:
+        with writing(file):
+            flush(file)
+    if step.entry is not None:
+        entry = Folder(step.entry)
+        entry.parent.write_text(entry.name, _results(step.function).dump_json(result).decode())
 
 
 @dataclass(frozen=True)

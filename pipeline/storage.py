@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -140,7 +141,10 @@ class Folder:
             with writing(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 yield unfinished
-                flush(unfinished)
+                if _unflushed.files is None:
+                    flush(unfinished)
+                else:
+                    _unflushed.files.append(place)
                 unfinished.replace(place)
         finally:
             with suppress(OSError):  # a full or broken disk has been told of
@@ -247,6 +251,26 @@ def _created(place: Path, text: str) -> bool:
 
 #: How callers may name a folder.
 Place = Folder | Path | str
+
+
+class _Unflushed(threading.local):
+    """The files that this thread leaves to be flushed; None where it flushes them itself."""
+
+    files: list[Path] | None = None
+
+
+_unflushed = _Unflushed()
+
+
+@contextmanager
+def unflushed() -> Iterator[list[Path]]:
+    """The files that this thread writes on a disk in the block: whoever gets them flushes them."""
+    files: list[Path] = []
+    _unflushed.files = files
+    try:
+        yield files
+    finally:
+        _unflushed.files = None
 
 
 def flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import socket
@@ -14,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 from oracle import Options
 from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, rejects_of, stages, written
@@ -215,6 +217,8 @@ def test_a_cluster_is_local_or_another() -> None:
 def test_what_is_no_address_is_the_users_mistake(address: str) -> None:
     with pytest.raises(ParameterError, match=r"here|nonsense"), cluster(scheduler=address):
         pass
+    left = [one for one in gc.get_objects() if isinstance(one, distributed.Client)]
+    assert {one.status for one in left} <= {"closed"}
 
 
 def test_a_scheduler_that_does_not_answer_is_the_users_mistake(
@@ -223,7 +227,7 @@ def test_a_scheduler_that_does_not_answer_is_the_users_mistake(
     def deaf(*_: object, **__: object) -> None:
         raise OSError("timed out")
 
-    monkeypatch.setattr("distributed.Client", deaf)
+    monkeypatch.setattr("distributed.Client.__init__", deaf)
     with (
         pytest.raises(ParameterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"),
         cluster(scheduler="tcp://127.0.0.1:1"),
