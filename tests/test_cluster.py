@@ -218,7 +218,7 @@ def test_what_is_no_address_is_the_users_mistake(address: str) -> None:
     with pytest.raises(ParameterError, match=r"here|nonsense"), cluster(scheduler=address):
         pass
     left = [one for one in gc.get_objects() if isinstance(one, distributed.Client)]
-    assert {one.status for one in left} <= {"closed"}
+    assert "connecting" not in {one.status for one in left}
 
 
 def test_a_scheduler_that_does_not_answer_is_the_users_mistake(
