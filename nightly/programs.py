@@ -56,6 +56,7 @@ def ran(module: str, *arguments: str | Path, way: Way) -> str:
     except subprocess.TimeoutExpired:
         raise EndedError(f"{arguments[0]} has not ended after {_MINUTES} minutes") from None
     if done.returncode:
-        words = done.stderr.decode(errors="replace")[-600:]
+        words = done.stderr.decode(errors="replace")
+        words = words if len(words) < 2000 else f"{words[:1000]} … {words[-1000:]}"
         raise EndedError(f"{arguments[0]} ended with {done.returncode}: {words}")
     return done.stdout.decode(errors="replace")
