@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 from pydantic import PydanticSchemaGenerationError
 
 from pipeline.cluster import Cluster
-from pipeline.errors import LogError
+from pipeline.errors import LogError, StorageError
 from pipeline.journal import finished, perform, steps
+from pipeline.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ def total(task: Sum) -> Total:
 
 def opaque(task: int) -> memoryview:
     return memoryview(bytes(task))
+
+
+def kept(task: Sum) -> int:
+    with Folder.of(task.folder).write(f"kept-{sum(task.numbers)}") as path:
+        path.touch()
+    return sum(task.numbers)
 
 
 def done(folder: Path) -> list[str]:
@@ -69,6 +78,25 @@ def test_a_task_whose_result_was_lost_is_read(tmp_path: Path, tasks: list[Sum]) 
     (step,) = steps("sums", total, tasks[:1], tmp_path / "output")
     assert perform(step) == perform(step)
     assert done(tmp_path) == ["did-0"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_disk_that_fails_a_finished_task_is_told_and_the_task_is_done_again(
+    tmp_path: Path, tasks: list[Sum], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.storage.flush", full)
+        patch.setattr("pipeline.journal.flush", full)
+        with pytest.raises(StorageError, match=r"cannot write .*kept-\d: No space left"):
+            Cluster(threads).run("kept", kept, tasks[:2], journal=output)
+    assert not list(output.rglob("*.json"))
+    assert Cluster(threads).run("kept", kept, tasks[:2], journal=output) == [0, 1]
+    assert len(list(output.rglob("*.json"))) == 2
 
 
 def test_a_changed_task_is_done(tmp_path: Path, tasks: list[Sum]) -> None:
