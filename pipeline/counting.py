@@ -65,11 +65,15 @@ class Counted:
     @property
     def accesses(self) -> int:
         """The accesses of all values."""
-        return sum(int(frame["accesses"].sum()) for frame in self.ranges)
+        return sum(int(accesses.sum(dtype=np.int64)) for accesses in self._accesses)
 
     def kept(self, fewest: int) -> int:
         """The values with at least so many accesses."""
-        return sum(int((frame["accesses"] >= fewest).sum()) for frame in self.ranges)
+        return sum(int((accesses >= fewest).sum()) for accesses in self._accesses)
+
+    @property
+    def _accesses(self) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
+        return [frame["accesses"].to_numpy() for frame in self.ranges]
 
     @cached_property
     def ranks(self) -> tuple[Ranks, ...]:
@@ -77,7 +81,7 @@ class Counted:
 
         Values of as many accesses follow each other range by range.
         """
-        runs = [_runs(frame["accesses"].to_numpy()) for frame in self.ranges]
+        runs = [_runs(accesses) for accesses in self._accesses]
         levels = np.unique(np.concatenate([accesses for accesses, _ in runs]))
         sizes = np.zeros(levels.size, dtype=np.int64)
         for accesses, size in runs:

@@ -234,6 +234,15 @@ def test_values_are_counted_alike_in_any_ranges(
     assert ranks == [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
 
 
+def test_more_accesses_than_32_bits_hold_are_counted() -> None:
+    most = np.array([2**32 - 1, 3], dtype=np.uint32)
+    counted = count([Entries(pa.array([7, 8]), {0: most})] * 3, 0, None)
+    assert (counted.accesses, counted.kept(2**33), counted.kept(2**40)) == (3 * 2**32 + 6, 1, 0)
+    alike = np.full(3, 3 * 10**9, dtype=np.uint32)
+    counted = count([Entries(pa.array([7, 8, 9]), {0: alike})], 0, None)
+    assert (counted.accesses, counted.kept(3 * 10**9), counted.kept(10**10)) == (9 * 10**9, 3, 0)
+
+
 def as_stored(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value or 0
 
