@@ -22,6 +22,11 @@ def arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None)
     )
 
 
+def narrow(numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Numbers from 0 on in the fewest bytes."""
+    return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
+
+
 def one_list(items: pa.Array) -> pa.Array:
     """A list column of one line, which holds all items."""
     return pa.LargeListArray.from_arrays(arrow(np.array([0, len(items)])), items)

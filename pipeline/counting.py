@@ -243,9 +243,7 @@ def _summed(
     begin = 0
     for part, at in zip(parts, chosen, strict=True):
         if kind in part.counts:
-            counts = part.counts[kind][at].astype(
-                np.int64, copy=False
-            )  # as np.add.at is quick with
-            np.add.at(total, codes[begin : begin + at.size], counts)
+            counts = part.counts[kind][at]
+            np.add.at(total, codes[begin : begin + at.size], counts.astype(np.int64))  # quick so
         begin += at.size
     return total

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import artefact
-from pipeline.arrays import arrow, numbers_of
+from pipeline.arrays import arrow, narrow, numbers_of
 from pipeline.cluster import Cluster
 from pipeline.counting import RANGE, Entries, count
 from pipeline.errors import ParameterError
@@ -235,8 +235,7 @@ def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> l
             chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
             for kind, rows in chosen.items():
                 kept = rows if accesses.lengths is None else np.repeat(rows, accesses.lengths)
-                times = np.bincount(accesses.codes[kept], minlength=len(values))
-                counts[kind] = times.astype(np.min_scalar_type(times.max(initial=0)))
+                counts[kind] = narrow(np.bincount(accesses.codes[kept], minlength=len(values)))
         found.append(Entries(values, counts))
     return found
 

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import arrow, numbers_of, one_list
+from pipeline.arrays import arrow, narrow, numbers_of, one_list
 from pipeline.storage import Folder
 from pipeline.workspace import read
 
@@ -117,12 +117,7 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     count = len(encoded.dictionary)
     codes = numbers_of(encoded.indices)
     counts = np.bincount(codes, minlength=count)
-    return _narrow(codes), encoded.dictionary, _narrow(counts)
-
-
-def _narrow(numbers: npt.NDArray[Any]) -> pa.Array:
-    """Numbers from 0 on in the fewest bytes."""
-    return arrow(numbers.astype(np.min_scalar_type(numbers.max(initial=0))))
+    return arrow(narrow(codes)), encoded.dictionary, arrow(narrow(counts))
 
 
 def _write(table: pa.Table, folder: Folder, name: str) -> None:
