@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from pipeline.cluster import Cluster
-from pipeline.filesystem import piece, shown
+from pipeline.filesystem import pieces, shown
 from pipeline.logs import Log
 from pipeline.packing import whole
 
@@ -38,5 +38,8 @@ def checksums(logs: Sequence[Log], cluster: Cluster) -> list[str]:
 
 
 def _checksum(chunk: _Chunk) -> str:
+    digest = xxhash.xxh3_128()
     with whole(shown(chunk.url), "plain"):
-        return xxhash.xxh3_128_hexdigest(piece(chunk.url, chunk.start, _CHUNK))
+        for piece in pieces(chunk.url, chunk.start, _CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()

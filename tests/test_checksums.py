@@ -8,6 +8,7 @@ import pytest
 from small_logs import LABEL, schema_of, written
 
 from pipeline import checksums as module
+from pipeline import filesystem
 from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.logs import find_logs
@@ -26,6 +27,14 @@ def test_a_checksum_is_of_the_bytes_alone(tmp_path: Path) -> None:
     assert one == same
     assert one != other
     assert len(one) == 32
+
+
+def test_a_checksum_does_not_depend_on_how_much_is_read_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = checksums_of(tmp_path, LINES)
+    monkeypatch.setattr(filesystem, "_BUFFER", 7)
+    assert checksums_of(tmp_path, LINES) == found
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100])
