@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from pipeline.manifest import (
     Table,
 )
 from pipeline.parameters import PartitionParameters
-from pipeline.partitions import data_file, partition
+from pipeline.partitions import SCATTERED, data_file, partition
 from pipeline.schema import Schema
 from pipeline.staging import REJECTS, Staging
 from pipeline.storage import Folder, Place
@@ -55,10 +56,12 @@ def write_dataset(
     parameters: PartitionParameters,
     *,
     overwrite: bool = False,
+    spent: bool = False,
     more_records: Callable[[Folder, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
 ) -> Manifest:
     """Partition the staged rows into the data set `out`; nothing to do where it is there.
 
+    A `spent` staging is about to be removed: its rows need not stay in the system's memory.
     `more_records` writes further records into the folder that it is given, in which the
     vocabularies of the tables lie already.
     """
@@ -68,7 +71,9 @@ def write_dataset(
     if artefact.is_made(out, made_from, overwrite):
         return artefact.manifest_of(out)
     with artefact.building(out, made_from) as partial:
-        splits = partition(staging, frequencies, calibration, partial, cluster, parameters.seed)
+        splits = partition(
+            staging, frequencies, calibration, partial, cluster, parameters.seed, spent
+        )
         tasks = [
             _Task(
                 str(staging.directory),
@@ -79,7 +84,9 @@ def write_dataset(
             )
             for table in calibration.tables
         ]
-        vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
+        with ThreadPoolExecutor(1, "sweeper") as sweeper:
+            sweeper.submit(artefact.remove, partial / SCATTERED)
+            vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
             for table, file in zip(calibration.tables, vocabularies, strict=True)

@@ -1,12 +1,15 @@
 """Partitions: the data set itself, rows in a full shuffle within each split and temperature.
 
 Two rounds of independent tasks. The first classifies each staged part and scatters its rows over
-buckets by a pseudo-random key; the second gathers each bucket, sorts it by key and writes it as one
-file. The key depends on seed and row number alone, so the bytes do not depend on the parts.
+buckets by a pseudo-random key; the second gathers each bucket in the order of the keys and writes
+it as one file. Each part's rows of a bucket are sorted by key already, so that a row group comes
+from a run of each, and a file is made in the memory of a row group. The key depends on seed and row
+number alone, so the bytes do not depend on the parts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from pipeline.frequencies import Frequencies
 from pipeline.kernel import kernel
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf, sha256_of
 from pipeline.records import Columns, Records
+from pipeline.schema import Schema
 from pipeline.shuffle import row_keys
 from pipeline.sorting import ascending
 from pipeline.staging import Staging
@@ -31,16 +35,20 @@ from pipeline.workspace import workspace
 
 ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
-_SCATTERED = "scattered.partial"
-#: How often a file's rows are in memory while it is written.
-_COPIES = 4
+#: The folder of scattered rows in the unfinished output; nobody wants it after `partition`.
+SCATTERED = "scattered.partial"
+#: How often a file's rows are in memory while it is written, where remote pieces are fetched.
+_COPIES = 2
 
 Splits = dict[str, dict[str, Leaf]]
 
 
 @dataclass(frozen=True)
 class _Scatter:
-    """One staged part to classify and to spread over `buckets` (leaves,) files of each leaf."""
+    """One staged part to classify and to spread over `buckets` (leaves,) files of each leaf.
+
+    Where the staging is `spent`, nobody wants its rows after this.
+    """
 
     staging: str
     frequencies: str
@@ -49,6 +57,7 @@ class _Scatter:
     first_row: int
     seed: int
     buckets: tuple[int, ...]
+    spent: bool
     directory: str
     path: str
 
@@ -70,8 +79,12 @@ def partition(
     directory: Folder,
     cluster: Cluster,
     seed: int,
+    spent: bool,
 ) -> Splits:
-    """Write the leaves of all splits below `directory` and return them for the manifest."""
+    """Write the leaves of all splits below `directory` and return them for the manifest.
+
+    Nobody wants the rows of a `spent` staging after this.
+    """
     leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
     rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
@@ -84,8 +97,9 @@ def partition(
             first_row,
             seed,
             buckets,
+            spent,
             str(directory),
-            f"{_SCATTERED}/{part:06d}.arrow",
+            f"{SCATTERED}/{part:06d}.arrow",
         )
         for part, first_row in enumerate(staging.offsets())
     ]
@@ -128,11 +142,16 @@ def _file(split: str, temperature: str, bucket: int) -> str:
 
 
 def _scatter(task: _Scatter) -> list[tuple[int, int]]:
-    """Write a part's rows as one record batch for each leaf and bucket; return these, in order."""
+    """Write a part's rows as one record batch for each leaf and bucket; return these, in order.
+
+    A batch's rows are sorted by key.
+    """
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     calibration = Calibration.read(task.calibration)
     columns, cold = _encoded(staging, frequencies, calibration, task.part)
+    if task.spent:
+        staging.part(task.part).forget_rows()
     codes = frequencies.splits(task.first_row, cold.size)
     keys = row_keys(task.first_row, cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
@@ -141,7 +160,8 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     firsts = np.cumsum(task.buckets) - task.buckets  # each leaf's first bucket among all
     place = (firsts[leaf] + bucket).astype(np.int64)
     total = int(sum(task.buckets))
-    order = ascending(place).astype(np.int64)
+    by_key = ascending(keys)
+    order = by_key[ascending(place[by_key])].astype(np.int64)
     sizes = np.bincount(place, minlength=total)
     found = np.flatnonzero(sizes)
     batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
@@ -170,7 +190,7 @@ def _encoded(
     cold = np.zeros(count, dtype=np.bool_)
     lists, ids_of = {}, calibration.ids()
     for field, column in enumerate(sparse, start=table.num_columns):
-        ranks = frequencies.ranks(column.name, part)
+        ranks = frequencies.ranks(column.name, staging.span(column.name, part))
         ids = ids_of[column.table_name][ranks].view(np.int32)
         found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
         if found.lengths is None:
@@ -203,43 +223,65 @@ def _gather(task: _Gather) -> DataFile:
     for piece, batch in task.pieces:
         with folder.open(piece) as source:
             batches.append(pa.ipc.open_file(source).get_batch(batch))
-    records = Records.joined(batches)
     staging = Staging.read(task.staging)
-    dense, sparse = staging.schema.dense, staging.schema.sparse
-    order = ascending(records.keys).astype(np.int64)
-    lists = tuple(1 + len(dense) + i for i, column in enumerate(sparse) if column.multi)
-    columns = records.columns(order, lists)
-    arrays: dict[str, Any] = {LABEL: arrow(columns.fields[0].astype(np.int8))}
-    names = [column.name for column in dense] + [column.name for column in sparse]
-    for field, name in enumerate(names, start=1):
-        words = columns.fields[field]
+    dense = [column.name for column in staging.schema.dense]
+    with folder.write(task.path) as path:
+        with _writer(staging.schema, path) as writer:
+            for pieces in _row_groups(batches):
+                writer.write_table(_table(Records.joined(pieces), writer.schema, len(dense)))
+        return data_file(path, task.path, sum(batch.num_rows for batch in batches))
+
+
+def _row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """The rows of batches, each sorted by key, in groups of ROW_GROUP by key over all of them."""
+    keys = [Records.keys_of(batch) for batch in batches]
+    last = np.sort(np.concatenate(keys))[ROW_GROUP - 1 :: ROW_GROUP]
+    cuts = [[0, *np.searchsorted(mine, last, side="right"), mine.size] for mine in keys]
+    for group in range(last.size + 1):
+        begins_and_ends = ((cut[group], cut[group + 1]) for cut in cuts)
+        pieces = [
+            batch.slice(begin, end - begin)
+            for batch, (begin, end) in zip(batches, begins_and_ends, strict=True)
+            if begin < end
+        ]
+        if pieces:
+            yield pieces
+
+
+def _table(records: Records, schema: pa.Schema, dense: int) -> pa.Table:
+    """Records by key as a table whose fields are the label, `dense` dense features, and ids."""
+    lists = tuple(i for i, field in enumerate(schema) if pa.types.is_list(field.type))
+    columns = records.columns(ascending(records.keys).astype(np.int64), lists)
+    arrays = [arrow(columns.fields[0].astype(np.int8))]
+    for field, words in enumerate(columns.fields[1:], start=1):
         if field in lists:
             offsets = np.concatenate([[0], np.cumsum(words)]).astype(np.int32)
-            arrays[name] = pa.ListArray.from_arrays(arrow(offsets), arrow(columns.lists[field]))
+            items = arrow(columns.lists[field])
+            arrays.append(pa.ListArray.from_arrays(arrow(offsets), items, schema.field(field).type))
         else:
-            arrays[name] = arrow(words.view(np.float32) if field <= len(dense) else words)
-    with folder.write(task.path) as path:
-        _write(pa.table(arrays), names[: len(dense)], path)
-        return data_file(path, task.path, order.size)
+            arrays.append(arrow(words.view(np.float32) if field <= dense else words))
+    return pa.table(arrays, schema=schema)
 
 
-def _write(table: pa.Table, dense: list[str], path: Path) -> None:
-    """Write a file of the data set.
+def _writer(schema: Schema, path: Path) -> pq.ParquetWriter:
+    """A writer of a file of the data set, which makes each table that it gets a row group.
 
     Nothing in it is null. Ids are split by their bytes, the upper ones of which are nearly always
     0; that is smaller and quicker to write and to read than a dictionary. Counts have few values.
     """
-    required = pa.schema([field.with_nullable(False) for field in table.schema])
+    dense = [column.name for column in schema.dense]
+    fields = [pa.field(LABEL, pa.int8(), nullable=False)]
+    fields += [pa.field(name, pa.float32(), nullable=False) for name in dense]
+    for column in schema.sparse:
+        kind = pa.list_(pa.int32()) if column.multi else pa.int32()
+        fields.append(pa.field(column.name, kind, nullable=False))
     split = [
-        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
-        for field in required
-        if field.name not in (LABEL, *dense)
+        f"{column.name}.list.element" if column.multi else column.name for column in schema.sparse
     ]
-    pq.write_table(
-        pa.table(table.columns, schema=required),
+    return pq.ParquetWriter(
         path,
+        pa.schema(fields),
         compression="zstd",
-        row_group_size=ROW_GROUP,
         use_dictionary=dense,
         use_byte_stream_split=split,
     )

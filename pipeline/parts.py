@@ -6,8 +6,8 @@ then work out what a category means once for each distinct value of a part, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ class StagedPart:
         rows are read into the thread's workspace, and are there until its next passing part's.
         """
         self._folder, self._path, self._passing = folder, path, passing
+        self._open: dict[str, pa.Table] = {}
 
     def columns(self, names: list[str]) -> pa.Table:
         """Columns that are not sparse: label, dense features, `@time`."""
@@ -77,13 +78,23 @@ class StagedPart:
             return Codes(numbers_of(array.values), np.diff(numbers_of(array.offsets)))
         return Codes(numbers_of(array), None)
 
-    @cached_property
-    def _rows(self) -> pa.Table:
-        return (_read if self._passing else _mapped)(self._folder, self._path + ROWS)
+    def forget_rows(self) -> None:
+        """Let the system use the memory that holds the file of rows for others; they were read."""
+        self._folder.forget(self._path + ROWS)
 
-    @cached_property
+    @property
+    def _rows(self) -> pa.Table:
+        return self._table(ROWS, _read if self._passing else _mapped)
+
+    @property
     def _values(self) -> pa.Table:
-        return _mapped(self._folder, self._path + VALUES)
+        return self._table(VALUES, _mapped)
+
+    def _table(self, end: str, opened: Callable[[Folder, str], pa.Table]) -> pa.Table:
+        """One of the files; `cached_property` would let threads wait for others' parts."""
+        if end not in self._open:
+            self._open[end] = opened(self._folder, self._path + end)
+        return self._open[end]
 
 
 def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str) -> tuple[int, ...]:

@@ -135,6 +135,7 @@ def prepare(
             cluster,
             parameters.partition,
             overwrite=overwrite,
+            spent=not keep_work,
         )
         if not keep_work:
             _clear(work)

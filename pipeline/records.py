@@ -95,6 +95,11 @@ class Records:
         batch = pa.record_batch(table)
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
 
+    @staticmethod
+    def keys_of(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+        """The keys of a record batch."""
+        return numbers_of(batch.column(_KEY))
+
     @classmethod
     def joined(cls, batches: list[pa.RecordBatch]) -> Records:
         """The rows of record batches, one after the other."""
@@ -116,7 +121,7 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
     if _LISTS in batch.schema.names:
         column = batch.column(_LISTS)
         lengths, lists = np.diff(numbers_of(column.offsets)), numbers_of(column.flatten())
-    return numbers_of(batch.column(_KEY)), words.reshape(len(rows), width // 4), lengths, lists
+    return Records.keys_of(batch), words.reshape(len(rows), width // 4), lengths, lists
 
 
 @kernel

@@ -105,6 +105,19 @@ class Folder:
         with SCRATCH.copy("|".join((self.url, name, *state)), found["size"], fetch) as local:
             yield local
 
+    def forget(self, name: str) -> None:
+        """Have the system keep a file's pages no longer in memory, where it lies on a disk.
+
+        The file stays. What is written next then takes the memory that it had.
+        """
+        if self.remote or not hasattr(os, "posix_fadvise"):
+            return
+        descriptor = os.open((self / name).path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
     @contextmanager
     def open(self, name: str) -> Iterator[pa.NativeFile]:
         """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
@@ -192,6 +205,14 @@ class Folder:
             return (self / name).path.is_file()
         filesystem, path = remote((self / name).url)
         return bool(patiently(filesystem, "exists", path))
+
+    def state(self, name: str) -> tuple[int, ...]:
+        """What changes with a local file: its inode, size and time; nothing of one that is not."""
+        try:
+            found = None if self.remote else (self / name).path.stat()
+        except OSError:
+            found = None
+        return (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
 
     def names(self) -> list[str]:
         """The files in this folder and those below, sorted; none where there is no such folder."""

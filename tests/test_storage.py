@@ -130,6 +130,22 @@ def test_a_mapped_file_outlives_the_block(folder: Folder) -> None:
     assert buffer.to_pybytes() == b"mapped"
 
 
+def test_a_forgotten_file_is_still_there(folder: Folder) -> None:
+    folder.write_text("some/file", "text")
+    folder.forget("some/file")
+    assert folder.text("some/file") == "text"
+
+
+def test_the_state_of_a_local_file_changes_with_it(tmp_path: Path) -> None:
+    folder = Folder.of(tmp_path)
+    assert folder.state("file") == ()
+    folder.write_text("file", "one")
+    before = folder.state("file")
+    assert folder.state("file") == before
+    folder.write_text("file", "two")
+    assert folder.state("file") != before
+
+
 def test_a_folder_is_its_url(folder: Folder) -> None:
     assert Folder.of(str(folder)) == folder
     assert Folder.of(f"{folder}/") == folder
