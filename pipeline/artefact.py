@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -30,7 +30,7 @@ from pipeline.storage import Folder, flush
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 #: What taking a document apart raises where its shape is another.
 _MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 #: In an unfinished output: what it is made from, and by which version.
@@ -90,12 +90,19 @@ T = TypeVar("T")
 def decoded(kind: Callable[..., T], folder: Folder, name: str) -> T:
     """A stage's document as the dataclass `kind`, whose `directory` is the folder.
 
-    Raises DatasetError as `document_of`, and where an entry is absent or of another type.
+    A process parses it once as long as it stays as it is. Raises DatasetError as `document_of`, and
+    where an entry is absent or of another type.
     """
+    found: T = _decoded(kind, folder.absolute(), name, fingerprint_of(folder), folder.state(name))
+    return found
+
+
+@lru_cache(maxsize=8)  # every task of a stage reads the documents of those before
+def _decoded(kind: Callable[..., T], folder: Folder, name: str, *_state: object) -> T:
     document = document_of(folder, name)
     with understood(folder / name):
         found = {key: shape.validate_python(document[key]) for key, shape in _shapes(kind).items()}
-    return kind(directory=folder.absolute(), **found)
+    return kind(directory=folder, **found)
 
 
 @cache

@@ -173,11 +173,9 @@ def calibrate(
             ranking = ranked(bytes_for(share, ranking.placed))
             budget_bytes = bytes_for(share, ranking.placed)
         chosen = hot_set(rows, ranking.placed, budget_bytes)
-        _, bought = points(rows, ranking.placed, budget_bytes)
-        found = reached(ranking.placed, np.unique(bought))
-        at_budgets = curve(
-            rows, ranking, found, budget_bytes, parameters.weights, parameters.device_profile
-        )
+        at = points(rows, ranking.placed, budget_bytes)
+        found = reached(ranking.placed, np.unique(at[1]))
+        at_budgets = curve(rows, ranking, at, found, parameters.weights, parameters.device_profile)
         with partial.write(CURVE) as path:
             at_budgets.write_csv(path)
         shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)

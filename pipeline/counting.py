@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,13 @@ class Entries:
 class Counted:
     """Values with accesses in ranges, ascending from one range to the next.
 
-    A range's frame has `value`, `accesses` and, of a sample, `sampled`, by access rank. `lines`
-    gives, part by part, the line of each entry over all frames, from 1; 0 has no access.
+    A range's frame has `value`, `accesses` and, of a sample, `sampled`, by access rank, and `ranks`
+    has the access rank of each of its lines over all frames, from 1. `lines` gives, part by part,
+    the line of each entry over all frames, from 1; 0 has no access.
     """
 
     ranges: tuple[pl.DataFrame, ...]
+    ranks: tuple[Ranks, ...]
     lines: tuple[Ranks, ...]
 
     @property
@@ -65,35 +66,11 @@ class Counted:
     @property
     def accesses(self) -> int:
         """The accesses of all values."""
-        return sum(int(accesses.sum(dtype=np.int64)) for accesses in self._accesses)
+        return sum(int(accesses.sum(dtype=np.int64)) for accesses in _accesses(self.ranges))
 
     def kept(self, fewest: int) -> int:
         """The values with at least so many accesses."""
-        return sum(int((accesses >= fewest).sum()) for accesses in self._accesses)
-
-    @property
-    def _accesses(self) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
-        return [frame["accesses"].to_numpy() for frame in self.ranges]
-
-    @cached_property
-    def ranks(self) -> tuple[Ranks, ...]:
-        """The access rank of each line of each frame, from 1: most accesses first, then by value.
-
-        Values of as many accesses follow each other range by range.
-        """
-        runs = [_runs(accesses) for accesses in self._accesses]
-        levels = np.unique(np.concatenate([accesses for accesses, _ in runs]))
-        sizes = np.zeros(levels.size, dtype=np.int64)
-        for accesses, size in runs:
-            sizes[np.searchsorted(levels, accesses)] += size
-        following = 1 + np.cumsum(sizes[::-1])[::-1] - sizes
-        ranks = []
-        for accesses, size in runs:
-            level, begins = np.searchsorted(levels, accesses), np.cumsum(size) - size
-            lines = np.arange(size.sum()) + np.repeat(following[level] - begins, size)
-            ranks.append(lines.astype(np.uint32))
-            following[level] += size
-        return tuple(ranks)
+        return sum(int((accesses >= fewest).sum()) for accesses in _accesses(self.ranges))
 
     def of_entries(self, fewest: int) -> Iterator[Ranks]:
         """The rank of each part's entries; 0 for values with fewer accesses."""
@@ -115,12 +92,14 @@ class Counted:
 
     def by_rank(self, first: int, stop: int) -> pl.DataFrame:
         """The values of the ranks [first, stop)."""
-        found = []
-        for frame, ranks in zip(self.ranges, self.ranks, strict=True):
-            begin, end = np.searchsorted(ranks, [first, stop]).tolist()
-            some = frame.slice(begin, end - begin)
-            found.append(some.with_columns(pl.Series("rank", ranks[begin:end])))
-        ordered = pl.concat(found).sort("rank").drop("rank")
+        found, ranks = [], []
+        for frame, its in zip(self.ranges, self.ranks, strict=True):
+            begin, end = np.searchsorted(its, [first, stop]).tolist()
+            found.append(frame.slice(begin, end - begin))
+            ranks.append(its[begin:end])
+        lines = np.empty(stop - first, dtype=np.uint32)
+        lines[np.concatenate(ranks) - first] = np.arange(lines.size)
+        ordered = pl.concat(found)[lines]
         if "sampled" not in ordered.columns:
             ordered = ordered.with_columns(sampled=pl.col("accesses"))
         return ordered.cast({"accesses": pl.Int64(), "sampled": pl.Int64()})
@@ -147,7 +126,7 @@ def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
             begin += at.size
         frames.append(seen.drop("code"))
         first += seen.height
-    return Counted(tuple(frames), tuple(lines))
+    return Counted(tuple(frames), _ranks(frames), tuple(lines))
 
 
 def encoded(values: pa.Array) -> tuple[npt.NDArray[np.int32], pl.Series]:
@@ -216,13 +195,37 @@ def _owners(values: pa.Array, bounds: pl.Series) -> npt.NDArray[np.integer[Any]]
     if bounds.is_empty():
         return np.zeros(len(values), dtype=kind)
     if pa.types.is_integer(values.type):
-        numbers = numbers_of(pc.fill_null(values, 0))
+        numbers = numbers_of(values)  # anything where one is missing
         owners = np.searchsorted(bounds.to_numpy(), numbers, side="right").astype(kind)
     else:
         owners = bounds.search_sorted(pl.Series(values), side="right").to_numpy().astype(kind)
     if values.null_count:
         owners[pl.Series(values).is_null().to_numpy()] = 0
     return owners
+
+
+def _accesses(frames: Sequence[pl.DataFrame]) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
+    return [frame["accesses"].to_numpy() for frame in frames]
+
+
+def _ranks(frames: Sequence[pl.DataFrame]) -> tuple[Ranks, ...]:
+    """The access rank of each line of each range's frame: most accesses first, then by value.
+
+    Values of as many accesses follow each other range by range.
+    """
+    runs = [_runs(accesses) for accesses in _accesses(frames)]
+    levels = np.unique(np.concatenate([accesses for accesses, _ in runs]))
+    sizes = np.zeros(levels.size, dtype=np.int64)
+    for accesses, size in runs:
+        sizes[np.searchsorted(levels, accesses)] += size
+    following = 1 + np.cumsum(sizes[::-1])[::-1] - sizes
+    ranks = []
+    for accesses, size in runs:
+        level, begins = np.searchsorted(levels, accesses), np.cumsum(size) - size
+        lines = np.arange(size.sum()) + np.repeat(following[level] - begins, size)
+        ranks.append(lines.astype(np.uint32))
+        following[level] += size
+    return tuple(ranks)
 
 
 def _runs(descending: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

@@ -17,13 +17,12 @@ _POINTS = 60
 
 
 Integers = npt.NDArray[np.int64]
+#: Budgets, and the number of rows that each buys from the beginning of a placement.
+Points = tuple[Integers, Integers]
 
 
-def points(rows: StackedRows, placed: Order, budget_bytes: int) -> tuple[Integers, Integers]:
-    """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys.
-
-    That is the number of rows from the beginning of `placed`.
-    """
+def points(rows: StackedRows, placed: Order, budget_bytes: int) -> Points:
+    """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys."""
     everything = rows.total_bytes
     budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
     budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
@@ -33,18 +32,18 @@ def points(rows: StackedRows, placed: Order, budget_bytes: int) -> tuple[Integer
 def curve(
     rows: StackedRows,
     ranking: Ranking,
+    at: Points,
     reach: dict[str, Reach],
-    budget_bytes: int,
     objective: Objective,
     device: DeviceProfile | None,
 ) -> pl.DataFrame:
-    """Hot share by split and access share, at the budgets of `points`, where reach is known.
+    """Hot share by split and access share, `at` some budgets, at which the reach is known.
 
     Shares are exact for the ranking, not interpolated. Where the rule gives loads and the objective
     is wholly hot inputs, `bound` is a share of the counted inputs that no hot set can exceed; where
     there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
-    budgets, count = points(rows, ranking.placed, budget_bytes)
+    budgets, count = at
     steps = itertools.pairwise([0, *count.tolist()])
     accesses = np.cumsum([rows.accesses[ranking.placed[one:two]].sum() for one, two in steps])
     total = int(rows.accesses.sum())

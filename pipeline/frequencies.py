@@ -7,23 +7,21 @@ rank each of its codes means, so that no later stage looks at raw values again.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from pipeline import artefact
-from pipeline.arrays import arrow, narrow, numbers_of
+from pipeline.arrays import narrow, numbers_of
 from pipeline.cluster import Cluster
 from pipeline.counting import RANGE, Entries, count
-from pipeline.errors import ParameterError
+from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
-from pipeline.parts import Numbers
 from pipeline.shuffle import sampled
 from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
 from pipeline.staging import Staging
@@ -88,12 +86,17 @@ class Frequencies:
         with self.directory.read(f"accesses/{table}.parquet") as path:
             return pl.read_parquet(path, columns=list(columns) or None)
 
-    def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
-        """The access rank that each code of a staged part's column means; 0 out of vocabulary."""
-        with self.directory.read(f"ranks/{column}.arrow") as path, pa.memory_map(str(path)) as file:
-            batch = pa.ipc.open_file(file).get_batch(part)
-        ranks: npt.NDArray[np.uint32] = numbers_of(batch.column(0))
-        return ranks
+    def ranks(self, column: str, entries: slice) -> npt.NDArray[np.uint32]:
+        """The access rank that each of a column's dictionary entries means; 0 out of vocabulary.
+
+        Entries are those of all staged parts, one part after the other: `Staging.span` gives one's.
+        """
+        name, count = f"ranks/{column}.uint32", entries.stop - entries.start
+        with self.directory.read(name) as path:
+            found = np.fromfile(path, np.dtype("<u4"), count, offset=4 * entries.start)
+        if found.size != count:
+            raise DatasetError(f"{self.directory / name} is cut short. Run the stage again.")
+        return found
 
     def splits(self, first: int, count: int) -> SplitCodes:
         """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
@@ -109,12 +112,11 @@ class Frequencies:
 
 @dataclass(frozen=True)
 class _Task:
-    """One table to count and to code."""
+    """Tables to count and to code, each with its `min_count`."""
 
     staging: str
-    table: str
+    tables: tuple[tuple[str, int], ...]
     directory: str
-    min_count: int
     sample: float
     seed: int
 
@@ -150,18 +152,17 @@ def profile(
         tasks = [
             _Task(
                 str(staging.directory),
-                table,
+                tuple((table, parameters.fewest(table)) for table in some),
                 str(partial),
-                parameters.fewest(table),
                 parameters.sample,
                 parameters.seed,
             )
-            for table in sorted(tables, key=lambda table: -entries[table])
+            for some in _together(entries)
         ]
         most = max(entries.values())
         needs = _BYTES_AN_ENTRY * most + _BYTES_IN_A_RANGE * min(most, 2 * RANGE)
-        done = cluster.run("profile", _profile_table, tasks, journal=partial, needs=needs)
-        found = {table.name: table for table in done}
+        done = cluster.run("profile", _profile_tables, tasks, journal=partial, needs=needs)
+        found = {table.name: table for some in done for table in some}
         counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
             "tables": [asdict(found[table]) for table in tables],
@@ -188,64 +189,95 @@ def _times(staging: Staging) -> npt.NDArray[np.int64] | None:
     return np.concatenate([numbers_of(part.columns([TIME])[TIME].chunk(0)) for part in parts])
 
 
-def _profile_table(task: _Task) -> TableFrequencies:
-    """Count one table's accesses over all of its columns, and write what their codes mean."""
+def _together(entries: Mapping[str, int]) -> list[list[str]]:
+    """Tables in groups, the largest first: opening parts for each small one costs more than it.
+
+    A group has at most a quarter of the entries of the largest table, unless it is one table.
+    """
+    groups: list[list[str]] = []
+    room = 0
+    for table in sorted(entries, key=lambda table: -entries[table]):
+        if not groups or entries[table] > room:
+            groups.append([])
+            room = max(entries.values()) // 4
+        groups[-1].append(table)
+        room -= entries[table]
+    return groups
+
+
+def _profile_tables(task: _Task) -> list[TableFrequencies]:
+    """Count the accesses of tables over all of their columns, and write what their codes mean."""
     staging = Staging.read(task.staging)
     directory = Folder.of(task.directory)
-    columns = [column.name for column in staging.schema.tables[task.table]]
-    entries = {column: _entries(staging, column, directory, task) for column in columns}
+    columns_of = {
+        table: [column.name for column in staging.schema.tables[table]] for table, _ in task.tables
+    }
+    entries = _entries(staging, list(itertools.chain(*columns_of.values())), directory, task)
+    return [
+        _profile_table(
+            table,
+            min_count,
+            {name: entries.pop(name) for name in columns_of[table]},
+            directory,
+            task,
+        )
+        for table, min_count in task.tables
+    ]
+
+
+def _profile_table(
+    table: str, min_count: int, entries: dict[str, list[Entries]], directory: Folder, task: _Task
+) -> TableFrequencies:
+    """Count one table, given the entries of each part in each of its columns."""
     every = [entry for parts in entries.values() for entry in parts]
     counted = count(every, TRAIN, _SAMPLED if task.sample < 1 else None)
-    with directory.write(f"accesses/{task.table}.parquet") as path:
-        accesses = counted.write(path, task.min_count)
-    ranks = counted.of_entries(task.min_count)
+    with directory.write(f"accesses/{table}.parquet") as path:
+        accesses = counted.write(path, min_count)
+    ranks = counted.of_entries(min_count)
     found = {}
     for column, parts in entries.items():
         mine = list(itertools.islice(ranks, len(parts)))
-        with directory.write(f"ranks/{column}.arrow") as path:
-            _write_ranks(path, mine)
+        with directory.write(f"ranks/{column}.uint32") as path, path.open("wb") as file:
+            for part in mine:
+                file.write(part.astype("<u4", copy=False).data)
         found[column] = _out_of_vocabulary(parts, mine)
-    kept = counted.kept(task.min_count)
+    kept = counted.kept(min_count)
     return TableFrequencies(
-        name=task.table,
+        name=table,
         rows=kept + 1,
         accesses=counted.accesses,
-        min_count=task.min_count,
+        min_count=min_count,
         folded_ids=counted.seen - kept,
         folded_accesses=counted.accesses - accesses,
         columns=found,
     )
 
 
-def _entries(staging: Staging, column: str, directory: Folder, task: _Task) -> list[Entries]:
-    """The entries of each part."""
+def _entries(
+    staging: Staging, columns: list[str], directory: Folder, task: _Task
+) -> dict[str, list[Entries]]:
+    """The entries of each part in each column."""
     with directory.read(SPLITS_FILE) as path:
         splits = mapped(path)
-    found = []
+    found: dict[str, list[Entries]] = {column: [] for column in columns}
     for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
         staged = staging.part(index)
-        values = staged.values(column)
         groups = np.asarray(splits[first : first + part.rows])
-        counts: dict[int, Numbers] = {}
         if task.sample >= 1 and groups.min() == groups.max():
-            counts[int(groups[0])] = staged.accesses(column)
-        else:
-            accesses = staged.codes(column)
-            in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
-            chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
+            for column in columns:
+                counts = {int(groups[0]): staged.accesses(column)}
+                found[column].append(Entries(staged.values(column), counts))
+            continue
+        in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
+        chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
+        for column in columns:
+            values, accesses = staged.values(column), staged.codes(column)
+            counts = {}
             for kind, rows in chosen.items():
                 kept = rows if accesses.lengths is None else np.repeat(rows, accesses.lengths)
                 counts[kind] = narrow(np.bincount(accesses.codes[kept], minlength=len(values)))
-        found.append(Entries(values, counts))
+            found[column].append(Entries(values, counts))
     return found
-
-
-def _write_ranks(path: Path, ranks: list[npt.NDArray[np.uint32]]) -> None:
-    """Write a column's ranks, a record batch for each part."""
-    schema = pa.schema([("rank", pa.uint32())])
-    with pa.ipc.new_file(str(path), schema) as writer:
-        for part in ranks:
-            writer.write_batch(pa.record_batch([arrow(part)], schema=schema))
 
 
 def _out_of_vocabulary(

@@ -163,7 +163,8 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
         cell
         for index in range(len(staging.parts))
         for cell in cells(
-            staging.part(index).codes(column), frequencies.ranks(column, index).tolist()
+            staging.part(index).codes(column),
+            frequencies.ranks(column, staging.span(column, index)).tolist(),
         )
     ]
 

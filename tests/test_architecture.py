@@ -164,6 +164,7 @@ def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) ->
     arguments += ["--hot-budget", "1MiB", "--out", str(tmp_path / "out"), "--threads", "2"]
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.cli.commands import app\n"
+        "from pipeline import counting; counting.RANGE = 1000  # as if the log were large\n"
         f"try: app({arguments!r})\nfinally: print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

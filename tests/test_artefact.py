@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_logs import Stages
 
 from pipeline import artefact
 from pipeline.artefact import building, fingerprint
 from pipeline.errors import ClusterError, DatasetError, FaeError, LogError, StorageError
+from pipeline.staging import Staging
 from pipeline.storage import Folder
 
 JSON = st.recursive(
@@ -253,3 +256,18 @@ def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
         artefact.document_of(out, "stage.json")
+
+
+def test_a_document_is_parsed_once_as_long_as_it_stays_as_it_is(
+    shop: Stages, tmp_path: Path
+) -> None:
+    staging = Path(shutil.copytree(shop.staging.directory.path, tmp_path / "staging"))
+    found = Staging.read(staging)
+    assert Staging.read(staging) is found
+    document = staging / "staging.json"
+    document.write_text(document.read_text().replace('"rejects": 0', '"rejects": 7'))
+    assert [log.rejects for log in found.logs] == [0]
+    assert [log.rejects for log in Staging.read(staging).logs] == [7]
+    document.unlink()
+    with pytest.raises(DatasetError, match=r"no readable staging\.json"):
+        Staging.read(staging)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_rules import problem, stacked, stacks
 
 from pipeline.curve import curve, knee
+from pipeline.curve import points as curve_points
 from pipeline.device import DeviceProfile
 from pipeline.hot_set import hot_set
 from pipeline.reach import COUNTED, Reach, rows_for
@@ -39,7 +40,8 @@ def points(
     """The curve of the paper's rule; splits that are not given are empty."""
     ranking = Ranking(accesses(problem(rows)).placed, loads)
     everything = dict.fromkeys(("train", "valid", "test", COUNTED), NOTHING) | reach
-    return curve(rows, ranking, everything, budget, objective, device)
+    at = curve_points(rows, ranking.placed, budget)
+    return curve(rows, ranking, at, everything, objective, device)
 
 
 def test_reach_counts_inputs_by_their_coldest_access() -> None:

@@ -28,7 +28,7 @@ from small_logs import (
     written,
 )
 
-from pipeline import counting
+from pipeline import counting, frequencies
 from pipeline.cluster import Cluster
 from pipeline.counting import Entries, count
 from pipeline.errors import DatasetError, ParameterError
@@ -108,7 +108,9 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
         for index in range(len(staging.parts)):
             values = staging.part(index).values(name)
             assert (
-                len(frequencies.ranks(name, index)) == len(values) == len(set(values.to_pylist()))
+                len(frequencies.ranks(name, staging.span(name, index)))
+                == len(values)
+                == len(set(values.to_pylist()))
             )
     assert frequencies.split_rows["train"] == 16
 
@@ -234,6 +236,22 @@ def test_values_are_counted_alike_in_any_ranges(
     assert ranks == [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
 
 
+def test_small_tables_are_counted_together() -> None:
+    sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
+    assert frequencies._together(sizes) == [["b"], ["e"], ["c", "d"], ["a", "f"]]
+    assert frequencies._together({"empty": 0}) == [["empty"]]
+
+
+def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
+    found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
+    staging = staged(found, SHOP, tmp_path / "staging")
+    profiled = profile(staging, tmp_path / "out", Cluster(1), ProfileParameters.of())
+    file = tmp_path / "out" / "ranks" / "city.uint32"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DatasetError, match=r"city\.uint32 is cut short"):
+        profiled.ranks("city", staging.span("city", 0))
+
+
 def test_more_accesses_than_32_bits_hold_are_counted() -> None:
     most = np.array([2**32 - 1, 3], dtype=np.uint32)
     counted = count([Entries(pa.array([7, 8]), {0: most})] * 3, 0, None)
@@ -297,4 +315,4 @@ def test_counts_and_ranks_are_the_oracles(
 
 
 def test_ranks_fit_their_type(shop: Stages) -> None:
-    assert shop.frequencies.ranks("city", 0).dtype == np.uint32
+    assert shop.frequencies.ranks("city", slice(0, 1)).dtype == np.uint32
