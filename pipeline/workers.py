@@ -6,11 +6,14 @@ ClusterError, which leaves the unfinished output for the next run to go on from.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import dask.config
@@ -82,10 +85,17 @@ class _Failed:
 
 def _tried(step: Step[Task, Result]) -> Result | _Failed:
     """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
+    _end_quickly()
     try:
         return journals.perform(step)
     except (FaeError, OSError, MemoryError) as error:
         return _Failed(error)
+
+
+@cache
+def _end_quickly() -> None:
+    """Have this process, when it ends, not look through all that it loaded for garbage."""
+    atexit.register(gc.freeze)
 
 
 class _Watch:
