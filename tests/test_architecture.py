@@ -47,7 +47,7 @@ WAY = [
 ]
 PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
 #: How inputs reach a model; each module imports from those before it.
-READING = ["schedule", "batches", "decoding", "cache", "windows", "loader"]
+READING = ["schedule", "batches", "buffers", "decoding", "cache", "windows", "loader"]
 #: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
 PURE = [
     "splits",

@@ -25,6 +25,7 @@ from pipeline.manifest import DataFile, Manifest, SparseFeature, check_links, sh
 from trainer.batches import Batch, Ints, taken_bags
 
 Values = npt.NDArray[Any]
+Empty = Callable[[tuple[int, ...], npt.DTypeLike], Values]
 
 #: Rows that are turned from columns to rows at a time, so that they stay in a core's cache.
 _STRIP = 4096
@@ -88,10 +89,11 @@ def decoded(
     manifest: Manifest,
     hot: bool,
     order: Ints | None = None,
+    empty: Empty = np.empty,
 ) -> Batch:
     """The inputs of some row groups, in their order or in `order`, a permutation of their numbers.
 
-    Raises DatasetError as `footer` does.
+    Arrays for them come from `empty`, by shape and type. Raises DatasetError as `footer` does.
     """
     with named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
@@ -102,13 +104,15 @@ def decoded(
     values = _plain(table, features.label, path, pa.types.is_integer)
     if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    label = _rows([values], np.dtype(np.float32), order)[:, 0]
+    label = _rows([values], np.dtype(np.float32), order, empty)[:, 0]
     numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
     for name, parts in zip(features.dense, numbers, strict=True):
         if not all(np.isfinite(part).all() for part in parts):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
     dense = (
-        _rows(numbers, np.dtype(np.float32), order) if numbers else label.new_empty((len(label), 0))
+        _rows(numbers, np.dtype(np.float32), order, empty)
+        if numbers
+        else label.new_empty((len(label), 0))
     )
     if any(feature.multi for feature in features.sparse):
         ids, offsets = map(torch.from_numpy, _ragged_ids(table, manifest, path, hot))
@@ -120,7 +124,7 @@ def decoded(
     for feature, parts in zip(features.sparse, found, strict=True):
         for part in parts:
             _check_ids(part, feature, manifest, path, hot)
-    return Batch(label, dense, _rows(found, id_type(manifest), order).flatten(), None, hot)
+    return Batch(label, dense, _rows(found, id_type(manifest), order, empty).flatten(), None, hot)
 
 
 @contextmanager
@@ -135,14 +139,14 @@ def named(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
 
-def _rows(columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | None) -> Tensor:
+def _rows(
+    columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | None, empty: Empty
+) -> Tensor:
     """Columns, each given in the same parts, as rows in `order`: (rows, columns).
 
-    Columns are put in order one by one, while each lies in a core's cache: rows would not.
+    Whole rows are put in order, since they are copied in one go where columns are not.
     """
-    if order is not None:
-        columns = [[_whole(parts).take(order, mode="clip")] for parts in columns]
-    rows = np.empty((sum(map(len, columns[0])), len(columns)), dtype=kind)
+    rows = empty((sum(map(len, columns[0])), len(columns)), kind)
     begin = 0
     for parts in zip(*columns, strict=True):
         for start in range(0, len(parts[0]), _STRIP):
@@ -150,7 +154,10 @@ def _rows(columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | No
             for index, part in enumerate(parts):
                 strip[:, index] = part[start : start + _STRIP]
         begin += len(parts[0])
-    return torch.from_numpy(rows)
+    if order is None:
+        return torch.from_numpy(rows)
+    ordered = empty((len(order), len(columns)), kind)
+    return torch.from_numpy(rows.take(order, axis=0, mode="clip", out=ordered))
 
 
 def _whole(parts: list[Values]) -> Values:

@@ -20,6 +20,7 @@ from torch.utils.data import get_worker_info
 
 from pipeline.manifest import Manifest
 from trainer.batches import Batch, Ints, joined
+from trainer.buffers import Buffers
 from trainer.cache import Cache
 from trainer.decoding import check_sum, decoded, footer
 from trainer.prefetch import mapped
@@ -83,6 +84,7 @@ class LeafReader:
         self._pin = pin
         self._verify = verify
         self._footers: dict[int, pq.FileMetaData] = {}
+        self._buffers = Buffers()
 
     def batches(
         self,
@@ -157,7 +159,7 @@ class LeafReader:
             block = self._cache.block((self._hot, window.file, window.number), read)
             block = block if order is None else block.taken(order)
         else:
-            block = read(order)
+            block = read(order, self._buffers.empty)
         part = block.part(span.start, span.stop)
         return part.pin_memory() if self._pin and alone else part
 
