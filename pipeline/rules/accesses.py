@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.rules.problem import Order, Problem, Ranking, StackedRows
 
@@ -19,26 +18,29 @@ def accesses(problem: Problem) -> Ranking:
     a row that costs twice the bytes must earn twice the accesses. Ties go by table, then by rank.
     """
     rows = problem.rows
-    order = by_density(rows, rows.accesses)
+    order = by_density(rows)
     return Ranking(small_tables_first(rows, order, int(problem.budget_bytes * WHOLE_TABLE_SHARE)))
 
 
-def by_density(rows: StackedRows, worth: npt.NDArray[np.int64]) -> Order:
-    """Seen rows by `worth` (rows,) per byte, most first; ties by table, then by rank.
+def by_density(rows: StackedRows) -> Order:
+    """Seen rows by accesses per byte, most first; ties by table, then by rank.
 
-    Neighbours of a table that are worth the same stay together, and are sorted as one.
+    Neighbours of a table with as many accesses stay together, and are sorted as one.
     """
-    found, table = worth[rows.seen], rows.table_of[rows.seen]
-    new = np.ones(found.size, dtype=np.bool_)
-    new[1:] = (found[1:] != found[:-1]) | (table[1:] != table[:-1])
-    begins = np.flatnonzero(new)
-    density = found[begins] / rows.row_bytes[table[begins]]
+    edge = np.ones(rows.accesses.size, dtype=np.bool_)
+    np.not_equal(rows.accesses[1:], rows.accesses[:-1], out=edge[1:])
+    edge[rows.first[:-1]] = True
+    edge[np.minimum(rows.first[:-1] + 1, edge.size - 1)] = True  # id 0 is on its own
+    begins = np.flatnonzero(edge)
+    lengths = np.diff(begins, append=edge.size)
+    kept = (rows.accesses[begins] > 0) & ~np.isin(begins, rows.out_of_vocabulary)
+    begins, lengths = begins[kept], lengths[kept]
+    density = rows.accesses[begins] / rows.row_bytes[rows.table_of[begins]]
     order = np.argsort(-density, kind="stable")
-    lengths = np.diff(begins, append=found.size)[order]
-    moved = begins[order] - (np.cumsum(lengths) - lengths)
-    place = np.repeat(moved.astype(np.int32), lengths)
-    place += np.arange(found.size, dtype=np.int32)
-    ordered: Order = rows.seen[place]
+    begins, lengths = begins[order], lengths[order]
+    moved = begins - (np.cumsum(lengths) - lengths)
+    ordered: Order = np.repeat(moved.astype(np.int32), lengths)
+    ordered += np.arange(ordered.size, dtype=np.int32)
     return ordered
 
 

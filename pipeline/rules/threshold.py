@@ -39,7 +39,7 @@ def threshold(problem: Problem) -> Ranking:
         else:
             low = middle + 1
     hot = rows.accesses >= low
-    order = by_density(rows, rows.accesses)
+    order = by_density(rows)
     placed = small_tables_first(rows, order[hot[order]], whole_table_bytes)
     notes = {
         "threshold": low,
