@@ -93,7 +93,7 @@ def explained(error: BaseException) -> str | None:
         after = f". {remedy}, and run again." if remedy else ""
         reason = os.strerror(_code(error)) if remedy else error.strerror or text
         return f"{reason}{place}{after}"
-    if "start new thread" in text or "WouldBlock" in text:
+    if re.search("start new thread|launch worker thread|WouldBlock", text):
         return f"no further thread could be started ({text}). {_THREADS}, and run again."
     if isinstance(error, (MemoryError, OSError)) or re.search("allocate memory|map segment", text):
         return f"memory ran out ({text or 'no more of it'}). {_MEMORY}, and run again."

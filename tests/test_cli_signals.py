@@ -56,5 +56,25 @@ def test_too_little_memory_to_load_is_told_in_one_line(error: str) -> None:
     assert done.stderr.startswith("error: memory ran out")
 
 
+FAILING = """
+import sys
+from pipeline import cli
+from pipeline.cli import app
+def failing(*_, **__):
+    raise {error}
+app.TyperGroup.invoke = failing
+app.console.print = failing
+sys.argv = ["fae", "version"]
+cli.main()
+"""
+
+
+def test_too_little_memory_to_tell_of_it_is_told_in_plain_text() -> None:
+    done = started(FAILING.format(error="MemoryError"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: memory ran out")
+    assert "ValueError: x" in started(FAILING.format(error="ValueError('x')")).stderr
+
+
 def started(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from small_logs import SHOP, SHOP_LOG
 from trainer_data import Shape, write_dataset
@@ -33,6 +34,10 @@ from trainer.files import held
         (MemoryError(), "memory ran out (no more of it). Give less --memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out ("),
         (RuntimeError("can't start new thread"), "no further thread could be started"),
+        (
+            pa.ArrowException("Unknown error: Failed to launch worker thread: R"),
+            "no further thread",
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out"),
     ],
 )

@@ -10,17 +10,20 @@ from pipeline.errors import explained
 
 
 def main() -> None:
-    """The entry point of `fae`. As long as it loads, there is nothing that a signal could spoil."""
+    """The entry point of `fae`. As long as it loads, there is nothing that a signal could spoil.
+
+    Where memory is too short even to tell so as commands do, it is told in plain text.
+    """
     gc.set_threshold(100_000, 50, 50)  # what is imported is much, and none of it is garbage
     usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from pipeline.cli.commands import run
+
+        signal.signal(signal.SIGINT, usual)
+        run()
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         if (told := explained(error)) is None:
             raise
         sys.exit(f"error: {told}")
-    signal.signal(signal.SIGINT, usual)
-    try:
-        run()
     finally:
         gc.freeze()  # or the interpreter's end goes through all of it once more
