@@ -137,10 +137,8 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
-        ranks = frequencies.ranks(column.name, staging.span(column.name, task.part)).astype(
-            np.int64
-        )
-        cells = cell[ranks + task.starts[column.table_name]]
+        ranks = frequencies.ranks(column.name, staging.span(column.name, task.part))
+        cells = cell[ranks.astype(np.int64) + task.starts[column.table_name]]
         _raise_to(coldest, cells, staged.codes(column.name))
     splits = np.asarray(frequencies.splits(task.first_row, rows))
     counted = counted_rows(frequencies, task.first_row, rows)
