@@ -67,17 +67,17 @@ def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Prob
     def inputs() -> StackedInputs:
         return stacked_inputs(staging, frequencies, rows)
 
-    return Problem(rows, inputs, int(share * int(rows.price.sum())))
+    return Problem(rows, inputs, int(share * rows.total_bytes))
 
 
 def compare(staging: Staging, frequencies: Frequencies) -> None:
     """Print the hot share by rule and budget, and the bound."""
     problems = [problem_of(staging, frequencies, SHARES[0])]
     first = problems[0]
-    everything = int(first.rows.price.sum())
+    everything = first.rows.total_bytes
     problems += [Problem(first.rows, first.inputs, int(share * everything)) for share in SHARES[1:]]
     given = first.inputs()
-    print(f"{given.count:,} train inputs, {first.rows.accesses.size:,} rows")
+    print(f"{given.count:,} train inputs, {first.rows.count:,} rows")
     print("bytes     " + "".join(f"{rule:>12}" for rule in RULES) + "       bound  inputs/accesses")
     for share, problem in zip(SHARES, problems, strict=True):
         reached: dict[str, float] = {}

@@ -34,8 +34,8 @@ def after(passes: int, problem: Problem) -> Ranking:
 def refilled(problem: Problem, ranking: Ranking) -> int:
     """Wholly hot inputs after freed bytes have gone to the rows that complete the most inputs."""
     rows, given = problem.rows, problem.inputs()
-    hot = np.zeros(rows.accesses.size, dtype=np.bool_)
-    hot[ranking.placed[: cut(rows, ranking.placed, problem.budget_bytes)]] = True
+    hot = np.zeros(rows.count, dtype=np.bool_)
+    hot[ranking.placed.first(cut(rows, ranking.placed, problem.budget_bytes)).order()] = True
     owner = np.repeat(np.arange(given.count), np.diff(given.offsets))
     for _ in range(10):
         missing = np.bincount(owner[~hot[given.rows]], minlength=given.count)

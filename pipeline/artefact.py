@@ -30,7 +30,7 @@ from pipeline.storage import Folder, flush
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2
 #: The version of what stages write for each other.
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 #: What taking a document apart raises where its shape is another.
 _MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 #: In an unfinished output: what it is made from, and by which version.

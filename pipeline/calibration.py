@@ -10,31 +10,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 from dask.utils import format_bytes
 
 from pipeline import artefact
-from pipeline.arrays import arrow, numbers_of, one_list
 from pipeline.cluster import Cluster
-from pipeline.cold_ids import Ids, Sharing, is_hashed, sharing, with_hashed
+from pipeline.cold_ids import Sharing, is_hashed, sharing, with_hashed
 from pipeline.curve import curve, knee, points
 from pipeline.errors import BudgetError, ParameterError
 from pipeline.frequencies import Frequencies
-from pipeline.hot_set import HotSet, check_budget, data_set_ids, hot_set
+from pipeline.hot_set import HotSet, check_budget, hot_set, id_offsets
 from pipeline.manifest import SPLITS, Budget, Embedding
 from pipeline.parameters import CalibrateParameters
 from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach, rows_for
 from pipeline.rules import RULES
-from pipeline.rules.problem import Order, Problem, Ranking, StackedInputs, StackedRows
+from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
+from pipeline.runs import Integers, Levels, Runs
 from pipeline.schema import Schema
-from pipeline.stacking import exact_accesses, stacked_inputs, stacked_rows
+from pipeline.stacking import exact_levels, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
+from pipeline.workspace import mapped
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
-#: One line: each table's ids by access rank, as a list.
-IDS = "ids.arrow"
+#: The data set's id of each access rank, table by table.
+IDS = "ids.uint32"
+_ID = np.dtype("<u4")
 #: z of a two-sided 95 % interval.
 _Z = 1.96
 #: What peeling needs, with what it is given: see the growth in benchmarks/RESULTS.md.
@@ -43,9 +44,13 @@ _BYTES_AN_ACCESS = 15
 
 @dataclass(frozen=True)
 class HotTable:
-    """One table's size and price, and how many of its rows are hot; hashed cold rows count."""
+    """One table's size and price, and how many of its rows are hot; hashed cold rows count.
+
+    `ranks` are the values that have rows, and one for those that have none.
+    """
 
     name: str
+    ranks: int
     rows: int
     hot_rows: int
     dim: int
@@ -97,12 +102,13 @@ class Calibration:
 
     def ids(self) -> dict[str, npt.NDArray[np.uint32]]:
         """The data set's id for each access rank of each table, rank 0 included."""
-        with self.directory.read(IDS) as path, pa.memory_map(str(path)) as file:
-            batch = pa.ipc.open_file(file).get_batch(0)
-        return {
-            name: numbers_of(column.values)
-            for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        }
+        with self.directory.read(IDS) as path:
+            every = mapped(path, _ID)
+        found, first = {}, 0
+        for table in self.tables:
+            found[table.name] = every[first : first + table.ranks]
+            first += table.ranks
+        return found
 
     def hot_share(self, split: str) -> float | None:
         """The share of a split's inputs that touch hot rows only; None for an empty split."""
@@ -144,23 +150,23 @@ def calibrate(
 
     @cache
     def inputs() -> StackedInputs:
-        _check_memory(int(rows.accesses.sum()), parameters.rule, cluster.memory)
+        _check_memory(rows.levels.total, parameters.rule, cluster.memory)
         return stacked_inputs(staging, frequencies, rows)
 
     def ranked(budget_bytes: int) -> Ranking:
         problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
         return RULES[parameters.rule](problem)
 
-    def reached(placed: Order, at: Order) -> dict[str, Reach]:
+    def reached(placed: Runs, at: Integers) -> dict[str, Reach]:
         return reach(staging, frequencies, rows, placed, at, partial, cluster)
 
-    def bytes_for(share: float, placed: Order) -> int:
+    def bytes_for(share: float, placed: Runs) -> int:
         count = rows_for(share, placed.size, lambda at: reached(placed, at)[SPLITS[0]])
         if count is None:
             raise BudgetError(
                 f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
             )
-        return rows.bytes_of(placed[: max(count, len(rows.tables))])
+        return rows.bytes_of(placed.first(max(count, len(rows.tables))))
 
     with artefact.building(out, made_from) as partial:
         if parameters.hot_budget is not None:
@@ -179,7 +185,7 @@ def calibrate(
         with partial.write(CURVE) as path:
             at_budgets.write_csv(path)
         shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
-        accesses = rows.accesses if frequencies.sample >= 1 else exact_accesses(frequencies)
+        accesses = rows.levels if frequencies.sample >= 1 else exact_levels(frequencies)
         document = {
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
@@ -213,43 +219,43 @@ def _write_ids(
     directory: Folder, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
 ) -> list[Sharing]:
     """Write each table's ids; return what the tables share whose cold ids are hashed."""
-    ids: Ids = data_set_ids(rows, chosen.placed)
-    found, columns = [], {}
-    for t, counted in enumerate(frequencies.tables):
-        mine, hot_rows = ids[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
-        if is_hashed(mine.size, hot_rows, buckets):
-            known = frequencies.accesses(counted.name)
-            mine = with_hashed(mine, known["value"], hot_rows, buckets)
-            accesses = np.append([counted.folded_accesses], known["accesses"])
-            found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
-        columns[counted.name] = one_list(arrow(mine))
-    batch = pa.record_batch(columns)
-    with directory.write(IDS) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
-        writer.write_batch(batch)
+    found = []
+    with directory.write(IDS) as path:
+        with path.open("wb") as file:
+            for first, offsets in id_offsets(rows, chosen.placed).spread():
+                ids = offsets + np.arange(first, first + offsets.size)
+                file.write(ids.astype(_ID).data)
+        every = np.memmap(path, _ID, mode="r+")
+        for t, counted in enumerate(frequencies.tables):
+            mine, hot_rows = every[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
+            if is_hashed(mine.size, hot_rows, buckets):
+                known = frequencies.accesses(counted.name)
+                mine[:] = with_hashed(mine, known["value"], hot_rows, buckets)
+                accesses = np.append([counted.folded_accesses], known["accesses"])
+                found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
     return found
 
 
 def _tables(
     schema: Schema, rows: StackedRows, chosen: HotSet, shared: Sequence[Sharing]
 ) -> list[HotTable]:
-    sizes = dict(zip(rows.tables, np.diff(rows.first).tolist(), strict=True))
+    ranks = np.diff(rows.first).tolist()
+    sizes = dict(zip(rows.tables, ranks, strict=True))
     for one in shared:
         sizes[one.table] += one.rows - one.values
     return [
         HotTable(
-            name, sizes[name], int(chosen.hot_rows[t]), schema.dim(columns[0]),
+            name, ranks[t], sizes[name], int(chosen.hot_rows[t]), schema.dim(columns[0]),
             int(rows.row_bytes[t]),
         )
         for t, (name, columns) in enumerate(schema.tables.items())
     ]  # fmt: skip
 
 
-def _shares(
-    accesses: npt.NDArray[np.int64], chosen: HotSet, found: Mapping[str, Reach]
-) -> dict[str, Any]:
+def _shares(accesses: Levels, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
     """Hot and cold inputs by split, the share of accesses, and what the sample promised."""
     hot = {name: int(one.hot(np.array(chosen.hot))) for name, one in found.items()}
-    accessed = int(accesses[chosen.placed[: chosen.hot]].sum())
+    accessed = int(accesses.sums(chosen.placed.first(chosen.hot)).sum())
     sample = None
     if found[UNCOUNTED].total:
         others, total = hot[UNCOUNTED], found[UNCOUNTED].total
@@ -260,7 +266,7 @@ def _shares(
         "inputs": {
             split: {"hot": hot[split], "cold": found[split].total - hot[split]} for split in SPLITS
         },
-        "access_share": accessed / max(int(accesses.sum()), 1),
+        "access_share": accessed / max(accesses.total, 1),
         "sample": sample,
     }
 

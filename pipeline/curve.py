@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -11,7 +9,8 @@ import polars as pl
 from pipeline.device import DeviceProfile
 from pipeline.manifest import SPLITS
 from pipeline.reach import COUNTED, Reach
-from pipeline.rules.problem import Objective, Order, Ranking, StackedRows, bound, cuts
+from pipeline.rules.problem import Objective, Ranking, StackedRows, bound, cuts
+from pipeline.runs import Runs
 
 _POINTS = 60
 
@@ -21,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 Points = tuple[Integers, Integers]
 
 
-def points(rows: StackedRows, placed: Order, budget_bytes: int) -> Points:
+def points(rows: StackedRows, placed: Runs, budget_bytes: int) -> Points:
     """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys."""
     everything = rows.total_bytes
     budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
@@ -44,9 +43,10 @@ def curve(
     there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
     budgets, count = at
-    steps = itertools.pairwise([0, *count.tolist()])
-    accesses = np.cumsum([rows.accesses[ranking.placed[one:two]].sum() for one, two in steps])
-    total = int(rows.accesses.sum())
+    pieces = ranking.placed.cut(count)
+    gained = np.cumsum(np.append(0, rows.levels.sums(pieces)))
+    accesses = gained[np.searchsorted(pieces.ends, count, side="right")]
+    total = rows.levels.total
     columns: dict[str, npt.NDArray[np.generic]] = {
         "budget_bytes": budgets,
         "hot_rows": count,

@@ -136,8 +136,8 @@ def write_drift(
             files.append(data_file(path, name, mapping.height))
         ranks = np.argsort(ids[table.name], kind="stable")
         was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
-        with masks.write(f"{table.name}.npy") as path, path.open("wb") as file:
-            np.save(file, was_hot, allow_pickle=False)
+        with masks.write(f"{table.name}.bool") as path, path.open("wb") as file:
+            file.write(was_hot.data)
         stayed = int(was_hot[ranks[: table.hot_rows]].sum())
         gone = int((known["new"][1:] == OOV_ID).sum())
         found.append(_table_drift(before, table, gone, stayed))
@@ -231,8 +231,8 @@ def _covered(task: _Task) -> list[int]:
         name = column.table_name
         ranks = frequencies.ranks(column.name, staging.span(column.name, task.part))
         ids = ids_of[name][ranks]
-        with Folder.of(task.masks).read(f"{name}.npy") as path:
-            was_hot = mapped(path)
+        with Folder.of(task.masks).read(f"{name}.bool") as path:
+            was_hot = mapped(path, np.bool_)
         found = staged.codes(column.name)
         accesses += found.codes.size
         for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):

@@ -7,13 +7,15 @@ rank each of its codes means, so that no later stage looks at raw values again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipeline import artefact
 from pipeline.arrays import narrow, numbers_of
@@ -22,18 +24,19 @@ from pipeline.counting import RANGE, Entries, count
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.manifest import OOV_ID, SPLITS
 from pipeline.parameters import ProfileParameters
+from pipeline.runs import Levels
 from pipeline.shuffle import sampled
-from pipeline.splits import NOT_GIVEN, TRAIN, SplitCodes, split_codes
+from pipeline.splits import TRAIN, Cuts, SplitCodes, cut
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
-from pipeline.values import TIME
-from pipeline.workspace import mapped
+from pipeline.timeline import Counts, Timeline, Window
 
 FILE_NAME = "frequencies.json"
-#: The split of each row.
-SPLITS_FILE = "splits.npy"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
 _SAMPLED = len(SPLITS)
+#: So many rows are looked at together.
+_BATCH = 1 << 20
+_NONE = np.empty(0, dtype=np.int64)
 #: What counting takes for each entry of the parts' dictionaries, and more for those of one range.
 _BYTES_AN_ENTRY, _BYTES_IN_A_RANGE = 30, 100
 
@@ -70,6 +73,7 @@ class Frequencies:
     directory: Folder
     tables: tuple[TableFrequencies, ...]
     split_rows: dict[str, int]
+    cuts: Cuts
     sample: float
     seed: int
     parameters: dict[str, Any]
@@ -86,6 +90,17 @@ class Frequencies:
         with self.directory.read(f"accesses/{table}.parquet") as path:
             return pl.read_parquet(path, columns=list(columns) or None)
 
+    def levels(self, table: str, counts: str) -> Levels:
+        """The column `counts` of `accesses`, without holding it: row i has access rank i + 1."""
+        begins, numbers, rows = [], [], 0
+        with self.directory.read(f"accesses/{table}.parquet") as path, pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH, columns=[counts]):
+                some = Levels.of(numbers_of(batch[counts]), _NONE)
+                begins.append(rows + some.begins)
+                numbers.append(some.numbers)
+                rows += some.rows
+        return Levels(np.concatenate([_NONE, *begins]), np.concatenate([_NONE, *numbers]), rows)
+
     def ranks(self, column: str, entries: slice) -> npt.NDArray[np.uint32]:
         """The access rank that each of a column's dictionary entries means; 0 out of vocabulary.
 
@@ -98,11 +113,9 @@ class Frequencies:
             raise DatasetError(f"{self.directory / name} is cut short. Run the stage again.")
         return found
 
-    def splits(self, first: int, count: int) -> SplitCodes:
-        """The split of the rows [first, first + count), as TRAIN, VALID or TEST."""
-        with self.directory.read(SPLITS_FILE) as path:
-            codes: SplitCodes = mapped(path)[first : first + count]
-        return codes
+    def splits(self, staging: Staging, part: int) -> SplitCodes:
+        """The split of each row of a staged part, as TRAIN, VALID or TEST."""
+        return _splits(staging, part, self.cuts)
 
     @classmethod
     def read(cls, directory: Place) -> Frequencies:
@@ -115,6 +128,7 @@ class _Task:
     """Tables to count and to code, each with its `min_count`."""
 
     staging: str
+    cuts: Cuts
     tables: tuple[tuple[str, int], ...]
     directory: str
     sample: float
@@ -144,14 +158,19 @@ def profile(
     made_from = parameters.fingerprint(artefact.fingerprint_of(staging.directory))
     if artefact.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
-    codes = split_codes(_given(staging), _times(staging), parameters.valid, parameters.test)
     with artefact.building(out, made_from) as partial:
-        with partial.write(SPLITS_FILE) as path, path.open("wb") as file:
-            np.save(file, codes, allow_pickle=False)
+        cuts, split_rows = cut(
+            _timeline(staging, cluster, partial),
+            _given(staging),
+            parameters.valid,
+            parameters.test,
+            timed=staging.schema.time is not None,
+        )
         entries = {table: staging.entries(table) for table in tables}
         tasks = [
             _Task(
                 str(staging.directory),
+                cuts,
                 tuple((table, parameters.fewest(table)) for table in some),
                 str(partial),
                 parameters.sample,
@@ -163,10 +182,10 @@ def profile(
         needs = _BYTES_AN_ENTRY * most + _BYTES_IN_A_RANGE * min(most, 2 * RANGE)
         done = cluster.run("profile", _profile_tables, tasks, journal=partial, needs=needs)
         found = {table.name: table for some in done for table in some}
-        counts = np.bincount(codes, minlength=len(SPLITS))
         document = {
             "tables": [asdict(found[table]) for table in tables],
-            "split_rows": dict(zip(SPLITS, counts.tolist(), strict=True)),
+            "split_rows": split_rows,
+            "cuts": asdict(cuts),
             "sample": parameters.sample,
             "seed": parameters.seed,
             "parameters": parameters.model_dump(mode="json"),
@@ -176,17 +195,47 @@ def profile(
     return Frequencies.read(out)
 
 
-def _given(staging: Staging) -> SplitCodes:
-    """The split that the user stated for each row's file, or NOT_GIVEN."""
-    codes = [SPLITS.index(part.split) if part.split else NOT_GIVEN for part in staging.parts]
-    return np.repeat(np.array(codes, dtype=np.int8), [part.rows for part in staging.parts])
+def _given(staging: Staging) -> dict[str, int]:
+    """The rows of the logs for which the user stated a split, by that split."""
+    rows: Counter[str] = Counter()
+    for part in staging.parts:
+        if part.split is not None:
+            rows[part.split] += part.rows
+    return rows
 
 
-def _times(staging: Staging) -> npt.NDArray[np.int64] | None:
-    if staging.schema.time is None:
-        return None
-    parts = (staging.part(part) for part in range(len(staging.parts)))
-    return np.concatenate([numbers_of(part.columns([TIME])[TIME].chunk(0)) for part in parts])
+@dataclass(frozen=True)
+class _Window:
+    """One staged part's rows to count in a window of time."""
+
+    staging: str
+    part: int
+    window: Window
+
+
+def _timeline(staging: Staging, cluster: Cluster, scratch: Folder) -> Timeline:
+    """The timeline of the staged rows whose logs state no split; the journal is in `scratch`."""
+    parts = [number for number, part in enumerate(staging.parts) if part.split is None]
+
+    def measure(window: Window) -> Sequence[Counts]:
+        if staging.schema.time is None:
+            return [{0: staging.parts[part].rows} for part in parts]
+        tasks = [_Window(str(staging.directory), part, window) for part in parts]
+        return cluster.run("splits", _counted, tasks, journal=scratch)
+
+    def rows_at(place: int, time: int) -> npt.NDArray[np.integer[Any]]:
+        part = parts[place]
+        return staging.first_row(part) + np.flatnonzero(staging.times(part) == time)
+
+    return Timeline(measure, rows_at)
+
+
+def _counted(task: _Window) -> Counts:
+    return task.window.counts(Staging.read(task.staging).times(task.part))
+
+
+def _splits(staging: Staging, part: int, cuts: Cuts) -> SplitCodes:
+    return cuts.codes(staging.parts[part].split, staging.first_row(part), staging.times(part))
 
 
 def _together(entries: Mapping[str, int]) -> list[list[str]]:
@@ -212,7 +261,7 @@ def _profile_tables(task: _Task) -> list[TableFrequencies]:
     columns_of = {
         table: [column.name for column in staging.schema.tables[table]] for table, _ in task.tables
     }
-    entries = _entries(staging, list(itertools.chain(*columns_of.values())), directory, task)
+    entries = _entries(staging, list(itertools.chain(*columns_of.values())), task)
     return [
         _profile_table(
             table,
@@ -253,22 +302,19 @@ def _profile_table(
     )
 
 
-def _entries(
-    staging: Staging, columns: list[str], directory: Folder, task: _Task
-) -> dict[str, list[Entries]]:
+def _entries(staging: Staging, columns: list[str], task: _Task) -> dict[str, list[Entries]]:
     """The entries of each part in each column."""
-    with directory.read(SPLITS_FILE) as path:
-        splits = mapped(path)
     found: dict[str, list[Entries]] = {column: [] for column in columns}
-    for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
+    for index, part in enumerate(staging.parts):
         staged = staging.part(index)
-        groups = np.asarray(splits[first : first + part.rows])
+        groups = _splits(staging, index, task.cuts)
         if task.sample >= 1 and groups.min() == groups.max():
             for column in columns:
                 counts = {int(groups[0]): staged.accesses(column)}
                 found[column].append(Entries(staged.values(column), counts))
             continue
-        in_sample = sampled(first, part.rows, task.sample, task.seed) & (groups == TRAIN)
+        drawn = sampled(staging.first_row(index), part.rows, task.sample, task.seed)
+        in_sample = drawn & (groups == TRAIN)
         chosen = {code: groups == code for code in range(len(SPLITS))} | {_SAMPLED: in_sample}
         for column in columns:
             values, accesses = staged.values(column), staged.codes(column)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from dask.utils import format_bytes
 
 from pipeline.errors import BudgetError
-from pipeline.kernel import kernel
-from pipeline.rules.problem import Order, StackedRows, cut
+from pipeline.rules.problem import StackedRows, cut
+from pipeline.runs import Levels, Runs
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,20 @@ class HotSet:
     The first `hot` of them are hot and take `used_bytes`; `hot_rows` (tables,) counts them.
     """
 
-    placed: Order
+    placed: Runs
     hot: int
     used_bytes: int
     hot_rows: npt.NDArray[np.int64]
 
 
-def hot_set(rows: StackedRows, placed: Order, budget_bytes: int) -> HotSet:
+def hot_set(rows: StackedRows, placed: Runs, budget_bytes: int) -> HotSet:
     """The longest beginning of `placed` within `budget_bytes`.
 
     `placed` begins with id 0 of each table. Raises BudgetError where these do not fit.
     """
     check_budget(rows, budget_bytes)
     hot = cut(rows, placed, budget_bytes)
-    bought = placed[:hot]
-    hot_rows = np.bincount(rows.table_of[bought], minlength=len(rows.tables))
+    hot_rows = rows.counts_of(placed.first(hot))
     return HotSet(placed, hot, int(hot_rows @ rows.row_bytes), hot_rows)
 
 
@@ -48,25 +47,15 @@ def check_budget(rows: StackedRows, budget_bytes: int) -> None:
         )
 
 
-def data_set_ids(rows: StackedRows, placed: Order) -> npt.NDArray[np.uint32]:
-    """The id of each stacked row within its table, hottest first, shape (rows,).
+def id_offsets(rows: StackedRows, placed: Runs) -> Levels:
+    """What to add to each stacked row for its data-set id: that is its place within its table.
 
     Rows that are not in `placed` follow by access rank. Id 0 stays out of vocabulary.
     """
-    return _numbered(placed, rows.table_of, len(rows.tables))
-
-
-@kernel
-def _numbered(placed: Order, table_of: Order, tables: int) -> npt.NDArray[np.uint32]:
-    following = np.zeros(tables, dtype=np.uint32)
-    ids = np.empty(table_of.size, dtype=np.uint32)
-    left_out = np.ones(table_of.size, dtype=np.bool_)
-    for row in placed:
-        ids[row] = following[table_of[row]]
-        following[table_of[row]] += 1
-        left_out[row] = False
-    for row in range(table_of.size):
-        if left_out[row]:
-            ids[row] = following[table_of[row]]
-            following[table_of[row]] += 1
-    return ids
+    every = Runs.joined(placed, placed.rest(rows.count))
+    table = rows.tables_of(every)
+    by_table = np.argsort(table, kind="stable")
+    before = np.cumsum(every.lengths[by_table]) - every.lengths[by_table]
+    ids = np.empty(table.size, dtype=np.int64)
+    ids[by_table] = before - rows.first[table[by_table]]
+    return Levels.assigned(every, ids - every.begins)

@@ -54,7 +54,6 @@ class _Scatter:
     frequencies: str
     calibration: str
     part: int
-    first_row: int
     seed: int
     buckets: tuple[int, ...]
     spent: bool
@@ -94,14 +93,13 @@ def partition(
             str(frequencies.directory),
             str(calibration.directory),
             part,
-            first_row,
             seed,
             buckets,
             spent,
             str(directory),
             f"{SCATTERED}/{part:06d}.arrow",
         )
-        for part, first_row in enumerate(staging.offsets())
+        for part in range(len(staging.parts))
     ]
     contents = cluster.run("scatter", _scatter, tasks, journal=directory)
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
@@ -152,8 +150,8 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     columns, cold = _encoded(staging, frequencies, calibration, task.part)
     if task.spent:
         staging.part(task.part).forget_rows()
-    codes = frequencies.splits(task.first_row, cold.size)
-    keys = row_keys(task.first_row, cold.size, task.seed)
+    codes = frequencies.splits(staging, task.part)
+    keys = row_keys(staging.first_row(task.part), cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)

@@ -15,7 +15,8 @@ from pipeline.frequencies import Frequencies
 from pipeline.kernel import kernel
 from pipeline.manifest import SPLITS
 from pipeline.parts import Codes
-from pipeline.rules.problem import Order, StackedRows
+from pipeline.rules.problem import StackedRows
+from pipeline.runs import Integers, Levels, Runs
 from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
 from pipeline.staging import Staging
@@ -27,6 +28,7 @@ COUNTED, UNCOUNTED = "counted", "uncounted"
 #: How many cuts a search looks at together.
 _CUTS = 1 << 12
 _FOLDER = "reach.partial"
+_CELL = np.dtype("<u2")
 
 Cells = npt.NDArray[np.uint16]
 
@@ -39,7 +41,7 @@ class Reach:
     that are hot once `cuts[k]` rows are and not at the cut before; the last, those hot at none.
     """
 
-    cuts: Order
+    cuts: Integers
     inputs: npt.NDArray[np.int64]
 
     @property
@@ -47,7 +49,7 @@ class Reach:
         """All inputs."""
         return int(self.inputs.sum())
 
-    def hot(self, rows: Order) -> npt.NDArray[np.int64]:
+    def hot(self, rows: Integers) -> npt.NDArray[np.int64]:
         """The number of hot inputs once the first `rows` rows, each one of the cuts, are hot."""
         places = np.searchsorted(self.cuts, rows)
         if not np.array_equal(self.cuts[places], rows):
@@ -56,7 +58,7 @@ class Reach:
         return hot
 
 
-def rows_for(share: float, placed: int, measure: Callable[[Order], Reach]) -> int | None:
+def rows_for(share: float, placed: int, measure: Callable[[Integers], Reach]) -> int | None:
     """The fewest of `placed` rows that make this share of the inputs hot; None where none do.
 
     `measure` gives the reach at some cuts.
@@ -82,7 +84,6 @@ class _Task:
     staging: str
     frequencies: str
     part: int
-    first_row: int
     starts: dict[str, int]
     scratch: str
     cells: str
@@ -93,8 +94,8 @@ def reach(
     staging: Staging,
     frequencies: Frequencies,
     rows: StackedRows,
-    placed: Order,
-    cuts: Order,
+    placed: Runs,
+    cuts: Integers,
     scratch: Folder,
     cluster: Cluster,
 ) -> dict[str, Reach]:
@@ -102,25 +103,25 @@ def reach(
 
     It is known at `cuts`, fewer than 2^16 - 1 of them. Between two cuts lies a cell of rows.
     """
-    cell = np.full(rows.accesses.size, cuts.size, dtype=np.uint16)
-    sizes = np.diff(cuts, prepend=0, append=placed.size)
-    cell[placed] = np.repeat(np.arange(cuts.size + 1, dtype=np.uint16), sizes)
-    cells = f"{_FOLDER}/{xxhash.xxh3_64_hexdigest(cell.data)}.npy"
+    found_cells = _cells(placed, cuts, rows.count)
+    digest = xxhash.xxh3_64(found_cells.begins.data)
+    digest.update(found_cells.numbers.data)
+    cells = f"{_FOLDER}/{digest.hexdigest()}.uint16"
     with scratch.write(cells) as path, path.open("wb") as file:
-        np.save(file, cell, allow_pickle=False)
+        for _, some in found_cells.spread():
+            file.write(some.astype(_CELL).data)
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
             str(staging.directory),
             str(frequencies.directory),
             part,
-            first_row,
             starts,
             str(scratch),
             cells,
             cuts.size + 1,
         )
-        for part, first_row in enumerate(staging.offsets())
+        for part in range(len(staging.parts))
     ]
     found = cluster.run("calibrate", _inputs_by_cell, tasks, journal=scratch)
     counts = np.array(found).sum(axis=0)
@@ -128,20 +129,28 @@ def reach(
     return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}
 
 
+def _cells(placed: Runs, cuts: Integers, rows: int) -> Levels:
+    """The cell of each of `rows` rows; those that are not placed are in the last."""
+    pieces, rest = placed.cut(cuts), placed.rest(rows)
+    cell = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
+    numbers = np.append(cell, np.full(rest.lengths.size, cuts.size))
+    return Levels.assigned(Runs.joined(pieces, rest), numbers)
+
+
 def _inputs_by_cell(task: _Task) -> list[list[int]]:
     """The inputs of each split, and those counted and not, by the cell of their coldest access."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     with Folder.of(task.scratch).read(task.cells) as path:
-        cell = mapped(path)
+        cell = mapped(path, _CELL)
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.ranks(column.name, staging.span(column.name, task.part))
         cells = cell[ranks.astype(np.int64) + task.starts[column.table_name]]
         _raise_to(coldest, cells, staged.codes(column.name))
-    splits = np.asarray(frequencies.splits(task.first_row, rows))
-    counted = counted_rows(frequencies, task.first_row, rows)
+    splits = frequencies.splits(staging, task.part)
+    counted = counted_rows(frequencies, splits, staging.first_row(task.part))
     groups = [splits == code for code in range(len(SPLITS))]
     groups += [counted, groups[TRAIN] & ~counted]
     return [np.bincount(coldest[group], minlength=task.count).tolist() for group in groups]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ParameterError
+from pipeline.manifest import SPLITS
+from pipeline.timeline import DAY, Moment, Timeline, Times
 
 TRAIN, VALID, TEST = 0, 1, 2
-NOT_GIVEN = -1
-_DAY = 86_400
 
 SplitCodes = npt.NDArray[np.int8]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -43,51 +43,70 @@ class HeldOut:
         return cls(share=share)
 
 
-def split_codes(
-    given: SplitCodes, times: npt.NDArray[np.int64] | None, valid: HeldOut, test: HeldOut
-) -> SplitCodes:
-    """The split of each row, as TRAIN, VALID or TEST.
+@dataclass(frozen=True)
+class Cuts:
+    """Where valid and test begin in the timeline of the rows whose logs state no split.
 
-    `given` (rows) holds the splits that the user stated by file, NOT_GIVEN elsewhere; only the
-    latter are cut, and a split stated by file takes no further rows. Order is by time, then by
-    position; by position alone where `times` (rows, seconds) is None.
+    None where nothing is held out. That, with the splits stated by log, decides each row's split,
+    so that splits need not be kept row by row.
     """
-    codes = given.copy()
+
+    valid: Moment | None
+    test: Moment | None
+
+    def codes(self, given: str | None, first: int, times: Times) -> SplitCodes:
+        """The splits of consecutive rows, as TRAIN, VALID or TEST, shape (rows,).
+
+        Their log states the split `given`, if any. They are numbered from `first`, and have `times`
+        (rows, seconds), which are all 0 where the schema has no time.
+        """
+        if given is not None:
+            return np.full(times.size, SPLITS.index(given), dtype=np.int8)
+        codes = np.full(times.size, TRAIN, dtype=np.int8)
+        for cut, code in ((self.valid, VALID), (self.test, TEST)):
+            if cut is not None:
+                codes[times > cut.time] = code
+                tied = codes[max(cut.row - first, 0) :]
+                tied[times[max(cut.row - first, 0) :] == cut.time] = code
+        return codes
+
+
+def cut(
+    timeline: Timeline, given: Mapping[str, int], valid: HeldOut, test: HeldOut, timed: bool
+) -> tuple[Cuts, dict[str, int]]:
+    """Where the splits begin, and how many rows each has.
+
+    `timeline` has the rows whose logs state no split; `given` counts the others by the one stated,
+    which takes no further rows. Raises ParameterError where no row is left to train on, and for
+    days where the rows are not `timed`.
+    """
+    free = len(timeline)
+    rows = free + sum(given.values())
+    counts, found = {split: given.get(split, 0) for split in SPLITS}, {}
     for held_out, code in ((test, TEST), (valid, VALID)):
-        if not (given == code).any():
-            _hold_out(codes, times, held_out, code)
-    codes[codes == NOT_GIVEN] = TRAIN
-    if not (codes == TRAIN).any():
+        split, kept = SPLITS[code], free
+        if not counts[split]:
+            kept, found[split] = _cut(timeline, free, rows, held_out, timed)
+        counts[split] += free - kept
+        free = kept
+    counts[SPLITS[TRAIN]] += free
+    if not counts[SPLITS[TRAIN]]:
         raise ParameterError("no row is left to train on. Hold out less for valid and test.")
-    return codes
+    return Cuts(found.get(SPLITS[VALID]), found.get(SPLITS[TEST])), counts
 
 
-def _hold_out(
-    codes: SplitCodes, times: npt.NDArray[np.int64] | None, held_out: HeldOut, code: int
-) -> None:
-    """Give `code` to the last of the rows that have no split yet."""
-    free = np.flatnonzero(codes == NOT_GIVEN)
+def _cut(
+    timeline: Timeline, free: int, rows: int, held_out: HeldOut, timed: bool
+) -> tuple[int, Moment | None]:
+    """How many of the first `free` rows of a timeline are kept, and where the others begin."""
     if held_out.days:
-        if times is None:
+        if not timed:
             raise ParameterError("days can be held out only where the schema has a time column.")
-        if free.size:
-            days = times[free] // _DAY
-            codes[free[days > days.max() - held_out.days]] = code
-        return
-    held = int(Fraction(str(held_out.share)) * codes.size)  # 0.29 of 100 rows is 29
-    kept = free.size - min(held, free.size)
-    if times is None:
-        codes[free[kept:]] = code
-    else:
-        codes[free[~_first(times[free], kept)]] = code
-
-
-def _first(times: npt.NDArray[np.int64], count: int) -> Mask:
-    """Which rows are the first `count` by (time, position)."""
-    if count >= times.size:
-        return np.ones(times.size, dtype=np.bool_)
-    cut = np.partition(times, count)[count]
-    first: Mask = times < cut
-    ties = np.flatnonzero(times == cut)
-    first[ties[: count - int(first.sum())]] = True
-    return first
+        if not free:
+            return 0, None
+        first_day = timeline.at(free - 1).time // DAY - held_out.days + 1
+        kept = timeline.before(first_day)
+        return kept, Moment(first_day * DAY, 0)
+    held = int(Fraction(str(held_out.share)) * rows)  # 0.29 of 100 rows is 29
+    kept = free - min(held, free)
+    return kept, timeline.at(kept) if kept < free else None

@@ -13,9 +13,10 @@ from pipeline.kernel import kernel
 from pipeline.manifest import OOV_ID, Embedding
 from pipeline.parts import Codes
 from pipeline.rules.problem import StackedInputs, StackedRows
+from pipeline.runs import Levels
 from pipeline.schema import Schema
 from pipeline.shuffle import sampled
-from pipeline.splits import TRAIN
+from pipeline.splits import TRAIN, SplitCodes
 from pipeline.staging import Staging
 
 _MOST_ROWS = 2**31 - 1
@@ -33,14 +34,14 @@ def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding)
     return StackedRows(
         tables=tuple(table.name for table in frequencies.tables),
         first=first,
-        accesses=_stacked(frequencies, "sampled", exact=frequencies.sample >= 1),
+        levels=_levels(frequencies, "sampled", exact=frequencies.sample >= 1),
         row_bytes=np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64),
     )
 
 
-def exact_accesses(frequencies: Frequencies) -> npt.NDArray[np.int64]:
-    """The accesses of each stacked row in all of train, sampled or not."""
-    return _stacked(frequencies, "accesses", exact=True)
+def exact_levels(frequencies: Frequencies) -> Levels:
+    """The accesses of the stacked rows in all of train, sampled or not."""
+    return _levels(frequencies, "accesses", exact=True)
 
 
 def _first(frequencies: Frequencies) -> npt.NDArray[np.int64]:
@@ -48,21 +49,25 @@ def _first(frequencies: Frequencies) -> npt.NDArray[np.int64]:
     return np.cumsum([0, *(table.rows for table in frequencies.tables)], dtype=np.int64)
 
 
-def _stacked(frequencies: Frequencies, counts: str, exact: bool) -> npt.NDArray[np.int64]:
-    """Counts of each stacked row; where they are exact, id 0 has those that were folded into it."""
+def _levels(frequencies: Frequencies, counts: str, exact: bool) -> Levels:
+    """Counts of the stacked rows; where they are exact, id 0 has those that were folded into it."""
     first = _first(frequencies)
-    stacked = np.zeros(int(first[-1]), dtype=np.int64)
+    begins: list[npt.ArrayLike] = []
+    numbers: list[npt.ArrayLike] = []
     for table, begin in zip(frequencies.tables, first, strict=False):
-        stacked[begin] = table.folded_accesses if exact else 0
-        found = frequencies.accesses(table.name, counts)[counts]
-        stacked[begin + 1 : begin + table.rows] = found.to_numpy()
-    return stacked
+        found = frequencies.levels(table.name, counts)
+        begins += [[begin], begin + 1 + found.begins]
+        numbers += [[table.folded_accesses if exact else 0], found.numbers]
+    return Levels(np.concatenate(begins), np.concatenate(numbers), int(first[-1]))
 
 
-def counted_rows(frequencies: Frequencies, first: int, count: int) -> npt.NDArray[np.bool_]:
-    """Which of the rows [first, first + count) are counted: train, and in the sample if any."""
-    in_sample = sampled(first, count, frequencies.sample, frequencies.seed)
-    counted: npt.NDArray[np.bool_] = (frequencies.splits(first, count) == TRAIN) & in_sample
+def counted_rows(frequencies: Frequencies, splits: SplitCodes, first: int) -> npt.NDArray[np.bool_]:
+    """Which rows are counted, given their splits: train, and in the sample if any.
+
+    Rows are numbered from `first`.
+    """
+    in_sample = sampled(first, splits.size, frequencies.sample, frequencies.seed)
+    counted: npt.NDArray[np.bool_] = (splits == TRAIN) & in_sample
     return counted
 
 
@@ -75,9 +80,10 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
     )
     flat: list[npt.NDArray[np.int32]] = []
     lengths: list[npt.NDArray[np.int64]] = []
-    for index, (first, part) in enumerate(zip(staging.offsets(), staging.parts, strict=True)):
+    for index in range(len(staging.parts)):
         staged = staging.part(index, passing=True)
-        counted = counted_rows(frequencies, first, part.rows)
+        splits = frequencies.splits(staging, index)
+        counted = counted_rows(frequencies, splits, staging.first_row(index))
         columns = [
             _accesses(
                 staged.codes(column.name),

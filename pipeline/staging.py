@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import artefact
+from pipeline.arrays import numbers_of
 from pipeline.checksums import checksums
 from pipeline.cluster import Cluster
 from pipeline.errors import LogError, StorageError
@@ -29,7 +30,8 @@ from pipeline.parsing import parse_table, parse_text
 from pipeline.parts import StagedPart, write_part
 from pipeline.schema import Schema
 from pipeline.storage import Folder, Place
-from pipeline.values import Parsed, Reject
+from pipeline.timeline import Times
+from pipeline.values import TIME, Parsed, Reject
 
 FILE_NAME = "staging.json"
 REJECTS = "rejects"
@@ -79,9 +81,20 @@ class Staging:
         """Rows over all parts."""
         return sum(part.rows for part in self.parts)
 
-    def offsets(self) -> list[int]:
-        """The number of each part's first row."""
-        return [0, *accumulate(part.rows for part in self.parts)][:-1]
+    def first_row(self, part: int) -> int:
+        """The number of a part's first row."""
+        return self._first_rows[part]
+
+    @cached_property
+    def _first_rows(self) -> list[int]:
+        return [0, *accumulate(part.rows for part in self.parts)]
+
+    def times(self, part: int) -> Times:
+        """The time of each row of a part, in seconds since 1970; 0 where the schema has none."""
+        if self.schema.time is None:
+            return np.zeros(self.parts[part].rows, dtype=np.int64)
+        times: Times = numbers_of(self.part(part).columns([TIME])[TIME].chunk(0))
+        return times
 
     def entries(self, table: str) -> int:
         """The distinct values of a table's columns, counted part by part."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +30,6 @@ class _Kept(threading.local):
 
 _every: weakref.WeakValueDictionary[int, _Arrays] = weakref.WeakValueDictionary()
 _kept = _Kept()
-_headers = threading.Lock()
 
 
 def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -61,12 +61,7 @@ def read(file: IO[bytes], use: str, size: int) -> memoryview:
     return view[:filled]
 
 
-def mapped(path: Path) -> npt.NDArray[Any]:
-    """The array in a .npy file, mapped.
-
-    NumPy has Python parse its header, and CPython 3.11 may fail when several threads parse at once
-    ("AST constructor recursion depth mismatch").
-    """
-    with _headers:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-    return array
+def mapped(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The numbers that a file holds and nothing else, at least one, mapped."""
+    with path.open("rb") as file:
+        return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_READ), dtype)

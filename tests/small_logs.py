@@ -171,7 +171,8 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
 
 def splits_of(staging: Staging, frequencies: Frequencies) -> list[int]:
     """The split code of each row."""
-    return frequencies.splits(0, staging.rows).tolist()
+    parts = range(len(staging.parts))
+    return np.concatenate([frequencies.splits(staging, part) for part in parts]).tolist()
 
 
 def rejects_of(directory: Path) -> list[dict[str, Any]]:

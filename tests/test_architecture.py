@@ -19,7 +19,7 @@ WAY = [
     ["errors"],
     ["documents"],
     ["manifest"],
-    ["workspace", "kernel", "arrays"],
+    ["workspace", "kernel", "arrays", "runs", "timeline"],
     ["sorting"],
     ["scratch", "filesystem"],
     ["storage"],
@@ -50,8 +50,10 @@ PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
 READING = ["schedule", "batches", "buffers", "decoding", "cache", "windows", "loader"]
 #: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
 PURE = [
+    "timeline",
     "splits",
     "shuffle",
+    "runs",
     "hot_set",
     "cold_ids",
     "curve",

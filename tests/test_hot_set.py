@@ -10,17 +10,23 @@ from hypothesis import strategies as st
 from test_rules import counts_of_tables, problem, stacked, stacks
 
 from pipeline.errors import BudgetError
-from pipeline.hot_set import check_budget, data_set_ids, hot_set
+from pipeline.hot_set import check_budget, hot_set, id_offsets
 from pipeline.rules.accesses import accesses
-from pipeline.rules.problem import Order, StackedRows
+from pipeline.rules.problem import StackedRows
+from pipeline.runs import Runs
 
 #: Table 0 has three rows beside id 0, table 1 two and table 2 one that was never seen.
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
 
 
-def placed(rows: StackedRows, budget_bytes: int = 1) -> Order:
+def placed(rows: StackedRows, budget_bytes: int = 1) -> Runs:
     """Rows as the paper's rule places them."""
     return accesses(problem(rows, budget_bytes)).placed
+
+
+def data_set_ids(rows: StackedRows, order: Runs) -> np.ndarray:
+    """The id of each stacked row."""
+    return id_offsets(rows, order).each() + np.arange(rows.count)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_a_budget_below_one_row_of_each_table_is_an_error_with_the_least() -> No
 def test_ids_follow_the_placement_within_each_table() -> None:
     rows = stacked([[1, 2, 2, 0, 1], [0, 1]], [4, 4])
     order = np.array([3, 2, 5, 6, 4])  # the rule may order as it likes
-    ids = data_set_ids(rows, np.concatenate([[0, 5], order[[0, 1, 3, 4]]]))
+    ids = data_set_ids(rows, rows.runs(np.concatenate([[0, 5], order[[0, 1, 3, 4]]])))
     # Table 0: id 0 stays, then stacked rows 3, 2 and 4 as placed, then row 1, which is not.
     assert ids.tolist() == [0, 4, 2, 1, 3, 0, 1]
 
@@ -61,10 +67,11 @@ def test_ids_follow_the_placement_within_each_table() -> None:
 def test_hot_bytes_are_within_the_budget_and_not_one_more_row_fits(
     rows: StackedRows, budget: int, whole: int
 ) -> None:
-    order = placed(rows, whole)
+    runs = placed(rows, whole)
+    order = runs.order()
     assert sorted(set(order.tolist())) == sorted(order.tolist())
     assume(budget >= rows.row_bytes.sum())
-    found = hot_set(rows, order, budget)
+    found = hot_set(rows, runs, budget)
     hot = order[: found.hot]
     spent = sum(int(rows.row_bytes[rows.table_of[row]]) for row in hot)
     assert found.used_bytes == spent <= budget
@@ -80,7 +87,7 @@ def test_an_id_is_hot_just_where_its_row_was_bought(
     order = placed(rows, whole)
     found = hot_set(rows, order, budget)
     ids = data_set_ids(rows, order)
-    bought = set(order[: found.hot].tolist())
+    bought = set(order.first(found.hot).order().tolist())
     for table in range(len(rows.tables)):
         mine = np.arange(rows.first[table], rows.first[table + 1])
         assert sorted(ids[mine]) == list(range(mine.size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import oracle
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ParameterError
-from pipeline.splits import NOT_GIVEN, HeldOut, split_codes
+from pipeline.splits import HeldOut, cut
+from pipeline.timeline import Timeline
 
 DAY = 86_400
 NAMES = ("train", "valid", "test")
@@ -21,14 +24,22 @@ def split(
     """The splits of some rows as letters: t, v and e for train, valid and test."""
     rows = len(times) if times is not None else rows
     letters = given_splits.ljust(rows, ".")
-    given_codes = [{"t": 0, "v": 1, "e": 2}.get(letter, NOT_GIVEN) for letter in letters]
-    codes = split_codes(
-        np.array(given_codes, dtype=np.int8),
-        None if times is None else np.array(times, dtype=np.int64),
-        HeldOut.parse(valid),
-        HeldOut.parse(test),
+    moments = np.array(times if times is not None else [0] * rows, dtype=np.int64)
+    runs = [[*run] for _, run in itertools.groupby(range(rows), key=lambda row: letters[row])]
+    parts = [part for run in runs for part in (run[:2], run[2:]) if part]
+    free = [part for part in parts if letters[part[0]] == "."]
+    line = Timeline(
+        lambda window: [window.counts(moments[part]) for part in free],
+        lambda part, time: np.array([row for row in free[part] if moments[row] == time]),
     )
-    return "".join("tve"[code] for code in codes)
+    stated = {name: letters.count(letter) for letter, name in zip("tve", NAMES, strict=True)}
+    limits = HeldOut.parse(valid), HeldOut.parse(test)
+    cuts, counts = cut(line, stated, *limits, timed=times is not None)
+    names = dict(zip("tve", NAMES, strict=True))
+    codes = [cuts.codes(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
+    found = "".join("tve"[code] for code in np.concatenate(codes))
+    assert counts == {name: found.count(letter) for letter, name in names.items()}
+    return found
 
 
 def test_without_a_time_the_last_rows_are_held_out() -> None:

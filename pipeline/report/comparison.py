@@ -62,15 +62,15 @@ def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int
             for place, budget in enumerate(budgets)
         ),
         everything=everything,
-        accessed=rows.bytes_of(np.flatnonzero(rows.accesses)),
+        accessed=rows.bytes_of(rows.levels.runs.only(rows.levels.numbers > 0)),
     )
 
 
 def _hot_share(
     rows: StackedRows, inputs: StackedInputs, ranking: Ranking, budget_bytes: int
 ) -> float:
-    hot = np.zeros(rows.accesses.size, dtype=np.bool_)
-    hot[ranking.placed[: cut(rows, ranking.placed, budget_bytes)]] = True
+    hot = np.zeros(rows.count, dtype=np.bool_)
+    hot[ranking.placed.first(cut(rows, ranking.placed, budget_bytes)).order()] = True
     return wholly_hot(inputs.rows, inputs.offsets, hot) / inputs.count
 
 

@@ -8,7 +8,7 @@ first; where ids are hashed, only these rows can be told apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +57,10 @@ def tables(dataset: Path, facts: Facts) -> Tables:
         row_of[table.name] = places
         first += table.rows
     price = [manifest.embedding.row_bytes(table.dim) for table in manifest.tables]
-    rows = StackedRows(
+    rows = StackedRows.of(
         tables=tuple(table.name for table in manifest.tables),
         first=np.cumsum([0, *(table.rows for table in manifest.tables)]),
-        accesses=np.concatenate(counts).astype(np.int64),
+        accesses=np.concatenate(counts),
         row_bytes=np.array(price, dtype=np.int64),
     )
     return Tables(rows, row_of)
@@ -108,7 +108,7 @@ def train_inputs(
     leaves = manifest.splits["train"].values()
     total = sum(leaf.rows for leaf in leaves)
     random = np.random.default_rng(seed)
-    accesses = np.zeros(known.rows.accesses.size, dtype=np.int64)
+    accesses = np.zeros(known.rows.count, dtype=np.int64)
     flat: list[npt.NDArray[np.int32]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     for leaf in leaves:
@@ -124,7 +124,8 @@ def train_inputs(
     empty = np.zeros(0, dtype=np.int32)
     offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
     inputs = StackedInputs(np.concatenate([empty, *flat]), offsets)
-    return replace(known.rows, accesses=accesses), inputs
+    every = known.rows
+    return StackedRows.of(every.tables, every.first, accesses, every.row_bytes), inputs
 
 
 def _stretch(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pipeline.rules.accesses import accesses
 from pipeline.rules.peeling import STATE, holders, peel, wholly_hot
 from pipeline.rules.problem import Floats, Order, Problem, Ranking, StackedInputs, bound, cut
+from pipeline.runs import Runs
 
 #: Passes end when the hot set is within this share of the bound, or when this many have touched
 #: this many accesses each.
@@ -35,7 +36,7 @@ def inputs(problem: Problem) -> Ranking:
     the accesses, of which it holds about 9 bytes each, and 80 a row. Deterministic.
     """
     rows, given = problem.rows, problem.inputs()
-    count, per_input = rows.accesses.size, problem.objective.per_input
+    count, per_input = rows.count, problem.objective.per_input
     starts, held_by = holders(given.rows, given.offsets, count)
     certain = _certain(problem)
     charged = np.full(given.count, rows.out_of_vocabulary[0], dtype=np.int32)
@@ -55,7 +56,7 @@ def inputs(problem: Problem) -> Ranking:
         )  # fmt: skip
         loads += certain + per_input * np.bincount(charged, minlength=count)
         whole = dropped[::-1] if is_whole else whole
-        found = _placed(problem, dropped, whole)
+        found = rows.runs(_placed(problem, dropped, whole))
         reached = worth(problem, given, found)
         if reached >= best_worth:  # a later pass is better at other budgets
             best, best_worth = found, reached
@@ -66,14 +67,15 @@ def inputs(problem: Problem) -> Ranking:
     return Ranking(best, loads / passes, {"passes": passes})
 
 
-def worth(problem: Problem, given: StackedInputs, placed: Order) -> float:
+def worth(problem: Problem, given: StackedInputs, placed: Runs) -> float:
     """What the rows of `placed` that the budget buys are worth by the problem's objective."""
     rows, objective = problem.rows, problem.objective
-    bought = placed[: cut(rows, placed, problem.budget_bytes)]
-    hot = np.zeros(rows.accesses.size, dtype=np.bool_)
-    hot[bought] = True
+    bought = placed.first(cut(rows, placed, problem.budget_bytes))
+    hot = np.zeros(rows.count, dtype=np.bool_)
+    hot[bought.order()] = True
     whole = wholly_hot(given.rows, given.offsets, hot)
-    return objective.per_input * whole + objective.per_access * float(rows.accesses[bought].sum())
+    accesses = float(rows.levels.sums(bought).sum()) if objective.per_access else 0.0
+    return objective.per_input * whole + objective.per_access * accesses
 
 
 def _certain(problem: Problem) -> Floats:
@@ -91,9 +93,9 @@ def _placed(problem: Problem, dropped: Rows, whole: Rows) -> Order:
     the rows of a whole pass, last dropped first.
     """
     rows = problem.rows
-    gone = np.zeros(rows.accesses.size, dtype=np.bool_)
+    gone = np.zeros(rows.count, dtype=np.bool_)
     gone[dropped] = True
-    seen = np.zeros(rows.accesses.size, dtype=np.bool_)
+    seen = np.zeros(rows.count, dtype=np.bool_)
     seen[rows.seen] = True
     order = np.concatenate([whole[~gone[whole]], dropped[::-1]])
     return np.concatenate([rows.out_of_vocabulary, order[seen[order]]])

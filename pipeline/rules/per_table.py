@@ -21,4 +21,4 @@ def per_table(problem: Problem) -> Ranking:
     place[by_accesses] = np.arange(rows.seen.size) - starts[table[by_accesses]]
     share = (place + 1) / seen_rows[table]
     order = rows.seen[np.argsort(share, kind="stable")]
-    return Ranking(np.concatenate([rows.out_of_vocabulary, order]))
+    return Ranking(rows.runs(np.concatenate([rows.out_of_vocabulary, order])))

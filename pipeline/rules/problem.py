@@ -10,28 +10,50 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.runs import Levels, Runs
+
 #: Stacked rows, of which there are fewer than 2^31, or numbers of them.
 Order = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
-
-
-#: So many rows are looked at together, which bounds what that takes beside the rows.
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
 class StackedRows:
     """The rows of all tables in one numbering: table by table, by access rank in each.
 
-    Row `first[t] + r` is rank r of table t; rank 0 is out of vocabulary. `accesses` (rows,) counts
-    accesses in train, or in the sample where there is one. `row_bytes` (tables,) is the price of a
-    row with its optimiser state.
+    Row `first[t] + r` is rank r of table t; rank 0 is out of vocabulary. `levels` counts their
+    accesses in train, or in the sample where there is one; none goes from one table into the next,
+    and rank 0 has its own. `row_bytes` (tables,) is the price of a row with its optimiser state.
     """
 
     tables: tuple[str, ...]
     first: npt.NDArray[np.int64]
-    accesses: npt.NDArray[np.int64]
+    levels: Levels
     row_bytes: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        tables: tuple[str, ...],
+        first: npt.NDArray[np.int64],
+        accesses: npt.NDArray[Any],
+        row_bytes: npt.NDArray[np.int64],
+    ) -> StackedRows:
+        """Rows with their `accesses` one by one, shape (rows,)."""
+        id_0 = first[:-1]
+        after = np.minimum(id_0 + 1, first[-1] - 1)
+        levels = Levels.of(accesses, np.concatenate([id_0, after]))
+        return cls(tables, first, levels, row_bytes)
+
+    @cached_property
+    def accesses(self) -> npt.NDArray[np.int64]:
+        """The accesses of each row, shape (rows,)."""
+        return self.levels.each()
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return int(self.first[-1])
 
     @cached_property
     def table_of(self) -> Order:
@@ -49,9 +71,23 @@ class StackedRows:
         """The bytes of all rows."""
         return int(np.diff(self.first) @ self.row_bytes)
 
-    def bytes_of(self, chosen: Order) -> int:
-        """The bytes of some rows."""
-        return int(np.bincount(self.table_of[chosen], minlength=len(self.tables)) @ self.row_bytes)
+    def tables_of(self, runs: Runs) -> npt.NDArray[np.int64]:
+        """The table of each run, shape (runs,)."""
+        return np.searchsorted(self.first, runs.begins, side="right") - 1
+
+    def counts_of(self, runs: Runs) -> npt.NDArray[np.int64]:
+        """How many of the rows in some runs each table has, shape (tables,)."""
+        counts = np.zeros(len(self.tables), dtype=np.int64)
+        np.add.at(counts, self.tables_of(runs), runs.lengths)
+        return counts
+
+    def bytes_of(self, runs: Runs) -> int:
+        """The bytes of the rows in some runs."""
+        return int(self.counts_of(runs) @ self.row_bytes)
+
+    def runs(self, order: Order) -> Runs:
+        """The runs of some rows in an order, none of which goes from one table into the next."""
+        return Runs.of(order, self.first)
 
     @property
     def out_of_vocabulary(self) -> npt.NDArray[np.int64]:
@@ -114,26 +150,25 @@ class Ranking:
     `bound`). `notes` are figures that the rule reports of its work.
     """
 
-    placed: Order
+    placed: Runs
     loads: Floats | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
-def cut(rows: StackedRows, placed: Order, budget_bytes: int) -> int:
+def cut(rows: StackedRows, placed: Runs, budget_bytes: int) -> int:
     """How many rows of `placed`, from its beginning, a budget buys."""
     return int(cuts(rows, placed, np.array([budget_bytes]))[0])
 
 
-def cuts(rows: StackedRows, placed: Order, budgets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def cuts(rows: StackedRows, placed: Runs, budgets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """How many rows of `placed`, from its beginning, each of the budgets buys."""
-    found = np.zeros(budgets.size, dtype=np.int64)
-    before = 0
-    for begin in range(0, placed.size, _CHUNK):
-        prices = rows.row_bytes[rows.table_of[placed[begin : begin + _CHUNK]]]
-        spent = before + np.cumsum(prices)
-        found += np.searchsorted(spent, budgets, side="right")
-        before = int(spent[-1])
-    return found
+    price = rows.row_bytes[rows.tables_of(placed)]
+    spent = np.cumsum(price * placed.lengths)
+    run = np.searchsorted(spent, budgets, side="right")  # the first that is not bought whole
+    last = np.minimum(run, spent.size - 1)
+    short = np.where(run < spent.size, -(-(spent[last] - budgets) // price[last]), 0)
+    bought: npt.NDArray[np.int64] = placed.ends[last] - short
+    return bought
 
 
 def bound(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> Floats:

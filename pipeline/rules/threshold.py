@@ -31,16 +31,16 @@ def threshold(problem: Problem) -> Ranking:
     chunks = [
         _chunks(rows, table, whole_table_bytes, problem.seed) for table in range(len(rows.tables))
     ]
-    low, high = 1, int(rows.accesses.max()) + 1
+    low, high = 1, int(rows.levels.numbers.max()) + 1
     while low < high:
         middle = (low + high) // 2
         if estimated_bytes(rows, chunks, middle) <= budget:
             high = middle
         else:
             low = middle + 1
-    hot = rows.accesses >= low
     order = by_density(rows)
-    placed = small_tables_first(rows, order[hot[order]], whole_table_bytes)
+    hot = order.only(rows.levels.sums(order) >= low * order.lengths)
+    placed = small_tables_first(rows, hot, whole_table_bytes)
     notes = {
         "threshold": low,
         "estimated_bytes": estimated_bytes(rows, chunks, low),
