@@ -129,13 +129,13 @@ def features(schema: Schema) -> Features:
 
 def _write_vocabulary(task: _Task) -> DataFile:
     schema = Staging.read(task.staging).schema
-    accesses = Frequencies.read(task.frequencies).accesses(task.table, "value", "accesses")
+    accesses = Frequencies.read(task.frequencies).batches(task.table, "value", "accesses")
     ids = Calibration.read(task.calibration).ids()[task.table]
     frames = vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
         _write((frame.to_arrow() for frame in frames), path)
-        return data_file(path, name, accesses.height)
+        return data_file(path, name, ids.size - 1)
 
 
 def _write(tables: Iterator[pa.Table], path: Path) -> None:

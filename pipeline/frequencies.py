@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline import artefact
-from pipeline.arrays import narrow, numbers_of
+from pipeline.arrays import narrow
 from pipeline.cluster import Cluster
 from pipeline.counting import RANGE, Entries, count
 from pipeline.errors import DatasetError, ParameterError
@@ -34,8 +34,6 @@ from pipeline.timeline import Counts, Timeline, Window
 FILE_NAME = "frequencies.json"
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
 _SAMPLED = len(SPLITS)
-#: So many rows are looked at together.
-_BATCH = 1 << 20
 _NONE = np.empty(0, dtype=np.int64)
 #: What counting takes for each entry of the parts' dictionaries, and more for those of one range.
 _BYTES_AN_ENTRY, _BYTES_IN_A_RANGE = 30, 100
@@ -87,19 +85,26 @@ class Frequencies:
         Ranks are by accesses, most first; ties by value, missing first. `sampled` counts accesses
         from the sample alone, and equals `accesses` where there is none.
         """
-        with self.directory.read(f"accesses/{table}.parquet") as path:
-            return pl.read_parquet(path, columns=list(columns) or None)
+        return pl.concat(self.batches(table, *columns))
+
+    def batches(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
+        """The same some rows at a time, GROUP of them but in the last frame; at least one frame."""
+        with self.directory.read(f"accesses/{table}.parquet") as path, pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups) or [None]:
+                groups = [] if group is None else [group]
+                frame = pl.from_arrow(file.read_row_groups(groups, columns=list(columns) or None))
+                assert isinstance(frame, pl.DataFrame)
+                yield frame
 
     def levels(self, table: str, counts: str) -> Levels:
         """The column `counts` of `accesses`, without holding it: row i has access rank i + 1."""
         begins, numbers, rows = [], [], 0
-        with self.directory.read(f"accesses/{table}.parquet") as path, pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=[counts]):
-                some = Levels.of(numbers_of(batch[counts]), _NONE)
-                begins.append(rows + some.begins)
-                numbers.append(some.numbers)
-                rows += some.rows
-        return Levels(np.concatenate([_NONE, *begins]), np.concatenate([_NONE, *numbers]), rows)
+        for frame in self.batches(table, counts):
+            some = Levels.of(frame[counts].to_numpy(), _NONE)
+            begins.append(rows + some.begins)
+            numbers.append(some.numbers)
+            rows += some.rows
+        return Levels(np.concatenate(begins), np.concatenate(numbers), rows)
 
     def ranks(self, column: str, entries: slice) -> npt.NDArray[np.uint32]:
         """The access rank that each of a column's dictionary entries means; 0 out of vocabulary.

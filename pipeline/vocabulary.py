@@ -21,25 +21,38 @@ LINES = 1 << 20
 
 
 def vocabulary(
-    accesses: pl.DataFrame, ids: npt.NDArray[np.uint32], column: SparseColumn
+    accesses: Iterator[pl.DataFrame], ids: npt.NDArray[np.uint32], column: SparseColumn
 ) -> Iterator[pl.DataFrame]:
     """`value`, `id` and `accesses` of a table's values from id 1, by id and then by access rank.
 
-    `accesses` has `value` (as staged) and `accesses` by access rank from 1; `ids` gives the id of
-    each rank from 0. A null value is the missing category. Id 0, out of vocabulary, has no line;
-    a hashed id has one for each of its values. The frames, at least one, have LINES lines each.
+    The frames of `accesses` have `value` (as staged) and `accesses` by access rank from 1; `ids`
+    gives the id of each rank from 0. A null value is the missing category. Id 0, out of vocabulary,
+    has no line; a hashed id has one for each of its values. Where ids follow the ranks there is a
+    frame for each of `accesses`; otherwise all values are held, and frames have LINES lines.
     """
     given = ids[1:]
-    order = ascending(given)
-    for first in range(0, max(order.size, 1), LINES):
-        ranks = order[first : first + LINES]
+    if not _ascend(given):
+        order, every = ascending(given), pl.concat(accesses)
+        given = given[order]
+        accesses = (every[order[first : first + LINES]] for first in range(0, order.size, LINES))
+    first = 0
+    for frame in accesses:
         yield pl.DataFrame(
             {
-                "value": raw_values(accesses["value"].gather(ranks), column),
-                "id": given[ranks].astype(np.int64),
-                "accesses": accesses["accesses"].gather(ranks),
+                "value": raw_values(frame["value"], column),
+                "id": given[first : first + frame.height].astype(np.int64),
+                "accesses": frame["accesses"],
             }
         )
+        first += frame.height
+
+
+def _ascend(ids: npt.NDArray[np.uint32]) -> bool:
+    """Whether no id is less than the one before."""
+    return all(
+        bool((np.diff(ids[first : first + LINES + 1].astype(np.int64)) >= 0).all())
+        for first in range(0, ids.size, LINES)
+    )
 
 
 def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:

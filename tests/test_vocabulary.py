@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,17 +42,53 @@ def test_the_twenty_rows_have_these_vocabularies(shop: Stages) -> None:
 def test_lines_are_by_id_whatever_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accesses = pl.DataFrame({"value": ["a", None, "b"], "accesses": [9, 5, 2]})
     ids = np.array([0, 3, 1, 2], dtype=np.uint32)
-    found = pl.concat(vocabulary(accesses, ids, column()))
+    found = pl.concat(vocabulary(iter([accesses]), ids, column()))
     assert found.rows() == [(None, 1, 5), ("b", 2, 2), ("a", 3, 9)]
     monkeypatch.setattr(vocabularies, "LINES", 2)
-    pieces = list(vocabulary(accesses, ids, column()))
+    pieces = list(vocabulary(iter([accesses[:1], accesses[1:]]), ids, column()))
     assert [piece.height for piece in pieces] == [2, 1]
     assert pl.concat(pieces).equals(found)
 
 
+@pytest.mark.parametrize("given", [[0, 1, 2, 3], [0, 1, 1, 2]])
+def test_lines_come_as_they_are_read_where_ids_follow_the_ranks(given: list[int]) -> None:
+    accesses = pl.DataFrame({"value": ["a", None, "b"], "accesses": [9, 5, 2]})
+    read = 0
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal read
+        for row in range(3):
+            read += 1
+            yield accesses[row : row + 1]
+
+    ids = np.array(given, dtype=np.uint32)
+    for number, frame in enumerate(vocabulary(frames(), ids, column()), start=1):
+        assert read == number
+        assert frame["id"].to_list() == given[number : number + 1]
+    assert read == 3
+
+
+@given(
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    cuts=st.sets(st.integers(1, 7)),
+    lines=st.integers(1, 4),
+)
+def test_lines_are_by_id_and_then_by_rank(ids: list[int], cuts: set[int], lines: int) -> None:
+    accesses = pl.DataFrame({"value": range(len(ids)), "accesses": [1] * len(ids)})
+    places = [0, *sorted(cut for cut in cuts if cut < len(ids)), len(ids)]
+    frames = (accesses[a:b] for a, b in itertools.pairwise(places))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabularies, "LINES", lines)
+        found = pl.concat(vocabulary(frames, np.array([0, *ids], np.uint32), column()))
+    expected = sorted((one, rank) for rank, one in enumerate(ids))
+    assert list(zip(found["id"], found["value"], strict=True)) == expected
+
+
 def test_an_empty_vocabulary_has_its_columns() -> None:
     accesses = pl.DataFrame(schema={"value": pl.UInt32, "accesses": pl.Int64})
-    (found,) = vocabulary(accesses, np.zeros(1, np.uint32), column(encoding="hex", digits=8))
+    (found,) = vocabulary(
+        iter([accesses]), np.zeros(1, np.uint32), column(encoding="hex", digits=8)
+    )
     assert found.is_empty()
     assert dict(found.schema) == {"value": pl.String, "id": pl.Int64, "accesses": pl.Int64}
 
