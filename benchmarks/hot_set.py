@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.cluster import Cluster
-from pipeline.frequencies import Frequencies, profile
+from pipeline.frequencies import Frequencies
 from pipeline.logs import find_logs
 from pipeline.manifest import Embedding
 from pipeline.parameters import IngestParameters, ProfileParameters
+from pipeline.profiling import profile
 from pipeline.rules import RULES
 from pipeline.rules.inputs import worth
 from pipeline.rules.problem import Problem, StackedInputs, bound

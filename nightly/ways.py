@@ -21,9 +21,9 @@ from pipeline.artefact import manifest_of
 from pipeline.calibration import calibrate
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
-from pipeline.frequencies import profile
 from pipeline.logs import split_logs
 from pipeline.preparation import Preparation
+from pipeline.profiling import profile
 from pipeline.schema import load_schema
 from pipeline.staging import ingest
 from pipeline.storage import Folder

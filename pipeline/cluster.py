@@ -70,6 +70,8 @@ class Cluster:
         `journal`, an unfinished output, results are recorded in it, and tasks whose results an
         earlier run has recorded are not run. `rows` tells the rows behind a result, for the rate.
         """
+        if not tasks:
+            return []
         steps = journals.steps(stage, function, tasks, journal)
         results = journals.finished(steps)
         left = [number for number in range(len(steps)) if number not in results]

@@ -229,7 +229,7 @@ def _covered(task: _Task) -> list[int]:
     cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:
         name = column.table_name
-        ranks = frequencies.ranks(column.name, staging.span(column.name, task.part))
+        ranks = frequencies.ranks(column.name, task.part)
         ids = ids_of[name][ranks]
         with Folder.of(task.masks).read(f"{name}.bool") as path:
             was_hot = mapped(path, np.bool_)

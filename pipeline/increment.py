@@ -16,11 +16,11 @@ from pipeline.dataset import write_dataset
 from pipeline.drift import write_drift
 from pipeline.errors import DatasetError
 from pipeline.extension import check_new, extended, log_root, read_root
-from pipeline.frequencies import profile
 from pipeline.lock import locked
 from pipeline.logs import Log
 from pipeline.manifest import SUCCESS, DataFile, Manifest, Table
 from pipeline.preparation import Preparation
+from pipeline.profiling import profile
 from pipeline.schema import Schema
 from pipeline.staging import Staging, ingest, log_fingerprints
 from pipeline.storage import Folder, Place

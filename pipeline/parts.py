@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import arrow, narrow, numbers_of, one_list
+from pipeline.dictionaries import encoded
 from pipeline.storage import Folder
 from pipeline.workspace import read
 
@@ -124,11 +125,9 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
 
     A null is a value.
     """
-    encoded = pc.dictionary_encode(values, null_encoding="encode")
-    count = len(encoded.dictionary)
-    codes = numbers_of(encoded.indices)
-    counts = np.bincount(codes, minlength=count)
-    return arrow(narrow(codes)), encoded.dictionary, arrow(narrow(counts))
+    codes, dictionary = encoded(values)
+    counts = np.bincount(codes, minlength=len(dictionary))
+    return arrow(codes), dictionary, arrow(narrow(counts))
 
 
 def _write(table: pa.Table, folder: Folder, name: str) -> None:

@@ -15,7 +15,6 @@ from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
 from pipeline.errors import DatasetError
 from pipeline.extension import log_root, write_root
-from pipeline.frequencies import profile
 from pipeline.lock import locked
 from pipeline.logs import Log
 from pipeline.manifest import Manifest
@@ -25,6 +24,7 @@ from pipeline.parameters import (
     PartitionParameters,
     ProfileParameters,
 )
+from pipeline.profiling import profile
 from pipeline.schema import Schema
 from pipeline.staging import ingest, log_fingerprints
 from pipeline.storage import Folder, Place

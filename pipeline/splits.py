@@ -70,6 +70,14 @@ class Cuts:
                 tied[times[max(cut.row - first, 0) :] == cut.time] = code
         return codes
 
+    def of_all(self, given: str | None, first: int, rows: int, timed: bool) -> int | None:
+        """The split of all of some rows, at least one; None where several or their times decide."""
+        if given is None and timed and (self.valid or self.test):
+            return None
+        zero = np.zeros(1, dtype=np.int64)
+        ends = [int(self.codes(given, row, zero)[0]) for row in (first, first + rows - 1)]
+        return ends[0] if ends[0] == ends[1] else None
+
 
 def cut(
     timeline: Timeline, given: Mapping[str, int], valid: HeldOut, test: HeldOut, timed: bool

@@ -87,7 +87,7 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
         columns = [
             _accesses(
                 staged.codes(column.name),
-                frequencies.ranks(column.name, staging.span(column.name, index)),
+                frequencies.ranks(column.name, index),
                 start[column.table_name],
                 counted,
             )

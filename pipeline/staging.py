@@ -15,7 +15,6 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -82,7 +81,7 @@ class Staging:
         return sum(part.rows for part in self.parts)
 
     def first_row(self, part: int) -> int:
-        """The number of a part's first row."""
+        """The number of a part's first row; for the part after the last, of all rows."""
         return self._first_rows[part]
 
     @cached_property
@@ -98,18 +97,8 @@ class Staging:
 
     def entries(self, table: str) -> int:
         """The distinct values of a table's columns, counted part by part."""
-        return sum(int(self._ends[column.name][-1]) for column in self.schema.tables[table])
-
-    def span(self, column: str, part: int) -> slice:
-        """Where the entries of a part's dictionary lie among those of all parts, in order."""
-        return slice(*self._ends[column][part : part + 2].tolist())
-
-    @cached_property
-    def _ends(self) -> dict[str, npt.NDArray[np.int64]]:
-        """For each sparse column, 0 and the entries up to the end of each part (parts + 1,)."""
-        sizes = np.array([part.values for part in self.parts], dtype=np.int64)
-        ends = np.cumsum(np.vstack([np.zeros_like(sizes[:1]), sizes]), axis=0)
-        return {column.name: ends[:, i] for i, column in enumerate(self.schema.sparse)}
+        places = [i for i, one in enumerate(self.schema.sparse) if one.table_name == table]
+        return sum(part.values[place] for part in self.parts for place in places)
 
     def part(self, index: int, *, passing: bool = False) -> StagedPart:
         """One part, open for reading; `passing` as in StagedPart."""

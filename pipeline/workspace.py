@@ -62,6 +62,8 @@ def read(file: IO[bytes], use: str, size: int) -> memoryview:
 
 
 def mapped(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The numbers that a file holds and nothing else, at least one, mapped."""
+    """The numbers that a file holds and nothing else, mapped."""
     with path.open("rb") as file:
+        if not path.stat().st_size:  # which cannot be mapped
+            return np.empty(0, dtype)
         return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_READ), dtype)

@@ -14,18 +14,23 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 #: The journaled stages, in order.
-STAGES = ["ingest", "profile", "calibrate", "scatter", "partition", "vocabulary"]
+STAGES = ["ingest", "splits", "profile", "ranks", "calibrate", "scatter", "partition", "vocabulary"]
 BLOCK_BYTES = 64
+#: Few enough for tables to be counted in several ranges.
+MOST_ENTRIES = 4
 
 PROGRAM = f"""
 import sys
 import holding
 from pathlib import Path
 from oracle import Options
+from pipeline import ranges
 from pipeline.cli.app import Terminated, app
 from pipeline.cluster import cluster
 from pipeline.logs import find_logs
 from small_logs import SHOP, SHOP_BUDGET, stages
+
+ranges.MOST, ranges._OF_A_PART = {MOST_ENTRIES}, 0
 
 @app.command()
 def run(directory: Path, scheduler: str = "", workers: int = 0):

@@ -17,7 +17,7 @@ from oracle import Options
 from pipeline.calibration import Calibration, calibrate
 from pipeline.cluster import Cluster
 from pipeline.dataset import write_dataset
-from pipeline.frequencies import Frequencies, profile
+from pipeline.frequencies import Frequencies
 from pipeline.logs import BLOCK_BYTES, Log, find_logs
 from pipeline.manifest import Manifest, sha256_of, success_text
 from pipeline.parameters import (
@@ -28,6 +28,7 @@ from pipeline.parameters import (
 )
 from pipeline.parts import Codes
 from pipeline.preparation import Preparation
+from pipeline.profiling import profile
 from pipeline.schema import Schema
 from pipeline.staging import Staging, ingest
 from pipeline.storage import Folder, Place
@@ -164,7 +165,7 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
         for index in range(len(staging.parts))
         for cell in cells(
             staging.part(index).codes(column),
-            frequencies.ranks(column, staging.span(column, index)).tolist(),
+            frequencies.ranks(column, index).tolist(),
         )
     ]
 

@@ -21,6 +21,7 @@ WAY = [
     ["manifest"],
     ["workspace", "kernel", "arrays", "runs", "timeline"],
     ["sorting"],
+    ["dictionaries"],
     ["scratch", "filesystem"],
     ["storage"],
     ["schema", "shuffle", "splits", "rules"],
@@ -37,6 +38,10 @@ WAY = [
     ["extension"],
     ["counting"],
     ["frequencies"],
+    ["split_counts"],
+    ["ranges"],
+    ["ranking"],
+    ["profiling"],
     ["hot_set", "cold_ids", "curve"],
     ["calibration"],
     ["partitions", "vocabulary"],
@@ -62,6 +67,7 @@ PURE = [
     "parsing",
     "tokenizer",
     "records",
+    "dictionaries",
 ]
 TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "pipeline", "trainer"}
 

@@ -130,7 +130,7 @@ class Weighed(Cluster):
         self, stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], **options: Any
     ) -> list[Any]:
         sent = steps(stage, function, tasks, options.get("journal"))
-        self.bytes[stage] = max(len(pickle.dumps(step)) for step in sent)
+        self.bytes[stage] = max((len(pickle.dumps(step)) for step in sent), default=0)
         return super().run(stage, function, tasks, **options)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracle
-import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -28,13 +25,13 @@ from small_logs import (
     written,
 )
 
-from pipeline import counting, frequencies
+from pipeline import ranges
 from pipeline.cluster import Cluster
-from pipeline.counting import Entries, count
 from pipeline.errors import DatasetError, ParameterError
-from pipeline.frequencies import Frequencies, OutOfVocabulary, profile
+from pipeline.frequencies import Frequencies, OutOfVocabulary
 from pipeline.logs import find_logs
 from pipeline.parameters import ProfileParameters
+from pipeline.profiling import profile
 from pipeline.staging import Staging
 
 
@@ -108,9 +105,7 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
         for index in range(len(staging.parts)):
             values = staging.part(index).values(name)
             assert (
-                len(frequencies.ranks(name, staging.span(name, index)))
-                == len(values)
-                == len(set(values.to_pylist()))
+                len(frequencies.ranks(name, index)) == len(values) == len(set(values.to_pylist()))
             )
     assert frequencies.split_rows["train"] == 16
 
@@ -185,89 +180,23 @@ def test_what_is_no_profile_is_refused(shop: Stages, tmp_path: Path) -> None:
         Frequencies.read(shop.staging.directory)
 
 
-INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
-TABLES = st.one_of(
-    st.tuples(st.just(pa.int64()), st.lists(st.none() | INTEGERS)),
-    st.tuples(st.just(pa.uint32()), st.lists(st.none() | st.integers(0, 2**32 - 1))),
-    st.tuples(st.just(pa.large_string()), st.lists(st.none() | st.text(max_size=2))),
-)
-
-
-@given(
-    table=TABLES,
-    sizes=st.lists(st.integers(1, 9), min_size=1),
-    most=st.sampled_from([1, 2, 5, 1 << 19]),
-    fewest=st.integers(1, 4),
-    data=st.data(),
-)
-def test_values_are_counted_alike_in_any_ranges(
-    table: tuple[pa.DataType, list[Any]],
-    sizes: list[int],
-    most: int,
-    fewest: int,
-    data: st.DataObject,
-) -> None:
-    kind, values = table
-    parts, at = [], 0
-    for size in sizes:
-        some = list(dict.fromkeys(values[at : at + size]))
-        times = st.lists(st.integers(0, 3), min_size=len(some), max_size=len(some))
-        counts = {code: np.array(data.draw(times), dtype=np.uint8) for code in (0, 3)}
-        parts.append(Entries(pa.array(some, kind), counts))
-        at += size
-    totals: dict[int, Counter[Any]] = {code: Counter() for code in (0, 3)}
-    for part in parts:
-        for code, total in totals.items():
-            for value, times in zip(part.values.to_pylist(), part.counts[code], strict=True):
-                total[value] += int(times)
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
-        patch.setattr(counting, "RANGE", most)
-        patch.setattr(counting, "_GROUP", 3)
-        counted = count(parts, 0, 3)
-        accesses = counted.write(Path(place) / "accesses.parquet", fewest)
-        found = pl.read_parquet(Path(place) / "accesses.parquet")
-        ranks = [one.tolist() for one in counted.of_entries(fewest)]
-    seen = [value for value, times in totals[0].items() if times > 0]
-    order = sorted(seen, key=lambda v: (-totals[0][v], v is not None, as_stored(v)))
-    kept = [value for value in order if totals[0][value] >= fewest]
-    assert found.rows() == [(v, totals[0][v], totals[3][v]) for v in kept]
-    assert (accesses, counted.seen) == (sum(totals[0][v] for v in kept), len(seen))
-    rank = {value: number for number, value in enumerate(kept, start=1)}
-    assert ranks == [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
-
-
-def test_small_tables_are_counted_together() -> None:
-    sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
-    assert frequencies._together(sizes) == [["b"], ["e"], ["c", "d"], ["a", "f"]]
-    assert frequencies._together({"empty": 0}) == [["empty"]]
-
-
 def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     staging = staged(found, SHOP, tmp_path / "staging")
     profiled = profile(staging, tmp_path / "out", Cluster(1), ProfileParameters.of())
-    file = tmp_path / "out" / "ranks" / "city.uint32"
+    file = tmp_path / "out" / "ranks" / "city-00000.uint32"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DatasetError, match=r"city\.uint32 is cut short"):
-        profiled.ranks("city", staging.span("city", 0))
+    with pytest.raises(DatasetError, match=r"city-00000\.uint32 is cut short"):
+        profiled.ranks("city", 0)
 
 
-def test_more_accesses_than_32_bits_hold_are_counted() -> None:
-    most = np.array([2**32 - 1, 3], dtype=np.uint32)
-    counted = count([Entries(pa.array([7, 8]), {0: most})] * 3, 0, None)
-    assert (counted.accesses, counted.kept(2**33), counted.kept(2**40)) == (3 * 2**32 + 6, 1, 0)
-    alike = np.full(3, 3 * 10**9, dtype=np.uint32)
-    counted = count([Entries(pa.array([7, 8, 9]), {0: alike})], 0, None)
-    assert (counted.accesses, counted.kept(3 * 10**9), counted.kept(10**10)) == (9 * 10**9, 3, 0)
-
-
-def as_stored(value: Any) -> Any:
-    return value.encode() if isinstance(value, str) else value or 0
-
-
-@given(log=logs(), block_bytes=st.sampled_from([1, 30, 1 << 20]))
+@given(
+    log=logs(),
+    block_bytes=st.sampled_from([1, 30, 1 << 20]),
+    most=st.sampled_from([1, 3, ranges.MOST]),
+)
 def test_counts_and_ranks_are_the_oracles(
-    tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int, most: int
 ) -> None:
     options = log.options
     right = oracle.prepare(
@@ -285,7 +214,11 @@ def test_counts_and_ranks_are_the_oracles(
         sample=options.sample,
         seed=options.seed,
     )
-    found = profile(staging, directory / "out", Cluster(1), parameters)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "MOST", most)
+        patch.setattr(ranges, "_OF_A_PART", 0)
+        found = profile(staging, directory / "out", Cluster(1), parameters)
+    assert not [name for name in found.directory.names() if ".partial" in name]
     codes = splits_of(staging, found)
     assert [oracle.SPLITS[code] for code in codes] == right.splits
     for table, known in zip(found.tables, right.tables, strict=True):
@@ -315,4 +248,4 @@ def test_counts_and_ranks_are_the_oracles(
 
 
 def test_ranks_fit_their_type(shop: Stages) -> None:
-    assert shop.frequencies.ranks("city", slice(0, 1)).dtype == np.uint32
+    assert shop.frequencies.ranks("city", 0).dtype == np.uint32

@@ -13,6 +13,7 @@ import distributed  # noqa: F401  its defaults would go with the first block of 
 import pytest
 from killed_runs import (
     BLOCK_BYTES,
+    MOST_ENTRIES,
     STAGES,
     dask_scheduler,
     dask_worker,
@@ -25,11 +26,18 @@ from killed_runs import (
 from oracle import Options
 from small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, stages, written
 
+from pipeline import ranges
 from pipeline.cluster import Cluster, cluster
 from pipeline.errors import ClusterError
 from pipeline.logs import find_logs
 
 OPTIONS = Options(budget=SHOP_BUDGET)
+
+
+@pytest.fixture(autouse=True)
+def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "MOST", MOST_ENTRIES)
+    monkeypatch.setattr(ranges, "_OF_A_PART", 0)
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_a_driver_killed_in_each_stage_goes_on_where_it_was(
             assert entries(place, stage) == 1
             process.kill()
         (hold / stage).unlink()
-        if stage == "profile":
+        if stage == "splits":
             staged = finished_files(place)
         assert finished_files(place) == staged
     assert len(staged) > 4

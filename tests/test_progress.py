@@ -16,7 +16,16 @@ from small_logs import written
 from pipeline.progress import Board, Stage
 
 ROOT = Path(__file__).parent.parent
-STAGES = ["checksum", "ingest", "profile", "calibrate", "scatter", "partition", "vocabulary"]
+STAGES = [
+    "checksum",
+    "ingest",
+    "splits",
+    "profile",
+    "calibrate",
+    "scatter",
+    "partition",
+    "vocabulary",
+]
 
 
 def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,7 @@ def profile(
     memory: Memory = None,
 ) -> None:
     """Stage 2: split the rows, and count the accesses of each embedding row in train."""
-    from pipeline.frequencies import profile as run
+    from pipeline.profiling import profile as run
     from pipeline.staging import Staging
 
     parameters = ProfileParameters.of(
