@@ -25,7 +25,7 @@ from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.kernel import kernel
 from pipeline.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf, sha256_of
-from pipeline.records import Columns, Records
+from pipeline.records import Columns, Records, Words
 from pipeline.schema import Schema
 from pipeline.shuffle import row_keys
 from pipeline.sorting import ascending
@@ -37,6 +37,9 @@ ROWS_PER_FILE = 1 << 20
 ROW_GROUP = 1 << 16
 #: The folder of scattered rows in the unfinished output; nobody wants it after `partition`.
 SCATTERED = "scattered.partial"
+#: A part is scattered by itself as long as there are so many or fewer; then several are together,
+#: but no more than some, so that a file's rows come in fewer and longer runs.
+_PARTS, _TOGETHER = 512, 16
 #: How often a file's rows are in memory while it is written, where remote pieces are fetched.
 _COPIES = 2
 
@@ -45,7 +48,9 @@ Splits = dict[str, dict[str, Leaf]]
 
 @dataclass(frozen=True)
 class _Scatter:
-    """One staged part to classify and to spread over `buckets` (leaves,) files of each leaf.
+    """Staged parts to classify and to spread over `buckets` (leaves,) files of each leaf.
+
+    They are those from `first` on and before `stop`.
 
     Where the staging is `spent`, nobody wants its rows after this.
     """
@@ -53,7 +58,8 @@ class _Scatter:
     staging: str
     frequencies: str
     calibration: str
-    part: int
+    first: int
+    stop: int
     seed: int
     buckets: tuple[int, ...]
     spent: bool
@@ -87,21 +93,27 @@ def partition(
     leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
     rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
+    step = min(-(-len(staging.parts) // _PARTS), _TOGETHER)
     tasks = [
         _Scatter(
             str(staging.directory),
             str(frequencies.directory),
             str(calibration.directory),
             part,
+            min(part + step, len(staging.parts)),
             seed,
             buckets,
             spent,
             str(directory),
             f"{SCATTERED}/{part:06d}.arrow",
         )
-        for part in range(len(staging.parts))
+        for part in range(0, len(staging.parts), step)
     ]
-    contents = cluster.run("scatter", _scatter, tasks, journal=directory)
+    width = 4 * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
+    largest = max(part.rows for part in staging.parts)
+    contents = cluster.run(
+        "scatter", _scatter, tasks, journal=directory, needs=_COPIES * width * step * largest
+    )
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
         (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
     }
@@ -117,7 +129,6 @@ def partition(
         )
         for leaf, bucket in pieces
     ]
-    width = 4 * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
     files = cluster.run(
         "partition",
         _gather,
@@ -140,18 +151,19 @@ def _file(split: str, temperature: str, bucket: int) -> str:
 
 
 def _scatter(task: _Scatter) -> list[tuple[int, int]]:
-    """Write a part's rows as one record batch for each leaf and bucket; return these, in order.
+    """Write parts' rows as one record batch for each leaf and bucket; return these, in order.
 
     A batch's rows are sorted by key.
     """
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    calibration = Calibration.read(task.calibration)
-    columns, cold = _encoded(staging, frequencies, calibration, task.part)
+    parts = range(task.first, task.stop)
+    columns, cold = _encoded(staging, frequencies, Calibration.read(task.calibration), parts)
+    codes = np.concatenate([frequencies.splits(staging, part) for part in parts])
     if task.spent:
-        staging.part(task.part).forget_rows()
-    codes = frequencies.splits(staging, task.part)
-    keys = row_keys(staging.first_row(task.part), cold.size, task.seed)
+        for part in parts:
+            staging.part(part).forget_rows()
+    keys = row_keys(staging.first_row(task.first), cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
@@ -174,30 +186,35 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
 
 
 def _encoded(
-    staging: Staging, frequencies: Frequencies, calibration: Calibration, part: int
+    staging: Staging, frequencies: Frequencies, calibration: Calibration, parts: range
 ) -> tuple[Columns, npt.NDArray[np.bool_]]:
-    """A part's label, dense features and ids, in the order of the schema, and its cold rows."""
-    staged, count = staging.part(part, passing=True), staging.parts[part].rows
+    """Parts' labels, dense features and ids, in the order of the schema, and their cold rows."""
     dense, sparse = staging.schema.dense, staging.schema.sparse
-    table = staged.columns([LABEL, *(column.name for column in dense)])
-    fields = workspace("fields", (table.num_columns + len(sparse), count), np.int32)
-    fields[0] = numbers_of(table[LABEL].chunk(0))
-    for field, name in enumerate(table.column_names[1:], start=1):
-        fields[field] = numbers_of(table[name].chunk(0)).view(np.int32)
-    tables = {table.name: table for table in calibration.tables}
-    cold = np.zeros(count, dtype=np.bool_)
-    lists, ids_of = {}, calibration.ids()
-    for field, column in enumerate(sparse, start=table.num_columns):
-        ranks = frequencies.ranks(column.name, staging.span(column.name, part))
-        ids = ids_of[column.table_name][ranks].view(np.int32)
-        found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
-        if found.lengths is None:
-            _gather_ids(ids, found.codes, hot_rows, fields[field], cold)
-        else:
-            lists[field] = ids[found.codes]
-            cold[found.owners(count)[lists[field] >= hot_rows]] = True
-            fields[field] = found.lengths
-    return Columns(fields, lists), cold
+    rows = staging.first_row(parts.stop) - staging.first_row(parts.start)
+    width = 1 + len(dense) + len(sparse)
+    fields = workspace("fields", (width, rows), np.int32)
+    cold = np.zeros(rows, dtype=np.bool_)
+    tables, ids_of = {table.name: table for table in calibration.tables}, calibration.ids()
+    lists: dict[int, list[Words]] = {}
+    for part in parts:
+        first = staging.first_row(part) - staging.first_row(parts.start)
+        mine = slice(first, first + staging.parts[part].rows)
+        staged = staging.part(part, passing=True)
+        table = staged.columns([LABEL, *(column.name for column in dense)])
+        fields[0, mine] = numbers_of(table[LABEL].chunk(0))
+        for field, name in enumerate(table.column_names[1:], start=1):
+            fields[field, mine] = numbers_of(table[name].chunk(0)).view(np.int32)
+        for field, column in enumerate(sparse, start=1 + len(dense)):
+            ids = ids_of[column.table_name][frequencies.ranks(column.name, part)].view(np.int32)
+            found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
+            if found.lengths is None:
+                _gather_ids(ids, found.codes, hot_rows, fields[field, mine], cold[mine])
+            else:
+                accessed = ids[found.codes]
+                cold[mine][found.owners(staging.parts[part].rows)[accessed >= hot_rows]] = True
+                lists.setdefault(field, []).append(accessed)
+                fields[field, mine] = found.lengths
+    return Columns(fields, {field: np.concatenate(some) for field, some in lists.items()}), cold
 
 
 @kernel

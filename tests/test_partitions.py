@@ -137,6 +137,19 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
     assert leaf_rows(made[0].dataset, made[0].manifest, schema) == right.leaves
 
 
+@pytest.mark.parametrize(("parts", "together"), [(1, 100), (4, 16), (1, 3)])
+def test_parts_that_are_scattered_together_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop: Stages, parts: int, together: int
+) -> None:
+    monkeypatch.setattr(partitions, "_PARTS", parts)
+    monkeypatch.setattr(partitions, "_TOGETHER", together)
+    found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
+    options = oracle.Options(budget=SHOP_BUDGET)
+    made = stages(found, SHOP, tmp_path, options, block_bytes=64)
+    assert len(made.staging.parts) == 5
+    assert digests(made.dataset) == digests(shop.dataset)
+
+
 def test_a_shuffle_is_full_across_the_log(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
     rows = 2000
