@@ -47,8 +47,6 @@ _MAPPED = 1 << 11
 _DRAWN = 64
 #: In the unfinished output: ranges of tables that have several.
 _FOLDER = "ranges.partial"
-#: So many ranks are moved at a time.
-_CHUNK = 1 << 20
 
 Bound = int | str | None
 

@@ -105,9 +105,14 @@ class Levels:
         return cls(runs.begins[ascending], numbers[ascending], runs.size)
 
     @property
+    def ends(self) -> Integers:
+        """The row before which each level ends."""
+        return np.append(self.begins[1:], self.rows)
+
+    @property
     def runs(self) -> Runs:
         """The rows of each level."""
-        return Runs(self.begins, np.diff(self.begins, append=self.rows))
+        return Runs(self.begins, self.ends - self.begins)
 
     @property
     def total(self) -> int:
@@ -120,7 +125,7 @@ class Levels:
 
     def spread(self) -> Iterator[tuple[int, Integers]]:
         """The number of each row, and the first of them, some rows at a time."""
-        ends = np.append(self.begins[1:], self.rows)
+        ends = self.ends
         for first in range(0, self.rows, _CHUNK):
             stop = min(first + _CHUNK, self.rows)
             begin = np.searchsorted(ends, first, side="right")
@@ -136,5 +141,5 @@ class Levels:
         """The sum over all rows before each of some rows."""
         sums = np.cumsum(self.numbers * self.runs.lengths)
         level = np.searchsorted(self.begins, rows, side="right") - 1
-        after = np.append(self.begins[1:], self.rows)[level] - rows
+        after = self.ends[level] - rows
         return np.asarray(sums[level] - self.numbers[level] * after, dtype=np.int64)
