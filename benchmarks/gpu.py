@@ -42,6 +42,7 @@ from pipeline.manifest import Manifest
 from trainer.batches import Batch
 from trainer.device_benchmark import data_set_of
 from trainer.evaluation import on_device
+from trainer.layout import Lookup, Slots
 from trainer.parameters import PLACEMENTS, parameters
 from trainer.recommender import Recommender
 from trainer.schedule import schedule
@@ -76,7 +77,7 @@ def workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
     rng = np.random.default_rng(seed)
     rows = tuple(max(3, int(size * scale)) for size in KAGGLE)
     common = rng.random((inputs, 1), dtype=np.float32)
-    ids = np.empty((inputs, len(rows)), dtype=np.int64)
+    ids = np.empty((inputs, len(rows)), dtype=np.int32)
     for t, size in enumerate(rows):
         own = rng.random((inputs, 1), dtype=np.float32)
         quantile = np.where(rng.random((inputs, 1), dtype=np.float32) < 0.6, common, own)
@@ -131,7 +132,7 @@ def losses(model: Recommender, given: list[Batch]) -> list[float]:
     """The loss of each training step from the first values on."""
     model.initialise(0)
     with model.ahead(iter(given), 4) as ahead:
-        return [model.step(batch, lookup).item() for batch, lookup in ahead]
+        return [model.step(batch, plan).item() for batch, plan in ahead]
 
 
 def check(work: Workload, device: str) -> None:
@@ -143,7 +144,7 @@ def check(work: Workload, device: str) -> None:
     for placement in PLACEMENTS:
         found[placement] = losses(recommender(made, placement, device, "kaggle"), given)
         held = recommender(made, placement, device, "kaggle")
-        held.hold_hot_step(size)
+        held.hold_step(size)
         found[f"{placement}, fixed shapes"] = losses(held, given)
     for ahead in (False, True):
         model = recommender(made, "hot-cold", device, "kaggle")
@@ -166,16 +167,16 @@ def samples_per_second(
     """Training throughput over `given`, repeated for about `seconds`, after a warm-up."""
     hot, cold = ([batch for batch in given if batch.hot == kind][:2] for kind in (True, False))
     with model.ahead(iter([*hot, *cold]), 4) as ahead:
-        for batch, lookup in ahead:
-            model.step(batch, lookup).item()
+        for batch, plan in ahead:
+            model.step(batch, plan).item()
     rates = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         begin = _now(model)
         done = 0
         with model.ahead(iter(given), 4) as ahead:
-            for batch, lookup in ahead:
-                model.step(batch, lookup)
+            for batch, plan in ahead:
+                model.step(batch, plan)
                 done += len(batch)
                 if time.perf_counter() > end:
                     break
@@ -188,7 +189,7 @@ def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
     found: dict[str, list[float]] = {"plan": [], "gather": [], "network": [], "rows": []}
     for batch in given:
         times = [_now(model)]
-        _, lookup = next(iter(model.planned([batch])))
+        _, lookup = next(iter(model.looked_up([batch])))
         times.append(_now(model))
         model.tables.turn_to(hot=not len(lookup.cold))
         gathered = model.tables.gather(lookup)
@@ -228,10 +229,13 @@ def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -
 def bus_bytes(model: Recommender, given: list[Batch]) -> float:
     """Bytes a batch that cross the bus: inputs, distinct host rows and their gradients."""
     total = 0
-    for batch, lookup in model.planned(given):
+    for batch, plan in model.planned(given):
         total += batch.label.nbytes + batch.dense.nbytes
-        total += lookup.inverse.nbytes + lookup.hot.nbytes
-        total += 2 * len(lookup.cold) * model.tables.dim * 4
+        total += 2 * len(plan.cold) * model.tables.dim * 4
+        if isinstance(plan, Slots):
+            total += plan.slots.nbytes
+        elif isinstance(plan, Lookup):
+            total += plan.inverse.nbytes + plan.hot.nbytes
     return total / len(given)
 
 
@@ -349,7 +353,7 @@ def main() -> None:
                     print(f"no time for {placement}, budget {share:.0%}, batch {size}")
                     continue
                 if isinstance(found, Recommender) and found.device.type == "cuda":
-                    found.hold_hot_step(size)
+                    found.hold_step(size)
                 rate = rates[model, size, share, placement] = samples_per_second(found, given, each)
                 line = f"{model}, {placement}, budget {share:.0%}, batch {size}: {rate:,.0f}/s"
                 if placement == "hot-cold" and isinstance(found, Recommender):

@@ -40,7 +40,11 @@ def run_parameters(data: Path, **given: object) -> TrainParameters:
 
 
 def train(
-    data: Path, p: TrainParameters, reads_ahead: bool, pause: random.Random | None = None
+    data: Path,
+    p: TrainParameters,
+    reads_ahead: bool,
+    pause: random.Random | None = None,
+    held: bool = False,
 ) -> dict[str, Any]:
     """What an epoch gives, on the way and at its end; with `pause`, the loop sleeps here and there.
 
@@ -50,6 +54,8 @@ def train(
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
     recommender.reads_ahead = reads_ahead
+    if held:
+        recommender.hold_step(p.batch_size)
     order = epoch_order(manifest, p, 0)
     losses: list[float] = []
     seen: dict[int, Any] = {}
@@ -60,11 +66,11 @@ def train(
             yield batch
 
     with recommender.ahead(slowly(), 4) as ahead:
-        for batch, lookup in ahead:
+        for batch, plan in ahead:
             sleep(pause)
-            losses.append(recommender.step(batch, lookup).item())
+            losses.append(recommender.step(batch, plan).item())
             if len(losses) % 10 == 0:
-                again = next(iter(recommender.planned([batch])))[1]
+                again = next(iter(recommender.looked_up([batch])))[1]
                 seen[len(losses)] = {
                     "logits": recommender.logits(batch, again),
                     **recommender.tables.rows(),
@@ -102,16 +108,17 @@ def jittery(seed: int) -> type[HostThread]:
     return Jittery
 
 
+@pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("schedule", ["interleaved", "shuffled", "phases"])
 def test_random_timing_changes_no_bit(
-    data: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+    data: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, held: bool
 ) -> None:
     p = run_parameters(data, schedule=schedule)
     expected = train(data, p, reads_ahead=False)
     for seed in [random.randrange(2**32) for _ in range(4)]:
         print(f"seed {seed}")
         monkeypatch.setattr(tables, "HostThread", jittery(seed))
-        found = train(data, p, reads_ahead=True, pause=random.Random(seed + 1))
+        found = train(data, p, reads_ahead=True, pause=random.Random(seed + 1), held=held)
         assert_same(found, expected)
 
 

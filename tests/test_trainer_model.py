@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trainer_batches import leaf_batches
 from trainer_data import RAGGED, Shape, write_dataset
 
+from trainer import held_step
 from trainer.batches import Batch
 from trainer.dlrm import PairwiseDots, lower_triangle, mirror
 from trainer.layout import Layout, Planner, layout
@@ -59,6 +60,26 @@ def test_lookups_find_each_row_at_its_owner(
         found = [distinct[number][1:] for number in lookup.inverse]
         assert found == list(zip(np.tile(features, batch), ids.ravel(), strict=True))
         assert set(lookup.inverse) == set(range(len(distinct)))
+    slots = Planner(places).slots(planned)
+    cold = [owners_cold[p] for p in slots.cold]
+    assert len(set(cold)) == len(cold)
+    every = [*owners, *cold]
+    found = [every[slot][1:] for slot in slots.slots]
+    assert found == list(zip(np.tile(features, batch), ids.ravel(), strict=True))
+    size = min(slots.slots.size, len(owners) + 1)
+    at, inverse = held_step.distinct(torch.from_numpy(slots.slots), len(owners), size)
+    hot = sorted({int(slot) for slot in slots.slots if slot < len(owners)})
+    assert at.tolist() == hot + [len(owners)] * (size - len(hot))
+    rows = torch.cat([at, len(owners) + torch.arange(len(cold))])
+    assert rows[inverse].tolist() == slots.slots.tolist()
+
+
+def test_slots_are_as_wide_as_the_rows_need() -> None:
+    few, many = (
+        Layout(("a",), np.array([rows]), np.array([5]), np.array([0]))
+        for rows in (2**31 - 1, 2**31)
+    )
+    assert (few.slot_type, many.slot_type) == (np.int32, np.int64)
 
 
 def test_lookups_of_one_planner_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def trained(
     with recommender.ahead(epoch_batches(data, manifest, batch_size, order, 0), 4) as ahead:
         losses = [recommender.step(*pair) for pair in ahead]
     tables = recommender.tables
-    scored = recommender.planned(epoch_batches(data, manifest, batch_size, order, 0))
+    scored = recommender.looked_up(epoch_batches(data, manifest, batch_size, order, 0))
     return {
         "losses": torch.stack(losses),
         "logits": torch.cat([recommender.logits(*pair) for pair in scored]),

@@ -84,7 +84,7 @@ def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
     )
     changes = {"placement": placement, "device": "cpu"}
     model, _ = trained(data, Manifest.read(data), out, changes)
-    ((_, lookup),) = model.planned([batch])
+    ((_, lookup),) = model.looked_up([batch])
     return model.logits(batch, lookup)
 
 

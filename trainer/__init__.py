@@ -17,7 +17,7 @@ host_thread, traffic    cold rows hidden behind hot batches; what copies cost
 ranks, shared_tables    several processes that train together, and their tables
 bags, embedding         the tables as a module for any model, with its optimiser
 dlrm, recommender       the network, and one step of training
-hot_step                a step in fixed shapes, for a CUDA graph
+held_step               a step in fixed shapes, for a CUDA graph
 metrics, history        what is measured, and the curve
 checkpoint, files       what is kept, whole or not at all
 training, evaluation    the loops

@@ -189,7 +189,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--no-cuda-graph", dest="cuda_graph", action="store_false",
-        help="Launch the kernels of hot batches one by one, not as a CUDA graph; on CUDA alone.",
+        help="Launch the kernels of a step one by one, not as a CUDA graph; on CUDA alone.",
     )  # fmt: skip
     group.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
 

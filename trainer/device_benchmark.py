@@ -30,7 +30,7 @@ from pipeline.manifest import (
 )
 from trainer.batches import Batch
 from trainer.evaluation import on_device
-from trainer.layout import Lookup
+from trainer.layout import Plan
 from trainer.parameters import parameters
 from trainer.recommender import Recommender
 
@@ -56,11 +56,11 @@ def measure(given: dict[str, Any]) -> dict[str, Any]:
     kinds = {cold: _batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
     if p.device == "cuda":
         kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
-    lookups = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
+    plans = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
     times: dict[int, list[float]] = {cold: [] for cold in kinds}
     for turn in range(WARM_UP + ROUNDS):
         for cold, batch in kinds.items():
-            seconds = _timed_step(recommender, batch, lookups[cold])
+            seconds = _timed_step(recommender, batch, plans[cold])
             if turn >= WARM_UP:
                 times[cold].append(seconds)
     hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
@@ -74,10 +74,10 @@ def measure(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _timed_step(recommender: Recommender, batch: Batch, lookup: Lookup) -> float:
+def _timed_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
     """Seconds of one training step, the device's work included."""
     begin = time.perf_counter()
-    recommender.step(batch, lookup)
+    recommender.step(batch, plan)
     if recommender.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begin

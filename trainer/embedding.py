@@ -182,7 +182,7 @@ class HotColdEmbedding(nn.Module):
             [
                 part
                 for one in arrived
-                for part in (one.gathered.hot.cpu(), one.gathered.cold.cpu() + first_cold)
+                for part in (one.gathered.hot.cpu(), one.gathered.cold.at + first_cold)
             ]
         )
         gradients = [one.leaf.grad for one in arrived if one.leaf.grad is not None]
@@ -190,7 +190,7 @@ class HotColdEmbedding(nn.Module):
         cold = distinct >= first_cold
         nothing = np.empty(0, dtype=np.int64)
         hot_at, cold_at = distinct[~cold].numpy(), (distinct[cold] - first_cold).numpy()
-        gathered = self.tables.gather(Lookup(hot_at, cold_at, nothing, None))
+        gathered = self.tables.gather(Lookup(cold_at, hot_at, nothing, None))
         summed = torch.zeros_like(gathered.rows)
         gathered.rows.grad = summed.index_add_(0, number.to(summed.device), torch.cat(gradients))
         return gathered

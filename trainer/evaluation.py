@@ -37,7 +37,7 @@ def split_logits(recommender: Recommender, loader: HotColdLoader) -> tuple[Vecto
     """The labels and logits of a split's inputs, in the loader's order."""
     labels, logits = [np.empty(0)], [np.empty(0)]
     batches = loader.batches(0, loader.order(0))
-    with prefetched(recommender.planned(batches), AHEAD) as ahead:
+    with prefetched(recommender.looked_up(batches), AHEAD) as ahead:
         for batch, lookup in ahead:
             labels.append(batch.label.double().cpu().numpy())
             logits.append(recommender.logits(batch, lookup).double().cpu().numpy())

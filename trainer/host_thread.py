@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.layout import Lookup
+from trainer.layout import Plan
 from trainer.optimizers import RowOptimizer
 from trainer.shard import Shard
 
@@ -45,7 +45,7 @@ class Sent:
 class Turn:
     """A batch's turn at the shard, and what the threads hand each other in it."""
 
-    lookup: Lookup
+    plan: Plan
     rows: Future[Fetched] = field(default_factory=Future)
     gradient: Future[Sent] = field(default_factory=Future)
     done: Future[None] = field(default_factory=Future)
@@ -74,16 +74,16 @@ class HostThread:
         self._thread = threading.Thread(target=self._run, name="cold rows", daemon=True)
         self._thread.start()
 
-    def expect(self, lookup: Lookup) -> None:
+    def expect(self, plan: Plan) -> None:
         """Line up the next batch with cold rows."""
-        turn = Turn(lookup)
+        turn = Turn(plan)
         self._expected.append(turn)
         self._queue.put(turn)
 
-    def turn(self, lookup: Lookup) -> Turn | None:
-        """The turn of the batch of this lookup, if that is the next one."""
+    def turn(self, plan: Plan) -> Turn | None:
+        """The turn of the batch of this plan, if that is the next one."""
         turn = self._expected[0] if self._expected else None
-        return turn if turn is not None and turn.lookup is lookup else None
+        return turn if turn is not None and turn.plan is plan else None
 
     def rows(self, turn: Turn) -> Tensor:
         """The turn's rows on the device, (cold, dim), before its update and after all earlier."""
@@ -136,7 +136,7 @@ class HostThread:
 
     @torch.no_grad()
     def _serve(self, turn: Turn) -> None:
-        at = torch.from_numpy(turn.lookup.cold)
+        at = torch.from_numpy(turn.plan.cold)
         fetched = self._fetch(at)
         turn.rows.set_result(fetched)
         sent = turn.gradient.result()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,11 @@ class Layout:
         """Rows of the cold array."""
         return int(self.rows.sum()) - self.hot_total
 
+    @property
+    def slot_type(self) -> np.dtype[Any]:
+        """The type that holds every slot."""
+        return np.dtype(np.int32 if self.rows.sum() < 2**31 else np.int64)
+
 
 def layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
     """The layout in which the first `hot_rows[t]` rows of table t are hot."""
@@ -66,7 +72,24 @@ def layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
 
 
 @dataclass(frozen=True)
-class Lookup:
+class Plan:
+    """What is known of a batch before its step; `cold` are positions without repetition."""
+
+    cold: Ints
+
+
+@dataclass(frozen=True)
+class Slots(Plan):
+    """The slot of every id of a batch; the device finds the distinct hot rows by itself.
+
+    In `slots` (n ids,) a cold row is the number of hot rows plus the row's number among `cold`.
+    """
+
+    slots: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Lookup(Plan):
     """The distinct rows of a batch, and which of them each id means.
 
     `hot` and `cold` are positions in the two arrays, without repetition. `inverse` (n ids,) numbers
@@ -75,7 +98,6 @@ class Lookup:
     """
 
     hot: Ints
-    cold: Ints
     inverse: Ints
     offsets: Ints | None
     shared: bool = False
@@ -92,13 +114,38 @@ class Planner:
         """A planner for rows laid out as `layout` says."""
         table = layout.feature_table
         self._hot_total = layout.hot_total
+        self._slot_type = layout.slot_type
         self._hot_below = layout.hot_rows[table]
         self._hot_shift = layout.hot_start[table]
         self._cold_shift = layout.hot_total + (layout.cold_start - layout.hot_rows)[table]
         self._stamps = np.zeros(layout.hot_total + layout.cold_total, dtype=np.int32)
         self._lock = threading.Lock()
 
-    def slots(self, batch: Batch) -> Ints:
+    def meets_cold(self, batch: Batch) -> bool:
+        """Whether any id of a batch is a cold row."""
+        return bool((self._slots(batch) >= self._hot_total).any())
+
+    def slots(self, batch: Batch) -> Slots:
+        """The slots of a batch of one id a feature; the work is with its cold ids alone."""
+        ids = np.asarray(batch.ids).reshape(len(batch), -1)  # (batch, features)
+        slots = np.add(ids, self._hot_shift, dtype=self._slot_type, casting="unsafe").ravel()
+        places = np.flatnonzero(ids >= self._hot_below)
+        cold = ids.ravel()[places] + self._cold_shift[places % ids.shape[1]]
+        stamps, stands = self._stamped(cold)
+        slots[places] = (self._hot_total - 1 + np.cumsum(stands))[stamps]
+        return Slots(cold[stands] - self._hot_total, slots)
+
+    def lookup(self, batch: Batch) -> Lookup:
+        """The lookup of a batch; distinct rows come in no particular order, but a fixed one."""
+        slots = self._slots(batch)
+        stamps, stands = self._stamped(slots)
+        is_hot = slots < self._hot_total
+        numbers = _numbers(stands & is_hot, stands & ~is_hot)
+        hot, cold = slots[stands & is_hot], slots[stands & ~is_hot] - self._hot_total
+        offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
+        return Lookup(cold, hot, numbers[stamps], offsets)
+
+    def _slots(self, batch: Batch) -> Ints:
         """The slot of every id of a batch."""
         ids = np.asarray(batch.ids)
         if batch.offsets is None:
@@ -111,23 +158,13 @@ class Planner:
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
 
-    def meets_cold(self, batch: Batch) -> bool:
-        """Whether any id of a batch is a cold row."""
-        return bool((self.slots(batch) >= self._hot_total).any())
-
-    def lookup(self, batch: Batch) -> Lookup:
-        """The lookup of a batch; distinct rows come in no particular order, but a fixed one."""
-        slots = self.slots(batch)
+    def _stamped(self, slots: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """For each slot the place of the one that stands for its row, and which those are."""
         places = np.arange(slots.size, dtype=np.int32)
         with self._lock:
             self._stamps[slots] = places
             stamps = self._stamps[slots]
-        stands = stamps == places
-        is_hot = slots < self._hot_total
-        numbers = _numbers(stands & is_hot, stands & ~is_hot)
-        hot, cold = slots[stands & is_hot], slots[stands & ~is_hot] - self._hot_total
-        offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
-        return Lookup(hot, cold, numbers[stamps], offsets)
+        return stamps, stamps == places
 
 
 def _starts(sizes: Ints) -> Ints:

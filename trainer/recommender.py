@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.manifest import Manifest
-from trainer.batches import Batch, Ints
+from trainer.batches import Batch
 from trainer.dlrm import Dlrm
-from trainer.hot_step import LARGEST, HotStep
-from trainer.layout import Lookup, Planner, layout
+from trainer.held_step import LARGEST, HeldStep
+from trainer.layout import Lookup, Plan, Planner, Slots, layout
 from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
 from trainer.parameters import TrainParameters, embedding_dim
 from trainer.prefetch import prefetched
@@ -82,45 +84,64 @@ class Recommender:
         self._clip_norm = parameters.clip_norm
         self._mixed = parameters.amp == "bf16"
         self._planner = Planner(self._layout)
-        self._hot_step: HotStep | None = None
+        self._held_step: HeldStep | None = None
         if alone and cuda and parameters.cuda_graph:
-            self.hold_hot_step(parameters.batch_size)
+            self.hold_step(parameters.batch_size)
 
-    def hold_hot_step(self, inputs: int) -> None:
-        """Take steps on hot batches of `inputs` in arrays of fixed shapes, where that pays."""
+    def hold_step(self, inputs: int) -> None:
+        """Take steps on batches of `inputs` in arrays of fixed shapes, where that pays."""
         features = len(self._layout.feature_table)
-        if self._layout.hot_total and inputs * features <= LARGEST:
+        self._held_step = None
+        if inputs * features <= LARGEST:
             shape = (inputs, self._dense, features)
             weights = list(self.network.parameters())
-            self._hot_step = HotStep(self._loss, self.tables, weights, shape, self.lr)
+            self._held_step = HeldStep(self._loss, self.tables, weights, shape, self.lr)
 
     def initialise(self, seed: int) -> None:
         """Set every weight as the seed says; the same for every placement."""
         self.tables.initialise(seed)
         self.network.initialise(seed)
 
-    def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
-        """Each batch with its lookup, which depends on no weight and so may be made ahead.
+    def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        """Each batch with the plan of its step.
 
-        For a CUDA device the lookup is in pinned memory, as a loader's batches are: no step waits
-        for one.
+        A plan depends on no weight and so may be made ahead. For a CUDA device it is in pinned
+        memory, as a loader's batches are: no step waits for one.
         """
         for batch in batches:
-            lookup = self._lookup(batch)
-            yield batch, _pinned(lookup) if self.device.type == "cuda" else lookup
+            if self._held_step is not None and self._held_step.fits(batch):
+                slots = self._planner.slots(batch)
+                yield batch, dataclasses.replace(slots, slots=self._sendable(slots.slots))
+            else:
+                yield batch, self._lookup(batch)
+
+    def looked_up(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
+        """Each batch with its lookup, for its logits; as `planned` otherwise."""
+        for batch in batches:
+            yield batch, self._lookup(batch)
 
     def _lookup(self, batch: Batch) -> Lookup:
         """The lookup of this rank's part of a batch."""
         lookup = self._planner.lookup(self.ranks.part(batch))
-        if self.ranks.size == 1:
-            return lookup
-        return dataclasses.replace(lookup, shared=self._planner.meets_cold(batch))
+        offsets = None if lookup.offsets is None else self._sendable(lookup.offsets)
+        return dataclasses.replace(
+            lookup,
+            hot=self._sendable(lookup.hot),
+            inverse=self._sendable(lookup.inverse),
+            offsets=offsets,
+            shared=self.ranks.size > 1 and self._planner.meets_cold(batch),
+        )
+
+    def _sendable(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The array in pinned memory, where the device is CUDA."""
+        if self.device.type != "cuda":
+            return array
+        pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
+        return pinned
 
     @contextmanager
-    def ahead(
-        self, batches: Iterable[Batch], depth: int
-    ) -> Iterator[Iterator[tuple[Batch, Lookup]]]:
-        """Batches to step on with their lookups, `depth` of them planned ahead in a thread.
+    def ahead(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[tuple[Batch, Plan]]]:
+        """Batches to step on with their plans, `depth` of them made ahead in a thread.
 
         Every batch must be stepped on, in this order; then cold rows can be read ahead too.
         """
@@ -128,18 +149,20 @@ class Recommender:
         with served, prefetched(self._expected(batches), depth) as planned:
             yield planned
 
-    def _expected(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
-        for batch, lookup in self.planned(batches):
-            self.tables.expect(lookup)
-            yield batch, lookup
+    def _expected(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        for batch, plan in self.planned(batches):
+            self.tables.expect(plan)
+            yield batch, plan
 
-    def step(self, batch: Batch, lookup: Lookup) -> Tensor:
+    def step(self, batch: Batch, plan: Plan) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
-        self.tables.turn_to(hot=not len(lookup.cold))
-        if self._hot_step is not None and self._hot_step.fits(batch, lookup):
-            loss = self._hot_step(batch, lookup)
+        self.tables.turn_to(hot=not len(plan.cold))
+        if isinstance(plan, Slots):
+            assert self._held_step is not None
+            loss = self._held_step(batch, plan)
         else:
-            loss = self._eager_step(batch, lookup)
+            assert isinstance(plan, Lookup)
+            loss = self._eager_step(batch, plan)
         if self._clip_norm:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
         self.network_optimizer.step()
@@ -188,16 +211,3 @@ class Recommender:
     def _sent(self, values: Tensor) -> Tensor:
         """A batch's tensor on the device."""
         return values.to(self.device, self.dtype, non_blocking=True)
-
-
-def _pinned(lookup: Lookup) -> Lookup:
-    """The lookup with what goes to the device in pinned memory."""
-
-    def pin(array: Ints) -> Ints:
-        pinned: Ints = torch.from_numpy(array).pin_memory().numpy()
-        return pinned
-
-    offsets = None if lookup.offsets is None else pin(lookup.offsets)
-    return dataclasses.replace(
-        lookup, hot=pin(lookup.hot), inverse=pin(lookup.inverse), offsets=offsets
-    )

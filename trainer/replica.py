@@ -24,6 +24,8 @@ class ReplicatedTables(Tables):
     `hot` is always the owner's shard, and the other's is stale.
     """
 
+    divides_batches = False
+
     def _place(self) -> tuple[Shard, Shard]:
         hot = self.layout.hot_total
         total = hot + self.layout.cold_total
@@ -50,7 +52,7 @@ class ReplicatedTables(Tables):
         if self.hot is self._copy:
             return super().gather(lookup)
         at = np.concatenate([lookup.hot, lookup.cold + self.layout.hot_total])
-        return self._gathered(np.empty(0, dtype=np.int64), at, self._host)
+        return self._gathered(np.empty(0, dtype=np.int64), self._fetched(at, self._host))
 
     def _now(self) -> float:
         """The clock, once the device has done its work."""

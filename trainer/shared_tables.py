@@ -61,13 +61,13 @@ class SharedTables(Tables):
 
     def gather(self, lookup: Lookup) -> Gathered:
         """The distinct rows of this rank's part of a batch, cold ones from their owners."""
-        gathered = self._gathered(lookup.hot, _NOTHING, self.cold)
+        gathered = self._gathered(lookup.hot, self._fetched(_NOTHING, self.cold))
         rows, exchange = gathered.rows.detach(), None
         if lookup.shared:
-            exchange, cold = self._fetched(torch.from_numpy(lookup.cold))
+            exchange, cold = self._swapped_in(torch.from_numpy(lookup.cold))
             rows = torch.cat([rows, cold.to(self.device)])
         rows.requires_grad_()
-        return Shared(rows, gathered.hot, gathered.cold, self.cold, None, None, exchange)
+        return Shared(rows, gathered.hot, gathered.cold, exchange)
 
     def learn(self, gathered: Gathered, rate: float) -> None:
         """Update the rows that any rank gathered, each at its owners, by their gradients' sum."""
@@ -92,7 +92,7 @@ class SharedTables(Tables):
         rows = shard.rows.index_select(0, distinct)
         shard.learn(distinct, rows, gradient, self.optimizer, rate)
 
-    def _fetched(self, cold: Tensor) -> tuple[Exchange, Tensor]:
+    def _swapped_in(self, cold: Tensor) -> tuple[Exchange, Tensor]:
         """The exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
         size = self._ranks.size
         owner = cold % size

@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipeline.errors import ParameterError
 from trainer.batches import Ints
 from trainer.host_thread import HostThread, Turn
-from trainer.layout import Layout, Lookup
+from trainer.layout import Layout, Lookup, Plan
 from trainer.optimizers import RowOptimizer
 from trainer.shard import Shard
 from trainer.traffic import Traffic
@@ -30,24 +30,37 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
+class ColdRows:
+    """Distinct rows of a batch that lie at `at` in `host`; `there` (n, dim) is the device's copy.
+
+    `own` is the host's copy; where the rows came by a turn of the host's thread, it has that copy,
+    and `turn` is set.
+    """
+
+    at: Tensor
+    host: Shard
+    there: Tensor
+    own: Tensor | None = None
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True)
 class Gathered:
     """A batch's distinct rows, (distinct, dim), hot ones first: a leaf of autograd on the device.
 
-    `hot` and `cold` are their positions, in the hot shard and in `host`. `cold_rows` are the host's
-    own copy; where the rows came by a turn of the host's thread, it has that copy, and `turn` is
-    set.
+    `hot` are positions in the hot shard.
     """
 
     rows: Tensor
     hot: Tensor
-    cold: Tensor
-    host: Shard
-    cold_rows: Tensor | None
-    turn: Turn | None
+    cold: ColdRows
 
 
 class Tables:
     """The stacked tables: hot rows on `device`, cold rows on the host."""
+
+    #: Whether the hot rows of a cold batch are taken from the device, as those of a hot one are.
+    divides_batches = True
 
     def __init__(
         self,
@@ -78,18 +91,25 @@ class Tables:
             self._thread = None
             thread.close()
 
-    def expect(self, lookup: Lookup) -> None:
+    def expect(self, plan: Plan) -> None:
         """Announce that a batch will be learned from, in the order of the batches."""
-        if self._thread is not None and len(lookup.cold):
-            self._thread.expect(lookup)
+        if self._thread is not None and len(plan.cold):
+            self._thread.expect(plan)
 
     def turn_to(self, hot: bool) -> None:
         """Prepare to learn from a hot or a cold batch; nothing where each row has one owner."""
 
     def gather(self, lookup: Lookup) -> Gathered:
         """The distinct rows of a batch; the host is asked for its distinct cold rows alone."""
-        turn = self._thread.turn(lookup) if self._thread is not None else None
-        return self._gathered(lookup.hot, lookup.cold, self.cold, turn)
+        return self._gathered(lookup.hot, self.fetch(lookup))
+
+    def fetch(self, plan: Plan) -> ColdRows:
+        """The distinct cold rows of a batch."""
+        turn = self._thread.turn(plan) if self._thread is not None else None
+        if turn is None or self._thread is None:
+            return self._fetched(plan.cold, self.cold)
+        there = self._thread.rows(turn)
+        return ColdRows(torch.from_numpy(plan.cold), self.cold, there, turn=turn)
 
     def learn(self, gathered: Gathered, rate: float) -> None:
         """Update the gathered rows, each at its owner, by the gradient that they hold."""
@@ -98,11 +118,14 @@ class Tables:
         hot, rows = len(gathered.hot), gathered.rows.detach()
         if hot:
             self.hot.learn(gathered.hot, rows[:hot], gradient[:hot], self.optimizer, rate)
-        if gathered.turn is not None and self._thread is not None:
-            self._thread.send(gathered.turn, gradient[hot:], rate)
-        elif gathered.cold_rows is not None:
-            sent = gradient[hot:].to("cpu")
-            gathered.host.learn(gathered.cold, gathered.cold_rows, sent, self.optimizer, rate)
+        self.learn_cold(gathered.cold, gradient[hot:], rate)
+
+    def learn_cold(self, cold: ColdRows, gradient: Tensor, rate: float) -> None:
+        """Update cold rows by their gradient, (n, dim) on the device."""
+        if cold.turn is not None and self._thread is not None:
+            self._thread.send(cold.turn, gradient, rate)
+        elif cold.own is not None:
+            cold.host.learn(cold.at, cold.own, gradient.to("cpu"), self.optimizer, rate)
 
     def initialise(self, seed: int) -> None:
         """Give every row its first value, uniform in ±1/√(rows of its table), and no state.
@@ -153,19 +176,22 @@ class Tables:
         self.spared = self._shard(hot + 1, self.device)
         return self.spared.part(0, hot), self._shard(self.layout.cold_total, torch.device("cpu"))
 
-    def _gathered(self, hot: Ints, cold: Ints, host: Shard, turn: Turn | None = None) -> Gathered:
-        """The rows `hot` of the hot shard, then the rows `cold` of `host`."""
-        hot_at, cold_at = torch.from_numpy(hot), torch.from_numpy(cold)
-        hot_at = hot_at.to(self.hot.rows.device, non_blocking=True)
-        rows = self.hot.rows.index_select(0, hot_at).to(self.device)
-        own = None
-        if turn is not None and self._thread is not None:
-            rows = torch.cat([rows, self._thread.rows(turn)])
-        elif len(cold):
-            self._settle()
-            own, there = host.fetch(cold_at, self.device)
-            rows = torch.cat([rows, there])
-        return Gathered(rows.requires_grad_(), hot_at, cold_at, host, own, turn)
+    def _gathered(self, hot: Ints, cold: ColdRows) -> Gathered:
+        """The rows `hot` of the hot shard, then the cold rows."""
+        at = torch.from_numpy(hot).to(self.hot.rows.device, non_blocking=True)
+        rows = self.hot.rows.index_select(0, at).to(self.device)
+        if len(cold.at):
+            rows = torch.cat([rows, cold.there])
+        return Gathered(rows.requires_grad_(), at, cold)
+
+    def _fetched(self, at: Ints, host: Shard) -> ColdRows:
+        """The rows `at` of a shard on the host, once what was sent to it is applied."""
+        places = torch.from_numpy(at)
+        if not len(at):
+            return ColdRows(places, host, self.spared.rows[:0])
+        self._settle()
+        own, there = host.fetch(places, self.device)
+        return ColdRows(places, host, there, own)
 
     def _settle(self) -> None:
         """Let the host's thread apply what it was sent, so that the cold rows can be read."""

@@ -96,8 +96,8 @@ class Run:
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
         with self.recommender.ahead(batches, AHEAD) as ahead:
             history.resume_clock()
-            for batch, lookup in ahead:
-                history.add(self.recommender.step(batch, lookup), batch)
+            for batch, plan in ahead:
+                history.add(self.recommender.step(batch, plan), batch)
                 self.progress.show(history)
                 last = history.position == order.batches
                 if last or history.step % p.eval_every == 0:
