@@ -27,9 +27,6 @@ from trainer.batches import Batch, Ints, taken_bags
 Values = npt.NDArray[Any]
 Empty = Callable[[tuple[int, ...], npt.DTypeLike], Values]
 
-#: Rows that are turned from columns to rows at a time, so that they stay in a core's cache.
-_STRIP = 4096
-
 
 def columns(manifest: Manifest) -> list[str]:
     """The columns that training reads."""
@@ -96,35 +93,33 @@ def decoded(
     Arrays for them come from `empty`, by shape and type. Raises DatasetError as `footer` does.
     """
     with named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
-        read = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
-        if read.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
+        table = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
+        if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups do not hold the rows they tell.")
-        table = pa.Table.from_batches(read.to_batches(), read.schema)  # chunks of equal lengths
     features = manifest.features
     values = _plain(table, features.label, path, pa.types.is_integer)
     if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    label = _rows([values], np.dtype(np.float32), order, empty)[:, 0]
+    label = _rows(table, [features.label], np.dtype(np.float32), order, empty)[:, 0]
     numbers = [_plain(table, name, path, pa.types.is_floating) for name in features.dense]
     for name, parts in zip(features.dense, numbers, strict=True):
         if not all(np.isfinite(part).all() for part in parts):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
-    dense = (
-        _rows(numbers, np.dtype(np.float32), order, empty)
-        if numbers
-        else label.new_empty((len(label), 0))
-    )
+    dense = label.new_empty((len(label), 0))
+    if numbers:
+        dense = _rows(table, features.dense, np.dtype(np.float32), order, empty)
     if any(feature.multi for feature in features.sparse):
         ids, offsets = map(torch.from_numpy, _ragged_ids(table, manifest, path, hot))
         if order is None:
             return Batch(label, dense, ids, offsets, hot)
         ids, offsets = taken_bags(ids, offsets, len(features.sparse), order)
         return Batch(label, dense, ids, offsets, hot)
-    found = [_plain(table, feature.name, path, pa.types.is_integer) for feature in features.sparse]
-    for feature, parts in zip(features.sparse, found, strict=True):
-        for part in parts:
+    for feature in features.sparse:
+        for part in _plain(table, feature.name, path, pa.types.is_integer):
             _check_ids(part, feature, manifest, path, hot)
-    return Batch(label, dense, _rows(found, id_type(manifest), order, empty).flatten(), None, hot)
+    names = [feature.name for feature in features.sparse]
+    ids = _rows(table, names, id_type(manifest), order, empty).flatten()
+    return Batch(label, dense, ids, None, hot)
 
 
 @contextmanager
@@ -140,24 +135,23 @@ def named(path: Path) -> Iterator[None]:
 
 
 def _rows(
-    columns: Sequence[list[Values]], kind: np.dtype[Any], order: Ints | None, empty: Empty
+    table: pa.Table, names: Sequence[str], kind: np.dtype[Any], order: Ints | None, empty: Empty
 ) -> Tensor:
-    """Columns, each given in the same parts, as rows in `order`: (rows, columns).
+    """Columns of numbers, checked, as rows in `order`: (rows, columns).
 
     Whole rows are put in order, since they are copied in one go where columns are not.
     """
-    rows = empty((sum(map(len, columns[0])), len(columns)), kind)
-    begin = 0
-    for parts in zip(*columns, strict=True):
-        for start in range(0, len(parts[0]), _STRIP):
-            strip = rows[begin + start : begin + min(start + _STRIP, len(parts[0]))]
-            for index, part in enumerate(parts):
-                strip[:, index] = part[start : start + _STRIP]
-        begin += len(parts[0])
+    batches = table.select(names).to_batches()
+    parts = [batch.to_tensor(row_major=True).to_numpy() for batch in batches]
+    rows = _whole(parts) if parts else np.empty((0, len(names)), kind)
+    same = kind.kind == "i" and rows.dtype == np.dtype(f"u{kind.itemsize}")
+    rows = rows.view(kind) if same else rows.astype(kind, copy=False)  # ids are small enough
+    ordered = empty(rows.shape, kind)
     if order is None:
-        return torch.from_numpy(rows)
-    ordered = empty((len(order), len(columns)), kind)
-    return torch.from_numpy(rows.take(order, axis=0, mode="clip", out=ordered))
+        np.copyto(ordered, rows)
+    else:
+        rows.take(order, axis=0, mode="clip", out=ordered)
+    return torch.from_numpy(ordered)
 
 
 def _whole(parts: list[Values]) -> Values:
@@ -226,7 +220,7 @@ def _check_ids(
     table = manifest.table(feature.table)
     if not values.size:
         return
-    low, high = int(values.min()), int(values.max())
+    low, high = int(values.min()) if values.dtype.kind == "i" else 0, int(values.max())
     where = f"{path}: column {feature.name!r} has id"
     if low < 0 or high >= table.rows:
         wrong = low if low < 0 else high
