@@ -127,6 +127,7 @@ DAMAGE = {
     "nan": (_replace("dense_1", _first(float("nan"))), "column 'dense_1' has a value that is not"),
     "label 2": (_replace("label", _first(2)), "labels other than 0 and 1"),
     "text": (_replace("a", lambda c: [str(v) for v in c.to_pylist()]), "'a' cannot be of type"),
+    "halves": (_replace("dense_0", lambda c: c.cast(pa.float16())), "cannot be of type halffloat"),
     "float ids": (_replace("a", lambda c: c.cast(pa.float64())), "'a' cannot be of type double"),
     "lists": (_replace("a", lambda c: [[v] for v in c.to_pylist()]), "'a' cannot be of type list"),
     "negative": (_replace("b", _first(-1)), "'b' has id -1, and table 'b' has ids from 0 to 6"),

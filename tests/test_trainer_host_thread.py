@@ -22,6 +22,7 @@ from trainer.batches import Batch
 from trainer.host_thread import Fetched, HostThread, Sent, Turn
 from trainer.parameters import TrainParameters, parameters
 from trainer.recommender import Recommender
+from trainer.shard import Shard
 from trainer.training import epoch_order
 
 #: Many batches that share most of their cold rows.
@@ -100,9 +101,9 @@ def jittery(seed: int) -> type[HostThread]:
             sleep(self.pause)
             return fetched
 
-        def _learn(self, at: Tensor, rows: Tensor, sent: Sent) -> None:
+        def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
             sleep(self.pause)
-            super()._learn(at, rows, sent)
+            super()._learn(at, own, sent)
             sleep(self.pause)
 
     return Jittery
@@ -136,12 +137,12 @@ def test_a_read_before_the_update_would_be_seen(
     class Stale(HostThread):
         """Fetches a batch's rows before it applies the update of the batch before."""
 
-        late: tuple[Tensor, Tensor, Sent] | None = None
+        late: tuple[Tensor, Shard, Sent] | None = None
 
-        def _learn(self, at: Tensor, rows: Tensor, sent: Sent) -> None:
+        def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
             if self.late is not None:
                 super()._learn(*self.late)
-            self.late = (at, rows, sent)
+            self.late = (at, own, sent)
 
     p = run_parameters(data)
     monkeypatch.setattr(tables, "HostThread", Stale)
@@ -162,7 +163,7 @@ def test_the_next_rows_are_fetched_while_hot_batches_run(data: Path) -> None:
             assert thread is not None
             assert helpers() >= {"cold rows"}
             if batch.hot and thread._expected:
-                assert len(thread._expected[0].rows.result(timeout=60).own)
+                assert len(thread._expected[0].rows.result(timeout=60).own.rows)
                 found += 1
             recommender.step(batch, lookup)
     assert found > 10

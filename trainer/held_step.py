@@ -113,9 +113,9 @@ class HeldStep:
     def _learned(self, cold: Tensor) -> Found:
         """What a step finds; the hot rows are updated."""
         loss, at, rows, (row_gradient, *gradients) = self._gradients(cold)
-        hot = len(at)
-        shard, optimizer = self._tables.spared, self._tables.optimizer
-        shard.learn(at, rows[:hot], row_gradient[:hot], optimizer, self._rate)
+        hot, shard = len(at), self._tables.spared
+        own = shard.taken(at, rows[:hot])
+        shard.learn(at, own, row_gradient[:hot], self._tables.optimizer, self._rate)
         return Found(loss, row_gradient[hot:], gradients)
 
     def _gradients(self, cold: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:

@@ -27,7 +27,7 @@ from trainer.shard import Shard
 class Fetched:
     """Rows, as the host's own copy and the device's, which is there once `arrived`."""
 
-    own: Tensor
+    own: Shard
     there: Tensor
     arrived: torch.cuda.Event | None
 
@@ -151,10 +151,10 @@ class HostThread:
             arrived = _recorded(self._side)
         return Fetched(own, there, arrived)
 
-    def _learn(self, at: Tensor, rows: Tensor, sent: Sent) -> None:
+    def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
         if sent.arrived is not None:
             sent.arrived.synchronize()
-        self._shard.learn(at, rows, sent.gradient, self._optimizer, sent.rate)
+        self._shard.learn(at, own, sent.gradient, self._optimizer, sent.rate)
 
 
 def _recorded(stream: torch.cuda.Stream) -> torch.cuda.Event:

@@ -89,8 +89,7 @@ class SharedTables(Tables):
     def _learned(self, shard: Shard, at: list[Tensor], given: list[Tensor], rate: float) -> None:
         """Update a shard's rows `at` by what each rank has given for them."""
         distinct, gradient = summed(zip(at, given, strict=True))
-        rows = shard.rows.index_select(0, distinct)
-        shard.learn(distinct, rows, gradient, self.optimizer, rate)
+        shard.learn(distinct, shard.taken(distinct), gradient, self.optimizer, rate)
 
     def _swapped_in(self, cold: Tensor) -> tuple[Exchange, Tensor]:
         """The exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
@@ -102,7 +101,7 @@ class SharedTables(Tables):
         given = self._ranks.swapped(taken, one, one).tolist()
         asked = self._ranks.swapped(cold[order] // size, taken.tolist(), given)
         exchange = Exchange(order, taken.tolist(), asked, given)
-        sent = self.cold.rows.index_select(0, asked)
+        sent = self.cold.taken(asked).rows
         rows = self.cold.rows.new_empty((len(cold), self.dim))
         rows[order] = self._ranks.swapped(sent, exchange.given, exchange.taken)
         return exchange, rows
@@ -112,7 +111,7 @@ class SharedTables(Tables):
         hot = self.layout.hot_total
         self.spared = self._shard(hot + 1, self.device)
         own = self._before(self.layout.cold_total, self._ranks.rank)
-        return self.spared.part(0, hot), self._shard(own, torch.device("cpu"))
+        return self.spared.part(0, hot), self._packed(own)
 
     def _before(self, position: int, rank: int) -> int:
         """How many of a rank's rows lie before a position of the stacked cold array."""

@@ -9,7 +9,7 @@ layout alone, and the placements differ in nothing else; `fae` alone copies rows
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,14 +33,14 @@ _CHUNK = 65_536
 class ColdRows:
     """Distinct rows of a batch that lie at `at` in `host`; `there` (n, dim) is the device's copy.
 
-    `own` is the host's copy; where the rows came by a turn of the host's thread, it has that copy,
-    and `turn` is set.
+    `own` is the host's copy with their state; where the rows came by a turn of the host's thread,
+    it has that copy, and `turn` is set.
     """
 
     at: Tensor
     host: Shard
     there: Tensor
-    own: Tensor | None = None
+    own: Shard | None = None
     turn: Turn | None = None
 
 
@@ -117,7 +117,8 @@ class Tables:
         assert gradient is not None, "learn follows backward"
         hot, rows = len(gathered.hot), gathered.rows.detach()
         if hot:
-            self.hot.learn(gathered.hot, rows[:hot], gradient[:hot], self.optimizer, rate)
+            own = self.hot.taken(gathered.hot, rows[:hot])
+            self.hot.learn(gathered.hot, own, gradient[:hot], self.optimizer, rate)
         self.learn_cold(gathered.cold, gradient[hot:], rate)
 
     def learn_cold(self, cold: ColdRows, gradient: Tensor, rate: float) -> None:
@@ -174,7 +175,7 @@ class Tables:
         """
         hot = self.layout.hot_total
         self.spared = self._shard(hot + 1, self.device)
-        return self.spared.part(0, hot), self._shard(self.layout.cold_total, torch.device("cpu"))
+        return self.spared.part(0, hot), self._packed(self.layout.cold_total)
 
     def _gathered(self, hot: Ints, cold: ColdRows) -> Gathered:
         """The rows `hot` of the hot shard, then the cold rows."""
@@ -198,15 +199,23 @@ class Tables:
         if self._thread is not None:
             self._thread.settle()
 
+    def _packed(self, rows: int) -> Shard:
+        """A shard on the host for access to single rows."""
+        width = self.dim + self.optimizer.state_width
+        (values,) = self._memory(rows, (width,), torch.device("cpu"))
+        return Shard.of(values, self.dim)
+
     def _shard(self, rows: int, device: torch.device) -> Shard:
-        width, dtype = self.optimizer.state_width, self.dtype
+        """A shard that a device reads, or that is copied as a whole."""
+        return Shard(*self._memory(rows, (self.dim, self.optimizer.state_width), device))
+
+    def _memory(self, rows: int, widths: Sequence[int], device: torch.device) -> list[Tensor]:
+        """Zeros for rows of each width."""
+        dtype = self.dtype
         try:
-            return Shard(
-                torch.empty((rows, self.dim), device=device, dtype=dtype),
-                torch.zeros((rows, width), device=device, dtype=dtype),
-            )
+            return [torch.zeros((rows, each), device=device, dtype=dtype) for each in widths]
         except (RuntimeError, MemoryError):
-            size = rows * (self.dim + width) * dtype.itemsize
+            size = rows * sum(widths) * dtype.itemsize
             raise ParameterError(
                 f"{rows:,} embedding rows need {size:,} bytes on {device}, which has no room for "
                 "them. Use --placement hot-cold with a smaller hot budget, or a larger machine."
