@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+Integers = npt.NDArray[np.int64]
+
 
 def arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None) -> pa.Array:
     """One-dimensional numbers for Arrow, which are missing where they are not `given`.

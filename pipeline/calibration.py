@@ -13,6 +13,7 @@ import polars as pl
 from dask.utils import format_bytes
 
 from pipeline import artefact
+from pipeline.arrays import Integers
 from pipeline.cluster import Cluster
 from pipeline.cold_ids import Sharing, is_hashed, sharing, with_hashed
 from pipeline.curve import curve, knee, points
@@ -20,16 +21,16 @@ from pipeline.errors import BudgetError, ParameterError
 from pipeline.frequencies import Frequencies
 from pipeline.hot_set import HotSet, check_budget, hot_set, id_offsets
 from pipeline.manifest import SPLITS, Budget, Embedding
+from pipeline.number_files import read_numbers
 from pipeline.parameters import CalibrateParameters
 from pipeline.reach import COUNTED, UNCOUNTED, Reach, reach, rows_for
 from pipeline.rules import RULES
 from pipeline.rules.problem import Problem, Ranking, StackedInputs, StackedRows
-from pipeline.runs import Integers, Levels, Runs
+from pipeline.runs import Levels, Runs
 from pipeline.schema import Schema
 from pipeline.stacking import exact_levels, stacked_inputs, stacked_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder, Place
-from pipeline.workspace import mapped
 
 FILE_NAME = "hot_set.json"
 CURVE = "curve.csv"
@@ -102,8 +103,7 @@ class Calibration:
 
     def ids(self) -> dict[str, npt.NDArray[np.uint32]]:
         """The data set's id for each access rank of each table, rank 0 included."""
-        with self.directory.read(IDS) as path:
-            every = mapped(path, _ID)
+        every = read_numbers(self.directory, IDS, _ID)
         found, first = {}, 0
         for table in self.tables:
             found[table.name] = every[first : first + table.ranks]

@@ -18,12 +18,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.arrays import numbers_of
+from pipeline.arrays import Integers, numbers_of
 from pipeline.dictionaries import encoded
 from pipeline.parts import Numbers
 from pipeline.sorting import ascending
 
-Integers = npt.NDArray[np.int64]
 Ranks = npt.NDArray[np.uint32]
 #: The most entries of dictionaries in a range, about: 100 bytes are worked on for each.
 RANGE = 1 << 19

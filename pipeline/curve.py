@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline.arrays import Integers
 from pipeline.device import DeviceProfile
 from pipeline.manifest import SPLITS
 from pipeline.reach import COUNTED, Reach
@@ -15,7 +16,6 @@ from pipeline.runs import Runs
 _POINTS = 60
 
 
-Integers = npt.NDArray[np.int64]
 #: Budgets, and the number of rows that each buys from the beginning of a placement.
 Points = tuple[Integers, Integers]
 

@@ -17,11 +17,11 @@ from pipeline.cluster import Cluster
 from pipeline.extension import Extension
 from pipeline.frequencies import Frequencies
 from pipeline.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
+from pipeline.number_files import read_numbers, write_numbers
 from pipeline.partitions import data_file
 from pipeline.presence import checked
 from pipeline.staging import Staging
 from pipeline.storage import Folder
-from pipeline.workspace import mapped
 
 Flags = npt.NDArray[np.bool_]
 _LARGEST_INT32 = 2**31 - 1
@@ -136,8 +136,7 @@ def write_drift(
             files.append(data_file(path, name, mapping.height))
         ranks = np.argsort(ids[table.name], kind="stable")
         was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
-        with masks.write(f"{table.name}.bool") as path, path.open("wb") as file:
-            file.write(was_hot.data)
+        write_numbers(masks, f"{table.name}.bool", [was_hot])
         stayed = int(was_hot[ranks[: table.hot_rows]].sum())
         gone = int((known["new"][1:] == OOV_ID).sum())
         found.append(_table_drift(before, table, gone, stayed))
@@ -231,8 +230,7 @@ def _covered(task: _Task) -> list[int]:
         name = column.table_name
         ranks = frequencies.ranks(column.name, task.part)
         ids = ids_of[name][ranks]
-        with Folder.of(task.masks).read(f"{name}.bool") as path:
-            was_hot = mapped(path, np.bool_)
+        was_hot = read_numbers(Folder.of(task.masks), f"{name}.bool", np.bool_)
         found = staged.codes(column.name)
         accesses += found.codes.size
         for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):

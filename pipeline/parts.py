@@ -16,12 +16,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import arrow, narrow, numbers_of, one_list
+from pipeline.arrays import Integers, arrow, narrow, numbers_of, one_list
 from pipeline.dictionaries import encoded
 from pipeline.storage import Folder
 from pipeline.workspace import read
 
-Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.integer[Any]]
 
 

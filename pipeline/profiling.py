@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import artefact
+from pipeline.arrays import Integers
 from pipeline.cluster import Cluster
-from pipeline.counting import Integers, tallied
+from pipeline.counting import tallied
 from pipeline.errors import ParameterError
 from pipeline.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from pipeline.manifest import SPLITS

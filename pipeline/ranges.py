@@ -6,11 +6,10 @@ So no task's memory grows with the rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -31,6 +30,7 @@ from pipeline.frequencies import (
     ranks_file,
 )
 from pipeline.manifest import OOV_ID, SPLITS
+from pipeline.number_files import write_numbers
 from pipeline.split_counts import SAMPLED, SplitCounts
 from pipeline.splits import TRAIN
 from pipeline.staging import Staging
@@ -237,14 +237,7 @@ def _write_ranks(parts: Sequence[Ranks], directory: Folder, name: str) -> None:
     """Write a file of ranks, part by part."""
     words = [part.astype(RANK, copy=False) for part in parts]
     sizes = [(len(words) + 1) * OFFSET.itemsize, *(part.nbytes for part in words)]
-    write_words(directory, name, [np.cumsum(sizes, dtype=OFFSET), *words])
-
-
-def write_words(directory: Folder, name: str, arrays: Iterable[npt.NDArray[np.integer]]) -> None:
-    """Write arrays one after the other as a file."""
-    with directory.write(name) as path, path.open("wb") as file:
-        for array in arrays:
-            file.write(array.data)
+    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET), *words])
 
 
 def own(name: str) -> str:

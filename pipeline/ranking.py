@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipeline.arrays import Integers
 from pipeline.cluster import Cluster
-from pipeline.counting import Integers, Ranked, ranks_from
+from pipeline.counting import Ranked, ranks_from
 from pipeline.frequencies import OFFSET, RANK, accesses_file, ranks_file
 from pipeline.manifest import OOV_ID
-from pipeline.ranges import Found, Range, own, values_file, write_words
+from pipeline.number_files import read_numbers, write_numbers
+from pipeline.ranges import Found, Range, own, values_file
 from pipeline.split_counts import SplitCounts
 from pipeline.staging import Staging
 from pipeline.storage import Folder
-from pipeline.workspace import mapped
 
 #: So many ranks are moved at a time.
 _CHUNK = 1 << 20
@@ -63,17 +64,16 @@ def _move(task: _Move) -> int:
     directory, staging = Folder.of(task.counts.directory), Staging.read(task.counts.staging)
     values = np.array(task.values, dtype=np.int64)
     moved = ranks_from(values, np.array(task.starts, dtype=np.int64))
-    write_words(directory, _ranks(task.range.table, task.range.number), [moved])
+    write_numbers(directory, _ranks(task.range.table, task.range.number), [moved])
     moved = np.append(np.uint32(OOV_ID), moved)
     moved[moved > task.kept] = OOV_ID
     offsets = (len(staging.parts) + 1) * OFFSET.itemsize // RANK.itemsize
     for column in staging.schema.tables[task.range.table]:
         name = ranks_file(column.name, task.range.number)
-        with directory.read(own(name)) as path:
-            words = mapped(path, RANK)
+        words = read_numbers(directory, own(name), RANK)
         ranks = words[offsets:]
         pieces = (moved[ranks[at : at + _CHUNK]] for at in range(0, ranks.size, _CHUNK))
-        write_words(directory, name, [words[:offsets], *pieces])
+        write_numbers(directory, name, [words[:offsets], *pieces])
     return moved.size - 1
 
 
@@ -97,8 +97,7 @@ def _merge(task: _Merge) -> int:
             pa.memory_map(str(path)) as file,
         ):
             tables.append(pa.ipc.open_file(file).read_all())
-        with directory.read(_ranks(task.table, number)) as path:
-            ranks.append(mapped(path, RANK))
+        ranks.append(read_numbers(directory, _ranks(task.table, number), RANK))
     with directory.write(accesses_file(task.table)) as path:
         Ranked(tuple(tables), tuple(ranks)).write(path, task.kept)
     return task.kept

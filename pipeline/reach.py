@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from pipeline.arrays import Integers
 from pipeline.cluster import Cluster
 from pipeline.frequencies import Frequencies
 from pipeline.kernel import kernel
 from pipeline.manifest import SPLITS
+from pipeline.number_files import read_numbers, write_numbers
 from pipeline.parts import Codes
 from pipeline.rules.problem import StackedRows
-from pipeline.runs import Integers, Levels, Runs
+from pipeline.runs import Levels, Runs
 from pipeline.splits import TRAIN
 from pipeline.stacking import counted_rows
 from pipeline.staging import Staging
 from pipeline.storage import Folder
-from pipeline.workspace import mapped
 
 #: Beside the splits: the train inputs that were counted, and those that the sample left out.
 COUNTED, UNCOUNTED = "counted", "uncounted"
@@ -107,9 +108,7 @@ def reach(
     digest = xxhash.xxh3_64(found_cells.begins.data)
     digest.update(found_cells.numbers.data)
     cells = f"{_FOLDER}/{digest.hexdigest()}.uint16"
-    with scratch.write(cells) as path, path.open("wb") as file:
-        for _, some in found_cells.spread():
-            file.write(some.astype(_CELL).data)
+    write_numbers(scratch, cells, (some.astype(_CELL) for _, some in found_cells.spread()))
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -141,8 +140,7 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     """The inputs of each split, and those counted and not, by the cell of their coldest access."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    with Folder.of(task.scratch).read(task.cells) as path:
-        cell = mapped(path, _CELL)
+    cell = read_numbers(Folder.of(task.scratch), task.cells, _CELL)
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:

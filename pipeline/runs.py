@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from pipeline.arrays import Integers
+
 #: So many rows are spread out at a time.
 _CHUNK = 1 << 20
 

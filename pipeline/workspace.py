@@ -1,4 +1,4 @@
-"""Workspace: memory that a thread uses again, task after task, and arrays that lie in files.
+"""Workspace: memory that a thread uses again, task after task.
 
 Fresh memory is cleared by the system, which can cost more than the work that is done in it.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -59,11 +57,3 @@ def read(file: IO[bytes], use: str, size: int) -> memoryview:
     while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
         filled += count
     return view[:filled]
-
-
-def mapped(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The numbers that a file holds and nothing else, mapped."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:  # which cannot be mapped
-            return np.empty(0, dtype)
-        return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_READ), dtype)
