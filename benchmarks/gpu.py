@@ -165,7 +165,7 @@ def samples_per_second(
     model: Recommender | UvmRecommender, given: list[Batch], seconds: float
 ) -> float:
     """Training throughput over `given`, repeated for about `seconds`, after a warm-up."""
-    hot, cold = ([batch for batch in given if batch.hot == kind][:2] for kind in (True, False))
+    hot, cold = ([batch for batch in given if batch.hot == kind][:4] for kind in (True, False))
     with model.ahead(iter([*hot, *cold]), 4) as ahead:
         for batch, plan in ahead:
             model.step(batch, plan).item()
@@ -185,11 +185,15 @@ def samples_per_second(
 
 
 def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
-    """Milliseconds of a step's parts, each waited for; medians over the batches given."""
+    """Milliseconds of a step's parts, each waited for; medians over the batches given.
+
+    The plan is the one that training makes; the others are launched one by one.
+    """
     found: dict[str, list[float]] = {"plan": [], "gather": [], "network": [], "rows": []}
     for batch in given:
+        lookup = model.lookup(batch)
         times = [_now(model)]
-        _, lookup = next(iter(model.looked_up([batch])))
+        next(iter(model.planned([batch])))
         times.append(_now(model))
         model.tables.turn_to(hot=not len(lookup.cold))
         gathered = model.tables.gather(lookup)

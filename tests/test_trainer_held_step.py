@@ -18,6 +18,7 @@ from pipeline.manifest import Manifest
 from trainer import held_step
 from trainer.held_step import Found, HeldStep
 from trainer.layout import Slots
+from trainer.loader import HotColdLoader
 from trainer.parameters import PLACEMENTS, TrainParameters, parameters
 from trainer.recommender import Recommender
 from trainer.training import epoch_order
@@ -89,6 +90,22 @@ def test_arrays_of_several_sizes_hold_the_cold_rows(
     p = chosen(data, batch_size=3, optimizer="rowwise_adagrad")
     assert_same(trained(p, fixed=True)[0], trained(p)[0])
     assert {0, 2, 4} <= rooms <= {0, 2, 4, 8, 16}
+
+
+@pytest.mark.parametrize("placement", ["gpu", "hot-cold", "hybrid", "cpu"])
+def test_inputs_score_alike_by_slots_and_by_lookups(data: Path, placement: str) -> None:
+    p = chosen(data, placement=placement)
+    model = Recommender(Manifest.read(data), p)
+    model.initialise(1)
+    given = list(HotColdLoader(data, "valid", 16, shuffle=False))
+    assert {batch.hot for batch in given} == {True, False}
+    scores = []
+    for model.scores_slots in (True, False):
+        plans = list(model.looked_up(given))
+        assert {isinstance(plan, Slots) for _, plan in plans} == {model.scores_slots}
+        scores.append(torch.cat([model.logits(batch, plan) for batch, plan in plans]))
+    assert torch.equal(*scores)
+    assert len(scores[0].unique()) > 30
 
 
 def test_batches_of_lists_take_plain_steps(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ class Recommender:
         cuda = self.device.type == "cuda"
         #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
         self.reads_ahead = alone and cuda and parameters.placement == "hot-cold"
+        #: Whether inputs are scored without a look for distinct hot rows; a GPU needs none.
+        self.scores_slots = alone and cuda and self.tables.divides_batches
         self.network = Dlrm(
             self._dense,
             len(manifest.features.sparse),
@@ -109,18 +111,20 @@ class Recommender:
         memory, as a loader's batches are: no step waits for one.
         """
         for batch in batches:
-            if self._held_step is not None and self._held_step.fits(batch):
-                slots = self._planner.slots(batch)
-                yield batch, dataclasses.replace(slots, slots=self._sendable(slots.slots))
-            else:
-                yield batch, self._lookup(batch)
+            held = self._held_step is not None and self._held_step.fits(batch)
+            yield batch, self._slots(batch) if held else self.lookup(batch)
 
-    def looked_up(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Lookup]]:
-        """Each batch with its lookup, for its logits; as `planned` otherwise."""
+    def looked_up(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        """Each batch with the plan of its logits, as `planned` otherwise."""
         for batch in batches:
-            yield batch, self._lookup(batch)
+            slots = self.scores_slots and batch.offsets is None
+            yield batch, self._slots(batch) if slots else self.lookup(batch)
 
-    def _lookup(self, batch: Batch) -> Lookup:
+    def _slots(self, batch: Batch) -> Slots:
+        slots = self._planner.slots(batch)
+        return dataclasses.replace(slots, slots=self._sendable(slots.slots))
+
+    def lookup(self, batch: Batch) -> Lookup:
         """The lookup of this rank's part of a batch."""
         lookup = self._planner.lookup(self.ranks.part(batch))
         offsets = None if lookup.offsets is None else self._sendable(lookup.offsets)
@@ -169,10 +173,15 @@ class Recommender:
         return loss
 
     @torch.no_grad()
-    def logits(self, batch: Batch, lookup: Lookup) -> Tensor:
+    def logits(self, batch: Batch, plan: Plan) -> Tensor:
         """(batch,) logits on the device."""
-        rows, mine = self.tables.gather(lookup).rows, self.ranks.part(batch)
-        embedded = pooled(rows, lookup.inverse, lookup.offsets, len(mine))
+        mine = self.ranks.part(batch)
+        if isinstance(plan, Slots):
+            embedded = pooled_at(*self.tables.read(plan), None, len(mine))
+        else:
+            assert isinstance(plan, Lookup)
+            rows = self.tables.gather(plan).rows
+            embedded = pooled(rows, plan.inverse, plan.offsets, len(mine))
         logit = self._logit(self._sent(mine.dense), embedded)
         if self.ranks.size == 1:
             return logit

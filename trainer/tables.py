@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipeline.errors import ParameterError
 from trainer.batches import Ints
 from trainer.host_thread import HostThread, Turn
-from trainer.layout import Layout, Lookup, Plan
+from trainer.layout import Layout, Lookup, Plan, Slots
 from trainer.optimizers import RowOptimizer
 from trainer.shard import Shard
 from trainer.traffic import Traffic
@@ -110,6 +110,14 @@ class Tables:
             return self._fetched(plan.cold, self.cold)
         there = self._thread.rows(turn)
         return ColdRows(torch.from_numpy(plan.cold), self.cold, there, turn=turn)
+
+    def read(self, slots: Slots) -> tuple[Tensor, Tensor]:
+        """A hot row for each id of a batch and then its cold rows, and which of them ids mean."""
+        at = torch.from_numpy(slots.slots).to(self.device, non_blocking=True)
+        spare, ids = self.layout.hot_total, len(at)
+        rows = self.spared.rows.index_select(0, at.clamp(max=spare))
+        places = torch.where(at < spare, torch.arange(ids, device=self.device), at + (ids - spare))
+        return torch.cat([rows, self.fetch(slots).there]), places
 
     def learn(self, gathered: Gathered, rate: float) -> None:
         """Update the gathered rows, each at its owner, by the gradient that they hold."""
