@@ -82,9 +82,9 @@ def joined(pieces: Sequence[Batch]) -> Batch:
         lengths = [piece.offsets.diff() for piece in pieces if piece.offsets is not None]
         offsets = functional.pad(torch.cat(lengths).cumsum(0), (1, 0)).to(lengths[0].dtype)
     both = Batch(
-        torch.cat([piece.label for piece in pieces]),
-        torch.cat([piece.dense for piece in pieces]),
-        torch.cat([piece.ids for piece in pieces]),
+        _joined([piece.label for piece in pieces]),
+        _joined([piece.dense for piece in pieces]),
+        _joined([piece.ids for piece in pieces]),
         offsets,
         pieces[0].hot,
     )
@@ -102,6 +102,13 @@ def taken_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tupl
     found = np.zeros(lengths.size + 1, dtype=bounds.dtype)
     np.cumsum(lengths, out=found[1:])
     return torch.from_numpy(ids.numpy()[places]), torch.from_numpy(found)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Rows of one part after the other. OpenMP's threads would spin where others decode."""
+    if parts[0].is_cuda:
+        return torch.cat(list(parts))
+    return torch.from_numpy(np.concatenate([part.numpy() for part in parts]))
 
 
 def _taken(values: Tensor, order: Ints) -> Tensor:
