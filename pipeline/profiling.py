@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -138,11 +139,12 @@ def _timeline(staging: Staging, cluster: Cluster, scratch: Folder) -> Timeline:
     """The timeline of the staged rows whose logs state no split; the journal is in `scratch`."""
     parts = [number for number, part in enumerate(staging.parts) if part.split is None]
 
+    @cache
     def measure(window: Window) -> Sequence[Counts]:
         if staging.schema.time is None:
             return [{0: staging.parts[part].rows} for part in parts]
         tasks = [_Window(str(staging.directory), part, window) for part in parts]
-        return cluster.run("splits", _counted, tasks, journal=scratch)
+        return cluster.run(window.name, _counted, tasks, journal=scratch)
 
     def rows_at(place: int, time: int) -> npt.NDArray[np.integer[Any]]:
         part = parts[place]

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 DAY = 86_400
-#: Rows are counted by day, then by minutes of one day, then by second; each step divides those
-#: before.
-_STEPS = (DAY, 300, 1)
+#: Rows are counted by day, then by minutes of one day, then by second: the seconds of each step,
+#: which divide those before, and what counting by it is called.
+_STEPS = {DAY: "days", 300: "minutes", 1: "seconds"}
 
 Times = npt.NDArray[np.int64]
 #: Rows by the number of a step, counted from 1970.
@@ -28,6 +28,11 @@ class Window:
 
     step: int
     within: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """What counting in such steps is called."""
+        return _STEPS[self.step]
 
     def counts(self, times: Times) -> Counts:
         """How many of `times` (rows, seconds) lie in each step."""
@@ -79,7 +84,7 @@ class Timeline:
 
     @cached_property
     def _by_day(self) -> Sequence[Counts]:
-        return self.measure(Window(_STEPS[0]))
+        return self.measure(Window(DAY))
 
 
 def _step(counts: Sequence[Counts], place: int) -> tuple[int, int]:
