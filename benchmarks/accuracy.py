@@ -1,13 +1,15 @@
 """What the order of batches costs in accuracy, against shuffling all rows.
 
     python benchmarks/accuracy.py [--rows 300000] [--seeds 3] [--epochs 1] [--work DIR]
+        [--only "hot-cold, interleaved"]
 
 Prepares one synthetic Criteo log twice: with a hot budget, and with every row hot, which makes the
 whole train split one leaf in a full shuffle: how models are trained that know nothing of hot and
 cold. Trains the first under each schedule, and under `gpu` with `shuffled` as a check that the
 placement adds nothing; each with several seeds, which decide first weights and order. Prints the
 test AUC, and its difference from the full shuffle and from `gpu` of the same seed: mean, standard
-deviation over the seeds, smallest and largest.
+deviation over the seeds, smallest and largest. `--only` leaves out other trainings than the full
+shuffle and those named.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--hot-share", default="0.6")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--work", type=Path, default=Path("work/accuracy"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -76,9 +79,10 @@ def main() -> None:
         ),
         "all": prepared(log, options.work / f"all-{options.rows}", ["--hot-budget", "1TiB"]),
     }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    runs = {name: RUNS[name] for name in RUNS if name == FULL or name in options.only}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for seed in range(options.seeds):
-        for name, (which, placement, schedule) in RUNS.items():
+        for name, (which, placement, schedule) in runs.items():
             begin = time.perf_counter()
             given = {
                 "data": str(data[which]),
@@ -93,18 +97,18 @@ def main() -> None:
             found[name].append(train(given, overwrite=True, quiet=True))
             auc, seconds = found[name][-1]["test_auc"], time.perf_counter() - begin
             print(f"seed {seed}, {name}: AUC {auc:.5f}, {seconds:.0f} s", flush=True)
-    device = found[FULL][0]["device"]
+    device, hot_share = found[FULL][0]["device"], found[list(runs)[-1]][0]["hot_share"]
     print(
         f"\n{platform.machine()}, {device}, torch {torch.__version__}; {options.rows:,} rows, "
         f"{options.epochs} epochs, batches of {options.batch_size}, hot share "
-        f"{found[GPU][0]['hot_share']:.1%}, {options.seeds} seeds"
+        f"{hot_share:.1%}, {options.seeds} seeds"
     )
     auc = {name: [one["test_auc"] for one in runs] for name, runs in found.items()}
     for name, values in auc.items():
         loss = statistics.mean(one["test_logloss"] for one in found[name])
         line = f"{name:22} AUC {statistics.mean(values):.5f}, log loss {loss:.5f}"
         for other in (FULL, GPU):
-            if name not in (FULL, other):
+            if other in runs and name not in (FULL, other):
                 apart = [one - two for one, two in zip(values, auc[other], strict=True)]
                 line += f"; less {other} {spread(apart)}"
         print(line)
