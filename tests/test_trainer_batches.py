@@ -15,9 +15,10 @@ from small_logs import resigned
 from trainer_batches import leaf_batches
 from trainer_data import RAGGED, Shape, write_dataset
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, FaeError
 from pipeline.manifest import Manifest
 from trainer.batches import Batch
+from trainer.decoding import named
 from trainer.loader import HotColdLoader
 from trainer.prefetch import prefetched
 
@@ -169,6 +170,20 @@ def test_damage_in_lists_is_named(
     resigned(tmp_path / "data", file.path)
     with pytest.raises(DatasetError, match=message):
         list(leaf_batches(tmp_path / "data", "train", "cold", 16))
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (pa.ArrowException("Failed to launch worker thread: 11"), "no further thread could be"),
+        (pa.lib.ArrowMemoryError("malloc of size 64 failed"), "memory ran out (malloc of size"),
+        (pa.ArrowInvalid("no magic bytes"), "a.parquet cannot be read as Parquet: no magic"),
+    ],
+)
+def test_a_machine_at_its_limit_is_no_fault_of_the_file(raised: Exception, says: str) -> None:
+    with pytest.raises(FaeError) as caught, named(Path("a.parquet")):
+        raise raised
+    assert str(caught.value).startswith(says)
 
 
 def test_prefetching_keeps_order_and_bounds_what_is_ahead() -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, FaeError, explained
 from pipeline.manifest import DataFile, Manifest, SparseFeature, check_links, sha256_of
 from trainer.batches import Batch, Ints, taken_bags
 
@@ -130,6 +130,8 @@ def named(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DatasetError(f"{path} is absent, and the manifest names it.") from None
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        if not isinstance(error, OSError) and (told := explained(error)) is not None:
+            raise FaeError(told) from None  # the machine's fault, and not the file's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
