@@ -21,7 +21,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
 
-from pipeline import __version__
+from pipeline import __version__, journal
 from pipeline.errors import ClusterError, DatasetError, FaeError, StorageError
 from pipeline.lock import locked
 from pipeline.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, success_text, unfinished
@@ -203,7 +203,10 @@ def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[F
         out.write_text(MADE_FROM, identity)
     with _kept_unless_mistaken(out):
         yield out
-    out.remove(name for name in out.names() if _is_scratch(name))
+    scratch = [name for name in out.names() if _is_scratch(name)]
+    told = [name for name in scratch if name.startswith(f"{journal.FOLDER}/")]
+    out.remove(told)  # first, or after a kill here the journal would tell of files that are gone
+    out.remove(name for name in scratch if name not in set(told))
     out.write_text(SUCCESS, _success(out, made_from))
     out.remove([MADE_FROM])
 
@@ -215,6 +218,7 @@ def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Fol
     _begin(partial, identity)
     with _kept_unless_mistaken(partial):
         yield partial
+    _remove(partial.path / journal.FOLDER)  # first, as in a store
     for path in partial.path.rglob("*.partial"):
         _remove(path)
     partial.remove([MADE_FROM])

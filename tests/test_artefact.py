@@ -47,6 +47,33 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+@pytest.mark.parametrize("removals", range(3))
+def test_a_kill_among_the_last_removals_leaves_no_journal_of_files_that_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    scratch, out = ["a.partial", "journal.partial", "z.partial"], tmp_path / "out"
+    remove, left = artefact._remove, iter(range(removals))
+
+    def killed(path: Path) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        remove(path)
+
+    def build() -> None:
+        with building(Folder.of(out), "one") as partial:
+            for name in scratch:
+                partial.write_text(f"{name}/splits/file", "x")
+            monkeypatch.setattr(artefact, "_remove", killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    monkeypatch.undo()
+    there = [name for name in scratch if (tmp_path / "out.partial" / name).exists()]
+    assert len(there) == len(scratch) - removals
+    assert there == scratch or "journal.partial" not in there
+    assert names(made(out)) == ["_SUCCESS", "file"]
+
+
 def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     with building(Folder.of(out), "one") as partial:
