@@ -215,7 +215,7 @@ def network_step(model: Recommender, batch: Batch, embedded: torch.Tensor) -> No
     loss = functional.binary_cross_entropy_with_logits(model.network(dense, embedded), label)
     model.network_optimizer.zero_grad()
     loss.backward()
-    model.network_optimizer.step()
+    model.network_optimizer.learn()
 
 
 def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -> float:

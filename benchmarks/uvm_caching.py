@@ -19,7 +19,7 @@ from torch.nn import functional
 from pipeline.manifest import Manifest
 from trainer.batches import Batch
 from trainer.dlrm import Dlrm
-from trainer.optimizers import EPSILON, network_optimizer
+from trainer.optimizers import EPSILON, NetworkOptimizer
 from trainer.parameters import TrainParameters, embedding_dim
 from trainer.prefetch import prefetched
 
@@ -69,7 +69,7 @@ class UvmRecommender:
             parameters.top_mlp,
         ).to(self.device)
         self.network.initialise(0)
-        self._optimizer = network_optimizer(
+        self._optimizer = NetworkOptimizer(
             parameters.optimizer, self.network.parameters(), parameters.dense_lr
         )
 
@@ -95,5 +95,5 @@ class UvmRecommender:
         loss = functional.binary_cross_entropy_with_logits(logit, label)
         self._optimizer.zero_grad()
         loss.backward()
-        self._optimizer.step()
+        self._optimizer.learn()
         return loss.detach()

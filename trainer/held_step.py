@@ -4,13 +4,15 @@ A GPU is done with a small batch before the host has launched its kernels one by
 launches them together. Nor does the host look for the distinct hot rows: the device sorts the slots
 of a batch. How many rows are distinct differs from batch to batch, so their positions are filled up
 with a spare row behind the hot ones, which no id means and whose gradient is zero, and the cold
-rows lie in the first part of an array, of which there are a few sizes with a graph each. On the
-CPU the same arrays are computed without a graph, which is how tests compare the two.
+rows lie in the first part of an array, of which there are a few sizes with a graph each. A graph
+holds the whole step, from the sort to the update of the network. On the CPU the same arrays are
+computed without a graph, which is how tests compare the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,7 @@ from torch import Tensor
 from pipeline.errors import FaeError
 from trainer.batches import Batch
 from trainer.layout import Slots
+from trainer.optimizers import NetworkOptimizer
 from trainer.tables import Tables
 
 #: Ids in a batch above which launches no longer count, and the memory of fixed shapes would.
@@ -28,8 +31,8 @@ LARGEST = 1 << 21
 #: The fewest cold rows that an array is made for, and how many times as many the next one holds.
 _FEWEST, _TIMES = 256, 4
 
-#: Runs before capture, in which libraries set themselves up.
-_WARM_UP = 3
+#: Steps on arrays of one size before a graph holds the next one; libraries set themselves up there.
+_WARM_UP = 2
 
 #: (label, dense, rows, inverse) → the mean loss, all on the device.
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -37,27 +40,26 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Found:
-    """What a step finds: the loss, and the gradients of the cold rows and of the weights."""
+    """What a step finds: the loss, and the gradient of the cold rows."""
 
     loss: Tensor
     cold: Tensor
-    weights: Sequence[Tensor]
 
 
 class HeldStep:
-    """Gradients and updates a batch's rows; updating the network is left to the caller."""
+    """Learns from a batch; only its cold rows are updated outside of the graph."""
 
     def __init__(
         self,
         loss: Loss,
         tables: Tables,
-        weights: Sequence[torch.nn.Parameter],
+        network: NetworkOptimizer,
         shape: tuple[int, int, int],
         rate: float,
     ) -> None:
         """A step for batches of `shape`: inputs, dense features and sparse features of one id."""
         inputs, dense, features = shape
-        self._loss, self._tables, self._weights, self._rate = loss, tables, weights, rate
+        self._loss, self._tables, self._network, self._rate = loss, tables, network, rate
         self._spare = tables.layout.hot_total
         self._distinct = min(inputs * features, self._spare + 1)
         device, dtype = tables.device, tables.dtype
@@ -65,7 +67,9 @@ class HeldStep:
         self._dense = torch.zeros((inputs, dense), device=device, dtype=dtype)
         slots = np.zeros(inputs * features, tables.layout.slot_type)
         self._slots = torch.from_numpy(slots).to(device)
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._cold: dict[int, Tensor] = {}  # by the number of rows
+        self._steps: Counter[int] = Counter()  # and so are these and the graphs
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Found]] = {}
         tables.spared.rows[-1:].zero_()
 
@@ -75,7 +79,7 @@ class HeldStep:
         return full and (batch.hot or self._tables.divides_batches)
 
     def __call__(self, batch: Batch, slots: Slots) -> Tensor:
-        """Update the batch's rows and leave the weights their gradients; the mean loss."""
+        """Learn from a batch; the mean loss before the update."""
         there = (self._label, self._dense, self._slots)
         here = (batch.label, batch.dense, torch.from_numpy(slots.slots))
         for array, values in zip(there, here, strict=True):
@@ -85,8 +89,6 @@ class HeldStep:
         room = self._room(rows)
         room[:rows].copy_(cold.there)
         found = self._run(room)
-        for weight, gradient in zip(self._weights, found.weights, strict=True):
-            weight.grad = gradient
         if rows:  # a copy, since the next step overwrites the gradient
             self._tables.learn_cold(cold, found.cold[:rows].clone(), self._rate)
         return found.loss.clone()
@@ -102,44 +104,41 @@ class HeldStep:
 
     def _run(self, cold: Tensor) -> Found:
         """What a step on the arrays finds, by the graph for so many cold rows on a GPU."""
-        if self._tables.device.type != "cuda":
+        size = len(cold)
+        self._steps[size] += 1
+        if self._tables.device.type != "cuda" or self._steps[size] <= _WARM_UP:
             return self._learned(cold)
-        if len(cold) not in self._graphs:
-            self._graphs[len(cold)] = self._captured(cold)
-        graph, found = self._graphs[len(cold)]
+        if size in self._graphs:
+            self._network.count()
+        else:
+            self._graphs[size] = self._captured(cold)
+        graph, found = self._graphs[size]
         graph.replay()
         return found
 
     def _learned(self, cold: Tensor) -> Found:
-        """What a step finds; the hot rows are updated."""
-        loss, at, rows, (row_gradient, *gradients) = self._gradients(cold)
-        hot, shard = len(at), self._tables.spared
-        own = shard.taken(at, rows[:hot])
-        shard.learn(at, own, row_gradient[:hot], self._tables.optimizer, self._rate)
-        return Found(loss, row_gradient[hot:], gradients)
-
-    def _gradients(self, cold: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """The loss, positions of hot rows, all rows, and the gradients of rows and weights.
-
-        Nothing is changed.
-        """
+        """What a step finds; the hot rows and the network are updated."""
         at, inverse = distinct(self._slots, self._spare, self._distinct)
-        rows = torch.cat([self._tables.spared.rows.index_select(0, at), cold]).requires_grad_()
+        hot, shard = len(at), self._tables.spared
+        rows = torch.cat([shard.rows.index_select(0, at), cold]).requires_grad_()
         loss = self._loss(self._label, self._dense, rows, inverse)
-        gradients = torch.autograd.grad(loss, [rows, *self._weights])
-        return loss.detach(), at, rows.detach(), gradients
+        weights = self._network.weights
+        gradient, *gradients = torch.autograd.grad(loss, [rows, *weights])
+        own = shard.taken(at, rows.detach()[:hot])
+        shard.learn(at, own, gradient[:hot], self._tables.optimizer, self._rate)
+        for weight, its_gradient in zip(weights, gradients, strict=True):
+            weight.grad = its_gradient
+        self._network.learn()
+        return Found(loss.detach(), gradient[hot:])
 
     def _captured(self, cold: Tensor) -> tuple[torch.cuda.CUDAGraph, Found]:
-        """The step in a graph. Other threads go on meanwhile, and their calls are none of it."""
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                self._gradients(cold)
-        torch.cuda.current_stream().wait_stream(side)
+        """The step in a graph, not run yet. Other threads go on meanwhile, apart from it.
+
+        The graphs share memory, since what one finds is taken before the next one runs.
+        """
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 found = self._learned(cold)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]

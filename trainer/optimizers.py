@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +53,38 @@ ROW_OPTIMIZERS = {
 }
 
 
-def network_optimizer(
-    name: str, weights: Iterable[torch.nn.Parameter], rate: float
-) -> torch.optim.Optimizer:
-    """The optimiser of the network that goes with the row optimiser `name`: SGD or Adagrad."""
-    if name == "sgd":
-        return torch.optim.SGD(weights, lr=rate)
-    return torch.optim.Adagrad(weights, lr=rate)
+class NetworkOptimizer:
+    """SGD or Adagrad for the network, as the rows have, with its gradient clipped if asked."""
+
+    def __init__(
+        self, name: str, weights: Iterable[torch.nn.Parameter], rate: float, clip_norm: float = 0.0
+    ) -> None:
+        """The optimiser that goes with the row optimiser `name`; a `clip_norm` of 0 is no limit."""
+        self.weights = list(weights)
+        self._clip_norm = clip_norm
+        rule = torch.optim.SGD if name == "sgd" else torch.optim.Adagrad
+        self._optimizer: torch.optim.Optimizer = rule(self.weights, lr=rate)
+
+    def zero_grad(self) -> None:
+        """Forget the weights' gradients, to which a backward pass would add."""
+        self._optimizer.zero_grad()
+
+    def learn(self) -> None:
+        """Update the weights by their gradients."""
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.weights, self._clip_norm)
+        self._optimizer.step()
+
+    def count(self) -> None:
+        """Note a step that a graph took, of which it holds all but Adagrad's count of steps."""
+        for state in self._optimizer.state.values():
+            if "step" in state:
+                state["step"] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as torch's optimisers give it."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state that `state_dict` gave; before the first step, which may go into a graph."""
+        self._optimizer.load_state_dict(state)

@@ -17,7 +17,7 @@ from trainer.batches import Batch
 from trainer.dlrm import Dlrm
 from trainer.held_step import LARGEST, HeldStep
 from trainer.layout import Lookup, Plan, Planner, Slots, layout
-from trainer.optimizers import ROW_OPTIMIZERS, network_optimizer
+from trainer.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
 from trainer.parameters import TrainParameters, embedding_dim
 from trainer.prefetch import prefetched
 from trainer.ranks import Ranks
@@ -80,10 +80,12 @@ class Recommender:
             parameters.bottom_mlp,
             parameters.top_mlp,
         ).to(self.device, self.dtype)
-        self.network_optimizer = network_optimizer(
-            parameters.optimizer, self.network.parameters(), parameters.dense_lr
+        self.network_optimizer = NetworkOptimizer(
+            parameters.optimizer,
+            self.network.parameters(),
+            parameters.dense_lr,
+            parameters.clip_norm,
         )
-        self._clip_norm = parameters.clip_norm
         self._mixed = parameters.amp == "bf16"
         self._planner = Planner(self._layout)
         self._held_step: HeldStep | None = None
@@ -96,8 +98,9 @@ class Recommender:
         self._held_step = None
         if inputs * features <= LARGEST:
             shape = (inputs, self._dense, features)
-            weights = list(self.network.parameters())
-            self._held_step = HeldStep(self._loss, self.tables, weights, shape, self.lr)
+            self._held_step = HeldStep(
+                self._loss, self.tables, self.network_optimizer, shape, self.lr
+            )
 
     def initialise(self, seed: int) -> None:
         """Set every weight as the seed says; the same for every placement."""
@@ -163,14 +166,9 @@ class Recommender:
         self.tables.turn_to(hot=not len(plan.cold))
         if isinstance(plan, Slots):
             assert self._held_step is not None
-            loss = self._held_step(batch, plan)
-        else:
-            assert isinstance(plan, Lookup)
-            loss = self._eager_step(batch, plan)
-        if self._clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
-        self.network_optimizer.step()
-        return loss
+            return self._held_step(batch, plan)
+        assert isinstance(plan, Lookup)
+        return self._plain_step(batch, plan)
 
     @torch.no_grad()
     def logits(self, batch: Batch, plan: Plan) -> Tensor:
@@ -187,8 +185,8 @@ class Recommender:
             return logit
         return torch.cat(self.ranks.gathered(logit, self.ranks.sizes(len(batch))))
 
-    def _eager_step(self, batch: Batch, lookup: Lookup) -> Tensor:
-        """Update the batch's rows and leave the weights their gradients; the mean loss."""
+    def _plain_step(self, batch: Batch, lookup: Lookup) -> Tensor:
+        """Learn from a batch, its kernels launched one by one; the mean loss before the update."""
         gathered, mine = self.tables.gather(lookup), self.ranks.part(batch)
         embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
         logit = self._logit(self._sent(mine.dense), embedded)
@@ -202,6 +200,7 @@ class Recommender:
         if self.ranks.size > 1:
             gradients = [w.grad for w in self.network.parameters() if w.grad is not None]
             self.ranks.add_up([loss, *gradients])
+        self.network_optimizer.learn()
         return loss
 
     def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
