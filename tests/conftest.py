@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
 def shop_copy(shop: Stages, tmp_path: Path) -> Path:
     """The twenty rows' data set, to be damaged."""
     return Path(shutil.copytree(shop.dataset, tmp_path / "dataset"))
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A CUDA device: a simulated one, and a real one where there is one."""
+    import torch
+    from simulated_cuda import simulated
+
+    if request.param == "simulated":
+        with simulated():
+            yield
+    elif torch.cuda.is_available():
+        yield
+    else:
+        pytest.skip("no CUDA device")
 
 
 @pytest.fixture

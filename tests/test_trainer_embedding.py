@@ -77,7 +77,8 @@ def made(manifest: Manifest, **given: Any) -> HotColdEmbedding:
 
 def loss_of(vectors: Tensor, label: Tensor) -> Tensor:
     """Something whose gradient differs by input, feature and element, and grows with the rows."""
-    weights = torch.arange(vectors[0].numel(), dtype=vectors.dtype).cos().view(vectors.shape[1:])
+    places = torch.arange(vectors[0].numel(), dtype=vectors.dtype, device=vectors.device)
+    weights = places.cos().view(vectors.shape[1:])
     logit = (vectors * weights).sum((1, 2)) + vectors.square().sum((1, 2))
     return nn.functional.binary_cross_entropy_with_logits(logit, label.to(logit.dtype))
 
@@ -319,8 +320,7 @@ def test_the_example_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert measures[-1] < 0.6 < measures[0]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 def test_cuda_agrees_with_the_cpu(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", RAGGED)
     tables = []

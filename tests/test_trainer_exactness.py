@@ -198,9 +198,8 @@ def test_a_hot_batch_needs_no_cold_row(tmp_path: Path) -> None:
     assert torch.equal(recommender.tables.cold.rows, before)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("edge", ["plain", "ragged"])
+@pytest.mark.usefixtures("cuda")
 def test_cuda_agrees_with_the_cpu(tmp_path: Path, edge: str) -> None:
     manifest = write_dataset(tmp_path / "data", EDGES[edge])
     given = {"dtype": "float64", "optimizer": "rowwise_adagrad"}

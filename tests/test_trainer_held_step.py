@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from trainer_batches import epoch_batches
-from trainer_data import RAGGED, Column, Shape, write_dataset
-from trainer_runs import SMALL, assert_same, run, state
+from trainer_data import RAGGED, write_dataset
+from trainer_runs import FITS, assert_same, chosen, run, state, three_tables, trained
 
 from pipeline.errors import ParameterError
 from pipeline.manifest import Manifest
@@ -19,48 +18,14 @@ from trainer import held_step
 from trainer.held_step import Found, HeldStep
 from trainer.layout import Slots
 from trainer.loader import HotColdLoader
-from trainer.parameters import PLACEMENTS, TrainParameters, parameters
+from trainer.parameters import PLACEMENTS
 from trainer.recommender import Recommender
 from trainer.training import epoch_order
-
-#: Placements with a device, and how many of the 13 steps are in fixed shapes: 5 batches are hot,
-#: and FAE as published computes cold ones on the host.
-FITS = {"gpu": 13, "hot-cold": 13, "hybrid": 13, "fae": 5}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    tables = {"a": (50, 10), "b": (7, 7), "c": (40, 15)}
-    write_dataset(tmp_path / "data", Shape(tables, (Column("a"), Column("b"), Column("c"))))
-    return tmp_path / "data"
-
-
-def chosen(data: Path, **given: Any) -> TrainParameters:
-    return parameters({"data": str(data), "out": "", **SMALL, **given}, Manifest.read(data))
-
-
-def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], list[bool]]:
-    """What an epoch gives, and which of its steps were in fixed shapes."""
-    manifest = Manifest.read(Path(p.data))
-    recommender = Recommender(manifest, p)
-    recommender.initialise(p.seed)
-    if fixed:
-        recommender.hold_step(p.batch_size)
-    losses, fits = [], []
-    order = epoch_order(manifest, p, 0)
-    with recommender.ahead(
-        epoch_batches(Path(p.data), manifest, p.batch_size, order, 0), 4
-    ) as ahead:
-        for batch, plan in ahead:
-            fits.append(isinstance(plan, Slots))
-            losses.append(recommender.step(batch, plan))
-    found = {
-        "losses": torch.stack(losses),
-        "rows": recommender.tables.rows(),
-        "states": recommender.tables.states(),
-        "network": dict(recommender.network.state_dict()),
-    }
-    return found, fits
+    return three_tables(tmp_path / "data")
 
 
 @pytest.mark.parametrize("placement", FITS)
@@ -161,9 +126,8 @@ def test_clipping_bounds_the_networks_gradient_and_no_rows(data: Path) -> None:
     assert_same(ends[1e-3][1], ends[0.0][1])
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("placement", FITS)
+@pytest.mark.usefixtures("cuda")
 def test_the_graph_equals_launching_one_by_one(data: Path, placement: str) -> None:
     given = {"device": "cuda", "placement": placement, "optimizer": "rowwise_adagrad"}
     graph, fits = trained(chosen(data, **given))

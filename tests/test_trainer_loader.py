@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -242,8 +241,7 @@ def test_the_cache_changes_no_run(tmp_path: Path) -> None:
     assert_same(states[2], states[0])
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 def test_on_cuda_batches_are_pinned_or_resident(data: Path) -> None:
     expected = stream(loader(data))
     pinned = list(loader(data, device="cuda", cache="host"))
