@@ -1,8 +1,9 @@
 """How rows and the network learn.
 
-The rules for rows are pure functions of the distinct rows of a batch, their state and their
-gradient, so that they read alike for hot rows on a device and cold rows on the host. The gradient
-of a row that occurs often is the sum over its occurrences.
+The rules for rows see the distinct rows of a batch, their state and their gradient, and nothing
+else, so that they read alike for hot rows on a device and cold rows on the host. They change copies
+in place, since memory that is made anew costs more than the arithmetic. The gradient of a row that
+occurs often is the sum over its occurrences.
 """
 
 from __future__ import annotations
@@ -17,34 +18,33 @@ from torch import Tensor
 #: Added to the root of a row's state, as in FBGEMM's row-wise Adagrad.
 EPSILON = 1e-8
 
-RowRule = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+RowRule = Callable[[Tensor, Tensor, Tensor, float], None]
 
 
 @dataclass(frozen=True)
 class RowOptimizer:
-    """A rule (rows, state, gradient, rate) → (rows, state), and the scalars of state a row has.
+    """A rule (rows, state, gradient, rate), and the scalars of state that a row has.
 
-    Rows and gradient are (distinct, dim), the state is (distinct, state_width).
+    Rows and gradient are (distinct, dim), the state is (distinct, state_width). The rule changes
+    rows and state in place.
     """
 
     rule: RowRule
     state_width: int
 
 
-def sgd(rows: Tensor, state: Tensor, gradient: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+def sgd(rows: Tensor, _: Tensor, gradient: Tensor, rate: float) -> None:
     """Stochastic gradient descent; it has no state."""
-    return rows - rate * gradient, state
+    rows.sub_(gradient, alpha=rate)
 
 
-def rowwise_adagrad(
-    rows: Tensor, state: Tensor, gradient: Tensor, rate: float
-) -> tuple[Tensor, Tensor]:
+def rowwise_adagrad(rows: Tensor, state: Tensor, gradient: Tensor, rate: float) -> None:
     """Adagrad with one scalar a row: the sum over steps of the mean square of its gradient.
 
     It is FBGEMM's EXACT_ROWWISE_ADAGRAD, which needs 1/dim of Adagrad's state (Duchi et al., 2011).
     """
-    state = state + gradient.square().mean(dim=1, keepdim=True)
-    return rows - rate * gradient / (state.sqrt() + EPSILON), state
+    state.add_(gradient.square().mean(dim=1, keepdim=True))
+    rows.addcdiv_(gradient, state.sqrt().add_(EPSILON), value=-rate)
 
 
 ROW_OPTIMIZERS = {
