@@ -1,13 +1,15 @@
 """How fast batches come, beside pyarrow reading the same columns and what else one would write.
 
-    python benchmarks/loader.py DIR [--rounds 9] [--batch-size 2048] [--peer-rows 200000]
+    python benchmarks/loader.py DIR [--rounds 9] [--batch-size 2048] [--peer-rows 1000000]
+        [--merlin PYTHON]
 
 The floor reads every row group of the train split into Arrow tables with all threads and makes
 nothing of them. The loader gives checked batches: labels, dense features and ids as tensors, hot
 and cold ones interleaved. `plain` is the IterableDataset that one would write over the same files,
-by `iter_batches`, alone and in DataLoader's workers; litdata's Parquet streaming is measured where
-it is installed, on the first rows alone, since it is slow. Contenders take turns; the median round
-counts. "CPU" is processor time by the floor's, which tells more on a machine that others use too.
+by `iter_batches`, alone and in DataLoader's workers. On a copy of the first rows as pyarrow writes
+them by default, litdata's Parquet streaming is measured where it is installed, and NVTabular's
+loader by a Python that has it. Contenders take turns; the median round counts. "CPU" is processor
+time by the floor's, which tells more on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import importlib.util
 import os
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -75,16 +78,28 @@ def counted(batches: Iterable[Any]) -> int:
     return sum(len(batch) if hasattr(batch, "label") else len(batch[0]) for batch in batches)
 
 
-def litdata_rows(files: list[Path], manifest: Manifest, batch_size: int, rows: int) -> int:
-    """Rows that litdata streams from a copy of the first `rows`; its index is made beforehand."""
+def copied(files: list[Path], manifest: Manifest, rows: int, folder: Path) -> Path:
+    """The first `rows` of the files in one that older readers read."""
+    parts = [pq.read_table(one, columns=columns(manifest), partitioning=None) for one in files]
+    table = pa.concat_tables(parts).slice(0, rows)
+    pq.write_table(table, folder / "part.parquet", row_group_size=65_536)
+    return folder / "part.parquet"
+
+
+def merlin_rate(python: Path, copy: Path, batch_size: int, rounds: int) -> float:
+    """Rows/s of NVTabular's loader, in a process of its own."""
+    script = Path(__file__).with_name("merlin_loader.py")
+    command = [python, script, copy, str(batch_size), str(rounds)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def litdata_rows(folder: Path, batch_size: int) -> int:
+    """Rows that litdata streams from a folder, whose index is made beforehand."""
     from litdata import StreamingDataLoader, StreamingDataset, index_parquet_dataset
     from litdata.streaming.item_loader import ParquetLoader
 
-    folder = Path(tempfile.gettempdir()) / f"litdata-{os.getpid()}"
-    if not folder.exists():
-        folder.mkdir()
-        table = pq.read_table(files[0], columns=columns(manifest), partitioning=None)
-        pq.write_table(table.slice(0, rows), folder / "part.parquet", row_group_size=65_536)
+    if not (folder / "index.json").exists():
         index_parquet_dataset(str(folder))
     dataset = StreamingDataset(str(folder), item_loader=ParquetLoader(), shuffle=False)
     return sum(
@@ -93,10 +108,10 @@ def litdata_rows(files: list[Path], manifest: Manifest, batch_size: int, rows: i
     )
 
 
-def contenders(data: Path, size: int, peer_rows: int) -> dict[str, Callable[[], int]]:
+def contenders(
+    data: Path, files: list[Path], manifest: Manifest, size: int, copy: Path
+) -> dict[str, Callable[[], int]]:
     """What is measured: a name to a function that reads and returns the number of rows."""
-    manifest = Manifest.read(data)
-    files = [data / f.path for leaf in manifest.splits["train"].values() for f in leaf.files]
     plain = Plain(files, manifest, size)
     shuffled = HotColdLoader(data, batch_size=size, cache="none")
     ordered = HotColdLoader(data, batch_size=size, cache="none", shuffle=False)
@@ -114,7 +129,7 @@ def contenders(data: Path, size: int, peer_rows: int) -> dict[str, Callable[[], 
         ),
     }
     if importlib.util.find_spec("litdata"):
-        found["litdata"] = lambda: litdata_rows(files, manifest, size, peer_rows)
+        found["litdata"] = lambda: litdata_rows(copy.parent, size)
     return found
 
 
@@ -124,9 +139,20 @@ def main() -> None:
     parser.add_argument("data", metavar="DIR", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch-size", type=int, default=2048)
-    parser.add_argument("--peer-rows", type=int, default=200_000)
+    parser.add_argument("--peer-rows", type=int, default=1_000_000)
+    parser.add_argument("--merlin", type=Path, metavar="PYTHON")
     options = parser.parse_args()
-    running = contenders(options.data, options.batch_size, options.peer_rows)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, Path(folder))
+
+
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Take turns, and print."""
+    data, size = options.data, options.batch_size
+    manifest = Manifest.read(data)
+    files = [data / f.path for leaf in manifest.splits["train"].values() for f in leaf.files]
+    copy = copied(files, manifest, options.peer_rows, folder)
+    running = contenders(data, files, manifest, size, copy)
     rates: dict[str, list[float]] = {name: [] for name in running}
     busy: dict[str, list[float]] = {name: [] for name in running}
     for turn in range(options.rounds + 1):
@@ -138,17 +164,21 @@ def main() -> None:
             if turn:  # the first warms up
                 rates[name].append(rows / (time.perf_counter() - begin))
                 busy[name].append((time.process_time() - own) / rows)
+    if options.merlin:
+        name = "NVTabular's loader"
+        rates[name] = [merlin_rate(options.merlin, copy, size, options.rounds)]
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     print(
         f"{platform.machine()}, {cores} cores, load {load:.1f}, pyarrow {pa.__version__}, torch "
-        f"{torch.__version__}; batches of {options.batch_size:,}"
+        f"{torch.__version__}; batches of {size:,}; {options.peer_rows:,} rows for the peers"
     )
     floor = rates["pyarrow alone (floor)"]
     own = statistics.median(busy["pyarrow alone (floor)"])
     for name, found in rates.items():
         ratio = statistics.median(a / b for a, b in zip(found, floor, strict=False))
-        cpu = "     –" if "workers" in name else f"{statistics.median(busy[name]) / own:6.2f}"
+        apart = "workers" in name or name not in busy
+        cpu = "     –" if apart else f"{statistics.median(busy[name]) / own:6.2f}"
         print(f"{name:30} {statistics.median(found):14,.0f} rows/s  ratio {ratio:6.3f}  CPU {cpu}")
 
 
