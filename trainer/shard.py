@@ -18,7 +18,7 @@ from trainer.optimizers import RowOptimizer
 #: Rows on the host that one thread reads or writes; starting another costs about as much.
 _SHARE = 16_384
 
-_COPIERS = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="rows")
+_COPIERS = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="rows")
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class Shard:
     def taken(self, at: Tensor, rows: Tensor | None = None) -> Shard:
         """A copy of the rows `at` and their state; `rows` are their values where they are known."""
         if self.packed is not None:
-            taken = self.packed.new_empty((len(at), self.packed.shape[1]))
-            _read(self.packed, at, taken)
-            return Shard.of(taken, self.rows.shape[1])
+            return self._copied(at)
         rows = self.rows.index_select(0, at) if rows is None else rows
         return Shard(rows, self.state.index_select(0, at))
 
@@ -68,14 +66,10 @@ class Shard:
         The own copy is pinned where the device is CUDA, and the device's copy then on its way in
         the current stream.
         """
-        pinned, dim = device.type == "cuda", self.rows.shape[1]
-        values = self.rows if self.packed is None else self.packed
-        own = values.new_empty((len(at), values.shape[1]), pin_memory=pinned)
-        _read(values, at, own)
-        there = own.to(device, non_blocking=True)
-        if self.packed is not None:
-            return Shard.of(own, dim), there[:, :dim]
-        return Shard(own, self.state.index_select(0, at)), there
+        own = self._copied(at, pinned=device.type == "cuda")
+        if own.packed is None:
+            return own, own.rows.to(device, non_blocking=True)
+        return own, own.packed.to(device, non_blocking=True)[:, : self.rows.shape[1]]
 
     def learn(
         self, at: Tensor, own: Shard, gradient: Tensor, optimizer: RowOptimizer, rate: float
@@ -89,13 +83,24 @@ class Shard:
         if optimizer.state_width:
             self.state.index_copy_(0, at, own.state)
 
+    def _copied(self, at: Tensor, pinned: bool = False) -> Shard:
+        """A copy of the rows `at` of a shard on the host."""
+        values = self.rows if self.packed is None else self.packed
+        own = values.new_empty((len(at), values.shape[1]), pin_memory=pinned)
+        _read(values, at, own)
+        if self.packed is not None:
+            return Shard.of(own, self.rows.shape[1])
+        return Shard(own, self.state.index_select(0, at))
+
 
 def _read(values: Tensor, at: Tensor, into: Tensor) -> None:
-    """Copy the rows `at` of values on the host."""
-    rows, places, copies = _whole(values), at.numpy(), _whole(into)
-    _shared(
-        lambda part: rows.take(places[part], out=copies[part], mode="clip"), len(places)
-    )  # which needs no second copy, and all places exist
+    """Copy the rows `at`, which exist, of values on the host."""
+    whole, places, copies = _whole(values), at.numpy(), _whole(into)
+
+    def read(part: slice) -> None:  # to clip what cannot be too large saves numpy a second copy
+        whole.take(places[part], out=copies[part], mode="clip")
+
+    _in_threads(read, len(places))
 
 
 def _write(values: Tensor, at: Tensor, rows: Tensor) -> None:
@@ -105,7 +110,7 @@ def _write(values: Tensor, at: Tensor, rows: Tensor) -> None:
     def write(part: slice) -> None:
         whole[places[part]] = copies[part]
 
-    _shared(write, len(places))
+    _in_threads(write, len(places))
 
 
 def _whole(rows: Tensor) -> npt.NDArray[np.void]:
@@ -114,7 +119,7 @@ def _whole(rows: Tensor) -> npt.NDArray[np.void]:
     return values.view(np.dtype((np.void, values.shape[1] * values.itemsize)))[:, 0]
 
 
-def _shared(copy: Callable[[slice], Any], rows: int) -> None:
+def _in_threads(copy: Callable[[slice], None], rows: int) -> None:
     """Copy slices of so many rows, in threads where there are many; numpy lets them run at once."""
     parts = [slice(begin, begin + _SHARE) for begin in range(0, rows, _SHARE)]
     if len(parts) > 1:
