@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from nightly.fleet import Fleet
-from nightly.programs import FAE, EndedError, Way
+from nightly.programs import FAE, Way, ended
 
 Do = Callable[[list[str]], None]
 
@@ -43,7 +43,7 @@ class Disturbance:
                 return
             if _PROMISE not in printed:
                 break
-        raise EndedError(f"{arguments[0]} ended with {code}: {printed[-600:]}")
+        raise ended(arguments[0], code, printed)
 
     def by_program(self, arguments: list[str]) -> None:
         """Do a command as a program, again where SIGTERM ended it; EndedError where it fails."""
@@ -68,7 +68,7 @@ class Disturbance:
                 break
             if arguments[0] == "train" and "--resume" not in arguments:
                 arguments = [*arguments, "--resume"]
-        raise EndedError(f"{arguments[0]} ended with {code}: {printed[-600:]}")
+        raise ended(arguments[0], code, printed)
 
     def _kills(self, arguments: list[str]) -> AbstractContextManager[None]:
         """Once in two times, the death of a worker during a command on the cluster."""

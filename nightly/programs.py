@@ -42,6 +42,12 @@ class Way:
         return {**os.environ, "PYTHONPATH": str(ROOT), **self.changed}
 
 
+def ended(command: str | Path, code: int, words: str) -> EndedError:
+    """That a program failed, with the beginning of its words and their end."""
+    words = words if len(words) < 2000 else f"{words[:1000]} … {words[-1000:]}"
+    return EndedError(f"{command} ended with {code}: {words}")
+
+
 def ran(module: str, *arguments: str | Path, way: Way) -> str:
     """What a program printed; EndedError where it fails or hangs."""
     try:
@@ -56,7 +62,5 @@ def ran(module: str, *arguments: str | Path, way: Way) -> str:
     except subprocess.TimeoutExpired:
         raise EndedError(f"{arguments[0]} has not ended after {_MINUTES} minutes") from None
     if done.returncode:
-        words = done.stderr.decode(errors="replace")
-        words = words if len(words) < 2000 else f"{words[:1000]} … {words[-1000:]}"
-        raise EndedError(f"{arguments[0]} ended with {done.returncode}: {words}")
+        raise ended(arguments[0], done.returncode, done.stderr.decode(errors="replace"))
     return done.stdout.decode(errors="replace")

@@ -23,7 +23,7 @@ from nightly.disturbance import Disturbance, Do
 from nightly.fleet import Fleet
 from nightly.growth import MIB
 from nightly.outcome import Outcome
-from nightly.programs import EndedError
+from nightly.programs import ended
 from nightly.visits import SCHEMA, visits
 from pipeline.storage import Folder
 
@@ -109,7 +109,7 @@ def undisturbed(seed: int, folder: Path, fleet: Fleet) -> Days:
     def do(arguments: list[str]) -> None:
         code, printed = fleet.do(arguments)
         if code:
-            raise EndedError(f"{arguments[0]} ended with {code}: {printed[-600:]}")
+            raise ended(arguments[0], code, printed)
 
     for name, made in day_by_day(do, days, folder / "cycle", ["--threads", "2"]):
         days.expected[name] = made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -217,3 +218,23 @@ def test_weights_are_in_the_order_of_ids(data: Path, tmp_path: Path) -> None:
         "c": (30, 4),
     }
     assert all(np.array_equal(cold[name], both[name]) for name in both)
+
+
+@pytest.mark.parametrize("program", ["trainer", "pipeline.cli"])
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_asked_to_end_while_torch_is_loaded_ends_at_once(
+    tmp_path: Path, program: str, asked: signal.Signals
+) -> None:
+    slow = "import sys, time; print('loading', flush=True); time.sleep(60)"
+    (tmp_path / "torch.py").write_text(slow, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", program, "train", "data", "--out", "out"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        process.send_signal(asked)
+        said, errors = process.communicate(timeout=30)
+    assert (process.returncode, said, errors) == (-asked, b"", b"")

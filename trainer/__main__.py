@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,8 +30,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
         "bench-device": _bench_device,
     }
     command = commands[given.pop("command")]
-    former = signal.signal(signal.SIGTERM, _terminate)
+    former = signal.getsignal(signal.SIGTERM)
     try:
+        with _ended_at_once():
+            importlib.import_module("torch")
+        signal.signal(signal.SIGTERM, _terminate)
         command(given)
     except FaeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,6 +100,22 @@ def _bench_device(given: dict[str, Any]) -> None:
     profile = measure(given)
     write_json(out, profile)
     print(json.dumps(profile, indent=1))
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process without a word during the block.
+
+    An exception that comes amid an import of compiled code may be lost there, or abort the process.
+    """
+    both = (signal.SIGINT, signal.SIGTERM)
+    kinds = [kind for kind in both if signal.getsignal(kind) != signal.SIG_IGN]
+    former = [signal.signal(kind, signal.SIG_DFL) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, former, strict=True):
+            signal.signal(kind, handler)
 
 
 class _Terminated(SystemExit):
