@@ -6,9 +6,7 @@ import glob
 import json
 import os
 import secrets
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from datetime import UTC, datetime
 import psutil
 
 from pipeline.errors import DatasetError, disk_trouble
+from pipeline.signals import undisturbed
 from pipeline.storage import Folder, Place
 
 
@@ -68,32 +67,14 @@ def locked(place: Place) -> Iterator[None]:
     me = json.dumps(asdict(Holder.me()))
     taken = False
     try:
-        with _undisturbed():
+        with undisturbed():
             _take(output, lock, me)
             taken = True
         yield
     finally:
-        with _undisturbed():
+        with undisturbed():
             if taken and _text(lock) == me:
                 lock.parent.remove([lock.name])
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Have SIGINT and SIGTERM wait for the end of the block, in the thread that deals with them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, lambda number, _: came.append(number)) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler or signal.SIG_DFL)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 def _take(output: Folder, lock: Folder, me: str) -> None:

@@ -144,7 +144,7 @@ def test_the_trainer_knows_the_contract_and_no_engine(path: Path) -> None:
     standard = set(sys.stdlib_module_names)
     found = imports(path)
     assert {one.split(".")[0] for one in found} - standard <= TRAINER_NEEDS
-    assert pipeline_modules(path) <= {"manifest", "errors"}
+    assert pipeline_modules(path) <= {"manifest", "errors", "signals"}
 
 
 @pytest.mark.parametrize("module", READING)
@@ -156,7 +156,9 @@ def test_the_loader_imports_from_upstream_and_knows_no_model(module: str) -> Non
     assert found <= {*upstream, "parameters", "prefetch"}
 
 
-@pytest.mark.parametrize("module", ["pipeline", "pipeline.manifest", "pipeline.errors"])
+@pytest.mark.parametrize(
+    "module", ["pipeline", "pipeline.manifest", "pipeline.errors", "pipeline.signals"]
+)
 def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
     loaded = loaded_by(module, "-I", "-S")
     assert "pipeline" in loaded

@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pipeline.errors import FaeError, explained
+from pipeline.signals import undisturbed
 from trainer.arguments import parser
 
 
@@ -30,11 +30,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer") -> 
         "bench-device": _bench_device,
     }
     command = commands[given.pop("command")]
-    former = signal.getsignal(signal.SIGTERM)
+    former = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with _ended_at_once():
+        with undisturbed():  # an exception amid this import may be lost, or abort the process
             importlib.import_module("torch")
-        signal.signal(signal.SIGTERM, _terminate)
         command(given)
     except FaeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -100,22 +99,6 @@ def _bench_device(given: dict[str, Any]) -> None:
     profile = measure(given)
     write_json(out, profile)
     print(json.dumps(profile, indent=1))
-
-
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the process without a word during the block.
-
-    An exception that comes amid an import of compiled code may be lost there, or abort the process.
-    """
-    both = (signal.SIGINT, signal.SIGTERM)
-    kinds = [kind for kind in both if signal.getsignal(kind) != signal.SIG_IGN]
-    former = [signal.signal(kind, signal.SIG_DFL) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, former, strict=True):
-            signal.signal(kind, handler)
 
 
 class _Terminated(SystemExit):
