@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,15 +53,17 @@ class Asleep(HeldStep):
         return self.nothing[len(cold)]
 
 
-def milliseconds(made: Manifest, given: list[Batch], placement: str, **how: Any) -> float:
-    """A step's time, the median of some rounds; `how` says of thread and plans."""
+def milliseconds(
+    made: Manifest, given: list[Batch], placement: str, thread: bool, made_ahead: bool
+) -> float:
+    """A step's time, the median of some rounds."""
     model = recommender(made, placement, "cpu", "kaggle")
     blank(model)
     model.hold_step(len(given[0]))
     assert model._held_step is not None
     model._held_step.__class__ = Asleep
-    model.reads_ahead = how["thread"]
-    if how["planned"]:
+    model.reads_ahead = thread
+    if made_ahead:
         plans = {id(batch): plan for batch, plan in model.planned(given)}
 
         def planned(some: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
@@ -96,16 +98,16 @@ def main() -> None:
         made = manifest(work, budget)
         given = batches(work, made, options.batch_size, False)
         hot = sum(batch.hot for batch in given) / len(given)
-        for planned in (False, True):
+        for made_ahead in (False, True):
             for step in options.microseconds:
                 Asleep.seconds = step / 1e6
-                all_hot = milliseconds(made, given, "gpu", thread=False, planned=planned)
+                all_hot = milliseconds(made, given, "gpu", False, made_ahead)
                 ratios = [
-                    all_hot / milliseconds(made, given, "hot-cold", thread=thread, planned=planned)
+                    all_hot / milliseconds(made, given, "hot-cold", thread, made_ahead)
                     for thread in (True, False)
                 ]
                 print(
-                    f"{budget:8.0%} {hot:12.1%} {'yes' if planned else 'no':>11} {step:9.0f} "
+                    f"{budget:8.0%} {hot:12.1%} {'yes' if made_ahead else 'no':>11} {step:9.0f} "
                     f"{all_hot:8.3f} {ratios[0]:7.2f} {ratios[1]:10.2f}",
                     flush=True,
                 )

@@ -50,8 +50,8 @@ class Graph:
 
     def undo(self) -> None:
         """Nothing has run: what it writes to is as before, and what it makes is not there."""
-        for memory_of_one, values in self.former.values():
-            memory_of_one.copy_(values)
+        for changed, values in self.former.values():
+            changed.copy_(values)
         self.spoil()
 
     def spoil(self) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer_data import RAGGED, write_dataset
 from trainer_runs import FITS, assert_same, chosen, run, state, three_tables, trained
 
+from pipeline.errors import FaeError
 from trainer import held_step
 
 Patch = pytest.MonkeyPatch
@@ -122,7 +123,7 @@ def test_waiting_in_a_graph_is_refused(data: Path, monkeypatch: Patch) -> None:
         return at, inverse + at[0].item() * 0
 
     monkeypatch.setattr(held_step, "distinct", waiting)
-    with pytest.raises(Exception, match=r"cannot be held in a CUDA graph .*capturing"), simulated():
+    with pytest.raises(FaeError, match=r"cannot be held in a CUDA graph .*capturing"), simulated():
         trained(chosen(data, device="cuda"))
 
 
