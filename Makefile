@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test nightly lint types unit install clean
+.PHONY: demo test faults lint types unit install clean
 
 demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, through DVC
 	dvc repro
@@ -14,8 +14,8 @@ demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, thr
 
 test: lint types unit  ## everything that CI checks
 
-nightly: $(INSTALLED)  ## an hour and more of kills, damage and faulty input; ends with a table
-	python -m nightly
+faults: $(INSTALLED)  ## an hour and more of kills, damage and faulty input; ends with a table
+	python -m faults
 
 lint: $(INSTALLED)
 	ruff check

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.synthetic import write_log
-from trainer.parameters import SCHEDULES
-from trainer.training import train
+from fae.synthetic import write_log
+from fae_trainer.parameters import SCHEDULES
+from fae_trainer.run.train import train
 
 FULL = "full shuffle"
 GPU = "gpu, shuffled"
@@ -42,7 +42,7 @@ RUNS = {
 
 def prepared(log: Path, out: Path, budget: Sequence[str]) -> Path:
     """The data set of a log for a budget, unless it is there."""
-    command = [sys.executable, "-m", "pipeline.cli", "prepare", str(log), "--out", str(out)]
+    command = [sys.executable, "-m", "fae", "prepare", str(log), "--out", str(out)]
     command += ["--schema", "criteo-kaggle", *budget]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out

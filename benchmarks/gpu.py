@@ -38,15 +38,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from uvm_caching import UvmRecommender, importable
 
-from pipeline.manifest import Manifest
-from trainer.batches import Batch
-from trainer.device_benchmark import data_set_of
-from trainer.evaluation import on_device
-from trainer.layout import Lookup, Slots
-from trainer.parameters import PLACEMENTS, parameters
-from trainer.recommender import Recommender
-from trainer.schedule import schedule
-from trainer.tables import pooled
+from fae.format.manifest import Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.data.schedule import schedule
+from fae_trainer.embedding.layout import Lookup, Slots
+from fae_trainer.embedding.tables import pooled
+from fae_trainer.model.recommender import Recommender
+from fae_trainer.parameters import PLACEMENTS, parameters
+from fae_trainer.run.bench_device import data_set_of
+from fae_trainer.run.evaluate import on_device
 
 #: The published cardinalities of Criteo Kaggle.
 KAGGLE = (

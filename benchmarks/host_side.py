@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gpu import DIMS, batches, blank, manifest, recommender, workload
 
-from pipeline.manifest import Manifest
-from trainer.batches import Batch
-from trainer.held_step import Found, HeldStep
-from trainer.layout import Plan
-from trainer.recommender import Recommender
+from fae.format.manifest import Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.embedding.layout import Plan
+from fae_trainer.model.graph_step import Found, HeldStep
+from fae_trainer.model.recommender import Recommender
 
 ROUNDS = 5
 

@@ -21,19 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cluster import Cluster
-from pipeline.frequencies import Frequencies
-from pipeline.logs import find_logs
-from pipeline.manifest import Embedding
-from pipeline.parameters import IngestParameters, ProfileParameters
-from pipeline.profiling import profile
-from pipeline.rules import RULES
-from pipeline.rules.inputs import worth
-from pipeline.rules.problem import Problem, StackedInputs, bound
-from pipeline.schema import load_schema
-from pipeline.stacking import stacked_inputs, stacked_rows
-from pipeline.staging import Staging, ingest
-from pipeline.synthetic import write_log
+from fae.commit.stage_parameters import IngestParameters, ProfileParameters
+from fae.execution.executor import Cluster
+from fae.format.manifest import Embedding
+from fae.hotset.rules import RULES
+from fae.hotset.rules.inputs import worth
+from fae.hotset.rules.problem import Problem, StackedInputs, bound
+from fae.hotset.stacking import stacked_inputs, stacked_rows
+from fae.ingestion.stage import Staging, ingest
+from fae.logs.files import find_logs
+from fae.logs.schema import load_schema
+from fae.profiling.frequencies import Frequencies
+from fae.profiling.stage import profile
+from fae.synthetic import write_log
 
 SCHEMAS = {"criteo": "criteo-kaggle", "avazu": "avazu"}
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)

@@ -32,9 +32,9 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pipeline.manifest import Manifest
-from trainer.decoding import columns
-from trainer.loader import HotColdLoader
+from fae.format.manifest import Manifest
+from fae_trainer.data.decoding import columns
+from fae_trainer.data.loader import HotColdLoader
 
 
 class Plain(IterableDataset[tuple[torch.Tensor, ...]]):

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 from hot_set import problem_of, profiled
 
-import pipeline.rules.inputs
-from pipeline.rules.inputs import worth
-from pipeline.rules.problem import Problem, Ranking, bound, cut
+import fae.hotset.rules.inputs
+from fae.hotset.rules.inputs import worth
+from fae.hotset.rules.problem import Problem, Ranking, bound, cut
 
-rule = sys.modules["pipeline.rules.inputs"]
+rule = sys.modules["fae.hotset.rules.inputs"]
 PASSES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def after(passes: int, problem: Problem) -> Ranking:
     """The ranking after so many passes, without an early end."""
     rule.LEAST_PASSES = rule.MOST_PASSES = passes  # type: ignore[attr-defined]
-    return pipeline.rules.inputs(problem)
+    return fae.hotset.rules.inputs(problem)
 
 
 def refilled(problem: Problem, ranking: Ranking) -> int:

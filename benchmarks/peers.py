@@ -24,8 +24,8 @@ import polars as pl
 from checking import Reading, fault, parquet, torchrec
 from measurement import CommandFailedError, Measurement, copy, last_line, machine, measure
 
-import pipeline
-from pipeline.synthetic import write_log
+import fae as package
+from fae.synthetic import write_log
 
 CHECKED_ROWS = 20_000
 BUDGET = "32MiB"
@@ -140,7 +140,7 @@ def environment(name: str, peer: Peer, venvs: Path) -> Path:
 def fae(rule: str) -> Peer:
     """FAE itself, whose environment is the one that runs now."""
     reading = Reading(parquet("split=train/**/*.parquet"), share=0.8)
-    return Peer(pipeline.__version__, rule, (), reading, OURS[rule])
+    return Peer(package.__version__, rule, (), reading, OURS[rule])
 
 
 def command(name: str, peer: Peer, options: argparse.Namespace) -> list[str]:
@@ -149,7 +149,7 @@ def command(name: str, peer: Peer, options: argparse.Namespace) -> list[str]:
     Raises `CommandFailedError` where it cannot be run here.
     """
     if not peer.installs:
-        ours = [sys.executable, "-m", "pipeline.cli", "prepare", "LOG", "--out", "OUT"]
+        ours = [sys.executable, "-m", "fae", "prepare", "LOG", "--out", "OUT"]
         ours += ["--schema", "criteo-kaggle", "--hot-budget", BUDGET, "--rule", peer.script]
         return ours
     python = environment(name, peer, options.venvs.resolve())

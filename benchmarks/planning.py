@@ -19,8 +19,8 @@ import numpy as np
 from gpu import KAGGLE, batches, manifest, workload
 from measurement import machine
 
-from trainer.batches import Batch
-from trainer.layout import Planner, layout
+from fae_trainer.data.batches import Batch
+from fae_trainer.embedding.layout import Planner, layout
 
 
 def milliseconds(planner: Planner, batch: Batch) -> tuple[float, float]:

@@ -22,9 +22,9 @@ from pathlib import Path
 import polars as pl
 from measurement import Measurement, copy, machine, measure
 
-from pipeline.synthetic import write_log
+from fae.synthetic import write_log
 
-FAE = [sys.executable, "-m", "pipeline.cli"]
+FAE = [sys.executable, "-m", "fae"]
 LIKE_CRITEO = ["--schema", "criteo-kaggle"]
 
 

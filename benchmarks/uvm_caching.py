@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.manifest import Manifest
-from trainer.batches import Batch
-from trainer.dlrm import Dlrm
-from trainer.optimizers import EPSILON, NetworkOptimizer
-from trainer.parameters import TrainParameters, embedding_dim
-from trainer.prefetch import prefetched
+from fae.format.manifest import Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.data.prefetch import prefetched
+from fae_trainer.embedding.optimizers import EPSILON, NetworkOptimizer
+from fae_trainer.model.dlrm import Dlrm
+from fae_trainer.parameters import TrainParameters, embedding_dim
 
 
 def importable() -> bool:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.manifest import Manifest
-from trainer.batches import Batch
-from trainer.embedding import HotColdEmbedding, HotColdOptimizer
-from trainer.loader import HotColdLoader
+from fae.format.manifest import Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.data.loader import HotColdLoader
+from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
 
 
 class Cross(nn.Module):

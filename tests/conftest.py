@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from shop_days import SHOP_PARAMETERS, at_once, shop_days
-from small_logs import SHOP, Stages, shop_stages
+
+from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
+from tests.support.small_logs import SHOP, Stages, shop_stages
 
 #: The same few examples each time, and no minutes of shrinking when one fails. To search further
 #: and to shrink what is found: pytest --hypothesis-profile=deep
@@ -46,7 +47,8 @@ def shop_copy(shop: Stages, tmp_path: Path) -> Path:
 def cuda(request: pytest.FixtureRequest) -> Iterator[None]:
     """A CUDA device: a simulated one, and a real one where there is one."""
     import torch
-    from simulated_cuda import simulated
+
+    from tests.support.simulated_cuda import simulated
 
     if request.param == "simulated":
         with simulated():

@@ -1,5 +1,0 @@
-"""`python -m pipeline.cli` is `fae`."""
-
-from pipeline.cli import main
-
-main()

@@ -1,0 +1,5 @@
+"""`python -m fae.cli` is `fae`."""
+
+from fae.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""Increment: further logs for a data set, exactly as if all had been prepared at once.
+
+Only the new logs are parsed. Their parts join those of the former staging, and counting,
+calibration and partitioning run over all rows, so no count is ever carried along inexactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fae.appending.drift import write_drift
+from fae.appending.merge_stagings import check_new, extended, log_root, read_root
+from fae.commit import outputs
+from fae.commit.lock import locked
+from fae.dataset.stage import write_dataset
+from fae.execution.executor import Cluster
+from fae.format.errors import DatasetError
+from fae.format.manifest import SUCCESS, DataFile, Manifest, Table
+from fae.hotset.stage import calibrate
+from fae.ingestion.stage import Staging, ingest, log_fingerprints
+from fae.logs.checksums import checksums
+from fae.logs.files import Log
+from fae.logs.schema import Schema
+from fae.preparation import Preparation
+from fae.profiling.stage import profile
+from fae.storage.folder import Folder, Place
+
+
+def append(
+    logs: Sequence[Log],
+    schema: Schema,
+    out: Place,
+    cluster: Cluster,
+    given: Mapping[str, object],
+    *,
+    keep_work: bool = False,
+) -> tuple[Manifest, bool]:
+    """Add `logs` to the data set `out`; return its manifest, and whether there was work to do.
+
+    `given` are parameters to change, by name; the others stay those of the data set. The staging
+    of the former logs must lie in `OUT.work`, where that of all logs takes its place once the data
+    set has been replaced; after a kill at any time the same call goes on. Raises DatasetError
+    where the staging is absent or `schema` is another, LogError where a log is there already.
+    """
+    out = Folder.of(out)
+    if out.remote:
+        raise DatasetError(
+            f"{out} is in an object store, and --append adds to data sets on a local disk. Copy it "
+            "and its .work folder to one, or prepare all logs at once."
+        )
+    manifest = outputs.manifest_of(out)
+    work = out.beside(".work")
+    with locked(work):
+        return _append(logs, schema, out, work, manifest, cluster, given, keep_work)
+
+
+def _append(
+    logs: Sequence[Log],
+    schema: Schema,
+    out: Folder,
+    work: Folder,
+    manifest: Manifest,
+    cluster: Cluster,
+    given: Mapping[str, object],
+    keep_work: bool,
+) -> tuple[Manifest, bool]:
+    """`append`, while no other run works on the data set `out`."""
+    former_parameters = _parameters(manifest, out)
+    parameters = former_parameters.changed(given)
+    if schema.document() != manifest.schema:
+        raise DatasetError(
+            f"{out} was made with another schema ({manifest.schema.get('name')!r}) than "
+            f"{schema.name!r}, so its rows have other columns. Prepare all logs anew with one "
+            "schema, or leave --schema out."
+        )
+    staging, joined, fresh = work / "staging", work / "extended", work / "new"
+    if _is_of(joined, manifest, former_parameters):
+        _settle(staging, joined)
+    root = read_root(staging)
+    if root is None or not _is_of(staging, manifest, former_parameters):
+        raise DatasetError(
+            f"{staging} does not hold the staged rows that {out} was made from, and --append adds "
+            "to these. Prepare it once more from its logs with --keep-work, which stages them and "
+            "makes nothing else anew; or prepare all logs at once with --overwrite."
+        )
+    former = Staging.read(staging)
+    digests = checksums(logs, cluster)
+    if _is_done(logs, digests, schema, parameters, fresh, former):
+        _clean(out, work, keep_work)
+        return manifest, False
+    check_new(former, root, logs, digests)
+    new = ingest(logs, schema, fresh, cluster, parameters.ingest, digests=digests, overwrite=True)
+    extension = extended(former, root, new, log_root(logs[0]), joined)
+    frequencies = profile(
+        extension.staging, work / "frequencies", cluster, parameters.profile, overwrite=True
+    )
+    calibration = calibrate(
+        extension.staging,
+        frequencies,
+        work / "hot_set",
+        cluster,
+        parameters.calibrate,
+        overwrite=True,
+    )
+
+    def drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
+        return write_drift(out, extension, frequencies, calibration, partial, tables, cluster)
+
+    manifest = write_dataset(
+        extension.staging,
+        frequencies,
+        calibration,
+        out,
+        cluster,
+        parameters.partition,
+        overwrite=True,
+        more_records=drift,
+    )
+    _settle(staging, joined)
+    _clean(out, work, keep_work)
+    return manifest, True
+
+
+def _parameters(manifest: Manifest, out: Folder) -> Preparation:
+    if "parameters" not in manifest.preparation:
+        raise DatasetError(
+            f"{out} does not say with which parameters it was made; an earlier version wrote it. "
+            "Prepare it again with --keep-work."
+        )
+    return Preparation.of(manifest)
+
+
+def _is_of(staging: Folder, manifest: Manifest, parameters: Preparation) -> bool:
+    """Whether a data set was made from the staging in a directory, if there is one."""
+    if not _is_finished(staging):
+        return False
+    return parameters.fingerprints(outputs.fingerprint_of(staging))[-1] == manifest.fingerprint
+
+
+def _is_done(
+    logs: Sequence[Log],
+    digests: Sequence[str],
+    schema: Schema,
+    parameters: Preparation,
+    fresh: Folder,
+    former: Staging,
+) -> bool:
+    """Whether a call was killed when it had added just these logs and had only to tidy up."""
+    made_from = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
+    known = {log.xxh3 for log in former.logs}
+    left_over = _is_finished(fresh) and outputs.fingerprint_of(fresh) == made_from
+    return left_over and known >= set(digests)
+
+
+def _is_finished(folder: Folder) -> bool:
+    return folder.exists(SUCCESS)
+
+
+def _settle(staging: Folder, joined: Folder) -> None:
+    """Put the staging of all logs in the former one's place."""
+    outputs.remove(staging)
+    joined.path.rename(staging.path)
+
+
+def _clean(out: Folder, work: Folder, keep_work: bool) -> None:
+    """Remove what no further call needs; the new logs' own staging last, the mark of a cut call."""
+    for built in (out, *(work / name for name in ("extended", "frequencies", "hot_set", "new"))):
+        outputs.remove_remains(built)
+    for name in ["frequencies", "hot_set"] * (not keep_work) + ["new"]:
+        outputs.remove(work / name)

@@ -1,0 +1,135 @@
+"""Extension: a staging with further logs, made of parts that are parsed already."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from fae.commit import outputs
+from fae.commit.stage_parameters import IngestParameters
+from fae.format.errors import LogError
+from fae.format.manifest import SPLITS
+from fae.ingestion.part import ROWS, VALUES
+from fae.ingestion.stage import REJECTS, Part, StagedLog, Staging, log_fingerprints, write_rejects
+from fae.logs.files import Log, log_names
+from fae.storage.folder import Folder
+from fae.storage.remote import shown
+
+#: Beside the staged parts: the URL of the directory that holds all the logs.
+_ROOT = "root"
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A staging of former logs and new ones; `new_parts` are the numbers of the new logs' parts."""
+
+    staging: Staging
+    new_parts: frozenset[int]
+
+
+def log_root(log: Log) -> str:
+    """The URL of the directory below which `log` has its name."""
+    return shown(log.url).removesuffix(log.name)
+
+
+def write_root(staging: Folder, root: str) -> None:
+    """Keep the logs' root with their staging, for `extended` to name further logs."""
+    staging.write_text(_ROOT, root + "\n")
+
+
+def read_root(staging: Folder) -> str | None:
+    """What `write_root` wrote; None where it did not."""
+    return staging.text(_ROOT).strip() if staging.exists(_ROOT) else None
+
+
+def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence[str]) -> None:
+    """Raise LogError where one of `logs` is staged in `former` already, by its bytes or its URL."""
+    bytes_known = {log.xxh3: log.name for log in former.logs}
+    urls_known = {root + log.name for log in former.logs}
+    for log, xxh3 in zip(logs, digests, strict=True):
+        if xxh3 in bytes_known:
+            raise LogError(
+                f"{log.name} is in the data set already (as {bytes_known[xxh3]}); its rows would "
+                "count twice. Leave it out."
+            )
+        if shown(log.url) in urls_known:
+            raise LogError(
+                f"{log.name} is in the data set already, with other bytes. If it has grown, its "
+                "earlier rows would count twice: give the new lines as a file of their own."
+            )
+
+
+def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folder) -> Extension:
+    """The staging of `former`'s logs and `new`'s, as if they had been ingested together.
+
+    Parts are linked, or copied where the file system has no links. Logs come in the order in which
+    a command names them: those to be split, then those of the valid and of the test split.
+    """
+    urls = [root + log.name for log in former.logs] + [new_root + log.name for log in new.logs]
+    names = log_names(urls)
+    count = len(former.logs)
+    logs = _ordered(_renamed(former.logs, names[:count]) + _renamed(new.logs, names[count:]))
+    moved = {part: replace(part, path=_moved(part, count)) for part in new.parts}
+    parts = _ordered([*former.parts, *moved.values()])
+    new_parts = frozenset(parts.index(part) for part in moved.values())
+    digests = [log.xxh3 for log in logs]
+    made_from = IngestParameters().fingerprint(*log_fingerprints(logs, digests, former.schema))
+    if outputs.is_made(out, made_from, overwrite=True):
+        return Extension(Staging.read(out), new_parts)
+    with outputs.building(out, made_from) as partial:
+        for end in (ROWS, VALUES):
+            for part in former.parts:
+                _link(former.directory, part.path + end, partial, part.path + end)
+            for part, there in moved.items():
+                _link(new.directory, part.path + end, partial, there.path + end)
+        rejects = _rejects(former, names[:count]) + _rejects(new, names[count:])
+        places = {log.name: place for place, log in enumerate(logs)}
+        write_rejects(sorted(rejects, key=lambda one: places[one["file"]]), partial / REJECTS)
+        reasons = Counter(former.reasons) + Counter(new.reasons)
+        staged = tuple(parts), tuple(logs), dict(sorted(reasons.items()))
+        Staging(partial, former.schema, *staged).write()
+        write_root(partial, urls[0].removesuffix(names[0]))
+    return Extension(Staging.read(out), new_parts)
+
+
+Split = TypeVar("Split", Part, StagedLog)
+
+
+def _ordered(given: Sequence[Split]) -> list[Split]:
+    """What has no split first, then the valid and the test split's; otherwise as they come."""
+    return sorted(given, key=lambda one: SPLITS.index(one.split) if one.split else -1)
+
+
+def _renamed(logs: Sequence[StagedLog], names: Sequence[str]) -> list[StagedLog]:
+    return [replace(log, name=name) for log, name in zip(logs, names, strict=True)]
+
+
+def _moved(part: Part, logs: int) -> str:
+    """A place for a new part beside those of this many logs, which no earlier extension took."""
+    return f"parts/{logs:05d}/{PurePosixPath(part.path).name}"
+
+
+def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
+    source, target = folder.path / name, into.path / new_name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _rejects(staging: Staging, names: Sequence[str]) -> list[dict[str, Any]]:
+    """A staging's rejects, with the logs' new names."""
+    renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
+    name = f"{REJECTS}/rejects.jsonl"
+    with outputs.understood(staging.directory / name):
+        lines = staging.directory.text(name).split("\n")
+        rejects = [json.loads(line) for line in lines if line]
+        return [reject | {"file": renamed[reject["file"]]} for reject in rejects]

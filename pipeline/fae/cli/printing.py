@@ -1,0 +1,272 @@
+"""What a stage has to say when it is done: tables for people, on standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from dask.utils import format_bytes
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fae.appending.drift import Drift
+from fae.commit import outputs
+from fae.execution.progress import console as messages
+from fae.format.errors import DatasetError
+from fae.format.manifest import SPLITS, Manifest
+from fae.hotset.cold_hash import Sharing
+from fae.hotset.stage import Calibration, SampleCheck
+from fae.ingestion.stage import Staging
+from fae.profiling.frequencies import Frequencies
+from fae.storage.folder import Folder
+
+Given = ParamSpec("Given")
+#: Tables that are named as having changed most.
+_MOST_MOVED = 5
+
+output = Console(highlight=False, soft_wrap=True)
+
+
+def _told(show: Callable[Given, None]) -> Callable[Given, None]:
+    """`show`, which raises DatasetError where what it tells of lacks something."""
+
+    @wraps(show)
+    def shown(*arguments: Given.args, **options: Given.kwargs) -> None:
+        with outputs.understood(str(arguments[-1])):
+            show(*arguments, **options)
+
+    return shown
+
+
+@_told
+def print_staging(staging: Staging) -> None:
+    """Rows and rejects of each log."""
+    table = _table("log", "lines", "rows", "rejects")
+    for log in staging.logs:
+        table.add_row(log.name, f"{log.lines:,}", f"{log.rows:,}", f"{log.rejects:,}")
+    output.print(table)
+    _print_rejects(staging.reasons, staging.directory)
+    output.print(f"staged in {staging.directory}")
+
+
+@_told
+def print_frequencies(frequencies: Frequencies) -> None:
+    """Rows, accesses, folded ids and out-of-vocabulary shares of each table's columns."""
+    output.print("rows: " + ", ".join(f"{s} {n:,}" for s, n in frequencies.split_rows.items()))
+    table = _table("column", "table rows", "folded ids", "OOV train", "OOV valid", "OOV test")
+    for counted in frequencies.tables:
+        for column, splits in counted.columns.items():
+            shares = [
+                _oov(splits[split].accesses, splits[split].out_of_vocabulary) for split in SPLITS
+            ]
+            table.add_row(column, f"{counted.rows:,}", f"{counted.folded_ids:,}", *shares)
+    output.print(table)
+    output.print(f"frequencies in {frequencies.directory}")
+
+
+@_told
+def print_calibration(calibration: Calibration) -> None:
+    """The curve about the chosen budget, its knee, and what is proved and advised."""
+    points = calibration.curve()
+    budget, knee = calibration.budget.bytes, calibration.knee_bytes
+    columns = [(name, title) for name, title in _CURVE.items() if name in points.columns]
+    table = _table("budget", "hot rows", *(title for _, title in columns), "")
+    last = points.height - 1
+    for index, point in enumerate(points.iter_rows(named=True)):
+        here = point["budget_bytes"]
+        if here not in (budget, knee) and (last - index) % 6:
+            continue
+        values = [_CURVE_FORMAT[name].format(point[name]) for name, _ in columns]
+        mark = " ".join(["chosen"] * (here == budget) + ["knee"] * (here == knee))
+        style = "bold green" if here == budget else None
+        table.add_row(format_bytes(here), f"{point['hot_rows']:,}", *values, mark, style=style)
+    output.print(table)
+    hot = calibration.hot_share("train") or 0.0
+    if calibration.bound:
+        output.print(
+            f"hot share {hot:.2%}; no hot set of these bytes exceeds {calibration.bound:.2%} "
+            "of the inputs that were counted"
+        )
+    for name, value in calibration.notes.items():
+        output.print(f"{name.replace('_', ' ')}: {value:,}")
+    if calibration.sample is not None:
+        _print_sample(calibration.sample)
+    _print_sharing(calibration.parameters, calibration.sharing, len(calibration.tables))
+    output.print(
+        f"the knee is at {format_bytes(knee)}: beyond it, bytes buy less than on average. "
+        "For a share instead of a budget: --hot-share 0.8"
+    )
+    output.print(f"hot set in {calibration.directory}")
+
+
+def _print_sample(check: SampleCheck) -> None:
+    """What the sample promised against what the train inputs outside it keep."""
+    output.print(
+        f"sample: {check.sampled:.2%} of its inputs are hot, and {check.others:.2%} of the other "
+        f"train inputs (95 % interval {check.low:.2%} to {check.high:.2%})"
+    )
+    if check.too_small:
+        output.print("[yellow]the sample promises too much: raise --sample[/]")
+
+
+def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tables: int) -> None:
+    """Which tables have hashed cold ids, and how many of their values and accesses collide."""
+    if parameters.get("cold_ids") != "hashed":
+        return
+    if shared:
+        table = _table("hashed cold ids", "cold values", "rows", "sharing values", "their accesses")
+        for one in shared:
+            cells = (f"{one.values:,}", f"{one.rows:,}", f"{one.shared / one.values:.1%}")
+            table.add_row(one.table, *cells, f"{one.access_share:.1%}")
+        output.print(table)
+    output.print(
+        f"{tables - len(shared)} of {tables} tables have at most {parameters['cold_buckets']:,} "
+        "cold values, and their ids stay exact"
+    )
+
+
+#: Columns of the curve, as they are headed and written.
+_CURVE = {
+    "access_share": "accesses hot",
+    "train_hot_share": "inputs hot",
+    "bound": "at most",
+    "speedup": "speed-up",
+}
+_CURVE_FORMAT = {
+    "access_share": "{:.1%}",
+    "train_hot_share": "{:.1%}",
+    "bound": "{:.1%}",
+    "speedup": "{:.2f}x",
+}
+
+
+@_told
+def print_dataset(manifest: Manifest, directory: Folder) -> None:
+    """Rows and hot share by split, budget, rejects and where the files are."""
+    table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
+    for split in SPLITS:
+        leaves = manifest.splits[split]
+        hot, cold = leaves["hot"].rows, leaves["cold"].rows
+        share = f"{hot / (hot + cold):.1%}" if hot + cold else "–"
+        row = (f"{hot + cold:,}", f"{hot:,}", f"{cold:,}", share)
+        table.add_row(split, *row, _oov_of_split(manifest, split))
+    output.print(table)
+    hot_rows = sum(table.hot_rows for table in manifest.tables)
+    rows = sum(table.rows for table in manifest.tables)
+    budget = manifest.budget
+    output.print(
+        f"{len(manifest.tables)} tables, {rows:,} rows; {hot_rows:,} hot ({hot_rows / rows:.1%}) "
+        f"get {manifest.preparation['access_share']:.1%} of the accesses"
+    )
+    output.print(
+        f"budget: {format_bytes(budget.used_bytes)} of {format_bytes(budget.bytes)} used "
+        f"({budget.used_bytes / budget.bytes:.1%}), by the rule {budget.rule!r}, counting "
+        f"{manifest.embedding.dtype} rows with {manifest.embedding.optimizer} state"
+    )
+    if manifest.preparation.get("bound"):
+        output.print(
+            f"no hot set of these bytes makes more than {manifest.preparation['bound']:.2%} of the "
+            "counted train inputs hot"
+        )
+    told = manifest.preparation
+    _print_sharing(
+        told.get("parameters", {}).get("calibrate", {}),
+        [Sharing(**one) for one in told.get("sharing", ())],
+        len(manifest.tables),
+    )
+    drift = Drift.read(directory, manifest)
+    if drift is not None:
+        _print_drift(drift)
+    _print_rejects(manifest.preparation["rejects"], directory)
+    output.print(f"data set in {directory}")
+
+
+def _print_drift(drift: Drift) -> None:
+    """What the former hot set is worth on the rows that were added, and what changed."""
+    table = _table("hot share of", "inputs", "former hot set", "accesses", "former hot set")
+    for name, coverage in (("new logs", drift.new_rows), ("all logs", drift.all_rows)):
+        former, now = coverage.shares()
+        table.add_row(
+            name, *(f"{share:.1%}" for pair in zip(now, former, strict=True) for share in pair)
+        )
+    output.print(table)
+    entered = sum(table.entered for table in drift.tables)
+    left = sum(table.left for table in drift.tables)
+    hot = sum(table.hot_rows for table in drift.tables)
+    moved = sorted(drift.tables, key=lambda table: -table.entered - table.left)[:_MOST_MOVED]
+    output.print(
+        f"of {hot:,} hot rows {entered:,} are new, and {left:,} left: most in "
+        + ", ".join(f"{table.name} (+{table.entered:,} -{table.left:,})" for table in moved)
+    )
+    if drift.former_budget != drift.budget:
+        output.print(
+            f"the budgets differ: {format_bytes(drift.former_budget)} before, "
+            f"{format_bytes(drift.budget)} now"
+        )
+
+
+@_told
+def print_run(run: Path) -> None:
+    """What a model reached, and where it is; DatasetError where `run` holds no metrics."""
+    try:
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{run} is not a finished run: {error}. Train it again.") from None
+    table = _table("split", "AUC", "log loss", "accuracy")
+    for split in ("valid", "test"):
+        found = [metrics.get(f"{split}_{name}") for name in ("auc", "logloss", "accuracy")]
+        table.add_row(split, *("–" if value is None else f"{value:.4f}" for value in found))
+    output.print(table)
+    output.print(
+        f"{metrics['train_samples']:,} samples at {metrics['samples_per_second']:,.0f} samples/s, "
+        f"placement {metrics['placement']} on {metrics['device']}"
+    )
+    output.print(f"model in {run}")
+
+
+def _oov(accesses: int, out_of_vocabulary: int) -> str:
+    return f"{out_of_vocabulary / accesses:.1%}" if accesses else "–"
+
+
+def _oov_of_split(manifest: Manifest, split: str) -> str:
+    """The share of a split's accesses that are out of vocabulary, over all columns."""
+    counts = [
+        splits[split]
+        for table in manifest.preparation["tables"]
+        for splits in table["columns"].values()
+    ]
+    accesses = sum(count["accesses"] for count in counts)
+    return _oov(accesses, sum(count["out_of_vocabulary"] for count in counts))
+
+
+def _print_rejects(reasons: Mapping[str, int], directory: Folder) -> None:
+    if not reasons:
+        return
+    table = _table("rejected lines", "count")
+    for reason, count in reasons.items():
+        table.add_row(reason, f"{count:,}")
+    output.print(table)
+    output.print(f"each of them is in {directory / 'rejects' / 'rejects.jsonl'}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+@contextmanager
+def rows_progress(what: str, rows: int) -> Iterator[Callable[[int], Any]]:
+    """A bar over rows on a terminal, advanced by the number of rows done since."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    hidden = not messages.is_terminal
+    with Progress(*columns, console=messages, disable=hidden) as progress:
+        bar = progress.add_task(what, total=rows)
+        yield lambda done: progress.advance(bar, done)

@@ -1,0 +1,108 @@
+"""Encoding new rows when the model serves: the ids that training saw, from the data set alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from fae.commit.outputs import manifest_of, understood
+from fae.dataset.presence import checked
+from fae.dataset.vocabulary import raw_values
+from fae.format.errors import DatasetError
+from fae.format.manifest import FILE_NAME, OOV_ID
+from fae.ingestion.parser import parse_table
+from fae.logs.schema import Schema, SparseColumn
+from fae.storage.folder import Folder, Place
+
+
+class Encoder:
+    """Raw rows to model inputs, as the pipeline makes them.
+
+    >>> encoder = Encoder("DIR")                                        # doctest: +SKIP
+    >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
+    """
+
+    def __init__(self, directory: Place) -> None:
+        """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
+        self.directory = Folder.of(directory)
+        self.manifest = manifest_of(self.directory)
+        with understood(self.directory / FILE_NAME):
+            self.schema = Schema.model_validate(self.manifest.schema)
+        self._vocabularies = {}
+        for table in self.manifest.tables:
+            with checked(self.directory, table.vocabulary) as path:
+                frame = pl.read_parquet(path, columns=["value", "id"])
+            self._vocabularies[table.name] = frame
+
+    def encode(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """The dense features and ids of `rows`, in their order; no label is needed.
+
+        `rows` hold raw values by the log's column names, as text or typed; a column that is absent
+        or null is missing. A value that training did not see gets id 0. Raises DatasetError for a
+        value that the pipeline would have set aside as malformed, and where features derive from
+        a time that is not there.
+        """
+        if not isinstance(rows, pl.DataFrame):
+            names = dict.fromkeys(column.name for column in self.schema.fields)
+            rows = pl.DataFrame(
+                [pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names]
+            )
+        parsed = parse_table(self._completed(rows), self.schema)
+        if parsed.rejects:
+            reject = parsed.rejects[0]
+            raise DatasetError(
+                f"row {reject.line}, column {reject.column}: {reject.reason}: {reject.text!r}."
+            )
+        dense = [parsed.rows[column.name] for column in self.schema.dense]
+        ids = [self._ids(parsed.rows[column.name], column) for column in self.schema.sparse]
+        return pl.DataFrame([*dense, *ids])
+
+    def _completed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` with the columns that it lacks: a label of 0, the time 0, others missing."""
+        columns = []
+        for column in self.schema.fields:
+            if column.role == "drop":
+                continue
+            if column.role == "label":
+                value = pl.Series(column.name, [0])
+            elif frame.schema.get(column.name, pl.Null()) != pl.Null():
+                columns.append(frame[column.name])
+                continue
+            elif column.role == "time":
+                if any(sparse.source for sparse in self.schema.sparse):
+                    raise DatasetError(
+                        f"the rows lack {column.name!r}, which features derive from."
+                    )
+                value = pl.Series(column.name, [0]).cast(pl.Datetime("us"))
+            else:
+                value = pl.Series(column.name, [None], dtype=pl.String())
+            columns.append(value.new_from_index(0, frame.height))
+        return pl.DataFrame(columns)
+
+    def _ids(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
+        """The id of each staged value, or of each value in its lists."""
+        if column.multi is None:
+            return self._looked_up(staged, column).alias(column.name)
+        lists = pl.DataFrame({"row": range(len(staged)), "value": staged}).filter(
+            pl.col("value").list.len() > 0
+        )
+        exploded = lists.explode("value")
+        coded = exploded.with_columns(id=self._looked_up(exploded["value"], column))
+        grouped = coded.group_by("row", maintain_order=True).agg("id")
+        every = pl.DataFrame({"row": range(len(staged))})
+        joined = every.join(grouped, on="row", how="left", maintain_order="left")
+        return joined["id"].fill_null(pl.Series([[]], dtype=joined["id"].dtype)).alias(column.name)
+
+    def _looked_up(self, values: pl.Series, column: SparseColumn) -> pl.Series:
+        table = self.manifest.table(column.table_name)
+        dtype = pl.Int32() if table.rows < 2**31 else pl.Int64()
+        joined = pl.DataFrame({"value": raw_values(values, column)}).join(
+            self._vocabularies[table.name],
+            on="value",
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        return joined["id"].fill_null(OOV_ID).cast(dtype)

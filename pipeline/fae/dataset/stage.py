@@ -1,0 +1,196 @@
+"""The finished data set: leaves, vocabularies, records and the manifest that names them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fae.commit import outputs
+from fae.commit.stage_parameters import PartitionParameters
+from fae.dataset.shuffle import SCATTERED, data_file, partition
+from fae.dataset.vocabulary import vocabulary
+from fae.execution.executor import Cluster
+from fae.format.errors import DatasetError
+from fae.format.manifest import (
+    FILE_NAME,
+    LABEL,
+    VERSION,
+    DataFile,
+    Features,
+    Manifest,
+    SparseFeature,
+    Table,
+)
+from fae.hotset.stage import CURVE, Calibration
+from fae.ingestion.stage import REJECTS, Staging
+from fae.logs.schema import Schema
+from fae.profiling.frequencies import Frequencies
+from fae.storage.folder import Folder, Place
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One table's vocabulary to write."""
+
+    staging: str
+    frequencies: str
+    calibration: str
+    table: str
+    directory: str
+
+
+def write_dataset(
+    staging: Staging,
+    frequencies: Frequencies,
+    calibration: Calibration,
+    out: Place,
+    cluster: Cluster,
+    parameters: PartitionParameters,
+    *,
+    overwrite: bool = False,
+    spent: bool = False,
+    more_records: Callable[[Folder, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
+) -> Manifest:
+    """Partition the staged rows into the data set `out`; nothing to do where it is there.
+
+    A `spent` staging is about to be removed: its rows need not stay in the system's memory.
+    `more_records` writes further records into the folder that it is given, in which the
+    vocabularies of the tables lie already.
+    """
+    out = Folder.of(out)
+    _check_stages(staging, frequencies, calibration)
+    made_from = parameters.fingerprint(outputs.fingerprint_of(calibration.directory))
+    if outputs.is_made(out, made_from, overwrite):
+        return outputs.manifest_of(out)
+    with outputs.building(out, made_from) as partial:
+        splits = partition(
+            staging, frequencies, calibration, partial, cluster, parameters.seed, spent
+        )
+        tasks = [
+            _Task(
+                str(staging.directory),
+                str(frequencies.directory),
+                str(calibration.directory),
+                table.name,
+                str(partial),
+            )
+            for table in calibration.tables
+        ]
+        with ThreadPoolExecutor(1, "sweeper") as sweeper:
+            sweeper.submit(outputs.remove, partial / SCATTERED)
+            vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
+        tables = tuple(
+            Table(table.name, table.rows, table.hot_rows, table.dim, file)
+            for table, file in zip(calibration.tables, vocabularies, strict=True)
+        )
+        manifest = Manifest(
+            version=VERSION,
+            fingerprint=made_from,
+            seed=parameters.seed,
+            embedding=calibration.embedding,
+            budget=calibration.budget,
+            features=features(staging.schema),
+            tables=tables,
+            splits=splits,
+            schema=staging.schema.document(),
+            preparation=_preparation(staging, frequencies, calibration, parameters),
+            records=(*_records(staging, calibration, partial), *more_records(partial, tables)),
+        )
+        partial.write_text(FILE_NAME, manifest.text())
+    return outputs.manifest_of(out)
+
+
+def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calibration) -> None:
+    """Raise DatasetError unless each of the outputs was made from the one before."""
+    for made, found, source in (
+        (frequencies.directory, frequencies.staging, staging.directory),
+        (calibration.directory, calibration.frequencies, frequencies.directory),
+    ):
+        if found != outputs.fingerprint_of(source):
+            raise DatasetError(f"{made} was not made from {source}. Run its stage again.")
+
+
+def features(schema: Schema) -> Features:
+    """The columns of the data files, from the schema."""
+    sparse = tuple(
+        SparseFeature(column.name, column.table_name, column.multi is not None)
+        for column in schema.sparse
+    )
+    return Features(LABEL, tuple(column.name for column in schema.dense), sparse)
+
+
+def _write_vocabulary(task: _Task) -> DataFile:
+    schema = Staging.read(task.staging).schema
+    accesses = Frequencies.read(task.frequencies).batches(task.table, "value", "accesses")
+    ids = Calibration.read(task.calibration).ids()[task.table]
+    frames = vocabulary(accesses, ids, schema.tables[task.table][0])
+    name = f"vocabulary/{task.table}.parquet"
+    with Folder.of(task.directory).write(name) as path:
+        _write((frame.to_arrow() for frame in frames), path)
+        return data_file(path, name, ids.size - 1)
+
+
+def _write(tables: Iterator[pa.Table], path: Path) -> None:
+    """Write a vocabulary, whose ids ascend, and in which hardly a value comes twice."""
+    first = next(tables)
+    encodings = {"id": "DELTA_BINARY_PACKED"}
+    if pa.types.is_large_string(first.schema.field("value").type):
+        encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
+    with pq.ParquetWriter(
+        path,
+        first.schema,
+        compression="zstd",
+        use_dictionary=["accesses"],
+        column_encoding=encodings,
+    ) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table)
+
+
+def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:
+    """Copy what tells of the preparation: the rejects and the curve."""
+    records = (
+        (staging.directory, f"{REJECTS}/rejects.jsonl", sum(staging.reasons.values())),
+        (calibration.directory, CURVE, calibration.curve().height),
+    )
+    return tuple(_copied(source, name, rows, folder) for source, name, rows in records)
+
+
+def _copied(source: Folder, name: str, rows: int, folder: Folder) -> DataFile:
+    with source.read(name) as path, folder.write(name) as copy:
+        shutil.copyfile(path, copy)
+        return data_file(copy, name, rows)
+
+
+def _preparation(
+    staging: Staging,
+    frequencies: Frequencies,
+    calibration: Calibration,
+    parameters: PartitionParameters,
+) -> dict[str, Any]:
+    """How the data set came about, without times, hosts or absolute paths."""
+    return {
+        "logs": [asdict(log) for log in staging.logs],
+        "rejects": staging.reasons,
+        "sample": frequencies.sample,
+        "sample_seed": frequencies.seed,
+        "objective": calibration.objective,
+        "bound": calibration.bound,
+        "access_share": calibration.access_share,
+        "sharing": [asdict(table) for table in calibration.sharing],
+        "hot_share": {split: calibration.hot_share(split) for split in calibration.inputs},
+        "tables": [asdict(table) for table in frequencies.tables],
+        "parameters": {
+            "profile": frequencies.parameters,
+            "calibrate": calibration.parameters,
+            "partition": parameters.model_dump(mode="json"),
+        },
+    }

@@ -1,0 +1,53 @@
+"""Documents: dataclasses as plain JSON data, and back, each value of the type it should have."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fae.format.errors import DatasetError
+
+T = TypeVar("T")
+
+
+def encoded(value: Any) -> Any:
+    """`value` with dataclasses as dictionaries and tuples as lists, fields in their order."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: encoded(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: encoded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encoded(item) for item in value]
+    return value
+
+
+def decoded(kind: type[T], value: Any, where: str) -> T:
+    """`value`, as JSON gave it, as `kind`; DatasetError names the place that does not fit."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return typing.cast(T, value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(value, dict) or set(value) != set(hints):
+            found = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {found}.")
+        fields = {key: decoded(hints[key], value[key], f"{where}: {key}") for key in hints}
+        return typing.cast(T, kind(**fields))
+    if origin is tuple and isinstance(value, list):
+        items = (decoded(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return typing.cast(T, tuple(items))
+    if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
+        items_of = {k: decoded(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+        return typing.cast(T, items_of)
+    beyond = isinstance(value, int) and not 0 <= value < 2**63
+    if type(value) is kind and not beyond and not _broken(value):
+        return value
+    name = getattr(kind, "__name__", str(kind))
+    raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")
+
+
+def _broken(value: Any) -> bool:
+    """Whether this is text with half of a pair of surrogates, which JSON can hold, UTF-8 not."""
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,0 +1,291 @@
+"""The data set's contract: `manifest.json`, the one file that readers trust.
+
+Readers never list folders: a file that the manifest does not name is not part of the data set, and
+a directory without `_SUCCESS` is not a data set. `_SUCCESS` holds the data set's fingerprint and
+the manifest's sha256, as `sha256sum` writes it; the manifest holds that of every other file. The
+module needs the standard library alone, so that the trainer can import it where no data engine is
+installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fae.format.errors import DatasetError
+from fae.format.json_codec import decoded, encoded
+
+FORMAT = "fae-dataset"
+VERSION = 1
+FILE_NAME = "manifest.json"
+SUCCESS = "_SUCCESS"
+SPLITS = ("train", "valid", "test")
+TEMPERATURES = ("hot", "cold")
+LABEL = "label"
+OOV_ID = 0
+#: Of a data set that logs were added to: how its hot set changed, and the ids' former ones.
+DRIFT = "drift.json"
+MAPPING = "mapping"
+
+#: Bytes of one element of an embedding row, by the names that schemas use.
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
+
+
+#: Optimiser → state beside one embedding row: (float32 scalars, rows of its own dim and dtype).
+OPTIMIZER_STATE = {
+    "sgd": (0, 0),
+    "rowwise_adagrad": (1, 0),
+    "adagrad": (0, 1),
+    "adam": (0, 2),
+}
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What one row costs on the device: the byte budget counts dtype and optimiser state."""
+
+    dtype: str
+    optimizer: str
+
+    def row_bytes(self, dim: int) -> int:
+        """Bytes of one embedding row of `dim` elements with its optimiser state."""
+        scalars, rows = OPTIMIZER_STATE[self.optimizer]
+        return (1 + rows) * dim * DTYPE_BYTES[self.dtype] + 4 * scalars
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The bytes allowed for hot rows, the bytes that they take, and the rule that chose them."""
+
+    bytes: int
+    used_bytes: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of the data set; `path` is relative to its directory, with forward slashes."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One embedding table: ids run from 0 (out-of-vocabulary) to rows - 1, hot below `hot_rows`.
+
+    Where cold ids are hashed, values share cold rows, and some of these may have no value.
+    """
+
+    name: str
+    rows: int
+    hot_rows: int
+    dim: int
+    vocabulary: DataFile
+
+    @property
+    def hashed(self) -> bool:
+        """Whether cold ids are hashed: just where there are more values than rows for them."""
+        return self.rows > self.hot_rows and self.vocabulary.rows > self.rows - 1
+
+
+@dataclass(frozen=True)
+class SparseFeature:
+    """One integer column, looked up in `table`; a list column when `multi`."""
+
+    name: str
+    table: str
+    multi: bool
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of every data file: `label` (int8), dense (float32), sparse (int32 or int64)."""
+
+    label: str
+    dense: tuple[str, ...]
+    sparse: tuple[SparseFeature, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The rows of one split and temperature, in the order of their seeded shuffle."""
+
+    rows: int
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a reader needs to know of a data set; see ARCHITECTURE.md for the layout.
+
+    `splits` maps train, valid and test to their hot and cold leaf. `schema` is the log's schema
+    in full. `preparation` says how the data set came about: logs, rejects, folded ids, shares;
+    `records` are files that tell more of it.
+    """
+
+    version: int
+    fingerprint: str
+    seed: int
+    embedding: Embedding
+    budget: Budget
+    features: Features
+    tables: tuple[Table, ...]
+    splits: Mapping[str, Mapping[str, Leaf]]
+    schema: Mapping[str, Any]
+    preparation: Mapping[str, Any]
+    records: tuple[DataFile, ...] = ()
+
+    def files(self) -> list[DataFile]:
+        """Every file but the manifest and `_SUCCESS`: vocabularies, leaves, records."""
+        leaves = (leaf for split in self.splits.values() for leaf in split.values())
+        data = [file for leaf in leaves for file in leaf.files]
+        return [*(table.vocabulary for table in self.tables), *data, *self.records]
+
+    def table(self, name: str) -> Table:
+        """The table called `name`."""
+        return next(table for table in self.tables if table.name == name)
+
+    def write(self, directory: Path) -> None:
+        """Write `manifest.json`; the caller writes `_SUCCESS` after it."""
+        (directory / FILE_NAME).write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """What `manifest.json` holds."""
+        document = {"format": FORMAT, **encoded(self)}
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Manifest:
+        """The manifest of a finished data set in a local directory.
+
+        Raises DatasetError where the directory is absent, unfinished, of another version, or where
+        the manifest does not have the shape that this version writes, or not the bytes that
+        `_SUCCESS` tells.
+        """
+        directory = Path(directory)
+        path = directory / FILE_NAME
+        if not (directory / SUCCESS).is_file() or not path.is_file():
+            raise unfinished(str(directory))
+        check_links(directory, (FILE_NAME, SUCCESS))
+        return cls.parse(path.read_bytes(), str(path), (directory / SUCCESS).read_bytes())
+
+    @classmethod
+    def parse(cls, text: bytes, where: str, success: bytes = b"") -> Manifest:
+        """The manifest that `text` is, for messages found at `where`; DatasetError as `read`.
+
+        `success` is what `_SUCCESS` holds. Where no checksum is in it, none is compared.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:  # also numbers beyond Python's limit
+            raise DatasetError(
+                f"{where} is not JSON ({error}). Prepare the data set again."
+            ) from None
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise DatasetError(f'{where} has no "format": "{FORMAT}"; it is no FAE data set.')
+        if document.get("version") != VERSION:
+            raise DatasetError(
+                f"{where} has version {document.get('version')!r}, and this program reads version "
+                f"{VERSION}. Prepare the data set again, or install the program that wrote it."
+            )
+        manifest = decoded(cls, document, where)
+        _check(manifest, where)
+        signature = success.splitlines()[1:]
+        if signature and signature[0].split()[:1] != [_digest(text).encode()]:
+            raise DatasetError(
+                f"{where} was changed after the data set was finished: its sha256 is not the one "
+                f"in {SUCCESS}. Copy the data set again, or prepare it again."
+            )
+        return manifest
+
+
+def success_text(fingerprint: str, manifest: bytes) -> str:
+    """What `_SUCCESS` holds beside a manifest of these bytes; `sha256sum` checks its last line."""
+    return f"{fingerprint}\n{_digest(manifest)}  {FILE_NAME}\n"
+
+
+def check_links(directory: Path, paths: Iterable[str]) -> None:
+    """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`."""
+    checked: dict[Path, bool] = {}
+    for path in paths:
+        place = directory
+        for part in PurePosixPath(path).parts:
+            place = place / part
+            if place not in checked:
+                checked[place] = place.is_symlink()
+            if checked[place] and not _inside(place, directory):
+                raise DatasetError(
+                    f"{place} is a link that leads out of {directory}, and a data set's files are "
+                    "its own. Put the file itself in its place: `cp -rL` copies what links lead "
+                    "to, and DVC makes no links with `dvc config cache.type hardlink,copy`."
+                )
+
+
+def _inside(place: Path, directory: Path) -> bool:
+    real, root = os.path.realpath(place), os.path.realpath(directory)
+    return Path(real).is_relative_to(root)
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a local file's bytes, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unfinished(where: str) -> DatasetError:
+    """The error of a place that should hold a data set and does not."""
+    return DatasetError(
+        f"{where} is not a finished data set: it has no {SUCCESS} with a {FILE_NAME}. "
+        "Prepare it again with `fae prepare`."
+    )
+
+
+def _check(manifest: Manifest, where: str) -> None:
+    """Raise DatasetError unless names, paths and counts agree with each other."""
+    paths = {FILE_NAME, SUCCESS}
+    for file in manifest.files():
+        parts = PurePosixPath(file.path)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in file.path or file.path == "":
+            raise DatasetError(f"{where}: {file.path!r} leaves the data set's directory.")
+        if str(parts) != file.path or not parts.parts or not file.path.isprintable():
+            raise DatasetError(f"{where}: {file.path!r} is no path of a file.")
+        if file.path in paths:
+            raise DatasetError(f"{where}: {file.path} is named twice.")
+        paths.add(file.path)
+    names = {table.name for table in manifest.tables}
+    if len(names) != len(manifest.tables):
+        raise DatasetError(f"{where}: two tables have one name.")
+    for table in manifest.tables:
+        if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
+            raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
+    columns = [manifest.features.label, *manifest.features.dense]
+    columns += [feature.name for feature in manifest.features.sparse]
+    if len(set(columns)) != len(columns):
+        raise DatasetError(f"{where}: two columns have one name.")
+    for feature in manifest.features.sparse:
+        if feature.table not in names:
+            raise DatasetError(f"{where}: {feature.name!r} is of no table ({feature.table!r}).")
+    if manifest.embedding.dtype not in DTYPE_BYTES:
+        raise DatasetError(f"{where}: unknown dtype {manifest.embedding.dtype!r}.")
+    if manifest.embedding.optimizer not in OPTIMIZER_STATE:
+        raise DatasetError(f"{where}: unknown optimizer {manifest.embedding.optimizer!r}.")
+    if set(manifest.splits) != set(SPLITS):
+        raise DatasetError(f"{where}: splits are {sorted(manifest.splits)}, not {list(SPLITS)}.")
+    for split, leaves in manifest.splits.items():
+        if set(leaves) != set(TEMPERATURES):
+            raise DatasetError(f"{where}: {split} has {sorted(leaves)}, not {list(TEMPERATURES)}.")
+        for temperature, leaf in leaves.items():
+            if leaf.rows != sum(file.rows for file in leaf.files):
+                raise DatasetError(f"{where}: {split}/{temperature} rows differ from its files'.")

@@ -1,0 +1,274 @@
+"""Logs: the files that the user names, and the blocks of whole lines that they are read in.
+
+A record is a line. A quoted field may hold the separator but never a line break, so a file can be
+cut at any line and every malformed line has a number that an editor shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from fae.format.errors import LogError, StorageError
+from fae.ingestion.fast_parser import Text
+from fae.logs.compression import Compression, check_text, compression_of, line_end, unpacked, whole
+from fae.logs.schema import Schema
+from fae.storage.remote import located, matching, opened, patiently, piece, shown
+
+BLOCK_BYTES = 32 << 20
+_UTF8_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Log:
+    """One file of a log. `fields` are its columns' names, in its own order.
+
+    `start` is where its first line of data begins and `first_line` that line's number, from 1.
+    `split` is train, valid or test where the user gave the file for that split.
+    """
+
+    url: str = field(repr=False)  # its query may be a secret, and clusters log what fails
+    name: str
+    bytes: int
+    compression: Compression
+    parquet: bool
+    fields: tuple[str, ...]
+    start: int
+    first_line: int
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a log for one task: bytes [start, stop) of whole lines, or row group `start`.
+
+    A compressed log is one block, read as a stream.
+    """
+
+    log: Log
+    start: int
+    stop: int
+
+
+def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> list[Log]:
+    """The logs that `patterns` name, in the order given, the matches of a glob sorted by name.
+
+    Patterns are paths, globs or URLs that fsspec knows. Raises LogError where one matches nothing,
+    a directory or the same file twice, or where a header does not fit the schema.
+    """
+    urls: list[str] = []
+    for pattern in patterns:
+        filesystem, path = located(pattern)
+        globbed = set(path) & set("*?[") and not patiently(filesystem, "exists", path)
+        matches = matching(filesystem, path) if globbed else [path]
+        if not matches or not all(patiently(filesystem, "exists", match) for match in matches):
+            raise LogError(
+                f"no log is at {shown(pattern)}. Check the path, and quote globs in the shell."
+            )
+        for match in matches:
+            if patiently(filesystem, "isdir", match):
+                raise LogError(
+                    f"{shown(match)} is a directory. Name its files: {match.rstrip('/')}/*"
+                )
+            if isinstance(filesystem, LocalFileSystem):
+                match = str(Path(match).resolve())
+                if not Path(match).is_file():
+                    raise LogError(f"{match} is not a file. Write what it gives into one first.")
+            urls.append(filesystem.unstrip_protocol(match))
+    _check_distinct(urls)
+    return [_opened(url, schema, split) for url in urls]
+
+
+def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schema) -> list[Log]:
+    """The logs to be split, then those that are the valid and the test split, whole.
+
+    They are named by their path below the directory that holds them all. Raises LogError as
+    `find_logs` does, and where a file is named for two splits.
+    """
+    found = find_logs(logs, schema)
+    found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
+    _check_distinct([log.url for log in found])
+    names = log_names([log.url for log in found])
+    return [replace(log, name=name) for log, name in zip(found, names, strict=True)]
+
+
+def log_names(urls: Sequence[str]) -> list[str]:
+    """The path of each log below the directory that holds them all."""
+    paths = [shown(url).split("/") for url in urls]
+    levels = zip(*(path[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+    return ["/".join(path[shared:]) for path in paths]
+
+
+def _check_distinct(urls: list[str]) -> None:
+    doubled = sorted({url for url in urls if urls.count(url) > 1})
+    if doubled:
+        raise LogError(f"{shown(doubled[0])} is named twice; its rows would count twice.")
+
+
+def _opened(url: str, schema: Schema, split: str | None) -> Log:
+    """The log at `url`, with its header read and checked."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise LogError(f"the path of the log {url!a} is no UTF-8. Rename it.") from None
+    filesystem, path = located(url)
+    name = shown(path).rstrip("/").rsplit("/", 1)[-1]
+    size = int(patiently(filesystem, "size", path))
+    parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
+    compression = compression_of(name)
+    log = Log(url, name, size, compression, parquet, (), 0, 1, split)
+    if size == 0:
+        raise LogError(f"{name} is empty (0 bytes). Leave it out, or fetch it again.")
+    if parquet:
+        with parquet_file(log) as file:
+            found = tuple(file.schema_arrow.names)
+        start, first_line = 0, 1
+    else:
+        with whole(log.name, log.compression), text_stream(log) as stream:
+            check_text(stream, name)
+            head = stream.read(len(_UTF8_BOM))
+            if head.startswith(_OTHER_BOMS):
+                raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
+            start = len(_UTF8_BOM) if head == _UTF8_BOM else 0
+            if not schema.header:
+                fields = tuple(column.name for column in schema.fields)
+                return Log(url, name, size, compression, False, fields, start, 1, split)
+            first = head[start:]
+            if b"\n" not in first:
+                first += line_end(stream, name)
+            first = first[: first.find(b"\n") + 1] or first
+        found = _header(first, schema, name)
+        start, first_line = start + len(first), 2
+    _check_fields(found, schema, name, "columns" if parquet else "header")
+    return Log(url, name, size, compression, parquet, found, start, first_line, split)
+
+
+def _header(line: bytes, schema: Schema, name: str) -> tuple[str, ...]:
+    try:
+        text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise LogError(f"{name}, line 1: the header is not UTF-8 ({error.reason}).") from None
+    quote = schema.quote or '"'
+    try:
+        fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
+    except csv.Error as error:
+        raise LogError(f"{name}, line 1: the header is no line of fields ({error}).") from None
+    return tuple(field.strip() for field in fields)
+
+
+def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) -> None:
+    """Raise LogError unless the names `found` are the schema's, in any order."""
+    expected = [column.name for column in schema.fields]
+    missing = [column for column in expected if column not in found]
+    unknown = [column for column in found if column not in expected]
+    doubled = sorted({column for column in found if found.count(column) > 1})
+    if doubled:
+        raise LogError(f"{name}: its {what} names {', '.join(doubled)} twice.")
+    if missing:
+        raise LogError(
+            f"{name}: its {what} {'lack' if what == 'columns' else 'lacks'} {', '.join(missing)}; "
+            f"found: {', '.join(found)[:300]}. "
+            f"Correct the schema {schema.name!r}, or give the schema of this log."
+        )
+    if unknown and what == "header":
+        raise LogError(
+            f"{name}: its {what} has {', '.join(unknown)}, unknown to the schema {schema.name!r}. "
+            "Add each to the schema; with `role: drop` where it is not wanted."
+        )
+
+
+def text_stream(log: Log) -> IO[bytes]:
+    """The log's bytes, decompressed, from its beginning."""
+    return unpacked(opened(log.url), log.compression)
+
+
+@contextmanager
+def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
+    """The log as an open Parquet file; LogError where it is none."""
+    with whole(log.name, "plain"), opened(log.url) as raw:
+        try:
+            file = pq.ParquetFile(raw, page_checksum_verification=True)
+        except StorageError:
+            raise
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
+        with file:
+            yield file
+
+
+def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
+    """The log in blocks of about `block_bytes`, cut at line ends, in order and without gaps."""
+    if log.parquet:
+        with parquet_file(log) as file:
+            return [Block(log, group, group + 1) for group in range(file.num_row_groups)]
+    if log.compression != "plain":
+        return [Block(log, log.start, -1)]
+    cuts = [log.start]
+    with whole(log.name, "plain"), opened(log.url) as file:
+        while cuts[-1] + block_bytes < log.bytes:
+            at = cuts[-1] + block_bytes
+            file.seek(at)
+            line_end(file, log.name, at)
+            cuts.append(min(file.tell(), log.bytes))
+    if cuts[-1] < log.bytes:
+        cuts.append(log.bytes)
+    return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
+    """The block's bytes in runs of whole lines; a plain block is one run.
+
+    A run may lie in memory that the next one, in any block that this thread reads, uses again.
+    A compressed log's next run is unpacked by another thread while the last one is worked on.
+    Raises LogError where a compressed log is damaged or cut short.
+    """
+    log = block.log
+    if log.compression == "plain":
+        with whole(log.name, "plain"):
+            run = piece(log.url, block.start, block.stop - block.start)
+        if len(run) != block.stop - block.start:
+            raise LogError(f"{log.name} became shorter while it was read. Run again.")
+        yield run
+        return
+    with (
+        whole(log.name, log.compression),
+        text_stream(log) as stream,
+        ThreadPoolExecutor(1) as unpacker,
+    ):
+        stream.read(log.start)
+        coming = unpacker.submit(_run, stream, log.name, block_bytes)
+        while data := coming.result():
+            coming = unpacker.submit(_run, stream, log.name, block_bytes)
+            yield data
+
+
+def check_sizes(logs: Sequence[Log]) -> None:
+    """Raise LogError where a log is not as long as when it was found: rows of it may be missing."""
+    for log in logs:
+        filesystem, path = located(log.url)
+        with whole(log.name, "plain"):
+            size = int(patiently(filesystem, "size", path))
+        if size != log.bytes:
+            how = "grew" if size > log.bytes else "became shorter"
+            raise LogError(
+                f"{log.name} {how} while it was read, from {log.bytes:,} to {size:,} bytes. Run "
+                "again when no one writes to it any more."
+            )
+
+
+def _run(stream: IO[bytes], name: str, block_bytes: int) -> bytes:
+    """The next whole lines of a stream, about `block_bytes` of them; nothing at its end."""
+    data = stream.read(block_bytes)
+    return data + line_end(stream, name) if data else data

@@ -1,0 +1,172 @@
+"""Preparation: the four stages in one call, from logs to a data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Self
+
+from fae.appending.merge_stagings import log_root, write_root
+from fae.commit import outputs
+from fae.commit.lock import locked
+from fae.commit.stage_parameters import (
+    CalibrateParameters,
+    IngestParameters,
+    PartitionParameters,
+    ProfileParameters,
+)
+from fae.dataset.stage import write_dataset
+from fae.execution.executor import Cluster
+from fae.format.errors import DatasetError
+from fae.format.manifest import Manifest
+from fae.hotset.stage import calibrate
+from fae.ingestion.stage import ingest, log_fingerprints
+from fae.logs.checksums import checksums
+from fae.logs.files import Log
+from fae.logs.schema import Schema
+from fae.profiling.stage import profile
+from fae.storage.folder import Folder, Place
+
+_STAGES = ("staging", "frequencies", "hot_set")
+#: In `OUT.work`, where it is to be removed: the fingerprint of the data set that it is for.
+_PASSING = "passing"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The parameters of the four stages."""
+
+    ingest: IngestParameters
+    profile: ProfileParameters
+    calibrate: CalibrateParameters
+    partition: PartitionParameters
+
+    def fingerprints(self, staging: str) -> tuple[str, str, str, str]:
+        """The fingerprints of the four outputs made from logs whose staging has this one."""
+        frequencies = self.profile.fingerprint(staging)
+        calibration = self.calibrate.fingerprint(frequencies)
+        return staging, frequencies, calibration, self.partition.fingerprint(calibration)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The parameters that a data set was made with; what ingestion bears is the default."""
+        with outputs.understood("the manifest's preparation"):
+            stages = manifest.preparation["parameters"]
+            return cls(
+                IngestParameters(),
+                ProfileParameters.of(**stages["profile"]),
+                CalibrateParameters.of(**stages["calibrate"]),
+                PartitionParameters.of(**stages["partition"]),
+            )
+
+    def changed(self, given: Mapping[str, object]) -> Self:
+        """These parameters but for those `given`, by their names; a name counts in every stage.
+
+        A budget replaces a hot share, and the other way round; exact cold ids have no buckets.
+        """
+        if {"hot_budget", "hot_share"} & set(given):
+            given = {"hot_budget": None, "hot_share": None, **given}
+        if given.get("cold_ids") == "exact":
+            given = {"cold_buckets": 0, **given}
+        stages = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(
+            **{
+                name: stage.of(**{key: given.get(key, value) for key, value in dict(stage).items()})
+                for name, stage in stages.items()
+            }
+        )
+
+
+def prepare(
+    logs: Sequence[Log],
+    schema: Schema,
+    out: Place,
+    cluster: Cluster,
+    parameters: Preparation,
+    *,
+    overwrite: bool = False,
+    keep_work: bool = False,
+) -> tuple[Manifest, bool]:
+    """Make the data set `out` from `logs`; return its manifest, and whether there was work to do.
+
+    The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
+    it stays, and the next call goes on from the last finished task. With `keep_work`, logs are
+    staged even where the data set is there, for further ones to be added. Errors are the stages'.
+    """
+    out = Folder.of(out)
+    digests = checksums(logs, cluster)
+    staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
+    made_from = parameters.fingerprints(staged)
+    made = outputs.is_made(out, made_from[-1], overwrite)
+    work = out.beside(".work")
+    if made and not keep_work:
+        _tidy(out, work, made_from[-1])
+        return outputs.manifest_of(out), False
+    names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
+    with locked(work):
+        if keep_work:
+            work.remove([_PASSING])
+        else:
+            work.write_text(_PASSING, made_from[-1])
+        staging = ingest(
+            logs,
+            schema,
+            work / names[0],
+            cluster,
+            parameters.ingest,
+            digests=digests,
+            overwrite=True,
+        )
+        if keep_work:
+            write_root(staging.directory, log_root(logs[0]))
+        if made:
+            return outputs.manifest_of(out), False
+        frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
+        calibration = calibrate(
+            staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
+        )
+        manifest = write_dataset(
+            staging,
+            frequencies,
+            calibration,
+            out,
+            cluster,
+            parameters.partition,
+            overwrite=overwrite,
+            spent=not keep_work,
+        )
+        if not keep_work:
+            _clear(work)
+    return manifest, True
+
+
+def _stage(work: Folder, stage: str, fingerprint: str) -> str:
+    """The name of a stage's output in `work`.
+
+    In an object store it is the fingerprint's own: a worker that outlives a killed run cannot write
+    into the output of the next, which is built under its final name.
+    """
+    return f"{stage}-{fingerprint[:16]}" if work.remote else stage
+
+
+def _tidy(out: Folder, work: Folder, made_from: str) -> None:
+    """Remove what a run left that was killed when it had made `out` and had only to tidy up."""
+    if not work.exists(_PASSING) or work.text(_PASSING) != made_from:
+        return
+    with suppress(DatasetError), locked(work), locked(out):  # a run at work tidies up itself
+        if not out.remote:
+            outputs.remove_remains(out)
+        _clear(work)
+
+
+def _clear(work: Folder) -> None:
+    """Remove the stages' outputs in `work`, of former runs too, and nothing else."""
+    found = {name.partition("/")[0] for name in work.names()}
+    for name in sorted(found):
+        if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
+            outputs.remove(work / name)
+    work.remove([_PASSING])
+    if not work.remote and not any(work.path.iterdir()):
+        work.path.rmdir()

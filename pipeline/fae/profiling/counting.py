@@ -1,0 +1,270 @@
+"""Counting: the distinct values of a table's dictionaries, with their accesses, by access rank.
+
+Dictionaries ascend, so they are counted range by range of values, where a range is a slice of each:
+what is worked on lies in the caches, and takes a few bytes an entry beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fae.arrays.arrow import Integers, numbers_of
+from fae.arrays.radix_sort import ascending
+from fae.ingestion.dictionaries import encoded
+from fae.ingestion.part import Numbers
+
+Ranks = npt.NDArray[np.uint32]
+#: The most entries of dictionaries in a range, about: 100 bytes are worked on for each.
+RANGE = 1 << 19
+#: Values from which the bounds of ranges are drawn.
+_DRAWN = 1 << 14
+#: The rows of a row group in the file of accesses.
+_GROUP = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A part's dictionary in one column, or a slice of it: ascending values, missing first.
+
+    `counts` (values,) says how often each value stands in each split that has rows of the part, and
+    in the sample where there is one.
+    """
+
+    values: pa.Array
+    counts: dict[int, Numbers]
+
+    def copy(self) -> Entries:
+        """The same in memory of its own."""
+        counts = {kind: numbers.copy() for kind, numbers in self.counts.items()}
+        return Entries(pa.concat_arrays([self.values, self.values[:0]]), counts)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Values with accesses in ranges, ascending from one range to the next.
+
+    A range's table has `value`, `accesses` and, of a sample, `sampled`, by access rank, and `ranks`
+    has the access rank of each of its lines over all tables, from 1.
+    """
+
+    ranges: tuple[pa.Table, ...]
+    ranks: tuple[Ranks, ...]
+
+    def by_rank(self, first: int, stop: int) -> pl.DataFrame:
+        """The values of the ranks [first, stop)."""
+        found, ranks = [], []
+        for table, its in zip(self.ranges, self.ranks, strict=True):
+            begin, end = np.searchsorted(its, [first, stop]).tolist()
+            found.append(table.slice(begin, end - begin))
+            ranks.append(its[begin:end])
+        lines = np.empty(stop - first, dtype=np.uint32)
+        lines[np.concatenate(ranks) - first] = np.arange(lines.size)
+        ordered = pl.DataFrame(pa.concat_tables(found, promote_options="permissive"))[lines]
+        if "sampled" not in ordered.columns:
+            ordered = ordered.with_columns(sampled=pl.col("accesses"))
+        return ordered.cast({"accesses": pl.Int64(), "sampled": pl.Int64()})
+
+    def write(self, path: Path, count: int) -> None:
+        """Write the values of the first so many ranks as Parquet, by rank."""
+        schema = self.by_rank(1, 1).to_arrow().schema
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for first in range(1, count + 1, _GROUP):
+                group = self.by_rank(first, min(first + _GROUP, count + 1))
+                writer.write_table(group.to_arrow(), row_group_size=_GROUP)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many `values` (levels,) have each number of `accesses` (levels,), most accesses first."""
+
+    accesses: Integers
+    values: Integers
+
+    @property
+    def seen(self) -> int:
+        """The values with accesses."""
+        return int(self.values.sum())
+
+    @property
+    def total(self) -> int:
+        """The accesses of all values."""
+        return int((self.accesses * self.values).sum())
+
+    def of(self, fewest: int) -> Tally:
+        """The values with at least so many accesses."""
+        kept = self.accesses >= fewest
+        return Tally(self.accesses[kept], self.values[kept])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Values with accesses, by rank, and how many have how many.
+
+    `ranks` gives, part by part, the access rank of each entry, from 1; 0 has no access.
+    """
+
+    ranked: Ranked
+    tally: Tally
+    ranks: tuple[Ranks, ...]
+
+
+def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
+    """Count the entries of all parts by their kinds `train` and, where there is one, `sample`."""
+    bounds = bounds_of([part.values for part in parts], RANGE)
+    cuts = [[0, *places(part.values, bounds), len(part.values)] for part in parts]
+    lines = [np.empty(len(part.values), dtype=np.uint32) for part in parts]
+    tables, tallies, first = [], [], 1
+    for number in range(len(bounds) + 1):
+        slices = [slice(cut[number], cut[number + 1]) for cut in cuts]
+        taken = [part.values[mine] for part, mine in zip(parts, slices, strict=True)]
+        codes, values = _encoded(pa.concat_arrays(taken))
+        accesses = _summed(parts, slices, train, codes, len(values))
+        sampled = None if sample is None else _summed(parts, slices, sample, codes, len(values))
+        seen = access_counts(values, accesses, sampled)
+        line_of = np.zeros(len(values), dtype=np.uint32)
+        line_of[seen["code"]] = np.arange(first, first + seen.height)
+        begin = 0
+        for line, mine in zip(lines, slices, strict=True):
+            end = begin + mine.stop - mine.start
+            line[mine] = line_of[codes[begin:end]]
+            begin = end
+        tables.append(seen.drop("code").to_arrow())
+        tallies.append(_tally(seen["accesses"].to_numpy()))
+        first += seen.height
+    together, starts = tallied(tallies)
+    ranks = [ranks_from(tally.values, start) for tally, start in zip(tallies, starts, strict=True)]
+    of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
+    of_entries = tuple(of_line[line] for line in lines)
+    return Counted(Ranked(tuple(tables), tuple(ranks)), together, of_entries)
+
+
+def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Integers]]:
+    """The tally of all ranges, and the rank of the first value of each range's levels, from 1.
+
+    Most accesses come first; values of as many follow each other range by range.
+    """
+    levels = np.unique(np.concatenate([one.accesses for one in ranges]))
+    sizes = np.zeros(levels.size, dtype=np.int64)
+    for one in ranges:
+        sizes[np.searchsorted(levels, one.accesses)] += one.values
+    following = 1 + np.cumsum(sizes[::-1])[::-1] - sizes
+    starts = []
+    for one in ranges:
+        level = np.searchsorted(levels, one.accesses)
+        starts.append(following[level])
+        following[level] += one.values
+    return Tally(levels[::-1], sizes[::-1]), starts
+
+
+def ranks_from(values: Integers, starts: Integers) -> Ranks:
+    """The rank of each value of a range, in its own order.
+
+    Its levels have `values` each, of which the first has the rank in `starts`.
+    """
+    begins = np.cumsum(values) - values
+    ranks = np.repeat((starts - begins).astype(np.uint32), values)
+    ranks += np.arange(ranks.size, dtype=np.uint32)
+    return ranks
+
+
+def access_counts(
+    values: pl.Series, accesses: npt.NDArray[np.int64], sampled: npt.NDArray[np.int64] | None
+) -> pl.DataFrame:
+    """`value`, `accesses`, `sampled` and `code` of ascending values with accesses, by access rank.
+
+    That is most accesses first, then by value. `code` is the value's position, and `sampled` is
+    there where it is given.
+    """
+    seen = np.flatnonzero(accesses)
+    most = int(accesses.max(initial=0))
+    kind = np.uint32 if most < 2**32 else np.int64
+    code = seen[ascending((most - accesses[seen]).astype(kind))]
+    counts = {"accesses": accesses[code].astype(kind)}
+    if sampled is not None:
+        counts["sampled"] = sampled[code].astype(kind)
+    return pl.DataFrame({"value": values.gather(code), **counts, "code": code})
+
+
+def bounds_of(values: Sequence[pa.Array], most: int) -> pl.Series:
+    """The values at which all but the first range begin, so that each has about `most` at most.
+
+    By a regular sample of the values.
+    """
+    entries = sum(map(len, values))
+    ranges = math.ceil(entries / most)
+    if ranges < 2:
+        return pl.Series(values[0][:0])
+    step = max(entries // _DRAWN, 1)
+    drawn = pl.concat([pl.Series(one).gather_every(step) for one in values]).drop_nulls().sort()
+    at = np.arange(1, ranges) * len(drawn) // ranges
+    return drawn.gather(at[: len(drawn)]).unique(maintain_order=True)
+
+
+def places(values: pa.Array, bounds: pl.Series) -> list[int]:
+    """How many of a dictionary's values are below each bound; a missing one is below all."""
+    given = values[values.null_count :]
+    if pa.types.is_integer(values.type):
+        found = np.searchsorted(numbers_of(given), bounds.to_numpy())
+    else:
+        found = pl.Series(given).search_sorted(bounds, side="left").to_numpy()
+    below: list[int] = (values.null_count + found.astype(np.int64)).tolist()
+    return below
+
+
+def _encoded(values: pa.Array) -> tuple[npt.NDArray[np.integer[Any]], pl.Series]:
+    """Each value's place among the distinct values, and these, ascending, missing first.
+
+    Integers are sorted where others are looked up, for hardly one comes twice.
+    """
+    if not pa.types.is_integer(values.type):
+        codes, dictionary = encoded(values)
+        return codes, pl.Series(dictionary)
+    missing = min(values.null_count, 1)
+    given = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if missing else slice(None)
+    numbers = numbers_of(values.drop_null())
+    order = ascending(numbers)
+    ordered = numbers[order]
+    new = np.diff(ordered, prepend=ordered[:1]) != 0
+    of_number = np.empty(order.size, dtype=np.int32)
+    of_number[order] = np.cumsum(new) + missing
+    new[:1] = True
+    places = np.zeros(len(values), dtype=np.int32)
+    places[given] = of_number
+    distinct = pl.Series(ordered[new])
+    return places, pl.Series([None] * missing, dtype=distinct.dtype).append(distinct)
+
+
+def _tally(descending: npt.NDArray[Any]) -> Tally:
+    """How often each number of a descending array is there."""
+    begins = np.flatnonzero(np.diff(descending, prepend=descending[:1] + 1))
+    values = np.diff(begins, append=descending.size)
+    return Tally(descending[begins].astype(np.int64), values)
+
+
+def _summed(
+    parts: Sequence[Entries],
+    chosen: Sequence[slice],
+    kind: int,
+    codes: npt.NDArray[np.integer[Any]],
+    size: int,
+) -> npt.NDArray[np.int64]:
+    """The counts of one kind by code, shape (size,); `codes` are those of the chosen entries."""
+    total = np.zeros(size, dtype=np.int64)
+    begin = 0
+    for part, mine in zip(parts, chosen, strict=True):
+        end = begin + mine.stop - mine.start
+        if kind in part.counts:
+            counts = part.counts[kind][mine].astype(np.int64)  # quick so
+            np.add.at(total, codes[begin:end], counts)
+        begin = end
+    return total

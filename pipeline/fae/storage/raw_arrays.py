@@ -1,0 +1,27 @@
+"""Number files: numbers one after the other and nothing else, mapped where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from mmap import ACCESS_READ, mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fae.storage.folder import Folder
+
+
+def write_numbers(folder: Folder, name: str, arrays: Iterable[npt.NDArray[Any]]) -> None:
+    """Write arrays one after the other as a file."""
+    with folder.write(name) as path, path.open("wb") as file:
+        for array in arrays:
+            file.write(array.data)
+
+
+def read_numbers(folder: Folder, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """All numbers of a file, which must not be changed."""
+    with folder.read(name) as path, path.open("rb") as file:
+        if not path.stat().st_size:  # which cannot be mapped
+            return np.empty(0, dtype)
+        return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_READ), dtype)

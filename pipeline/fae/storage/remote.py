@@ -1,0 +1,216 @@
+"""File systems: what fsspec finds behind a URL, asked patiently.
+
+Credentials and endpoints come as fsspec and its file systems know them: environment, configuration
+files, instance roles.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import fsspec
+import tenacity
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
+
+from fae.arrays.buffers import read
+from fae.format.errors import StorageError
+
+_RETRY = tenacity.Retrying(
+    retry=tenacity.retry_if_exception(lambda error: _is_transient(error)),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
+    stop=tenacity.stop_after_attempt(8),
+    reraise=True,
+)
+#: Errors that the same request will meet again.
+_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError)
+_FINAL_CODES = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
+#: Errors of the connection that file systems pass on, by name: their libraries are optional.
+_CONNECTION = {
+    "botocore.exceptions.ConnectionError",
+    "botocore.exceptions.HTTPClientError",
+    "botocore.exceptions.ResponseStreamingError",
+    "botocore.parsers.ResponseParserError",
+    "aiohttp.client_exceptions.ClientError",
+    "http.client.IncompleteRead",
+}
+_BUFFER = 1 << 20
+
+
+def is_url(place: str) -> bool:
+    """Whether a path as users write it is a URL."""
+    return "://" in place
+
+
+def shown(url: str) -> str:
+    """A URL as messages and manifests may show it: the query of a web address may be a secret."""
+    return url.partition("?")[0] if "http://" in url or "https://" in url else url
+
+
+def check_no_password(url: str) -> None:
+    """Raise StorageError where a URL carries a password: it would come to stand in messages."""
+    for part in url.split("::"):
+        try:
+            address = urlsplit(part)
+        except ValueError as error:
+            raise StorageError(f"this is no URL: {error}.") from None
+        if address.password or (address.username and address.scheme in ("http", "https")):
+            raise StorageError(
+                f"the URL of {address.scheme}://…@{address.netloc.rpartition('@')[2]} carries a "
+                "user or a password. Give them in the environment or in fsspec's configuration."
+            )
+
+
+def located(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it; StorageError where none is."""
+    if not is_url(url):
+        return LocalFileSystem(), LocalFileSystem._strip_protocol(url)
+    check_no_password(url)
+    return remote(url)
+
+
+def remote(url: str) -> tuple[Any, str]:
+    """The file system and path of a URL, without the cache of listings, which others outdate."""
+    protocol = url.partition("://")[0]
+    options = {} if "::" in url else {"use_listings_cache": False, **_defaults(protocol)}
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        remedy = "Run `pip install 'fae[s3]'`." if protocol in ("s3", "s3a") else str(error)
+        raise StorageError(f"{shown(url)}: nothing here reads {protocol}://. {remedy}") from None
+    except ValueError as error:
+        raise StorageError(f"{shown(url)}: {error}.") from None
+    return filesystem, path.rstrip("/")
+
+
+def opened(url: str) -> IO[bytes]:
+    """The file at a path or URL, to be read from any place; remote reads are retried."""
+    filesystem, path = located(url)
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(path).open("rb")
+    return io.BufferedReader(_Ranges(filesystem, path), _BUFFER)
+
+
+def piece(url: str, start: int, size: int) -> memoryview:
+    """At most `size` bytes of a file, in memory that this thread's next call uses again."""
+    with opened(url) as file:
+        file.seek(start)
+        return read(file, "piece", size)
+
+
+def pieces(url: str, start: int, size: int) -> Iterator[memoryview]:
+    """At most `size` bytes of a file, run by run, each in memory that the next one uses again.
+
+    A local file's runs fit in a near cache, so reading them costs half; a remote one's run is one
+    request.
+    """
+    with opened(url) as file:
+        file.seek(start)
+        run = size if is_url(url) else _BUFFER
+        while size > 0 and (found := read(file, "run", min(run, size))):
+            yield found
+            size -= len(found)
+
+
+def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:
+    """What a method of a file system returns, tried again where a remote one fails for a while.
+
+    Waits grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015).
+    FileNotFoundError and FileExistsError are for the caller; any other failure that stays is a
+    StorageError.
+    """
+    call = getattr(filesystem, method)
+    if isinstance(filesystem, LocalFileSystem):
+        return call(*arguments, **options)
+    try:
+        return _RETRY(call, *arguments, **options)
+    except (FileNotFoundError, FileExistsError, StorageError):
+        raise
+    except Exception as error:
+        raise StorageError(_failure(filesystem, arguments, error)) from None
+
+
+def matching(filesystem: Any, pattern: str) -> list[str]:
+    """The files and folders that a glob names, sorted.
+
+    fsspec's glob leaves out, without a word, a remote folder that could not be listed just then.
+    """
+    first = min(pattern.index(one) for one in "*?[" if one in pattern)
+    root = pattern[:first].rpartition("/")[0]
+    if isinstance(filesystem, LocalFileSystem) or not root:
+        return sorted(patiently(filesystem, "glob", pattern))
+    form = re.compile(glob_translate(pattern))
+    try:
+        files = patiently(filesystem, "find", root)
+    except FileNotFoundError:
+        return []
+    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+    return sorted(path for path in {*files, *folders} if form.match(path))
+
+
+class _Ranges(io.RawIOBase):
+    """A remote file, each read a request for just those bytes."""
+
+    def __init__(self, filesystem: Any, path: str) -> None:
+        self._filesystem, self._path, self._at = filesystem, path, 0
+        self._size = int(patiently(filesystem, "size", path))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._size)
+        if stop <= self._at:
+            return 0
+        data = patiently(self._filesystem, "cat_file", self._path, start=self._at, end=stop)
+        if len(data) != stop - self._at:
+            raise StorageError(f"{self._path} became shorter while it was read. Run again.")
+        buffer[: len(data)] = data
+        self._at = stop
+        return len(data)
+
+
+def _defaults(protocol: str) -> dict[str, Any]:
+    """No tries below our own for S3, unless the user has configured them."""
+    configured: Mapping[str, Any] = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+    chosen = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & set(os.environ) or "retries" in configured
+    if protocol not in ("s3", "s3a") or chosen:
+        return {}
+    retries = {"mode": "standard", "total_max_attempts": 1}
+    return {"config_kwargs": {**configured, "retries": retries}}
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same request may do better in a while."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & _CONNECTION:
+        return True
+    final = isinstance(error, _FINAL) or getattr(error, "errno", None) in _FINAL_CODES
+    return isinstance(error, OSError) and not final
+
+
+def _failure(filesystem: Any, arguments: tuple[Any, ...], error: Exception) -> str:
+    """A failure in one line: where, what, and what may help."""
+    path = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], str) else arguments[0]
+    if isinstance(path, list):
+        path = path[0]
+    what = re.sub(r"\?[^\s'\"]*", "?…", " ".join(str(error).split())) or type(error).__name__
+    remedy = "Try again later, or check the endpoint."
+    if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
+        remedy = "Check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE) and what they allow."
+    return f"{shown(filesystem.unstrip_protocol(path))}: {what.rstrip('.')}. {remedy}"

@@ -1,0 +1,258 @@
+"""Logs added to a data set: the bytes of one preparation of all logs, kill it as you will."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fae.appending.append import append
+from fae.commit.stage_parameters import CalibrateParameters, IngestParameters, ProfileParameters
+from fae.execution.executor import Cluster, cluster
+from fae.format.errors import DatasetError, FaeError, LogError
+from fae.format.manifest import SPLITS
+from fae.logs.files import split_logs
+from fae.logs.schema import load_schema
+from fae.preparation import Preparation, prepare
+from fae.synthetic import write_log
+from tests.support.oracle import Options
+from tests.support.project import PYTHONPATH, ROOT
+from tests.support.random_logs import RandomLog, logs
+from tests.support.shop_days import (
+    SHOP_PARAMETERS,
+    added,
+    assert_same,
+    at_once,
+    contents,
+    shop_days,
+)
+from tests.support.small_logs import (
+    SHOP,
+    SHOP_BUDGET,
+    SHOP_LOG,
+    digests,
+    parameters_of,
+    rejects_of,
+    written,
+)
+
+# ── Exactness ────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(log=logs(), data=st.data())
+def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataObject) -> None:
+    assume(len(log.files) > 1 and len({file.stored for file in log.files}) == len(log.files))
+    count = data.draw(st.integers(1, len(log.files) - 1))
+    parameters = parameters_of(log.options)
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        found = log.find(place)
+        ordered = sorted(found, key=lambda one: SPLITS.index(one.split) if one.split else -1)
+        cluster = Cluster(1)
+        out = place / "added"
+        try:
+            prepare(ordered, log.schema, place / "whole", cluster, parameters)
+            prepare(found[:count], log.schema, out, cluster, parameters, keep_work=True)
+            append(found[count:], log.schema, out, cluster, {"max_reject_share": 1.0})
+        except FaeError:  # nothing to train on, or new logs without one good line
+            assume(False)
+        assert_same(out, place / "whole")
+
+
+CRITEO = Preparation(
+    IngestParameters(),
+    ProfileParameters.of(min_count={"": 2, "C3": 4}),
+    CalibrateParameters.of(hot_budget="64KiB"),
+    parameters_of(Options(budget=1)).partition,
+)
+AVAZU = replace(CRITEO, profile=ProfileParameters.of(valid="1d", test="1d", sample=0.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "parameters"),
+    [("criteo", "criteo-kaggle", CRITEO), ("avazu", "avazu", AVAZU)],
+)
+def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
+    tmp_path: Path, kind: str, preset: str, parameters: Preparation
+) -> None:
+    schema = load_schema(preset)
+    write_log(kind, 2400, tmp_path / "all", 3)
+    header, *lines = (tmp_path / "all").read_text().splitlines(keepends=True)
+    if kind == "criteo":
+        header, lines = "", [header, *lines]
+    lines[1500] = "broken\n"
+    days = ["".join([header, *lines[800 * day : 800 * (day + 1)]]) for day in range(3)]
+    paths = written(tmp_path, {f"day={n}/log.txt": text for n, text in enumerate(days)})
+    lenient = replace(parameters, ingest=IngestParameters.of(max_reject_share=0.01))
+    at_once(paths, schema, tmp_path / "whole", lenient)
+    at_once(paths[:1], schema, tmp_path / "added", lenient, keep_work=True)
+    added(paths[1:2], schema, tmp_path / "added")
+    manifest = added(paths[2:], schema, tmp_path / "added")
+    assert_same(tmp_path / "added", tmp_path / "whole")
+    assert rejects_of(tmp_path / "added" / "rejects")[0]["file"] == "day=1/log.txt"
+    assert [log["name"] for log in manifest.preparation["logs"]] == [
+        f"day={n}/log.txt" for n in range(3)
+    ]
+    assert not list((tmp_path / "added.work" / "staging" / "parts").rglob("*.partial"))
+    assert sorted(p.name for p in (tmp_path / "added.work").iterdir()) == ["staging"]
+
+
+def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -> None:
+    changed = {"hot_share": 0.5, "valid": "0.2", "seed": 7, "min_count": {"city": 2}}
+    added(day[1:], SHOP, tmp_path / "added", **changed)
+    manifest = at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS.changed(changed))
+    assert manifest.seed == 7
+    assert manifest.preparation["parameters"]["profile"]["valid"] == {"share": 0.2, "days": 0}
+    assert manifest.preparation["parameters"]["calibrate"]["hot_budget"] is None
+    assert_same(tmp_path / "added", tmp_path / "whole")
+    expected = SHOP_PARAMETERS.changed(changed)
+    assert Preparation.of(manifest).fingerprints("x") == expected.fingerprints("x")
+
+
+def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: list[str]) -> None:
+    parts = tmp_path / "added.work" / "staging" / "parts"
+    before = {path.name: path.stat().st_ino for path in parts.iterdir()}
+    Path(day[0]).unlink()
+    added(day[1:], SHOP, tmp_path / "added")
+    after = {path.name: path.stat().st_ino for path in parts.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_a_file_system_without_links_is_copied_on(
+    tmp_path: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    added(day[1:], SHOP, tmp_path / "added")
+    at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    assert_same(tmp_path / "added", tmp_path / "whole")
+
+
+def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
+    found = split_logs(day[1:], [], [], SHOP)
+    with cluster(workers=2) as workers:
+        append(found, SHOP, tmp_path / "added", workers, {})
+    at_once(day[:1], SHOP, tmp_path / "other", SHOP_PARAMETERS, keep_work=True)
+    added(day[1:], SHOP, tmp_path / "other")
+    assert digests(tmp_path / "added") == digests(tmp_path / "other")
+
+
+# ── What is refused ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_log_that_is_there_already_is_refused_by_name(tmp_path: Path, day: list[str]) -> None:
+    out = tmp_path / "added"
+    before = digests(out)
+    shutil.copyfile(day[0], tmp_path / "copy.csv")
+    with pytest.raises(LogError, match=r"copy\.csv is in the data set already \(as day0\.csv\)"):
+        added([day[1], str(tmp_path / "copy.csv")], SHOP, out)
+    with Path(day[0]).open("a") as log:
+        log.write("z,1,1030,7,Oslo,7,\n")
+    with pytest.raises(LogError, match=r"day0\.csv is in the data set already, with other bytes"):
+        added(day[:1], SHOP, out)
+    assert digests(out) == before
+    added(day[1:], SHOP, out)
+    with pytest.raises(LogError, match=r"day1\.csv is in the data set already"):
+        added(day[1:], SHOP, out)
+
+
+def test_without_the_staging_of_the_data_set_it_is_refused(tmp_path: Path, day: list[str]) -> None:
+    at_once(day[:1], SHOP, tmp_path / "bare", SHOP_PARAMETERS)
+    other = parameters_of(Options(budget=SHOP_BUDGET, seed=5))
+    at_once(day[:1], SHOP, tmp_path / "added", other, overwrite=True)
+    at_once(day, SHOP, tmp_path / "foreign", SHOP_PARAMETERS, keep_work=True)
+    shutil.copytree(tmp_path / "foreign.work", tmp_path / "added.work")
+    for name in ("bare", "added"):
+        with pytest.raises(DatasetError, match=r"from its logs with --keep-work"):
+            added(day[1:], SHOP, tmp_path / name)
+    before = digests(tmp_path / "bare")
+    at_once(day[:1], SHOP, tmp_path / "bare", SHOP_PARAMETERS, keep_work=True)
+    assert digests(tmp_path / "bare") == before
+    added(day[1:], SHOP, tmp_path / "bare")
+    assert_same(tmp_path / "bare", tmp_path / "foreign")
+
+
+def test_another_schema_is_refused(tmp_path: Path, day: list[str]) -> None:
+    other = SHOP.model_copy(update={"quote": None})
+    with pytest.raises(DatasetError, match="another schema"):
+        added(day[1:], other, tmp_path / "added")
+
+
+def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) -> None:
+    before = digests(tmp_path / "added"), digests(tmp_path / "added.work" / "staging")
+    (bad,) = written(tmp_path, {"bad.csv": SHOP_LOG + "bad\n"})
+    with pytest.raises(LogError, match="are malformed"):
+        added([bad], SHOP, tmp_path / "added", max_reject_share=0.01)
+    assert (digests(tmp_path / "added"), digests(tmp_path / "added.work" / "staging")) == before
+    added(day[1:], SHOP, tmp_path / "added")
+    at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    assert_same(tmp_path / "added", tmp_path / "whole")
+
+
+# ── Kills ────────────────────────────────────────────────────────────────────────────────────────
+
+#: Adds day 1, and is killed before the folder's renaming or removal whose number it is given.
+KILLED = """
+import os, signal, sys
+from tests.support.shop_days import added
+from tests.support.small_logs import SHOP
+from pathlib import Path
+
+left = int(sys.argv[3])
+
+def kill(event, arguments):
+    global left
+    if event in ("os.rename", "shutil.rmtree") and os.path.isdir(arguments[0]):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+sys.addaudithook(kill)
+added([sys.argv[1]], SHOP, Path(sys.argv[2]))
+"""
+
+
+def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: Path) -> None:
+    paths = shop_days(tmp_path)
+    at_once(paths[:1], SHOP, tmp_path / "first", SHOP_PARAMETERS, keep_work=True)
+    at_once(paths, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    for stage in ("frequencies", "hot_set"):
+        shutil.rmtree(tmp_path / "first.work" / stage)
+    old, new = (contents(tmp_path / name) for name in ("first", "whole"))
+    seen = []
+    for number in range(100):
+        out = tmp_path / f"added{number}"
+        for suffix in ("", ".work"):
+            shutil.copytree(f"{tmp_path / 'first'}{suffix}", f"{out}{suffix}")
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, paths[1], str(out), str(number)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = contents(out)
+        assert found in (old, new), number
+        seen.append(found == new)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        added(paths[1:], SHOP, out)
+        assert contents(out) == new
+        assert not list(tmp_path.glob("*.partial"))
+        assert sorted(p.name for p in Path(f"{out}.work").iterdir()) == ["staging"]
+    assert seen == sorted(seen)
+    assert seen.count(False) >= 4
+    assert seen.count(True) >= 3

@@ -1,0 +1,80 @@
+"""A process that is asked to end says so with its exit code, however early that is."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+LOADING = """
+import signal, sys
+from fae import cli
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "fae.cli.commands":
+            {does}
+sys.meta_path.insert(0, Finder())
+sys.argv = ["fae", "version"]
+cli.main()
+"""
+PROGRAM = """
+import signal, sys
+from fae import cli
+from fae.cli.app import _Commands
+_Commands.{place} = lambda *_, **__: signal.raise_signal({kind})
+sys.argv = ["fae", "version"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("place", ["invoke", "make_context"])
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_the_command_line_is_read_is_no_traceback(
+    place: str, kind: int, code: int
+) -> None:
+    program = PROGRAM.format(place=place, kind=int(kind))
+    done = started(program)
+    said = "terminated" if kind == signal.SIGTERM else ""  # typer has no word for Ctrl-C
+    assert (done.returncode, done.stderr.split(";")[0]) == (code, said), done.stderr
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_loads_just_ends_it(kind: int) -> None:
+    done = started(LOADING.format(does=f"signal.raise_signal({int(kind)})"))
+    assert (done.returncode, done.stderr) == (-kind, "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["MemoryError", "ImportError('libx.so: failed to map segment from shared object')"],
+)
+def test_too_little_memory_to_load_is_told_in_one_line(error: str) -> None:
+    done = started(LOADING.format(does=f"raise {error}"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: memory ran out")
+
+
+FAILING = """
+import sys
+from fae import cli
+from fae.cli import app
+def failing(*_, **__):
+    raise {error}
+app.TyperGroup.invoke = failing
+app.console.print = failing
+sys.argv = ["fae", "version"]
+cli.main()
+"""
+
+
+def test_too_little_memory_to_tell_of_it_is_told_in_plain_text() -> None:
+    done = started(FAILING.format(error="MemoryError"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: memory ran out")
+    assert "ValueError: x" in started(FAILING.format(error="ValueError('x')")).stderr
+
+
+def started(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -1,0 +1,87 @@
+"""What a kill may leave behind, and that it is in nobody's way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fae import preparation
+from fae.commit.lock import locked
+from tests.support.project import PYTHONPATH
+from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
+from tests.support.small_logs import SHOP, digests
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> list[str]:
+    return shop_days(tmp_path / "logs")
+
+
+def test_a_run_killed_when_it_had_only_to_tidy_up_is_tidied_up_after(
+    tmp_path: Path, logs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as context:
+        context.setattr(preparation, "_clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            at_once(logs, SHOP, out, SHOP_PARAMETERS)
+    (tmp_path / "out.old.partial").mkdir()
+    assert (tmp_path / "out.work").exists()
+    made = digests(out)
+    at_once(logs, SHOP, out, SHOP_PARAMETERS)
+    assert digests(out) == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "out"]
+
+
+def test_work_that_is_to_be_kept_stays_where_there_is_nothing_to_do(
+    tmp_path: Path, logs: list[str]
+) -> None:
+    at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS, keep_work=True)
+    kept = digests(tmp_path / "out.work")
+    at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS)
+    assert digests(tmp_path / "out.work") == kept
+
+
+def test_a_lock_that_cannot_be_written_is_not_left_empty(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom fae.format.errors import FaeError\nfrom fae.commit.lock import locked\n"
+        "try:\n    with locked(sys.argv[1]): pass\nexcept FaeError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "out"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "cannot write beside" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_links_has_locks_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with locked(tmp_path / "out"):
+        assert [path.name for path in tmp_path.iterdir()] == ["out.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_wrote_of_its_lock_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "out.lock.12ab34cd.partial").touch()
+    with locked(tmp_path / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == []

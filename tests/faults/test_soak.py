@@ -1,0 +1,39 @@
+"""The soak: one cycle of it, and what it would see."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from faults.growth import MIB, Series, slope
+from faults.soak import TOLERANCE, campaign
+
+
+def test_a_cycle_under_faults_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    outcome = campaign(seed=random.randrange(1000), amount=1, folder=tmp_path)
+    assert outcome.good, outcome.failures
+    assert {"soak", "soak, driver", "soak, scheduler", "soak, worker"} <= set(outcome.notes)
+    assert outcome.notes["soak"].startswith("1 cycles of 12,000 rows")
+
+
+def samples(cycles: int, leak: float, files: int = 0) -> Series:
+    """Memory that warms up by 100 MiB, then varies by 8 MiB and leaks; files that are left open."""
+    rng = random.Random(7)
+    warm = [300 + 100 * min(n / cycles * 4, 1) for n in range(cycles)]
+    memory = [int(MIB * (one + rng.uniform(0, 8) + leak * n)) for n, one in enumerate(warm)]
+    return Series(memory, [20 + rng.randrange(3) + files * n // 10 for n in range(cycles)])
+
+
+@pytest.mark.parametrize("cycles", [100, 400])
+def test_growth_is_told_from_warming_up(cycles: int) -> None:
+    assert samples(cycles, leak=0).grown(*TOLERANCE) == ""
+    assert "memory grows by 0.4" in samples(cycles, leak=0.45).grown(*TOLERANCE)
+    assert "open files grow by 0.1" in samples(cycles, leak=0, files=1).grown(*TOLERANCE)
+
+
+def test_the_slope_is_that_of_the_line_of_least_squares() -> None:
+    assert slope([5]) == 0
+    assert slope([1, 3, 5, 7]) == pytest.approx(2)
+    assert slope([0, 1, 0, 1, 0]) == pytest.approx(0)

@@ -1,0 +1,117 @@
+"""The hot set: what a budget buys first, where it stops, and ids that put hot rows first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from test_rules import counts_of_tables, problem, stacked, stacks
+
+from fae.arrays.run_length import Runs
+from fae.format.errors import BudgetError
+from fae.hotset.rules.accesses import accesses
+from fae.hotset.rules.problem import StackedRows
+from fae.hotset.selection import check_budget, hot_set, id_offsets
+from tests.support import oracle
+
+#: Table 0 has three rows beside id 0, table 1 two and table 2 one that was never seen.
+ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
+
+
+def placed(rows: StackedRows, budget_bytes: int = 1) -> Runs:
+    """Rows as the paper's rule places them."""
+    return accesses(problem(rows, budget_bytes)).placed
+
+
+def data_set_ids(rows: StackedRows, order: Runs) -> np.ndarray:
+    """The id of each stacked row."""
+    return id_offsets(rows, order).each() + np.arange(rows.count)
+
+
+@pytest.mark.parametrize(
+    ("budget", "hot_rows", "used"),
+    [
+        (12, [1, 1, 1], 12),
+        (15, [1, 1, 1], 12),
+        (16, [2, 1, 1], 16),
+        (20, [2, 2, 1], 20),
+        (31, [3, 3, 1], 28),
+        (32, [4, 3, 1], 32),
+        (10**12, [4, 3, 1], 32),
+    ],
+)
+def test_the_budget_is_spent_from_the_front(budget: int, hot_rows: list[int], used: int) -> None:
+    found = hot_set(ROWS, placed(ROWS), budget)
+    assert found.hot_rows.tolist() == hot_rows
+    assert found.used_bytes == used
+    assert found.hot == sum(hot_rows)
+
+
+def test_a_budget_below_one_row_of_each_table_is_an_error_with_the_least() -> None:
+    with pytest.raises(BudgetError, match=r"one row of each of the 3 tables.*at least 12 bytes"):
+        hot_set(ROWS, placed(ROWS), 11)
+    with pytest.raises(BudgetError, match=r"at least 12 bytes"):
+        check_budget(ROWS, 11)
+
+
+def test_ids_follow_the_placement_within_each_table() -> None:
+    rows = stacked([[1, 2, 2, 0, 1], [0, 1]], [4, 4])
+    order = np.array([3, 2, 5, 6, 4])  # the rule may order as it likes
+    ids = data_set_ids(rows, rows.runs(np.concatenate([[0, 5], order[[0, 1, 3, 4]]])))
+    # Table 0: id 0 stays, then stacked rows 3, 2 and 4 as placed, then row 1, which is not.
+    assert ids.tolist() == [0, 4, 2, 1, 3, 0, 1]
+
+
+@given(rows=stacks(), budget=st.integers(1, 200), whole=st.integers(0, 60 * 256))
+def test_hot_bytes_are_within_the_budget_and_not_one_more_row_fits(
+    rows: StackedRows, budget: int, whole: int
+) -> None:
+    runs = placed(rows, whole)
+    order = runs.order()
+    assert sorted(set(order.tolist())) == sorted(order.tolist())
+    assume(budget >= rows.row_bytes.sum())
+    found = hot_set(rows, runs, budget)
+    hot = order[: found.hot]
+    spent = sum(int(rows.row_bytes[rows.table_of[row]]) for row in hot)
+    assert found.used_bytes == spent <= budget
+    if found.hot < order.size:
+        assert spent + rows.row_bytes[rows.table_of[order[found.hot]]] > budget
+
+
+@given(rows=stacks(), budget=st.integers(1, 200), whole=st.integers(0, 60 * 256))
+def test_an_id_is_hot_just_where_its_row_was_bought(
+    rows: StackedRows, budget: int, whole: int
+) -> None:
+    assume(budget >= rows.row_bytes.sum())
+    order = placed(rows, whole)
+    found = hot_set(rows, order, budget)
+    ids = data_set_ids(rows, order)
+    bought = set(order.first(found.hot).order().tolist())
+    for table in range(len(rows.tables)):
+        mine = np.arange(rows.first[table], rows.first[table + 1])
+        assert sorted(ids[mine]) == list(range(mine.size))
+        assert ids[mine[0]] == 0
+        assert {row for row in mine.tolist() if ids[row] < found.hot_rows[table]} == (
+            bought & set(mine.tolist())
+        )
+
+
+@given(counts=counts_of_tables, budget=st.integers(1, 6000), price=st.sampled_from([1, 4, 20]))
+def test_the_hot_set_is_the_oracles(counts: list[list[int]], budget: int, price: int) -> None:
+    counts = [[table[0], *sorted(table[1:], reverse=True)] for table in counts]
+    rows = stacked(counts, [price + t for t in range(len(counts))])
+    assume(budget >= rows.row_bytes.sum())
+    plain = []
+    for t, table in enumerate(counts):
+        seen = {rank: count for rank, count in enumerate(table) if rank}
+        plain.append(oracle.Table(f"t{t}", price + t, list(seen), seen, seen))
+    used = oracle.choose_hot(plain, budget)
+    order = placed(rows, budget)
+    found = hot_set(rows, order, budget)
+    assert found.used_bytes == used
+    assert found.hot_rows.tolist() == [table.hot_rows for table in plain]
+    ids = data_set_ids(rows, order)
+    for t, table_of in enumerate(plain):
+        mine = ids[rows.first[t] : rows.first[t + 1]].tolist()
+        assert mine == [0, *table_of.ids.values()]

@@ -1,0 +1,295 @@
+"""Calibration: budget in bytes, dims, dtype and state; hot shares counted on real inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+
+from fae.commit.stage_parameters import CalibrateParameters
+from fae.execution.executor import Cluster
+from fae.format.errors import BudgetError, DatasetError, ParameterError
+from fae.format.manifest import Budget, Embedding
+from fae.hotset.rules import RULES
+from fae.hotset.stage import Calibration, calibrate, wilson
+from fae.logs.files import find_logs
+from tests.support import oracle
+from tests.support.random_logs import RandomLog, logs
+from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
+
+
+def calibrated(shop: Stages, out: Path, **parameters: Any) -> Calibration:
+    options = {"hot_budget": SHOP_BUDGET, "rule": "accesses", **parameters}
+    return calibrate(
+        shop.staging, shop.frequencies, out, Cluster(1), CalibrateParameters.of(**options)
+    )
+
+
+def test_six_rows_are_hot_in_the_twenty_rows(shop: Stages) -> None:
+    found = shop.calibration
+    # Id 0 of both tables, then items 7 (12 accesses), Oslo (8), item 5 (6), and of Rome and
+    # item 3 (4 each) the one of the first table.
+    hot = {table.name: table.hot_rows for table in found.tables}
+    assert hot == {"city": 3, "item": 3}
+    assert [(t.name, t.rows, t.dim, t.row_bytes) for t in found.tables] == [
+        ("city", 6, 4, 20),
+        ("item", 5, 4, 20),
+    ]
+    assert found.budget == Budget(SHOP_BUDGET, 120, "accesses")
+    assert found.embedding == Embedding("float32", "rowwise_adagrad")
+    assert found.access_share == (8 + 4 + 12 + 6) / (16 + 23)
+
+
+def test_inputs_are_hot_where_all_their_accesses_are(shop: Stages) -> None:
+    # Cold in train are e, f, i, j, m and p; the valid q is hot and r touches id 0, hot too;
+    # so are both test rows: 8 is unknown, and unknown is id 0.
+    assert shop.calibration.inputs == {
+        "train": {"hot": 10, "cold": 6},
+        "valid": {"hot": 2, "cold": 0},
+        "test": {"hot": 2, "cold": 0},
+    }
+    assert shop.calibration.hot_share("train") == 10 / 16
+    assert shop.calibration.hot_share("test") == 1.0
+
+
+def test_ids_are_access_ranks_where_tables_are_placed_by_rank(shop: Stages) -> None:
+    assert shop.calibration.ids()["city"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert shop.calibration.ids()["item"].dtype == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "optimizer", "row_bytes"),
+    [
+        ("float32", "sgd", 16),
+        ("float32", "rowwise_adagrad", 20),
+        ("float32", "adagrad", 32),
+        ("float32", "adam", 48),
+        ("float16", "sgd", 8),
+        ("bfloat16", "rowwise_adagrad", 12),
+        ("float64", "adam", 96),
+    ],
+)
+def test_a_row_costs_its_elements_and_its_state(
+    shop: Stages, tmp_path: Path, dtype: str, optimizer: str, row_bytes: int
+) -> None:
+    found = calibrated(
+        shop, tmp_path / "out", dtype=dtype, optimizer=optimizer, hot_budget=5 * row_bytes + 1
+    )
+    assert {table.row_bytes for table in found.tables} == {row_bytes}
+    assert sum(table.hot_rows for table in found.tables) == 5
+    assert found.budget.used_bytes == 5 * row_bytes
+
+
+def test_tables_of_several_dims_share_one_budget(tmp_path: Path) -> None:
+    schema = schema_of(
+        [
+            LABEL,
+            {"name": "wide", "role": "sparse", "dim": 8},
+            {"name": "slim", "role": "sparse", "dim": 2},
+        ]
+    )
+    log = "1,a,x\n" * 5 + "0,b,y\n" * 3 + "0,b,z\n" * 2
+    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    # Rows of 32 and 8 bytes: per byte x has 5/8, y 3/8, z 2/8, and a and b 5/32 each.
+    options = oracle.Options(budget=40 + 24 + 32, valid="0", test="0", optimizer="sgd")
+    made = stages(found, schema, tmp_path, options)
+    assert {table.name: table.hot_rows for table in made.calibration.tables} == {
+        "wide": 2,
+        "slim": 4,
+    }
+    assert made.calibration.inputs["train"] == {"hot": 5, "cold": 5}
+
+
+def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sampled(
+    shop: Stages, tmp_path: Path
+) -> None:
+    schema = schema_of([LABEL, {"name": "a", "role": "sparse"}, {"name": "b", "role": "sparse"}])
+    # The sample of this seed holds one row only, so most values are never seen in it.
+    log = "".join(f"1,{i % 3},{i}\n" for i in range(40))
+    options = oracle.Options(budget=256 * 64, valid="0", test="0", optimizer="sgd", sample=0.05)
+    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    made = stages(found, schema, tmp_path, options)
+    a, b = made.calibration.tables
+    assert (a.rows, a.hot_rows) == (4, 4)
+    sampled = sum(oracle.in_sample(i, 0.05, 0) for i in range(40))
+    assert 0 < sampled < 40
+    assert (b.rows, b.hot_rows) == (41, 1 + sampled)
+
+
+def test_the_curve_tells_the_chosen_budget(shop: Stages) -> None:
+    point = shop.calibration.curve().filter(budget_bytes=SHOP_BUDGET).row(0, named=True)
+    assert point == {
+        "budget_bytes": 120,
+        "hot_rows": 6,
+        "access_share": 30 / 39,
+        "train_hot_share": 10 / 16,
+        "valid_hot_share": 1.0,
+        "test_hot_share": 1.0,
+    }
+    last = shop.calibration.curve().row(-1, named=True)
+    assert (last["budget_bytes"], last["hot_rows"], last["train_hot_share"]) == (220, 11, 1.0)
+
+
+def test_a_split_without_rows_has_no_share(tmp_path: Path) -> None:
+    schema = schema_of([LABEL, {"name": "city", "role": "sparse"}])
+    found = find_logs(written(tmp_path, {"a.txt": "1,a\n0,b\n"}), schema)
+    made = stages(found, schema, tmp_path, oracle.Options(budget=100))
+    assert made.calibration.inputs["valid"] == {"hot": 0, "cold": 0}
+    assert made.calibration.hot_share("valid") is None
+    assert "valid_hot_share" not in made.calibration.curve().columns
+
+
+def test_a_budget_that_holds_no_row_of_each_table_is_an_error(shop: Stages, tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"one row of each of the 2 tables.*at least 40 bytes"):
+        calibrated(shop, tmp_path / "out", hot_budget=39)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_made_once_and_refused_with_other_parameters(shop: Stages, tmp_path: Path) -> None:
+    first = calibrated(shop, tmp_path / "out")
+    before = (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
+    assert calibrated(shop, tmp_path / "out") == first == Calibration.read(tmp_path / "out")
+    assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == before
+    assert first.inputs == shop.calibration.inputs
+    for other in ({"hot_budget": 140}, {"dtype": "float16"}, {"optimizer": "sgd"}):
+        with pytest.raises(DatasetError, match="--overwrite"):
+            calibrated(shop, tmp_path / "out", **other)
+
+
+def test_what_is_no_calibration_is_refused(shop: Stages, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not a finished output"):
+        Calibration.read(tmp_path)
+    with pytest.raises(DatasetError, match="frequencies"):
+        Calibration.read(shop.frequencies.directory)
+
+
+@given(log=logs())
+def test_hot_and_cold_inputs_are_the_oracles(
+    tmp_path_factory: pytest.TempPathFactory, log: RandomLog
+) -> None:
+    files, splits = zip(*((file.plain, file.split) for file in log.files), strict=True)
+    right = oracle.prepare(files, splits, log.schema, log.options)
+    assume("train" in right.splits)
+    directory = tmp_path_factory.mktemp("calibration")
+    found = stages(log.find(directory), log.schema, directory, log.options).calibration
+    assert found.inputs == {
+        split: {kind: len(right.leaves[split, kind]) for kind in ("hot", "cold")}
+        for split in oracle.SPLITS
+    }
+    for table, known in zip(found.tables, right.tables, strict=True):
+        assert table.row_bytes == known.price
+        assert found.ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
+        assert table.hot_rows == known.hot_rows
+    point = found.curve().filter(budget_bytes=log.options.budget).row(0, named=True)
+    assert point["hot_rows"] == sum(table.hot_rows for table in found.tables)
+    for split in oracle.SPLITS:
+        assert point.get(f"{split}_hot_share") == found.hot_share(split)
+    hottest = [known.sampled[v] for known in right.tables for v in known.values]
+    hot = [
+        known.sampled[v]
+        for known in right.tables
+        for v in known.values
+        if known.ids[v] < known.hot_rows
+    ]
+    if log.options.sample >= 1 and not log.options.min_count:
+        assert found.access_share == sum(hot) / max(sum(hottest), 1)
+
+
+# ── A share in place of a budget, and what a sample promises ─────────────────────────────────────
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.6, 6), (0.625, 6), (0.63, 7), (1.0, 11)])
+def test_a_hot_share_takes_the_fewest_rows_that_reach_it(
+    shop: Stages, tmp_path: Path, share: float, least: int
+) -> None:
+    # Ten of the sixteen train inputs are hot with six rows, as above; the eleventh row is Lima,
+    # which one input touches.
+    found = calibrated(shop, tmp_path / "out", hot_budget=None, hot_share=share)
+    assert found.budget.bytes == found.budget.used_bytes == 20 * least
+    reached = found.hot_share("train")
+    assert reached is not None
+    assert reached >= share
+    curve = found.curve().select("hot_rows", "train_hot_share").rows()
+    assert all(hot < share for rows, hot in curve if rows < least)
+
+
+def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
+    schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
+    log = "".join(f"1,{i}\n" for i in range(40))
+    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    made = stages(found, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
+    parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
+    with pytest.raises(BudgetError, match=r"no budget makes 90\.0% of the train inputs hot"):
+        calibrate(made.staging, made.frequencies, tmp_path / "out", Cluster(1), parameters)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_is_checked_on_the_rows_outside_it(tmp_path: Path) -> None:
+    schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
+    log = "".join(f"1,{i % 25}\n" for i in range(100))
+    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    options = oracle.Options(budget=20 * 8, valid="0", test="0", sample=0.2, seed=1)
+    made = stages(found, schema, tmp_path, options)
+    chosen = [i for i in range(100) if oracle.in_sample(i, 0.2, 1)]
+    counts = oracle.Counter(i % 25 for i in chosen)
+    every = oracle.Counter(i % 25 for i in range(100))
+    order = oracle.ranked(every, schema.sparse[0])
+    hot = sorted(counts, key=lambda value: (-counts[value], order.index(value)))[:7]
+    check = made.calibration.sample
+    assert check is not None
+    assert check.sampled == sum(counts[value] for value in hot) / len(chosen)
+    others = [i for i in range(100) if i not in chosen]
+    assert check.others == sum(i % 25 in hot for i in others) / len(others)
+    assert 0 < check.low < check.others < check.high < 1
+    assert check.too_small == (check.sampled > check.high + 0.01)
+
+
+def test_without_a_sample_there_is_nothing_to_check(shop: Stages) -> None:
+    assert shop.calibration.sample is None
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (81, 263, 0.2553, 0.3662),
+    ],
+)
+def test_wilsons_interval_is_as_published(hits: int, total: int, low: float, high: float) -> None:
+    assert wilson(hits, total) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_every_rule_keeps_to_the_budget(shop: Stages, tmp_path: Path, rule: str) -> None:
+    found = calibrated(shop, tmp_path / "out", rule=rule)
+    assert found.budget.rule == rule
+    assert sum(t.hot_rows * t.row_bytes for t in found.tables) == found.budget.used_bytes <= 120
+    for table in found.tables:
+        ids = found.ids()[table.name]
+        assert ids[0] == 0
+        assert sorted(ids) == list(range(table.rows))
+
+
+def test_the_rule_for_inputs_makes_no_fewer_inputs_hot(shop: Stages, tmp_path: Path) -> None:
+    found = calibrated(shop, tmp_path / "out", rule="inputs")
+    share = found.hot_share("train")
+    assert share is not None
+    assert share >= 10 / 16
+    assert found.bound is not None
+    assert share <= found.bound <= 1
+
+
+def test_a_rule_that_needs_more_memory_than_there_is_says_what_to_do(
+    shop: Stages, tmp_path: Path
+) -> None:
+    parameters = CalibrateParameters.of(hot_budget=200, rule="inputs")
+    stages = shop.staging, shop.frequencies, tmp_path / "out"
+    with pytest.raises(ParameterError, match=r"which needs .* there are 9 B for it.*--sample"):
+        calibrate(*stages, Cluster(1, memory=9), parameters)
+    parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
+    assert calibrate(*stages, Cluster(1, memory=9), parameters).tables

@@ -1,0 +1,128 @@
+"""Counting: values of a table's dictionaries by access rank, in whatever ranges."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fae.ingestion.dictionaries import encoded
+from fae.profiling import counting
+from fae.profiling.counting import Entries, Tally, count, ranks_from, tallied
+
+INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
+TABLES = st.one_of(
+    st.tuples(st.just(pa.int64()), st.lists(st.none() | INTEGERS)),
+    st.tuples(st.just(pa.uint32()), st.lists(st.none() | st.integers(0, 2**32 - 1))),
+    st.tuples(st.just(pa.large_string()), st.lists(st.none() | st.text(max_size=2))),
+)
+
+
+def as_stored(value: Any) -> tuple[bool, Any]:
+    """What values are in the order of: missing first, texts by their bytes."""
+    return value is not None, value.encode() if isinstance(value, str) else value or 0
+
+
+@given(table=TABLES)
+def test_a_dictionary_ascends_and_its_places_are_the_values(
+    table: tuple[pa.DataType, list[Any]],
+) -> None:
+    kind, values = table
+    places, dictionary = encoded(pa.array(values, kind))
+    assert dictionary.to_pylist() == sorted(set(values), key=as_stored)
+    assert [dictionary.to_pylist()[place] for place in places.tolist()] == values
+    assert places.dtype == np.min_scalar_type(max(len(dictionary) - 1, 0))
+
+
+@given(
+    table=TABLES,
+    sizes=st.lists(st.integers(1, 9), min_size=1),
+    most=st.sampled_from([1, 2, 5, 1 << 19]),
+    fewest=st.integers(1, 4),
+    data=st.data(),
+)
+def test_values_are_counted_alike_in_any_ranges(
+    table: tuple[pa.DataType, list[Any]],
+    sizes: list[int],
+    most: int,
+    fewest: int,
+    data: st.DataObject,
+) -> None:
+    kind, values = table
+    parts, at = [], 0
+    for size in sizes:
+        some = sorted(set(values[at : at + size]), key=as_stored)
+        times = st.lists(st.integers(0, 3), min_size=len(some), max_size=len(some))
+        counts = {code: np.array(data.draw(times), dtype=np.uint8) for code in (0, 3)}
+        parts.append(Entries(pa.array(some, kind), counts))
+        at += size
+    totals: dict[int, Counter[Any]] = {code: Counter() for code in (0, 3)}
+    for part in parts:
+        for code, total in totals.items():
+            for value, times in zip(part.values.to_pylist(), part.counts[code], strict=True):
+                total[value] += int(times)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
+        patch.setattr(counting, "RANGE", most)
+        patch.setattr(counting, "_GROUP", 3)
+        counted = count(parts, 0, 3)
+        kept = counted.tally.of(fewest)
+        counted.ranked.write(Path(place) / "accesses.parquet", kept.seen)
+        found = pl.read_parquet(Path(place) / "accesses.parquet")
+    seen = [value for value, times in totals[0].items() if times > 0]
+    order = sorted(seen, key=lambda v: (-totals[0][v], *as_stored(v)))
+    rows = [(v, totals[0][v], totals[3][v]) for v in order if totals[0][v] >= fewest]
+    assert found.rows() == rows
+    assert (kept.seen, kept.total) == (len(rows), sum(row[1] for row in rows))
+    assert (counted.tally.seen, counted.tally.total) == (len(seen), sum(totals[0].values()))
+    rank = {value: number for number, value in enumerate(order, start=1)}
+    expected = [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
+    assert [ranks.tolist() for ranks in counted.ranks] == expected
+
+
+def test_more_accesses_than_32_bits_hold_are_counted() -> None:
+    most = np.array([2**32 - 1, 3], dtype=np.uint32)
+    tally = count([Entries(pa.array([7, 8]), {0: most})] * 3, 0, None).tally
+    assert (tally.total, tally.of(2**33).seen, tally.of(2**40).seen) == (3 * 2**32 + 6, 1, 0)
+    alike = np.full(3, 3 * 10**9, dtype=np.uint32)
+    tally = count([Entries(pa.array([7, 8, 9]), {0: alike})], 0, None).tally
+    assert (tally.total, tally.of(3 * 10**9).seen, tally.of(10**10).seen) == (9 * 10**9, 3, 0)
+
+
+def test_ranges_of_narrow_and_wide_counts_are_put_in_one_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counting, "RANGE", 1)
+    counts = np.array([5, 2**40], dtype=np.int64)
+    counted = count([Entries(pa.array([7, 8]), {0: counts})], 0, None)
+    assert len(counted.ranked.ranges) == 2
+    assert counted.ranked.by_rank(1, 3).rows() == [(8, 2**40, 2**40), (7, 5, 5)]
+
+
+ranges = st.lists(st.lists(st.integers(1, 5), max_size=8), min_size=1, max_size=5)
+
+
+@given(given_ranges=ranges)
+def test_ranks_go_by_accesses_and_then_range_by_range(given_ranges: list[list[int]]) -> None:
+    numbers = [sorted(one, reverse=True) for one in given_ranges]
+    tallies = [
+        Tally(*np.array(sorted(Counter(one).items(), reverse=True), np.int64).reshape(-1, 2).T)
+        for one in numbers
+    ]
+    every, starts = tallied(tallies)
+    pairs = zip(every.accesses.tolist(), every.values.tolist(), strict=True)
+    assert dict(pairs) == Counter(sum(numbers, start=[]))  # noqa: RUF017
+    assert every.accesses.tolist() == sorted(set(every.accesses.tolist()), reverse=True)
+    found = [
+        ranks_from(tally.values, its).tolist() for tally, its in zip(tallies, starts, strict=True)
+    ]
+    places = [(-n, r, i) for r, one in enumerate(numbers) for i, n in enumerate(one)]
+    rank = {place[1:]: number for number, place in enumerate(sorted(places), start=1)}
+    assert found == [[rank[r, i] for i in range(len(one))] for r, one in enumerate(numbers)]

@@ -1,0 +1,89 @@
+"""Ranges: a table's values in several tasks give what one task gives, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from fae.commit.stage_parameters import ProfileParameters
+from fae.execution.executor import Cluster
+from fae.ingestion.stage import Staging
+from fae.logs.files import find_logs
+from fae.logs.schema import load_schema
+from fae.profiling import value_ranges
+from fae.profiling.frequencies import Frequencies
+from fae.profiling.stage import profile
+from fae.profiling.value_ranges import Range, together
+from fae.synthetic.log import write_log
+from tests.support.small_logs import digests, staged
+
+
+@pytest.fixture(scope="module")
+def staging(tmp_path_factory: pytest.TempPathFactory) -> Staging:
+    """Four thousand rows of 26 tables in some ten parts."""
+    directory = tmp_path_factory.mktemp("criteo")
+    write_log("criteo", 4_000, directory / "log.tsv", 0, lambda _: None)
+    schema = load_schema("criteo-kaggle")
+    logs = find_logs([str(directory / "log.tsv")], schema)
+    return staged(logs, schema, directory / "staging", block_bytes=100_000)
+
+
+def profiled(given: Staging, out: Path, most: int, **parameters: object) -> Frequencies:
+    """The staged rows, profiled with at most so many entries in a task."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(value_ranges, "MOST", most)
+        patch.setattr(value_ranges, "_OF_A_PART", 0)
+        return profile(given, out, Cluster(2), ProfileParameters.of(**parameters))
+
+
+def test_parts_that_cannot_all_stay_mapped_are_copied(
+    staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = profiled(staging, tmp_path / "one", 300)
+    monkeypatch.setattr(value_ranges, "_MAPPED", 3)
+    other = profiled(staging, tmp_path / "other", 300)
+    assert digests(one.directory) == digests(other.directory)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"min_count": {"": 3}}, {"sample": 0.5}])
+def test_any_ranges_give_the_same_accesses_and_ranks(
+    staging: Staging, tmp_path: Path, parameters: dict[str, object]
+) -> None:
+    one = profiled(staging, tmp_path / "one", 1 << 21, **parameters)
+    several = profiled(staging, tmp_path / "several", 300, **parameters)
+    assert max(one.ranges.values()) == 1
+    assert max(several.ranges.values()) > 3
+    for mine, other in zip(one.tables, several.tables, strict=True):
+        path = f"accesses/{mine.name}.parquet"
+        assert (one.directory / path).path.read_bytes() == (
+            several.directory / path
+        ).path.read_bytes()
+        assert mine == other
+        for column in mine.columns:
+            for part in range(len(staging.parts)):
+                assert one.ranks(column, part).tolist() == several.ranks(column, part).tolist()
+
+
+def test_a_range_is_a_slice_of_a_dictionary() -> None:
+    numbers, words = pa.array([None, 3, 5, 9]), pa.array(["", "a", "b"], pa.large_string())
+    assert Range("t", 0, None, None).of(numbers) == slice(0, 4)
+    assert Range("t", 0, None, 5).of(numbers) == slice(0, 2)
+    assert Range("t", 1, 5, 9).of(numbers) == slice(2, 3)
+    assert Range("t", 2, 9, None).of(numbers) == slice(3, 4)
+    assert Range("t", 0, None, "a").of(words) == slice(0, 1)
+    assert Range("t", 1, "aa", None).of(words) == slice(2, 3)
+    assert Range("t", 1, "x", "y").of(words) == slice(3, 3)
+
+
+def test_small_ranges_are_counted_together() -> None:
+    sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
+    groups = together({Range(table, 0, None, None): size for table, size in sizes.items()})
+    assert [[one.table for one in some] for some in groups] == [
+        ["b"],
+        ["e"],
+        ["c", "d"],
+        ["a", "f"],
+    ]
+    assert together({}) == []

@@ -1,0 +1,130 @@
+"""Real processes to be killed: the four stages on the twenty rows, Dask schedulers and workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.project import PYTHONPATH
+
+#: The journaled stages, in order.
+STAGES = ["ingest", "splits", "profile", "ranks", "calibrate", "scatter", "partition", "vocabulary"]
+BLOCK_BYTES = 64
+#: Few enough for tables to be counted in several ranges.
+MOST_ENTRIES = 4
+
+PROGRAM = f"""
+import sys
+import tests.support.holding
+from pathlib import Path
+from tests.support.oracle import Options
+from fae.profiling import value_ranges
+from fae.cli.app import Terminated, app
+from fae.execution.executor import cluster
+from fae.logs.files import find_logs
+from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
+
+value_ranges.MOST, value_ranges._OF_A_PART = {MOST_ENTRIES}, 0
+
+@app.command()
+def run(directory: Path, scheduler: str = "", workers: int = 0):
+    found = find_logs([str(directory / "shop.csv")], SHOP)
+    options = Options(budget=SHOP_BUDGET)
+    threads = None if scheduler or workers else 1
+    with cluster(threads, workers or None, scheduler or None) as here:
+        stages(found, SHOP, directory, options, cluster=here, block_bytes={BLOCK_BYTES})
+
+from fae import cli
+cli.main()
+"""
+
+
+def environment(hold: Path) -> dict[str, str]:
+    """The environment of a process that holds tasks as the files in `hold` say."""
+    preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": '["tests.support.holding"]'}
+    return {**os.environ, **preload, "PYTHONPATH": PYTHONPATH, "HOLD": str(hold)}
+
+
+@contextmanager
+def driver(directory: Path, hold: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the stages in `directory`, killed at the end if it still runs."""
+    command = [sys.executable, "-c", PROGRAM, "run", str(directory), *arguments]
+    with process(command, hold) as started:
+        yield started
+
+
+@contextmanager
+def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process with its messages in a pipe, and a group of its own that is killed at the end."""
+    started = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(hold),
+        start_new_session=True,
+    )
+    try:
+        with started:
+            try:
+                yield started
+            finally:
+                if started.poll() is None:
+                    os.killpg(started.pid, signal.SIGKILL)
+    finally:
+        assert started.poll() is not None
+
+
+def until(found: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until `found` is true; a process that ends before, or a minute, is a failure."""
+    for _ in range(6000):
+        if found():
+            return
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("nothing came within a minute")
+
+
+def holders(hold: Path, stage: str) -> list[int]:
+    """The processes that hold a task of a stage."""
+    return [int(path.name.split(".")[1]) for path in hold.glob(f"{stage}.*")]
+
+
+def done_twice(hold: Path) -> list[str]:
+    """The tasks that were done more than once."""
+    counts = Counter((hold / "done").read_text().splitlines())
+    return [task for task, count in counts.items() if count > 1]
+
+
+def entries(directory: Path, stage: str) -> int:
+    """How many results the journal of a stage holds."""
+    return len(list(directory.glob(f"*.partial/journal.partial/{stage}/*.json")))
+
+
+@contextmanager
+def dask_scheduler(folder: Path, name: str = "scheduler") -> Iterator[tuple[str, int]]:
+    """A Dask scheduler in a process of its own: its address and process."""
+    import json
+
+    file = folder / f"{name}.json"
+    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    with process(command, folder) as started:
+        until(lambda: file.exists() and file.read_text().endswith("}"), started)
+        yield json.loads(file.read_text())["address"], started.pid
+
+
+@contextmanager
+def dask_worker(address: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Dask worker of one thread in a process of its own, which holds tasks as `folder` says."""
+    command = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1"]
+    command += ["--no-dashboard", "--local-directory", str(folder)]
+    with process(command, folder) as started:
+        yield started

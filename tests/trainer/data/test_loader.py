@@ -1,0 +1,265 @@
+"""The loader: each row once, in an order of seed and epoch alone, split among ranks and workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from fae.format.errors import DatasetError, ParameterError
+from fae_trainer.data.batches import Batch
+from fae_trainer.data.loader import HotColdLoader, share
+from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
+from tests.support.trainer_runs import assert_same, run, state
+
+SHAPES = {
+    "plain": Shape(),
+    "ragged": RAGGED,
+    "wide, no dense": Shape(dense=0, wide_ids=True),
+    "only lists": Shape(tables={"a": (20, 5)}, columns=(Column("a", multi=True),)),
+    "one temperature": Shape(hot=0),
+}
+SMALL = {"batch_size": 16, "buffer_rows": 40}
+
+
+def loader(data: Path, **given: Any) -> HotColdLoader:
+    return HotColdLoader(data, **{**SMALL, **given})
+
+
+def contents(batch: Batch) -> tuple[Any, ...]:
+    offsets = None if batch.offsets is None else tuple(batch.offsets.tolist())
+    dense = tuple(batch.dense.flatten().tolist())
+    return batch.hot, tuple(batch.label.tolist()), dense, tuple(batch.ids.tolist()), offsets
+
+
+def stream(batches: Iterable[Batch]) -> list[tuple[Any, ...]]:
+    return [contents(batch) for batch in batches]
+
+
+def rows(batches: Iterable[Batch]) -> Counter[tuple[Any, ...]]:
+    return Counter(contents(b.part(i, i + 1)) for b in batches for i in range(len(b)))
+
+
+@pytest.fixture(params=SHAPES)
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data", SHAPES[request.param])
+    return tmp_path / "data"
+
+
+def test_an_epoch_has_every_row_once_in_an_order_of_its_own(data: Path) -> None:
+    expected = rows(loader(data, shuffle=False))
+    plain = loader(data)
+    epochs = [list(plain) for _ in range(3)]
+    assert all(rows(epoch) == expected for epoch in epochs)
+    assert all(len(epoch) == len(plain) for epoch in epochs)
+    seen = [stream(epoch) for epoch in epochs]
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+    other = list(loader(data, seed=1))
+    assert rows(other) == expected
+    assert stream(other) != seen[0]
+    for epoch in (2, 0):
+        plain.set_epoch(epoch)
+        assert stream(plain) == seen[epoch]
+
+
+def test_rows_meet_in_other_batches_each_epoch(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", Shape(cold=400, files=1, group=400))
+    plain = loader(tmp_path / "data", batch_size=80)
+
+    def mates() -> set[frozenset[Any]]:
+        return {frozenset(rows([batch])) for batch in plain if not batch.hot}
+
+    assert len(mates()) == 5
+    assert not mates() & mates()
+
+
+@pytest.mark.parametrize("cache", ["none", "host", "device"])
+@pytest.mark.parametrize("threads", [1, 5])
+def test_threads_and_cache_change_nothing(data: Path, cache: str, threads: int) -> None:
+    expected, found = loader(data, cache="none"), loader(data, cache=cache, threads=threads)
+    for _ in range(3):
+        assert stream(found) == stream(expected)
+    assert stream(loader(data, batch_size=16, shuffle=False, cache=cache)) == stream(
+        loader(data, shuffle=False, buffer_rows=1)
+    )
+
+
+def test_a_batch_keeps_its_values_while_others_are_read(data: Path) -> None:
+    plain = loader(data, cache="none", buffer_rows=1)
+    kept = list(plain)
+    plain.set_epoch(0)
+    assert stream(kept) == stream(plain)
+
+
+def test_a_kept_split_is_read_once(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape())
+    kept, read = loader(tmp_path / "data", cache="host"), loader(tmp_path / "data", cache="none")
+    expected = [stream(kept) for _ in range(2)]
+    for leaf in manifest.splits["train"].values():
+        for file in leaf.files:
+            (tmp_path / "data" / file.path).unlink()
+    kept.set_epoch(1)
+    assert stream(kept) == expected[1]
+    with pytest.raises(DatasetError, match="is absent"):
+        list(read)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_ranks_share_the_rows_and_have_equally_many_batches(
+    data: Path, world_size: int, shuffle: bool
+) -> None:
+    expected = rows(loader(data, shuffle=False))
+    ranks = [
+        loader(data, rank=rank, world_size=world_size, shuffle=shuffle)
+        for rank in range(world_size)
+    ]
+    for _ in range(2):
+        epochs = [list(one) for one in ranks]
+        assert sum((rows(epoch) for epoch in epochs), Counter()) == expected
+        kinds = [[batch.hot for batch in epoch] for epoch in epochs]
+        assert all(kind == kinds[0] for kind in kinds)
+        assert all(len(batch) for epoch in epochs for batch in epoch)
+        sizes = [sum(len(batch) for batch in epoch) for epoch in epochs]
+        assert max(sizes) - min(sizes) <= 2  # one of each temperature
+
+
+@given(st.integers(0, 3000), st.integers(1, 70), st.integers(1, 9))
+def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size: int) -> None:
+    try:
+        shares = [share(rows, size, rank, world_size) for rank in range(world_size)]
+    except ParameterError:
+        left = rows // world_size % size
+        assert rows < world_size or (size == 1 and rows % world_size and not left)
+        return
+    assert [one.start for one in shares] == [
+        rows * rank // world_size for rank in range(world_size)
+    ]
+    assert (shares[0].start, shares[-1].start + shares[-1].rows) == (0, rows)
+    for one in shares:
+        assert one.batches == shares[0].batches
+        bounds = [one.before(batch) for batch in range(one.batches + 1)]
+        sizes = [bounds[at + 1] - bounds[at] for at in range(one.batches)]
+        assert sum(sizes) == one.rows
+        assert all(0 < found <= size for found in sizes)
+        assert all(found == size for found in sizes[:-2])
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5, 14, 15])
+def test_a_loader_goes_on_where_another_stopped(data: Path, stop: int) -> None:
+    whole = loader(data)
+    expected = [stream(whole) for _ in range(3)]
+    first = loader(data)
+    list(first)
+    begun = iter(first)
+    stop = min(stop, len(first))
+    taken = [contents(next(begun)) for _ in range(stop)]
+    saved = pickle.loads(pickle.dumps(first.state_dict()))
+    second = loader(data, cache="none", threads=1)
+    second.load_state_dict(saved)
+    assert taken + stream(second) == expected[1]
+    assert stream(second) == expected[2]
+
+
+def test_a_state_of_other_batches_is_refused(data: Path) -> None:
+    saved = loader(data).state_dict()
+    for name, value in {"batch_size": 15, "seed": 1, "world_size": 2, "shuffle": False}.items():
+        with pytest.raises(ParameterError, match=name):
+            loader(data, **{name: value}).load_state_dict(saved)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_share_the_batches(tmp_path: Path, workers: int, context: str) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    plain = loader(tmp_path / "data")
+    expected = [sorted(stream(plain), key=repr) for _ in range(2)]
+    if context == "spawn":
+        plain = pickle.loads(pickle.dumps(plain))
+    served: DataLoader[Batch] = DataLoader(
+        plain,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=workers > 1,
+    )
+    for epoch in range(2):
+        plain.set_epoch(epoch)
+        assert sorted(stream(served), key=repr) == expected[epoch]
+    assert len(served) == len(plain)
+
+
+def test_workers_share_what_a_resumed_epoch_has_left(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", Shape())
+    first = loader(tmp_path / "data")
+    begun = iter(first)
+    taken = [contents(next(begun)) for _ in range(6)]
+    second = loader(tmp_path / "data")
+    second.load_state_dict(first.state_dict())
+    rest = stream(DataLoader(second, batch_size=None, num_workers=2))
+    assert sorted(taken + rest, key=repr) == sorted(stream(loader(tmp_path / "data")), key=repr)
+
+
+def test_wrong_arguments_are_named(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", Shape(eval_rows=3))
+    for given_values, message in (
+        ({"split": "dev"}, "split is dev"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"rank": 2, "world_size": 2}, "rank 2"),
+        ({"cache": "disk"}, "--cache is disk"),
+        ({"split": "valid", "world_size": 4}, "Use fewer ranks"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            loader(tmp_path / "data", **given_values)
+
+
+def test_an_abandoned_epoch_leaves_no_thread(data: Path) -> None:
+    before = threading.active_count()
+    for _ in loader(data, threads=3):
+        break
+    assert threading.active_count() == before
+
+
+def test_the_cache_changes_no_run(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", dataclasses.replace(RAGGED, optimizer="rowwise_adagrad"))
+    states = []
+    for cache in ("none", "host", "device"):
+        run(tmp_path / "data", tmp_path / cache, cache=cache, epochs=3)
+        states.append(state(tmp_path / cache))
+        states[-1]["parameters"].pop("cache")
+    assert_same(states[1], states[0])
+    assert_same(states[2], states[0])
+
+
+@pytest.mark.usefixtures("cuda")
+def test_on_cuda_batches_are_pinned_or_resident(data: Path) -> None:
+    expected = stream(loader(data))
+    pinned = list(loader(data, device="cuda", cache="host"))
+    resident = list(loader(data, device="cuda", cache="device"))
+    assert all(batch.ids.is_pinned() and batch.label.is_pinned() for batch in pinned)
+    assert all(batch.label.is_cuda and not batch.ids.is_cuda for batch in resident)
+    assert stream(pinned) == stream(resident) == expected
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdata_keeps_the_state_of_every_worker(tmp_path: Path, workers: int) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    write_dataset(tmp_path / "data", RAGGED)
+    served = [
+        stateful(loader(tmp_path / "data"), batch_size=None, num_workers=workers) for _ in range(3)
+    ]
+    begun = iter(served[0])
+    taken = [contents(next(begun)) for _ in range(6)]
+    served[1].load_state_dict(served[0].state_dict())
+    assert taken + stream(served[1]) == stream(served[2])

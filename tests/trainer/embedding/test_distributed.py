@@ -1,0 +1,227 @@
+"""Several processes train as one does: real processes, which exchange by gloo."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from fae.format.errors import ParameterError
+from fae.format.manifest import Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.embedding.distributed import Ranks, summed
+from fae_trainer.model.recommender import ALONE, Recommender
+from fae_trainer.parameters import parameters
+from fae_trainer.run import checkpoint, train
+from fae_trainer.run.train import epoch_order
+from tests.support.project import PYTHONPATH
+from tests.support.trainer_batches import epoch_batches
+from tests.support.trainer_data import RAGGED, Shape, write_dataset
+from tests.support.trainer_runs import OPTIONS, ROOT, run, state
+
+SHAPES = {
+    "plain": Shape(wide_ids=True, hot=60, cold=70),
+    "ragged": RAGGED,
+    "all hot": Shape(tables={"a": (50, 50), "b": (7, 7), "c": (30, 30), "d": (40, 40)}, cold=0),
+    "none hot": Shape(tables={"a": (50, 0), "b": (7, 0), "c": (30, 0), "d": (40, 0)}, hot=0),
+}
+#: Shape, placement, optimiser, inputs in a batch; batches of 3 leave a rank of 4 without inputs.
+CASES = [
+    *itertools.product(SHAPES, ["hot-cold"], ["sgd", "rowwise_adagrad"], [16]),
+    *itertools.product(["ragged"], ["gpu", "hybrid", "cpu"], ["rowwise_adagrad"], [16]),
+    ("plain", "hot-cold", "rowwise_adagrad", 3),
+]
+WIDTHS = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "device": "cpu", "dtype": "float64"}
+
+
+def in_processes(work: Callable[..., Any], size: int, tmp: Path, *given: Any) -> list[Any]:
+    """What `work(ranks, *given)` returns in each of `size` processes."""
+    torch.multiprocessing.spawn(_process, (size, tmp, work, given), nprocs=size)
+    return [torch.load(tmp / f"rank-{rank}", weights_only=False) for rank in range(size)]
+
+
+def _process(
+    rank: int, size: int, tmp: Path, work: Callable[..., Any], given: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{tmp / f'meeting-{work.__name__}'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
+    torch.save(work(Ranks(rank, size), *given), tmp / f"rank-{rank}")
+    dist.destroy_process_group()
+
+
+def trained(
+    ranks: Ranks, data: Path, placement: str, optimizer: str, batch_size: int
+) -> dict[str, Any]:
+    """An epoch's losses, the logits after it, the tables, and this rank's own values."""
+    manifest = Manifest.read(data)
+    chosen = {**WIDTHS, "placement": placement, "optimizer": optimizer, "batch_size": batch_size}
+    p = parameters({"data": str(data), "out": "", **chosen}, manifest)
+    recommender = Recommender(manifest, p, ranks)
+    recommender.initialise(1)
+    order = epoch_order(manifest, p, 0)
+    with recommender.ahead(epoch_batches(data, manifest, batch_size, order, 0), 4) as ahead:
+        losses = [recommender.step(*pair) for pair in ahead]
+    tables = recommender.tables
+    scored = recommender.looked_up(epoch_batches(data, manifest, batch_size, order, 0))
+    return {
+        "losses": torch.stack(losses),
+        "logits": torch.cat([recommender.logits(*pair) for pair in scored]),
+        "rows": tables.rows(),
+        "states": tables.states(),
+        "replica": [tables.hot.rows, tables.hot.state, *recommender.network.state_dict().values()],
+        "cold": len(tables.cold.rows),
+    }
+
+
+def all_trained(ranks: Ranks, root: Path) -> list[dict[str, Any]]:
+    return [trained(ranks, root / name, *rest) for name, *rest in CASES]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_equal_one_on_the_whole_batch(tmp_path: Path, size: int) -> None:
+    for name, shape in SHAPES.items():
+        write_dataset(tmp_path / name, shape)
+    found = in_processes(all_trained, size, tmp_path, tmp_path)
+    for number, (case, expected) in enumerate(
+        zip(CASES, all_trained(ALONE, tmp_path), strict=True)
+    ):
+        ranks = [one[number] for one in found]
+        for rank in ranks:
+            assert all(map(torch.equal, rank["replica"], ranks[0]["replica"])), case
+            assert torch.equal(rank["losses"], ranks[0]["losses"])
+            assert torch.equal(rank["logits"], ranks[0]["logits"])
+        for name in ("losses", "logits", "rows", "states"):
+            one, other = {str(case): ranks[0][name]}, {str(case): expected[name]}
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        cold = [rank["cold"] for rank in ranks]
+        assert sum(cold) == expected["cold"]
+        assert max(cold) - min(cold) <= 1
+
+
+def interrupted(ranks: Ranks, data: Path, out: Path, stop: int, given: dict[str, Any]) -> str:
+    """A run that is stopped before a step, and why it ended."""
+    step, steps = Recommender.step, 0
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps > stop:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    train.Recommender.step = broken  # type: ignore[method-assign]
+    try:
+        run(data, out, **given)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return f"rank {ranks.rank} was not stopped"
+
+
+def torchrun(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    return subprocess.run(
+        [sys.executable, *launch, "-m", "fae_trainer", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("schedule", "stop"), [("interleaved", 7), ("adaptive", 17)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, stop: int
+) -> None:
+    data = tmp_path / "data"
+    write_dataset(data, RAGGED)
+    given = {"epochs": 2, "eval_every": 4, "schedule": schedule, "dtype": "float64"}
+    whole = run(data, tmp_path / "whole", **given)
+    broken = {**given, "checkpoint_every": 3}
+    why = in_processes(interrupted, 2, tmp_path, data, tmp_path / "two", stop, broken)
+    assert why == ["interrupted"] * 2
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Recommender, "step", Recommender.step)  # restored afterwards
+        assert interrupted(ALONE, data, tmp_path / "one", stop, broken) == "interrupted"
+    assert checkpoint.load(tmp_path / "two").history["step"] == stop // 3 * 3
+    done = torchrun(2, "train", str(data), "--out", str(tmp_path / "one"), "--resume")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("log loss") == 1
+    run(data, tmp_path / "two", resume=True)
+    expected = state(tmp_path / "whole")
+    for name in ("one", "two"):
+        found = state(tmp_path / name)
+        assert found["history"]["step"] == whole["steps"]
+        for part in ("rows", "states", "network"):
+            torch.testing.assert_close(found[part], expected[part], rtol=1e-10, atol=1e-12)
+        curve = [point[2:] for point in found["history"]["curve"]]
+        wanted = [point[2:] for point in expected["history"]["curve"]]
+        torch.testing.assert_close(torch.tensor(curve), torch.tensor(wanted), rtol=1e-10, atol=0)
+        names = {path.name for path in (tmp_path / name).iterdir()}
+        assert names == {"checkpoint.pt", "metrics.json", "curve.csv", "parameters.json"}
+
+
+def refusal(ranks: Ranks, data: Path, out: Path) -> list[str]:
+    reasons = []
+    for given in ({"placement": "fae"}, {"seed": ranks.rank}):
+        with pytest.raises(ParameterError) as caught:
+            run(data, out, **given)
+        reasons.append(str(caught.value))
+    return reasons
+
+
+def test_what_processes_cannot_do_is_refused_by_all(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    for fae, seed in in_processes(refusal, 2, tmp_path, tmp_path / "data", tmp_path / "run"):
+        assert "fae keeps every row on one host, and there are 2 processes" in fae
+        assert "The processes differ in seed: 0, 1." in seed
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_of_one_process_ends_them_all(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    (tmp_path / "file").write_text("")
+    out = str(tmp_path / "file" / "run")  # which the first process alone tries to make
+    done = torchrun(2, "train", str(tmp_path / "data"), "--out", out, *OPTIONS)
+    assert done.returncode == 1
+    assert f"error: --out {out} cannot be written" in done.stderr
+    assert "RuntimeError" not in done.stderr
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 17])
+@pytest.mark.parametrize("offsets", [False, True])
+def test_parts_make_the_batch(inputs: int, offsets: bool) -> None:
+    ids = torch.arange(inputs * 2)
+    bounds = torch.arange(inputs * 2 + 1) if offsets else None
+    batch = Batch(torch.arange(inputs).float(), torch.zeros(inputs, 1), ids, bounds, hot=True)
+    parts = [Ranks(rank, 4).part(batch) for rank in range(4)]
+    shares = [Ranks(rank, 4).share(batch) for rank in range(4)]
+    assert sum(shares) == 1
+    assert all(len(part) for part in parts)
+    counted = [part for part, share in zip(parts, shares, strict=True) if share]
+    assert torch.equal(torch.cat([part.label for part in counted]), batch.label)
+    assert torch.equal(torch.cat([part.ids for part in counted]), batch.ids)
+    assert [len(part) / inputs for part in counted] == [share for share in shares if share]
+
+
+def test_gradients_are_added_in_the_order_of_pieces() -> None:
+    big = torch.tensor([[1e16]], dtype=torch.float64)
+    one = torch.ones((1, 1), dtype=torch.float64)
+    row = torch.tensor([5])
+    rows, sums = summed(
+        [(row, big), (row, -big), (torch.tensor([5, 3]), torch.cat([one, 2 * one]))]
+    )
+    assert rows.tolist() == [3, 5]
+    assert sums.flatten().tolist() == [2.0, 1.0]
+    assert summed([(row, big), (row, one), (row, -big)])[1].item() == 0.0

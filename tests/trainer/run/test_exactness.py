@@ -1,0 +1,214 @@
+"""Partitioned training equals training plain tables, step by step and row by row.
+
+The reference below shares nothing with the trainer but the order of batches and the first weights:
+it reads the files by itself, keeps one whole tensor a table, and lets autograd make dense
+gradients.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fae.format.manifest import Manifest
+from fae_trainer.model.recommender import Recommender
+from fae_trainer.parameters import PLACEMENTS, TrainParameters, parameters
+from fae_trainer.run.train import epoch_order
+from tests.support.trainer_batches import epoch_batches
+from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
+
+BATCH = 16
+EDGES = {
+    "plain": Shape(wide_ids=True),
+    "ragged": RAGGED,
+    "no dense": Shape(dense=0),
+    "ragged, no dense": Shape(tables=RAGGED.tables, columns=RAGGED.columns, dense=0),
+    "all hot": Shape(tables={"a": (50, 50), "b": (7, 7), "c": (30, 30), "d": (40, 40)}, cold=0),
+    "none hot": Shape(tables={"a": (50, 0), "b": (7, 0), "c": (30, 0), "d": (40, 0)}, hot=0),
+    "one row, one feature": Shape(tables={"a": (1, 1)}, columns=(Column("a"),)),
+    "only lists": Shape(tables={"a": (20, 5)}, columns=(Column("a", multi=True),), dense=0),
+}
+
+
+def run_parameters(data: Path, manifest: Manifest, **given: object) -> TrainParameters:
+    small = {"top_mlp": (8, 1), "batch_size": BATCH, "device": "cpu", "seed": 3, "epochs": 2}
+    if manifest.features.dense:
+        small["bottom_mlp"] = (8, 4)
+    return parameters({"data": str(data), "out": "unused", **small, **given}, manifest)
+
+
+def trained(data: Path, manifest: Manifest, p: TrainParameters) -> tuple[list[float], Recommender]:
+    recommender = Recommender(manifest, p)
+    recommender.initialise(p.seed)
+    losses = []
+    for epoch in range(p.epochs):
+        order = epoch_order(manifest, p, epoch)
+        batches = epoch_batches(data, manifest, p.batch_size, order, 0)
+        with recommender.ahead(batches, 4) as ahead:
+            losses += [recommender.step(*pair).item() for pair in ahead]
+    return losses, recommender
+
+
+class Reference:
+    """Plain tables, a plain network, and both optimisers spelt out."""
+
+    def __init__(self, data: Path, manifest: Manifest, p: TrainParameters) -> None:
+        start = Recommender(manifest, p)
+        start.initialise(p.seed)
+        self.data, self.manifest, self.p = data, manifest, p
+        self.dtype = start.dtype
+        self.tables = {k: v.clone().requires_grad_() for k, v in start.tables.rows().items()}
+        self.row_sums = {k: torch.zeros(len(v), dtype=v.dtype) for k, v in self.tables.items()}
+        weights = start.network.state_dict().items()
+        self.weights = {k: v.clone().requires_grad_() for k, v in weights}
+        self.sums = {k: torch.zeros_like(v) for k, v in self.weights.items()}
+
+    def layers(self, name: str, x: torch.Tensor, last_relu: bool) -> torch.Tensor:
+        indices = sorted({int(k.split(".")[1]) for k in self.weights if k.startswith(name)})
+        for index in indices:
+            x = x @ self.weights[f"{name}.{index}.weight"].T + self.weights[f"{name}.{index}.bias"]
+            if last_relu or index != indices[-1]:
+                x = x.clamp(min=0)
+        return x
+
+    def logit(self, rows: list[dict[str, object]]) -> torch.Tensor:
+        features = self.manifest.features
+        vectors = []
+        for feature in features.sparse:
+            table = self.tables[feature.table]
+            pools = []
+            for row in rows:
+                ids = row[feature.name] if feature.multi else [row[feature.name]]
+                pool = torch.zeros(table.shape[1], dtype=self.dtype)
+                for one in ids:
+                    pool = pool + table[one]
+                pools.append(pool)
+            vectors.append(torch.stack(pools))
+        if features.dense:
+            dense = torch.tensor([[row[n] for n in features.dense] for row in rows])
+            straight = self.layers("bottom", dense.to(self.dtype), last_relu=True)
+            vectors.insert(0, straight)
+        else:
+            straight = sum(vectors)
+        dots = [(vectors[i] * vectors[j]).sum(1) for i in range(len(vectors)) for j in range(i)]
+        return self.layers("top", torch.cat([straight, *(d[:, None] for d in dots)], 1), False)[
+            :, 0
+        ]
+
+    def step(self, rows: list[dict[str, object]]) -> float:
+        label = torch.tensor([row["label"] for row in rows], dtype=self.dtype)
+        chance = torch.sigmoid(self.logit(rows))
+        loss = -(label * chance.log() + (1 - label) * (1 - chance).log()).mean()
+        loss.backward()
+        adagrad = self.p.optimizer == "rowwise_adagrad"
+        with torch.no_grad():
+            for name, table in self.tables.items():
+                gradient = torch.zeros_like(table) if table.grad is None else table.grad
+                step = gradient
+                if adagrad:
+                    touched = (gradient != 0).any(1)
+                    self.row_sums[name] += (gradient**2).mean(1)
+                    root = self.row_sums[name].sqrt() + 1e-8
+                    step = torch.where(touched[:, None], gradient / root[:, None], 0)
+                table -= self.p.lr * step
+                table.grad = None
+            for name, weight in self.weights.items():
+                step = weight.grad
+                if adagrad:
+                    self.sums[name] += weight.grad**2
+                    step = weight.grad / (self.sums[name].sqrt() + 1e-10)
+                weight -= self.p.dense_lr * step
+                weight.grad = None
+        return loss.item()
+
+    def train(self) -> list[float]:
+        batches = {}
+        for kind, leaf in self.manifest.splits["train"].items():
+            rows = [
+                row
+                for file in leaf.files
+                for row in pq.ParquetFile(self.data / file.path).read().to_pylist()
+            ]
+            batches[kind] = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+        losses = []
+        for epoch in range(self.p.epochs):
+            order = epoch_order(self.manifest, self.p, epoch)
+            taken = {"hot": 0, "cold": 0}
+            for position in range(order.batches):
+                kind = "hot" if order.is_hot(position) else "cold"
+                losses.append(self.step(batches[kind][taken[kind]]))
+                taken[kind] += 1
+        return losses
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_training_equals_plain_tables(tmp_path: Path, edge: str, optimizer: str) -> None:
+    manifest = write_dataset(tmp_path / "data", EDGES[edge])
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-6)):
+        p = run_parameters(tmp_path / "data", manifest, optimizer=optimizer, dtype=dtype)
+        losses, recommender = trained(tmp_path / "data", manifest, p)
+        reference = Reference(tmp_path / "data", manifest, p)
+        np.testing.assert_allclose(losses, reference.train(), rtol=tolerance)
+        for name, rows in recommender.tables.rows().items():
+            expected = reference.tables[name].detach()
+            torch.testing.assert_close(rows, expected, rtol=tolerance * 50, atol=tolerance * 5)
+            if optimizer == "rowwise_adagrad":
+                state = recommender.tables.states()[name][:, 0]
+                torch.testing.assert_close(
+                    state, reference.row_sums[name], rtol=tolerance * 50, atol=tolerance
+                )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad"])
+@pytest.mark.parametrize("edge", ["plain", "ragged", "none hot", "all hot"])
+def test_placements_give_the_same_bits(tmp_path: Path, edge: str, optimizer: str) -> None:
+    manifest = write_dataset(tmp_path / "data", EDGES[edge])
+    runs = {
+        placement: trained(
+            tmp_path / "data",
+            manifest,
+            run_parameters(tmp_path / "data", manifest, optimizer=optimizer, placement=placement),
+        )
+        for placement in PLACEMENTS
+    }
+    losses, recommender = runs["gpu"]
+    for other_losses, other in runs.values():
+        assert other_losses == losses
+        for name, rows in recommender.tables.rows().items():
+            assert torch.equal(other.tables.rows()[name], rows)
+            assert torch.equal(other.tables.states()[name], recommender.tables.states()[name])
+
+
+def test_a_hot_batch_needs_no_cold_row(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", RAGGED)
+    p = run_parameters(tmp_path / "data", manifest)
+    recommender = Recommender(manifest, p)
+    recommender.initialise(0)
+    before = recommender.tables.cold.rows.clone()
+    batches = epoch_batches(tmp_path / "data", manifest, BATCH, epoch_order(manifest, p, 0), 0)
+    for batch, lookup in recommender.planned(batches):
+        if batch.hot:
+            assert not len(lookup.cold)
+            recommender.step(batch, lookup)
+    assert torch.equal(recommender.tables.cold.rows, before)
+
+
+@pytest.mark.parametrize("edge", ["plain", "ragged"])
+@pytest.mark.usefixtures("cuda")
+def test_cuda_agrees_with_the_cpu(tmp_path: Path, edge: str) -> None:
+    manifest = write_dataset(tmp_path / "data", EDGES[edge])
+    given = {"dtype": "float64", "optimizer": "rowwise_adagrad"}
+    losses, _ = trained(
+        tmp_path / "data", manifest, run_parameters(tmp_path / "data", manifest, **given)
+    )
+    for placement in ("gpu", "hybrid", "hot-cold", "fae"):
+        p = run_parameters(tmp_path / "data", manifest, **given, device="cuda", placement=placement)
+        cuda_losses, recommender = trained(tmp_path / "data", manifest, p)
+        np.testing.assert_allclose(cuda_losses, losses, rtol=1e-9)
+        assert recommender.tables.spared.rows.is_cuda
+        assert not recommender.tables.cold.rows.is_cuda

@@ -1,0 +1,36 @@
+"""Trained tables in raw values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fae.format.errors import DatasetError
+from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.export import export
+from tests.support.small_logs import SHOP_BUDGET, Stages, shop_stages, vocabularies
+from tests.support.trainer_runs import run
+
+
+def test_each_row_goes_by_its_raw_value(shop: Stages, tmp_path: Path) -> None:
+    run(shop.dataset, tmp_path / "run")
+    files = export(shop.dataset, tmp_path / "run", tmp_path / "tables")
+    assert [(file.path, file.rows) for file in files] == [("city.parquet", 6), ("item.parquet", 5)]
+    weights = table_weights(tmp_path / "run")
+    for name, values in vocabularies(shop.dataset, shop.manifest).items():
+        frame = pl.read_parquet(tmp_path / "tables" / f"{name}.parquet")
+        assert frame["id"].to_list() == list(range(len(values) + 1))
+        assert frame["value"].to_list() == [None, *values.values()]
+        assert frame["embedding"].to_list() == weights[name].tolist()
+
+
+def test_a_run_on_another_data_set_of_the_same_sizes_is_refused(
+    shop: Stages, tmp_path: Path
+) -> None:
+    other = shop_stages(tmp_path / "other", budget=SHOP_BUDGET * 2)
+    run(other.dataset, tmp_path / "run")
+    with pytest.raises(DatasetError, match="its ids mean other values"):
+        export(shop.dataset, tmp_path / "run", tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()

@@ -1,0 +1,41 @@
+"""Measures against their definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fae_trainer.run.metrics import area_under_curve, log_loss, measures
+
+pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(-4, 4)), min_size=1, max_size=60)
+
+
+@given(pairs)
+def test_auc_counts_pairs(inputs: list[tuple[int, int]]) -> None:
+    label, score = (np.array(values, dtype=np.float64) for values in zip(*inputs, strict=True))
+    ahead = [
+        0.5 if p == n else float(p > n)
+        for p, n in itertools.product(score[label == 1], score[label == 0])
+    ]
+    found = area_under_curve(label, score)
+    assert found == (pytest.approx(np.mean(ahead)) if ahead else None)
+
+
+def test_log_loss_and_accuracy_by_hand() -> None:
+    label, logit = np.array([1.0, 0.0, 1.0, 0.0]), np.array([math.log(3), 0.0, -1000.0, 5.0])
+    expected = (-math.log(0.75) - math.log(0.5) + 1000 + math.log1p(math.exp(5))) / 4
+    assert log_loss(label, logit) == pytest.approx(expected)
+    assert measures(label, logit)["accuracy"] == 0.5
+
+
+def test_what_is_undefined_is_none() -> None:
+    nothing = np.empty(0)
+    assert measures(nothing, nothing) == {"logloss": None, "auc": None, "accuracy": None}
+    one_class = measures(np.ones(3), np.zeros(3))
+    assert one_class["auc"] is None
+    assert one_class["logloss"] == pytest.approx(math.log(2))

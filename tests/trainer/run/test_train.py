@@ -1,0 +1,243 @@
+"""Whole runs: what they write, how they stop and how they go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fae.format.errors import ParameterError
+from fae_trainer.__main__ import main
+from fae_trainer.parameters import PLACEMENTS
+from fae_trainer.run import checkpoint
+from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.evaluate import evaluate, predict
+from fae_trainer.run.metrics import area_under_curve
+from fae_trainer.run.train import train
+from tests.support.project import PYTHONPATH
+from tests.support.trainer_data import RAGGED, Shape, write_dataset
+from tests.support.trainer_runs import OPTIONS, ROOT, SMALL, assert_same, run, state
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data", dataclasses.replace(RAGGED, optimizer="rowwise_adagrad"))
+    return tmp_path / "data"
+
+
+def test_a_run_writes_its_files_and_no_others(data: Path, tmp_path: Path) -> None:
+    metrics = run(data, tmp_path / "run", epochs=2, eval_every=5)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"checkpoint.pt", "metrics.json", "curve.csv", "parameters.json"}
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert metrics["train_samples"] == 2 * 220
+    assert metrics["hot_share"] == pytest.approx(90 / 220)
+    assert metrics["optimizer"] == "rowwise_adagrad"
+    assert all(not isinstance(value, dict | list) for value in metrics.values())
+    header, *lines = (tmp_path / "run" / "curve.csv").read_text().splitlines()
+    assert header == "step,samples,train_logloss,valid_logloss,valid_auc"
+    steps = [int(line.split(",")[0]) for line in lines]
+    assert steps == [5, 10, 15, 20, 25, 30]
+    assert float(lines[-1].split(",")[3]) == metrics["valid_logloss"]
+    assert json.loads((tmp_path / "run" / "parameters.json").read_text())["batch_size"] == 16
+
+
+def test_training_learns_what_was_planted(tmp_path: Path) -> None:
+    shape = Shape(hot=3000, cold=3000, eval_rows=1000, group=1000)
+    for optimizer in ("sgd", "rowwise_adagrad"):
+        write_dataset(tmp_path / optimizer, shape)
+        metrics = run(
+            tmp_path / optimizer, tmp_path / f"run-{optimizer}", optimizer=optimizer, epochs=4
+        )
+        assert metrics["test_auc"] > 0.8
+        assert metrics["test_logloss"] < 0.6
+
+
+def test_a_log_without_dense_features_is_learned(tmp_path: Path) -> None:
+    shape = Shape(hot=3000, cold=3000, eval_rows=1000, group=1000, dense=0)
+    write_dataset(tmp_path / "data", shape)
+    given = {"data": str(tmp_path / "data"), "out": str(tmp_path / "run"), "device": "cpu"}
+    metrics = train({**given, "top_mlp": (8, 1), "batch_size": 32, "epochs": 3}, quiet=True)
+    assert metrics["test_auc"] > 0.8
+    with pytest.raises(ParameterError, match="no dense features"):
+        train({**given, "bottom_mlp": (4,)}, overwrite=True)
+
+
+@pytest.mark.parametrize("schedule", ["interleaved", "shuffled", "adaptive"])
+@pytest.mark.parametrize("stop", [1, 7, 15, 16, 23])
+def test_a_resumed_run_equals_one_without_a_break(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, schedule: str
+) -> None:
+    options = {"epochs": 2, "eval_every": 4, "seed": 5, "schedule": schedule}
+    whole = run(data, tmp_path / "whole", **options)
+    step, steps = train.Recommender.step, 0
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps > stop:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Recommender, "step", broken)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "broken", checkpoint_every=3, placement="gpu", **options)
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    assert not list((tmp_path / "broken").glob("*.partial"))
+    metrics = train(
+        {"data": str(data), "out": str(tmp_path / "broken"), "placement": "hot-cold"}
+        | (options | SMALL if stop < 3 else {}),
+        resume=True,
+        quiet=True,
+    )
+    assert_same(state(tmp_path / "broken"), state(tmp_path / "whole"))
+    curves = [(tmp_path / name / "curve.csv").read_text() for name in ("broken", "whole")]
+    assert curves[0] == curves[1]
+    timings = ("seconds", "samples_per_second", "sync_seconds")
+    assert {k: v for k, v in metrics.items() if k not in timings} == {
+        k: v for k, v in whole.items() if k not in timings
+    }
+
+
+def test_more_epochs_go_on_where_fewer_ended(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "whole", epochs=3, eval_every=6)
+    run(data, tmp_path / "grown", epochs=1, eval_every=6)
+    run(data, tmp_path / "grown", epochs=3, resume=True)
+    assert_same(state(tmp_path / "grown"), state(tmp_path / "whole"))
+
+
+def trainer_process(*arguments: str, before: str = "") -> subprocess.Popen[str]:
+    program = f"{before}\nimport sys\nfrom fae_trainer.__main__ import main\nsys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+SLOW = """
+import time
+from fae_trainer.model.recommender import Recommender
+step = Recommender.step
+def slow(*arguments):
+    time.sleep(0.05)
+    return step(*arguments)
+Recommender.step = slow
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_killed_process_leaves_a_run_to_resume(
+    data: Path, tmp_path: Path, kind: signal.Signals, code: int
+) -> None:
+    options = ["--epochs", "4", "--checkpoint-every", "1", *OPTIONS]
+    out = tmp_path / "run"
+    process = trainer_process("train", str(data), "--out", str(out), *options, before=SLOW)
+    deadline = time.monotonic() + 60
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(kind)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert not (out / "metrics.json").exists()
+    assert 0 < checkpoint.load(out).history["step"] < 60
+    if kind != signal.SIGKILL:
+        assert not list(out.glob("*.partial"))
+    assert main(["train", str(data), "--out", str(out), "--resume", "--quiet"]) == 0
+    assert not list(out.glob("*.partial"))
+    run(data, tmp_path / "whole", epochs=4)
+    assert_same(state(out), state(tmp_path / "whole"))
+
+
+def test_the_trainer_runs_without_data_engines(data: Path, tmp_path: Path) -> None:
+    block = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"polars", "dask", "distributed", "typer", "rich", "pydantic"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Block())
+import trainer, fae_trainer.parameters, fae_trainer.arguments
+assert "torch" not in sys.modules
+"""
+    out = tmp_path / "run"
+    process = trainer_process("train", str(data), "--out", str(out), *OPTIONS, before=block)
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "log loss" in printed
+    assert str(out / "metrics.json") in printed
+
+
+def test_evaluating_a_run_gives_its_own_measures(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = run(data, tmp_path / "run")
+    for placement in PLACEMENTS:
+        found = evaluate(data, tmp_path / "run", "test", placement=placement, device="cpu")
+        assert found == {
+            **{f"test_{m}": metrics[f"test_{m}"] for m in ("logloss", "auc", "accuracy")},
+            "test_samples": 80,
+        }
+    arguments = ["evaluate", str(data), "--run", str(tmp_path / "run"), "--split", "valid"]
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["valid_logloss"] == metrics["valid_logloss"]
+    assert json.loads((tmp_path / "run" / "evaluation-valid.json").read_text()) == printed
+    elsewhere = tmp_path / "measures" / "valid.json"
+    again = ["evaluate", str(data), "--run", str(tmp_path / "run"), "--split", "valid"]
+    assert main([*again, "--out", str(elsewhere)]) == 0
+    assert json.loads(elsewhere.read_text()) == printed
+    label, chance = predict(data, tmp_path / "run", "test")
+    assert ((chance > 0) & (chance < 1)).all()
+    assert area_under_curve(label, chance) == pytest.approx(metrics["test_auc"])
+
+
+def test_weights_are_in_the_order_of_ids(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "cold", placement="cpu")
+    run(data, tmp_path / "both", placement="hot-cold")
+    cold, both = table_weights(tmp_path / "cold"), table_weights(tmp_path / "both")
+    assert {name: rows.shape for name, rows in both.items()} == {
+        "a": (50, 4),
+        "items": (60, 4),
+        "c": (30, 4),
+    }
+    assert all(np.array_equal(cold[name], both[name]) for name in both)
+
+
+@pytest.mark.parametrize("program", ["trainer", "fae.cli"])
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_asked_to_end_while_torch_is_loaded_ends_after_it(
+    tmp_path: Path, program: str, asked: signal.Signals
+) -> None:
+    slow = "import time; print('loading', flush=True); time.sleep(1); print('loaded', flush=True)"
+    (tmp_path / "torch.py").write_text(slow, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", program, "train", "data", "--out", "out"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PYTHONPATH}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        process.send_signal(asked)
+        said, errors = process.communicate(timeout=30)
+    assert (process.returncode, said) == (128 + asked, b"loaded\n")
+    assert b"the last checkpoint remains" in errors
+    assert b"Traceback" not in errors

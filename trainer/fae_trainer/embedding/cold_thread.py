@@ -1,0 +1,164 @@
+"""The host's side of cold batches on a thread of its own, hidden behind the device's hot batches.
+
+The thread serves cold batches in their order, one after the other: it fetches a batch's rows, waits
+for their gradient, applies it, and only then fetches the next batch's rows. So no update is lost
+and no read is stale, whatever the timing, and nothing need be compared or locked. Hot batches touch
+no cold row: while the device runs those that lie between two cold ones, the thread applies the
+first one's update and fetches the second one's rows.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fae_trainer.embedding.layout import Plan
+from fae_trainer.embedding.optimizers import RowOptimizer
+from fae_trainer.embedding.shard import Shard
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Rows, as the host's own copy and the device's, which is there once `arrived`."""
+
+    own: Shard
+    there: Tensor
+    arrived: torch.cuda.Event | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The rows' gradient, which is on the host once `arrived`."""
+
+    gradient: Tensor
+    rate: float
+    arrived: torch.cuda.Event | None
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """A batch's turn at the shard, and what the threads hand each other in it."""
+
+    plan: Plan
+    rows: Future[Fetched] = field(default_factory=Future)
+    gradient: Future[Sent] = field(default_factory=Future)
+    done: Future[None] = field(default_factory=Future)
+
+
+class HostThread:
+    """Fetches and updates the rows of a shard on the host, turn by turn.
+
+    `expect` may be called from any one thread, in the order of the batches; `turn`, `rows`, `send`
+    and `settle` from the training thread. An error on the thread is raised by the next of them.
+    """
+
+    def __init__(self, shard: Shard, device: torch.device, optimizer: RowOptimizer) -> None:
+        """A running thread; `close` ends it."""
+        self._shard = shard
+        self._device = device
+        self._optimizer = optimizer
+        self._side = (
+            torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            if device.type == "cuda"
+            else None
+        )
+        self._expected: deque[Turn] = deque()
+        self._last: Turn | None = None
+        self._queue: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="cold rows", daemon=True)
+        self._thread.start()
+
+    def expect(self, plan: Plan) -> None:
+        """Line up the next batch with cold rows."""
+        turn = Turn(plan)
+        self._expected.append(turn)
+        self._queue.put(turn)
+
+    def turn(self, plan: Plan) -> Turn | None:
+        """The turn of the batch of this plan, if that is the next one."""
+        turn = self._expected[0] if self._expected else None
+        return turn if turn is not None and turn.plan is plan else None
+
+    def rows(self, turn: Turn) -> Tensor:
+        """The turn's rows on the device, (cold, dim), before its update and after all earlier."""
+        fetched = turn.rows.result()
+        if fetched.arrived is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(fetched.arrived)
+            fetched.there.record_stream(current)
+        return fetched.there
+
+    def send(self, turn: Turn, gradient: Tensor, rate: float) -> None:
+        """Hand over the turn's gradient, (cold, dim) on the device, and don't wait for it."""
+        arrived = None
+        if self._side is not None:
+            sent = torch.empty(gradient.shape, dtype=gradient.dtype, pin_memory=True)
+            self._side.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._side):
+                sent.copy_(gradient, non_blocking=True)
+                arrived = _recorded(self._side)
+            gradient.record_stream(self._side)
+            gradient = sent
+        self._last = self._expected.popleft()
+        turn.gradient.set_result(Sent(gradient, rate, arrived))
+
+    def settle(self) -> None:
+        """Wait until every gradient that was sent is applied."""
+        if self._last is not None:
+            self._last.done.result()
+
+    def close(self) -> None:
+        """Apply what was sent, give up the turns whose gradient was not, and end the thread."""
+        for turn in self._expected:
+            turn.gradient.cancel()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Serve turns; after an error, each further one fails with it."""
+        error: BaseException | None = None
+        while (turn := self._queue.get()) is not None:
+            try:
+                if error is not None:
+                    raise error
+                self._serve(turn)
+            except BaseException as caught:
+                error = caught
+                for promise in (turn.rows, turn.done):
+                    if not promise.done():
+                        promise.set_exception(caught)
+
+    @torch.no_grad()
+    def _serve(self, turn: Turn) -> None:
+        at = torch.from_numpy(turn.plan.cold)
+        fetched = self._fetch(at)
+        turn.rows.set_result(fetched)
+        sent = turn.gradient.result()
+        self._learn(at, fetched.own, sent)
+        turn.done.set_result(None)
+
+    def _fetch(self, at: Tensor) -> Fetched:
+        if self._side is None:
+            return Fetched(*self._shard.fetch(at, self._device), None)
+        with torch.cuda.stream(self._side):
+            own, there = self._shard.fetch(at, self._device)
+            arrived = _recorded(self._side)
+        return Fetched(own, there, arrived)
+
+    def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
+        if sent.arrived is not None:
+            sent.arrived.synchronize()
+        self._shard.learn(at, own, sent.gradient, self._optimizer, sent.rate)
+
+
+def _recorded(stream: torch.cuda.Stream) -> torch.cuda.Event:
+    """An event that comes once the stream has done what it was given so far."""
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(stream)
+    return event

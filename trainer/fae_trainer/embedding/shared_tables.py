@@ -1,0 +1,137 @@
+"""Tables of several processes: each has every hot row, and an equal part of the cold rows.
+
+Row p of the stacked cold array is row p // size of rank p % size. A batch's cold rows come from
+their owners' hosts and their gradients go back there; gradients of hot rows go to every rank. A
+row's gradients are added in the order of ranks, so replicas of hot rows stay equal bit by bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fae_trainer.embedding.distributed import Ranks, summed
+from fae_trainer.embedding.layout import Layout, Lookup
+from fae_trainer.embedding.optimizers import RowOptimizer
+from fae_trainer.embedding.shard import Shard
+from fae_trainer.embedding.tables import Gathered, Tables
+
+_NOTHING = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Who asked whom for a batch's cold rows.
+
+    `order` puts this rank's rows in the order of their owners, of whom each gives `taken[rank]`.
+    `asked` are positions in this rank's cold shard, of which each rank gets `given[rank]`.
+    """
+
+    order: Tensor
+    taken: list[int]
+    asked: Tensor
+    given: list[int]
+
+
+@dataclass(frozen=True)
+class Shared(Gathered):
+    """Gathered rows, and the exchange that brought the cold ones, if any rank had some."""
+
+    exchange: Exchange | None
+
+
+class SharedTables(Tables):
+    """The tables as one of several ranks has them. All ranks gather and learn together."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        optimizer: RowOptimizer,
+        ranks: Ranks,
+    ) -> None:
+        """Tables without values; call `initialise` or `load` before use."""
+        self._ranks = ranks
+        super().__init__(layout, dim, device, dtype, optimizer)
+
+    def gather(self, lookup: Lookup) -> Gathered:
+        """The distinct rows of this rank's part of a batch, cold ones from their owners."""
+        gathered = self._gathered(lookup.hot, self._fetched(_NOTHING, self.cold))
+        rows, exchange = gathered.rows.detach(), None
+        if lookup.shared:
+            exchange, cold = self._swapped_in(torch.from_numpy(lookup.cold))
+            rows = torch.cat([rows, cold.to(self.device)])
+        rows.requires_grad_()
+        return Shared(rows, gathered.hot, gathered.cold, exchange)
+
+    def learn(self, gathered: Gathered, rate: float) -> None:
+        """Update the rows that any rank gathered, each at its owners, by their gradients' sum."""
+        assert isinstance(gathered, Shared)
+        gradient = gathered.rows.grad
+        assert gradient is not None, "learn follows backward"
+        hot = len(gathered.hot)
+        sizes = self._ranks.counts(hot) if self.layout.hot_total else [0]
+        if any(sizes):
+            at = self._ranks.gathered(gathered.hot, sizes)
+            given = self._ranks.gathered(gradient[:hot], sizes)
+            self._learned(self.hot, at, given, rate)
+        if (exchange := gathered.exchange) is not None:
+            sent = gradient[hot:].to("cpu")[exchange.order]
+            came = self._ranks.swapped(sent, exchange.taken, exchange.given)
+            at, given = (list(torch.split(one, exchange.given)) for one in (exchange.asked, came))
+            self._learned(self.cold, at, given, rate)
+
+    def _learned(self, shard: Shard, at: list[Tensor], given: list[Tensor], rate: float) -> None:
+        """Update a shard's rows `at` by what each rank has given for them."""
+        distinct, gradient = summed(zip(at, given, strict=True))
+        shard.learn(distinct, shard.taken(distinct), gradient, self.optimizer, rate)
+
+    def _swapped_in(self, cold: Tensor) -> tuple[Exchange, Tensor]:
+        """The exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
+        size = self._ranks.size
+        owner = cold % size
+        order = owner.argsort(stable=True)
+        taken = owner.bincount(minlength=size)
+        one = [1] * size
+        given = self._ranks.swapped(taken, one, one).tolist()
+        asked = self._ranks.swapped(cold[order] // size, taken.tolist(), given)
+        exchange = Exchange(order, taken.tolist(), asked, given)
+        sent = self.cold.taken(asked).rows
+        rows = self.cold.rows.new_empty((len(cold), self.dim))
+        rows[order] = self._ranks.swapped(sent, exchange.given, exchange.taken)
+        return exchange, rows
+
+    def _place(self) -> tuple[Shard, Shard]:
+        """All hot rows, and this rank's cold rows."""
+        hot = self.layout.hot_total
+        self.spared = self._shard(hot + 1, self.device)
+        own = self._before(self.layout.cold_total, self._ranks.rank)
+        return self.spared.part(0, hot), self._packed(own)
+
+    def _before(self, position: int, rank: int) -> int:
+        """How many of a rank's rows lie before a position of the stacked cold array."""
+        return max(position - rank + self._ranks.size - 1, 0) // self._ranks.size
+
+    def _put_cold(self, cold: Tensor, start: int, values: Tensor) -> None:
+        rank, size = self._ranks.rank, self._ranks.size
+        own = values[(rank - start) % size :: size]
+        begin = self._before(start, rank)
+        cold[begin : begin + len(own)].copy_(own)
+
+    def _cold_of(self, cold: Tensor, where: slice) -> Tensor:
+        """A table's cold rows, where `where` are their positions; the first rank alone has all."""
+        ranks = range(self._ranks.size)
+        begins = [self._before(where.start, rank) for rank in ranks]
+        ends = [self._before(where.stop, rank) for rank in ranks]
+        sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
+        own = self._ranks.rank
+        pieces = self._ranks.to_first(cold[begins[own] : ends[own]], sizes)
+        found = cold.new_empty((where.stop - where.start if pieces else 0, cold.shape[1]))
+        for rank, piece in enumerate(pieces):
+            found[(rank - where.start) % self._ranks.size :: self._ranks.size] = piece
+        return found

@@ -1,0 +1,254 @@
+"""What a user may choose of a training run, and what the choices come to on a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fae.format.errors import DatasetError, ParameterError
+from fae.format.manifest import Embedding, Manifest
+
+PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
+SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
+OPTIMIZERS = ("sgd", "rowwise_adagrad")
+DTYPES = ("float32", "float64")
+AMPS = ("none", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+CACHES = ("auto", "device", "host", "none")
+
+#: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
+#: dimension, and of the top MLP; DLRM's own benchmarks on Criteo's Kaggle and Terabyte logs.
+MODELS = {
+    "kaggle": ((512, 256, 64), (512, 256, 1)),
+    "terabyte": ((512, 256), (512, 512, 256, 1)),
+}
+
+#: Optimiser → learning rate of the embeddings, and of the network.
+RATES = {"sgd": (0.1, 0.1), "rowwise_adagrad": (0.02, 0.005)}
+
+#: What does not follow from the data set or from another choice.
+DEFAULTS = {
+    "batch_size": 2048,
+    "epochs": 1,
+    "device": "auto",
+    "placement": "hot-cold",
+    "schedule": "interleaved",
+    "seed": 0,
+    "checkpoint_every": 0,
+    "dtype": "float32",
+    "threads": 0,
+    "amp": "none",
+    "tf32": False,
+    "clip_norm": 0.0,
+    "cuda_graph": True,
+    "cache": "auto",
+    "verify": False,
+}
+
+#: Evaluations in an epoch, unless the user says after how many batches.
+EVALUATIONS = 5
+
+#: What decides a run's arithmetic, so that a resumed run may not change it.
+FIXED = (
+    "bottom_mlp",
+    "top_mlp",
+    "optimizer",
+    "lr",
+    "dense_lr",
+    "batch_size",
+    "schedule",
+    "seed",
+    "dtype",
+    "amp",
+    "tf32",
+    "clip_norm",
+)
+
+
+@dataclass(frozen=True)
+class TrainParameters:
+    """A training run in full. `eval_every` and `checkpoint_every` count batches.
+
+    `checkpoint_every` is 0 where the end of each epoch alone is kept; `threads` is 0 where torch
+    decides, `clip_norm` where nothing is clipped. Raises ParameterError where a value is out of
+    range.
+    """
+
+    data: str
+    out: str
+    bottom_mlp: tuple[int, ...]
+    top_mlp: tuple[int, ...]
+    optimizer: str
+    lr: float
+    dense_lr: float
+    batch_size: int
+    epochs: int
+    device: str
+    placement: str
+    schedule: str
+    seed: int
+    eval_every: int
+    checkpoint_every: int
+    dtype: str
+    threads: int
+    amp: str
+    tf32: bool
+    clip_norm: float
+    cuda_graph: bool
+    cache: str
+    verify: bool
+
+    def __post_init__(self) -> None:
+        """Check each value by itself."""
+        _check(self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _one_of(OPTIMIZERS))
+        _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
+        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _one_of(SCHEDULES))
+        _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
+        _check(self.amp in AMPS, "--amp", self.amp, _one_of(AMPS))
+        mixed = self.amp != "none"
+        _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
+        _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
+        _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
+        _check(self.cache in CACHES, "--cache", self.cache, _one_of(CACHES))
+        for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
+            _check(0 < rate < math.inf, option, rate, "above 0")
+        _check(0 < self.batch_size < 2**24, "--batch-size", self.batch_size, "from 1 to 16777215")
+        _check(self.epochs > 0, "--epochs", self.epochs, "at least 1")
+        _check(0 <= self.seed < 2**63, "--seed", self.seed, "from 0 to 2^63 - 1")
+        _check(self.eval_every > 0, "--eval-every", self.eval_every, "at least 1")
+        every = self.checkpoint_every
+        _check(every >= 0, "--checkpoint-every", every, "at least 0")
+        _check(self.threads >= 0, "--threads", self.threads, "at least 0")
+        for option, widths in (("--bottom-mlp", self.bottom_mlp), ("--top-mlp", self.top_mlp)):
+            _check(all(width > 0 for width in widths), option, widths, "widths above 0")
+        _check(self.top_mlp[-1:] == (1,), "--top-mlp", self.top_mlp, "widths that end in 1")
+
+    def document(self) -> dict[str, Any]:
+        """The parameters as plain lists, numbers and strings."""
+        values = dataclasses.asdict(self)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+
+def parameters(
+    given: Mapping[str, Any], manifest: Manifest, stored: Mapping[str, Any] | None = None
+) -> TrainParameters:
+    """The parameters of a run on a data set, from the options that the user gave.
+
+    What is not given is as in `stored`, the document of the run that is resumed, or else the
+    default. Raises ParameterError where the user asks a resumed run to change what decides its
+    arithmetic, or where the layers do not fit the data set.
+    """
+    chosen = {key: value for key, value in given.items() if key != "model"}
+    layers = _layers(given.get("model", "kaggle"), manifest)
+    if "model" in given:
+        chosen = layers | chosen
+    if stored is not None:
+        _check_resumed(chosen, DEFAULTS | dict(stored))
+    known = {key: value for key, value in (stored or {}).items() if key != "device"} | chosen
+    optimizer = known.get("optimizer", default_optimizer(manifest))
+    batch_size = known.get("batch_size", DEFAULTS["batch_size"])
+    lr, dense_lr = RATES.get(optimizer, RATES["sgd"])
+    rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
+    derived = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "dense_lr": dense_lr,
+        "eval_every": max(1, math.ceil(rows / max(batch_size, 1) / EVALUATIONS)),
+    }
+    values: dict[str, Any] = DEFAULTS | layers | derived | known
+    for name in ("bottom_mlp", "top_mlp"):
+        values[name] = tuple(values[name])
+    result = TrainParameters(**values)
+    _check_bottom(result.bottom_mlp, manifest)
+    return result
+
+
+def default_optimizer(manifest: Manifest) -> str:
+    """The optimiser that the byte budget counted if it is ours, else row-wise Adagrad."""
+    counted = manifest.embedding.optimizer
+    return counted if counted in OPTIMIZERS else "rowwise_adagrad"
+
+
+def embedding_dim(manifest: Manifest) -> int:
+    """The dimension of all tables; DatasetError where they differ, or where there is none."""
+    dims = {table.dim for table in manifest.tables}
+    if not manifest.features.sparse:
+        raise DatasetError("The data set has no sparse features, so there is nothing to embed.")
+    if len(dims) > 1:
+        pairs = ", ".join(f"{table.name} {table.dim}" for table in manifest.tables)
+        raise DatasetError(
+            f"DLRM needs embeddings of one dimension, and the data set's differ: {pairs}. "
+            "Prepare it with one dim for all tables."
+        )
+    return dims.pop()
+
+
+def row_cost_warning(manifest: Manifest, parameters: TrainParameters) -> str | None:
+    """What to tell a user whose rows take more bytes than the data set's budget counted."""
+    if parameters.placement not in ("hot-cold", "fae"):
+        return None
+    dim = embedding_dim(manifest)
+    takes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)
+    counted = manifest.embedding.row_bytes(dim)
+    hot = sum(table.hot_rows for table in manifest.tables)
+    if takes <= counted:
+        return None
+    return (
+        f"a row of {parameters.dtype} with {parameters.optimizer} takes {takes} bytes, and the "
+        f"data set's hot budget counted {counted} ({manifest.embedding.dtype}, "
+        f"{manifest.embedding.optimizer}): its {hot:,} hot rows take {hot * takes:,} bytes of a "
+        f"budget of {manifest.budget.bytes:,}."
+    )
+
+
+def _layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """A preset's layers for the data set; without dense features there is no bottom MLP."""
+    _check(model in MODELS, "--model", model, _one_of(tuple(MODELS)))
+    bottom, top = MODELS[model]
+    dense = bool(manifest.features.dense)
+    return {"bottom_mlp": (*bottom, embedding_dim(manifest)) if dense else (), "top_mlp": top}
+
+
+def _check_bottom(bottom: tuple[int, ...], manifest: Manifest) -> None:
+    dim = embedding_dim(manifest)
+    if bottom and not manifest.features.dense:
+        raise ParameterError("--bottom-mlp is of no use: the data set has no dense features.")
+    if manifest.features.dense and bottom[-1:] != (dim,):
+        raise ParameterError(
+            f"--bottom-mlp {_dashed(bottom)} ends in another width than {dim}, the dimension of "
+            "the data set's embeddings."
+        )
+
+
+def _check_resumed(chosen: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    for name in FIXED:
+        if name in chosen and _plain(chosen[name]) != _plain(stored[name]):
+            option = "--" + name.replace("_", "-")
+            raise ParameterError(
+                f"The run to resume was trained with {option} {_shown(stored[name])}, and cannot "
+                f"go on with {_shown(chosen[name])}. Leave it out, or start with --overwrite."
+            )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return _dashed(value) if isinstance(value, list | tuple) else str(value)
+
+
+def _dashed(widths: tuple[int, ...] | list[int]) -> str:
+    return "-".join(str(width) for width in widths)
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return "one of " + ", ".join(names)
+
+
+def _check(holds: bool, option: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise ParameterError(f"{option} is {_shown(value)}; it must be {expected}.")

@@ -1,0 +1,117 @@
+"""What a hot input, a cold input and a cold access cost on this machine, by timing steps.
+
+The figures are the terms of a straight line: a cold batch takes so much for each of its inputs and
+so much for each access to a cold row. `fae calibrate` weighs hot sets by them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.format.manifest import (
+    LABEL,
+    SPLITS,
+    TEMPERATURES,
+    VERSION,
+    Budget,
+    DataFile,
+    Embedding,
+    Features,
+    Leaf,
+    Manifest,
+    SparseFeature,
+    Table,
+)
+from fae_trainer.data.batches import Batch
+from fae_trainer.embedding.layout import Plan
+from fae_trainer.model.recommender import Recommender
+from fae_trainer.parameters import parameters
+from fae_trainer.run.evaluate import on_device
+
+#: The model that is timed: Criteo's features, and tables too large for the caches.
+TABLES, DENSE, DIM = 26, 13, 16
+TABLE_ROWS, HOT_ROWS = 200_000, 20_000
+#: The cold features of a cold input in the two kinds of cold batch that fix the line.
+FEW, MANY = 1, 20
+ROUNDS, WARM_UP = 12, 3
+
+
+def measure(given: dict[str, Any]) -> dict[str, Any]:
+    """The device profile of this machine: seconds per hot input, cold input and cold access.
+
+    `given` holds `device`, `batch_size` and `threads` where the user chose them. Kinds of batch
+    take turns, and each counts with its median step.
+    """
+    manifest = data_set_of([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
+    p = on_device(parameters({"data": "", "out": "", **given}, manifest))
+    recommender = Recommender(manifest, p)
+    recommender.initialise(p.seed)
+    rng = np.random.default_rng(p.seed)
+    kinds = {cold: _batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
+    if p.device == "cuda":
+        kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
+    plans = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
+    times: dict[int, list[float]] = {cold: [] for cold in kinds}
+    for turn in range(WARM_UP + ROUNDS):
+        for cold, batch in kinds.items():
+            seconds = _timed_step(recommender, batch, plans[cold])
+            if turn >= WARM_UP:
+                times[cold].append(seconds)
+    hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
+    access = max((many - few) / (MANY - FEW), 0.0)
+    return {
+        "device": torch.cuda.get_device_name() if p.device == "cuda" else "cpu",
+        "batch_size": p.batch_size,
+        "seconds_per_hot_input": hot,
+        "seconds_per_cold_input": max(few - FEW * access, hot),
+        "seconds_per_cold_access": access,
+    }
+
+
+def _timed_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
+    """Seconds of one training step, the device's work included."""
+    begin = time.perf_counter()
+    recommender.step(batch, plan)
+    if recommender.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
+    """Random inputs that each access `cold_features` cold rows and else hot ones."""
+    ids = rng.integers(0, HOT_ROWS, (inputs, TABLES), dtype=np.int32)
+    ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (inputs, cold_features))
+    label = torch.from_numpy(rng.integers(0, 2, inputs).astype(np.float32))
+    dense = torch.from_numpy(rng.random((inputs, DENSE), dtype=np.float32))
+    return Batch(label, dense, torch.from_numpy(ids.ravel()), None, cold_features == 0)
+
+
+def data_set_of(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
+    """A data set without files: a sparse feature for each table, and `dense` dense ones."""
+    names = [f"C{number}" for number in range(1, len(rows) + 1)]
+    nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
+    sizes = zip(names, rows, hot_rows, strict=True)
+    return Manifest(
+        version=VERSION,
+        fingerprint="benchmark",
+        seed=0,
+        embedding=Embedding("float32", "rowwise_adagrad"),
+        budget=Budget(0, 0, "none"),
+        features=Features(
+            LABEL,
+            tuple(f"I{number}" for number in range(1, dense + 1)),
+            tuple(SparseFeature(name, name, False) for name in names),
+        ),
+        tables=tuple(Table(name, size, hot, dim, nothing) for name, size, hot in sizes),
+        splits={
+            split: {temperature: Leaf(0, ()) for temperature in TEMPERATURES} for split in SPLITS
+        },
+        schema={},
+        preparation={},
+    )

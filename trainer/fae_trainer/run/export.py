@@ -1,0 +1,64 @@
+"""Export: the trained embedding tables in raw values, for whoever serves the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fae.commit import outputs
+from fae.dataset.presence import checked
+from fae.dataset.shuffle import data_file
+from fae.format.manifest import OOV_ID, DataFile
+from fae.storage.folder import Folder, Place
+
+
+def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
+    """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
+
+    Id 0, out of vocabulary, has a null value; so has the missing category, under its own id. Each
+    value of a hashed id has a line with the id's embedding; an id without a value has none.
+    Raises DatasetError where the run was trained on another data set.
+    """
+    from fae_trainer.run.checkpoint import load, table_weights
+
+    source, out = Folder.of(dataset), Folder.of(out)
+    manifest = outputs.manifest_of(source)
+    load(run).check_data(manifest, run)
+    weights = table_weights(run)
+    made_from = outputs.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
+    files: list[DataFile] = []
+    if outputs.is_made(out, made_from, overwrite):
+        return [
+            _exported(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
+            for table in manifest.tables
+        ]
+    with outputs.building(out, made_from) as partial:
+        for table in manifest.tables:
+            with checked(source, table.vocabulary) as path:
+                values = pl.read_parquet(path, columns=["value", "id"])
+            out_of_vocabulary = pl.DataFrame({"value": [None], "id": [OOV_ID]}, values.schema)
+            lines = pl.concat([out_of_vocabulary, values])
+            matrix = pa.array(weights[table.name][lines["id"].to_numpy()].ravel())
+            embedding = pa.FixedSizeListArray.from_arrays(matrix, table.dim)
+            columns = {
+                "id": lines["id"].to_arrow(),
+                "value": lines["value"].to_arrow(),
+                "embedding": embedding,
+            }
+            name = f"{table.name}.parquet"
+            with partial.write(name) as path:
+                pq.write_table(pa.table(columns), path, compression="zstd")
+                files.append(data_file(path, name, lines.height))
+    return files
+
+
+def _exported(out: Folder, name: str, rows: int) -> DataFile:
+    with out.read(name) as path:
+        return data_file(path, name, rows)
+
+
+def _digest(run: Path) -> str:
+    return data_file(run / "checkpoint.pt", "checkpoint.pt", 0).sha256

@@ -1,0 +1,82 @@
+"""What a person sees of a run: one line while it goes on, and a table when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from fae_trainer.run.history import History
+
+#: Seconds between lines: where a terminal rewrites one, and where each stays.
+_TERMINAL_EVERY = 0.2
+_LOG_EVERY = 10.0
+
+
+class Progress:
+    """A progress line on standard error, or none when quiet; its context ends the line."""
+
+    def __init__(self, samples: int, done: int, quiet: bool, stream: TextIO | None = None) -> None:
+        """A line that counts from `done` samples to `samples`."""
+        self._samples = samples
+        self._first = done
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._terminal = self._stream.isatty()
+        self._every = _TERMINAL_EVERY if self._terminal else _LOG_EVERY
+        self._began = self._last = time.monotonic()
+
+    def show(self, history: History) -> None:
+        """Say how far the run is, unless that was said just now."""
+        now = time.monotonic()
+        if self._quiet or now - self._last < self._every:
+            return
+        self._last = now
+        rate = (history.samples - self._first) / (now - self._began)
+        left = (self._samples - history.samples) / rate if rate else 0.0
+        line = (
+            f"{history.samples:,} of {self._samples:,} samples, {rate:,.0f} samples/s, "
+            f"loss {history.recent_loss:.4f}, {left:,.0f} s left"
+        )
+        self._write(line if self._terminal else line + "\n")
+
+    def note(self, message: str) -> None:
+        """Say something on a line of its own."""
+        if not self._quiet:
+            self._write(message + "\n")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._quiet:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        """Write over the line that a terminal shows, or after what a log has."""
+        self._stream.write(f"\r\x1b[K{text}" if self._terminal else text)
+        self._stream.flush()
+
+
+def summary(metrics: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """A table of a run's results, and where its files are."""
+    rows = [
+        ("", "log loss", "AUC", "accuracy"),
+        *(
+            (split, *(_number(metrics[f"{split}_{m}"]) for m in ("logloss", "auc", "accuracy")))
+            for split in ("valid", "test")
+        ),
+    ]
+    lines = [f"{a:<6} {b:>9} {c:>9} {d:>9}" for a, b, c, d in rows]
+    lines.append(
+        f"{metrics['train_samples']:,} samples in {metrics['seconds']:,.1f} s: "
+        f"{metrics['samples_per_second']:,.0f} samples/s, {metrics['hot_share']:.1%} hot, "
+        f"placement {metrics['placement']} on {metrics['device']}"
+    )
+    lines += [f"{name:<12} {path}" for name, path in files.items()]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.5f}"

@@ -1,0 +1,255 @@
+"""Training: fetch a batch, step, measure, evaluate, save."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fae.format.errors import DatasetError, ParameterError
+from fae.format.manifest import Manifest
+from fae_trainer.data.loader import HotColdLoader
+from fae_trainer.data.schedule import Schedule, batch_count, schedule
+from fae_trainer.embedding.distributed import Ranks, joined_ranks
+from fae_trainer.model.recommender import Recommender
+from fae_trainer.parameters import TrainParameters, parameters, row_cost_warning
+from fae_trainer.run import checkpoint
+from fae_trainer.run.evaluate import AHEAD, on_device, split_loader, split_measures
+from fae_trainer.run.files import held, write_json, write_text
+from fae_trainer.run.history import History
+from fae_trainer.run.progress import Progress
+
+METRICS = "metrics.json"
+CURVE = "curve.csv"
+PARAMETERS = "parameters.json"
+
+#: Parameters in which the processes of a run may differ.
+_OWN = ("data", "out", "threads", "cache", "verify")
+
+OUTPUTS = (checkpoint.FILE_NAME, METRICS, CURVE, PARAMETERS)
+
+
+def train(
+    given: Mapping[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train as `given` says, with defaults for the rest; the metrics that metrics.json holds.
+
+    `given` maps names of TrainParameters (`data` and `out` at least) and `model` to values. Raises
+    FaeError for all that a user can mend; the last checkpoint then remains. Under torchrun, each
+    process calls it, all train together, and the first one writes.
+    """
+    with joined_ranks() as ranks:
+        return _trained(given, ranks, resume, overwrite, quiet or not ranks.first)
+
+
+def _trained(
+    given: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
+) -> dict[str, Any]:
+    data, out = Path(given["data"]), Path(given["out"])
+    manifest = Manifest.read(data)
+    saved = _saved(out, manifest, resume, overwrite)
+    p = on_device(parameters(given, manifest, saved.parameters if saved else None))
+    epoch_order(manifest, p, 0)
+    _check_ranks(manifest, p, saved, ranks)
+    recommender, history = _start(manifest, p, saved, ranks)
+    rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
+    reading = loaders(data, p, ranks)  # which looks at the files before anything is made
+    with (
+        held(out) if ranks.first else nullcontext(),
+        Progress(p.epochs * rows, history.samples, quiet) as progress,
+    ):
+        if warning := row_cost_warning(manifest, p):
+            progress.note(f"warning: {warning}")
+        run = Run(reading, out, manifest, p, recommender, history, progress)
+        if ranks.first:
+            begin(out, p, overwrite)
+        while history.epoch < p.epochs:
+            run.train_stretch()
+        return run.finish()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way: it reads with a loader a split and writes `out`; `history` is how far."""
+
+    loaders: Mapping[str, HotColdLoader]
+    out: Path
+    manifest: Manifest
+    parameters: TrainParameters
+    recommender: Recommender
+    history: History
+    progress: Progress
+
+    def train_stretch(self) -> None:
+        """Train what is left of the epoch, or of it as far as its order is known.
+
+        Evaluates and saves on the way.
+        """
+        p, history = self.parameters, self.history
+        order = epoch_order(self.manifest, p, history.epoch, history.feedback)
+        batches = self.loaders["train"].batches(history.epoch, order, history.position)
+        with self.recommender.ahead(batches, AHEAD) as ahead:
+            history.resume_clock()
+            for batch, plan in ahead:
+                history.add(self.recommender.step(batch, plan), batch)
+                self.progress.show(history)
+                last = history.position == order.batches
+                if last or history.step % p.eval_every == 0:
+                    self.evaluate()
+                if last and p.schedule == "adaptive":
+                    history.tell()
+                ended = last and order.complete
+                if ended:
+                    history.next_epoch()
+                if ended or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
+                    self.save()
+
+    def evaluate(self) -> None:
+        """Measure the valid split and lengthen the curve."""
+        with self.history.paused():
+            self.history.record(self._measures("valid"))
+            if self.recommender.ranks.first:
+                write_text(self.out / CURVE, self.history.curve_csv())
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        with self.history.paused():
+            parts = (self.manifest, self.parameters, self.recommender, self.history)
+            checkpoint.save(self.out, *parts)
+
+    def finish(self) -> dict[str, Any]:
+        """Measure the valid and test splits; write metrics.json, flat, for DVC to compare."""
+        p, history = self.parameters, self.history
+        metrics = {
+            f"{split}_{name}": value
+            for split in ("valid", "test")
+            for name, value in self._measures(split).items()
+        }
+        for split in ("valid", "test"):
+            if metrics[f"{split}_auc"] is None:
+                self.progress.note(f"{split}_auc is undefined: the split has not both labels.")
+        results = {
+            **metrics,
+            "train_logloss": history.curve[-1].train_logloss,
+            "train_samples": history.samples,
+            "steps": history.step,
+            "epochs": history.epoch,
+            "hot_share": history.hot_samples / history.samples,
+            "seconds": history.seconds,
+            "samples_per_second": history.samples / history.seconds,
+            "placement": p.placement,
+            "schedule": p.schedule,
+            "device": p.device,
+            "optimizer": p.optimizer,
+            **dataclasses.asdict(history.traffic),
+        }
+        if self.recommender.ranks.first:
+            write_text(self.out / CURVE, history.curve_csv())
+            write_json(self.out / METRICS, results)
+        return results
+
+    def _measures(self, split: str) -> dict[str, float | None]:
+        return split_measures(self.recommender, self.loaders[split])
+
+
+def loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
+    """A loader for each split; a single epoch's training inputs are not kept unless asked.
+
+    Of several ranks each would keep all inputs, so they keep none unless asked.
+    """
+    if ranks.size > 1 and p.cache == "auto":
+        p = dataclasses.replace(p, cache="none")
+    cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
+    train = HotColdLoader(
+        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads,
+        verify=p.verify,
+    )  # fmt: skip
+    return {"train": train, **{split: split_loader(data, split, p) for split in ("valid", "test")}}
+
+
+def epoch_order(
+    manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
+) -> Schedule:
+    """The order of an epoch's batches; the same for every placement."""
+    train, valid = manifest.splits["train"], manifest.splits["valid"]
+    hot, cold = (batch_count(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
+    if not hot + cold:
+        raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
+    if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
+        raise DatasetError(
+            f"{p.data} has no valid rows, whose loss --schedule adaptive goes by. Prepare it with "
+            "--valid, or use another schedule."
+        )
+    return schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
+
+
+def _saved(
+    out: Path, manifest: Manifest, resume: bool, overwrite: bool
+) -> checkpoint.Checkpoint | None:
+    """The checkpoint to resume, if any; ParameterError where a run would be replaced unasked."""
+    if resume and overwrite:
+        raise ParameterError("--resume and --overwrite exclude each other.")
+    check_out(out, resume or overwrite)
+    if not (resume and (out / checkpoint.FILE_NAME).exists()):
+        return None
+    saved = checkpoint.load(out)
+    saved.check_data(manifest, out)
+    return saved
+
+
+def check_out(out: Path, may_hold_a_run: bool) -> None:
+    """Raise ParameterError where `out` is a file, or holds a run and may not."""
+    if out.exists() and not out.is_dir():
+        raise ParameterError(f"--out {out} is a file; give a directory.")
+    exists = (out / checkpoint.FILE_NAME).exists() or (out / METRICS).exists()
+    if exists and not may_hold_a_run:
+        raise ParameterError(
+            f"--out {out} holds a run already. Go on with it by --resume, replace it by "
+            "--overwrite, or give another directory."
+        )
+
+
+def _check_ranks(
+    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
+) -> None:
+    """Raise ParameterError where several processes cannot train so, or not together."""
+    if ranks.size > 1 and p.placement == "fae":
+        raise ParameterError(
+            "--placement fae keeps every row on one host, and there are "
+            f"{ranks.size} processes. Use --placement hot-cold."
+        )
+    same = {key: value for key, value in p.document().items() if key not in _OWN}
+    step = saved.history["step"] if saved else 0
+    ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
+
+
+def _start(
+    manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
+) -> tuple[Recommender, History]:
+    """The model and the history where the run begins or goes on."""
+    recommender, history = Recommender(manifest, p, ranks), History()
+    if saved is None:
+        recommender.initialise(p.seed)
+    else:
+        saved.restore(recommender)
+        history = History.restored(saved.history)
+    recommender.tables.traffic = history.traffic
+    return recommender, history
+
+
+def begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
+    """Write the parameters to the run's directory, rid of a former run if that is to go."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in OUTPUTS:
+                (out / name).unlink(missing_ok=True)
+        write_json(out / PARAMETERS, p.document())
+    except OSError as error:
+        raise ParameterError(f"--out {out} cannot be written ({error}).") from None
