@@ -21,17 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from fae.commit.stage_parameters import IngestParameters, ProfileParameters
 from fae.execution.executor import Cluster
 from fae.format.manifest import Embedding
 from fae.hotset.rules import RULES
 from fae.hotset.rules.inputs import worth
 from fae.hotset.rules.problem import Problem, StackedInputs, bound
 from fae.hotset.stacking import stacked_inputs, stacked_rows
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import Staging, ingest
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.synthetic import write_log
 

@@ -18,25 +18,22 @@ from rich.console import Console
 
 from fae.cli import printing
 from fae.commit.lock import locked
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-    min_counts,
-    size_of,
-)
 from fae.commit.task_log import finished, perform, steps
+from fae.dataset.parameters import PartitionParameters
 from fae.dataset.verify import verify
 from fae.execution.executor import Cluster
 from fae.format.errors import FaeError, SchemaError
 from fae.format.manifest import Manifest
+from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import Staging
 from fae.logs.schema import parse_schema, presets
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.parameters import ProfileParameters, min_counts
 from fae.storage.folder import Folder
 from faults.fuzzed_logs import check_alike
 from faults.mutators import VALUES, edited, mutated
@@ -147,8 +144,8 @@ def _check_options(data: bytes, folder: Path) -> None:
     except (FaeError, json.JSONDecodeError, AttributeError, UnicodeDecodeError):
         return
     if isinstance(given["hot_budget"], str):
-        with contextlib.suppress(FaeError):
-            size_of(given["hot_budget"], "--memory")
+        with contextlib.suppress(ValueError):
+            parse_bytes(given["hot_budget"])
     stages = (IngestParameters, ProfileParameters, CalibrateParameters, PartitionParameters)
     try:
         parameters = Preparation(

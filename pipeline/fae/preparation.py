@@ -8,24 +8,22 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Self
 
-from fae.appending.merge_stagings import log_root, write_root
 from fae.commit import outputs
 from fae.commit.lock import locked
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-)
+from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import calibrate
+from fae.ingestion.log_root import log_root, write_root
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest, log_fingerprints
 from fae.logs.checksums import checksums
 from fae.logs.files import Log
 from fae.logs.schema import Schema
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder, Place
 

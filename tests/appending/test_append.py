@@ -16,13 +16,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fae.appending.append import append
-from fae.commit.stage_parameters import CalibrateParameters, IngestParameters, ProfileParameters
 from fae.execution.executor import Cluster, cluster
 from fae.format.errors import DatasetError, FaeError, LogError
 from fae.format.manifest import SPLITS
+from fae.hotset.parameters import CalibrateParameters
+from fae.ingestion.parameters import IngestParameters
 from fae.logs.files import split_logs
 from fae.logs.schema import load_schema
 from fae.preparation import Preparation, prepare
+from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from tests.support.oracle import Options
 from tests.support.project import PYTHONPATH, ROOT

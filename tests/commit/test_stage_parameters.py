@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-    StageParameters,
-    min_counts,
-)
+from fae.commit.stage_parameters import StageParameters
+from fae.dataset.parameters import PartitionParameters
 from fae.format.errors import ParameterError
 from fae.format.manifest import Embedding
+from fae.hotset.parameters import CalibrateParameters
+from fae.ingestion.parameters import IngestParameters
+from fae.profiling.parameters import ProfileParameters, min_counts
 from fae.profiling.splits import HeldOut
 
 
@@ -38,7 +35,7 @@ def test_a_size_is_as_people_write_it(text: Any, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["much", "256 MBytes", "", "MiB", "1,5GiB"])
 def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"--hot-budget .*no size in bytes.*256MiB"):
+    with pytest.raises(ParameterError, match=r"--hot-budget .*is not a valid size.*256MiB"):
         CalibrateParameters.of(hot_budget=text)
 
 

@@ -10,12 +10,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fae.commit.stage_parameters import PartitionParameters
 from fae.dataset import shuffle
-from fae.dataset.shuffle import data_file
+from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError
+from fae.format.integrity import data_file
 from fae.logs.files import find_logs
 from tests.support import oracle
 from tests.support.small_logs import (

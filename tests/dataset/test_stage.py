@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from fae.commit.stage_parameters import PartitionParameters
+from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import features, write_dataset
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError

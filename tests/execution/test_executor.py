@@ -18,10 +18,10 @@ from typing import Any
 import distributed
 import pytest
 
-from fae.commit.stage_parameters import IngestParameters, size_of
 from fae.commit.task_log import steps
 from fae.execution.executor import Cluster, cluster
 from fae.format.errors import LogError, ParameterError
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
 from fae.logs.files import find_logs
 from tests.support.oracle import Options
@@ -266,7 +266,7 @@ def test_no_more_tasks_run_at_a_time_than_memory_holds(needs: int, most: int) ->
     assert max(together) <= most
 
 
-@pytest.mark.parametrize("text", ["", "0", "many", "1,5GiB", "-1GiB"])
+@pytest.mark.parametrize("text", [" ", "0", "many", "1,5GiB", "-1GiB"])
 def test_what_is_no_size_of_memory_is_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"--memory: .* is no size in bytes"):
-        size_of(text, "--memory")
+    with pytest.raises(ParameterError, match=r"--memory .* is not"), cluster(memory=text):
+        pass

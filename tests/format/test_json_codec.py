@@ -13,17 +13,18 @@ from fae.appending.append import append
 from fae.cli.printing import print_dataset
 from fae.commit.lock import locked
 from fae.commit.outputs import decoded
-from fae.commit.stage_parameters import CalibrateParameters, ProfileParameters, min_counts
 from fae.dataset.encoder import Encoder
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae.hotset.device_profile import DeviceProfile
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration
 from fae.ingestion.stage import Staging
 from fae.logs.files import split_logs
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.parameters import ProfileParameters, min_counts
 from fae.storage.folder import Folder
 from tests.support.small_logs import SHOP, digests, edit_manifest, shop_stages
 

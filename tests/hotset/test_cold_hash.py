@@ -17,21 +17,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from fae.api.export import export
 from fae.cli.commands import app
 from fae.cli.printing import print_calibration, print_dataset
-from fae.commit.stage_parameters import CalibrateParameters
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
 from fae.execution.executor import Cluster
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae.hotset.cold_hash import is_hashed, value_hashes
+from fae.hotset.parameters import CalibrateParameters
 from fae.logs.files import find_logs
 from fae.reporting import report
 from fae.reporting.facts import facts
 from fae.reporting.stacked import tables
 from fae_trainer.run.checkpoint import table_weights
-from fae_trainer.run.export import export
 from tests.support import oracle
 from tests.support.project import ROOT
 from tests.support.random_logs import RandomLog, logs

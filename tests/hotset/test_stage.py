@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from fae.commit.stage_parameters import CalibrateParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.format.manifest import Budget, Embedding
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES
 from fae.hotset.stage import Calibration, calibrate, wilson
 from fae.logs.files import find_logs

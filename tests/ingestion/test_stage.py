@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
-from fae.commit.stage_parameters import IngestParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError, LogError
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import Staging, ingest, sentence
 from fae.logs.files import find_logs
 from tests.support import oracle

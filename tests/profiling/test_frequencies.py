@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fae.commit.stage_parameters import ProfileParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError, ParameterError
 from fae.ingestion.stage import Staging
 from fae.logs.files import find_logs
 from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies, OutOfVocabulary
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from tests.support import oracle
 from tests.support.random_logs import RandomLog, logs

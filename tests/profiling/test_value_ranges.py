@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fae.commit.stage_parameters import ProfileParameters
 from fae.execution.executor import Cluster
 from fae.ingestion.stage import Staging
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
 from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.profiling.value_ranges import Range, together
 from fae.synthetic.log import write_log

@@ -12,17 +12,15 @@ import torch
 from typer.testing import CliRunner
 
 from fae.cli.commands import app
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-)
+from fae.dataset.parameters import PartitionParameters
 from fae.execution.executor import Cluster
 from fae.format.manifest import Manifest
+from fae.hotset.parameters import CalibrateParameters
+from fae.ingestion.parameters import IngestParameters
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema, parse_schema
 from fae.preparation import Preparation, prepare
+from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support.project import ROOT

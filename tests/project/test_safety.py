@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from fae.appending.merge_stagings import log_root
 from fae.commit.lock import locked
 from fae.dataset.encoder import Encoder
 from fae.dataset.presence import checked
@@ -21,6 +20,7 @@ from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError, FaeError, StorageError
 from fae.format.manifest import Manifest
 from fae.hotset.stage import Calibration
+from fae.ingestion.log_root import log_root
 from fae.ingestion.stage import Staging
 from fae.logs.files import Log, find_logs
 from fae.logs.schema import load_schema

@@ -13,22 +13,21 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-)
+from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Cluster
-from fae.format.manifest import Manifest, sha256_of, success_text
+from fae.format.integrity import sha256_of
+from fae.format.manifest import Manifest, success_text
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration, calibrate
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.part import Codes
 from fae.ingestion.stage import Staging, ingest
 from fae.logs.files import BLOCK_BYTES, Log, find_logs
 from fae.logs.schema import Schema
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder, Place
 from tests.support.oracle import Options

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fae.format.integrity import DataFile
 from fae.format.manifest import (
     SUCCESS,
     Budget,
-    DataFile,
     Embedding,
     Features,
     Leaf,

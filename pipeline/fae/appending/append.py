@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fae.appending.drift import write_drift
-from fae.appending.merge_stagings import check_new, extended, log_root, read_root
+from fae.appending.merge_stagings import check_new, extended
 from fae.commit import outputs
 from fae.commit.lock import locked
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError
-from fae.format.manifest import SUCCESS, DataFile, Manifest, Table
+from fae.format.integrity import DataFile
+from fae.format.manifest import SUCCESS, Manifest, Table
 from fae.hotset.stage import calibrate
+from fae.ingestion.log_root import log_root, read_root
 from fae.ingestion.stage import Staging, ingest, log_fingerprints
 from fae.logs.checksums import checksums
 from fae.logs.files import Log

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from fae.appending.merge_stagings import Extension
 from fae.commit import outputs
 from fae.dataset.presence import checked
-from fae.dataset.shuffle import data_file
 from fae.execution.executor import Cluster
-from fae.format.manifest import DRIFT, MAPPING, OOV_ID, DataFile, Manifest, Table
+from fae.format.integrity import DataFile, data_file
+from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
 from fae.hotset.stage import Calibration
 from fae.ingestion.stage import Staging
 from fae.profiling.frequencies import Frequencies

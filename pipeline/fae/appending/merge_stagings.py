@@ -12,17 +12,15 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from fae.commit import outputs
-from fae.commit.stage_parameters import IngestParameters
 from fae.format.errors import LogError
 from fae.format.manifest import SPLITS
+from fae.ingestion.log_root import write_root
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.part import ROWS, VALUES
 from fae.ingestion.stage import REJECTS, Part, StagedLog, Staging, log_fingerprints, write_rejects
 from fae.logs.files import Log, log_names
 from fae.storage.folder import Folder
 from fae.storage.remote import shown
-
-#: Beside the staged parts: the URL of the directory that holds all the logs.
-_ROOT = "root"
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,6 @@ class Extension:
 
     staging: Staging
     new_parts: frozenset[int]
-
-
-def log_root(log: Log) -> str:
-    """The URL of the directory below which `log` has its name."""
-    return shown(log.url).removesuffix(log.name)
-
-
-def write_root(staging: Folder, root: str) -> None:
-    """Keep the logs' root with their staging, for `extended` to name further logs."""
-    staging.write_text(_ROOT, root + "\n")
-
-
-def read_root(staging: Folder) -> str | None:
-    """What `write_root` wrote; None where it did not."""
-    return staging.text(_ROOT).strip() if staging.exists(_ROOT) else None
 
 
 def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence[str]) -> None:

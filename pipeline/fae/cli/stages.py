@@ -39,16 +39,13 @@ from fae.cli.options import (
     ValidLogs,
     Workers,
 )
-from fae.commit.stage_parameters import (
-    CalibrateParameters,
-    IngestParameters,
-    PartitionParameters,
-    ProfileParameters,
-    min_counts,
-)
+from fae.dataset.parameters import PartitionParameters
 from fae.execution.executor import cluster
 from fae.execution.progress import console
 from fae.format.errors import ParameterError
+from fae.hotset.parameters import CalibrateParameters
+from fae.ingestion.parameters import IngestParameters
+from fae.profiling.parameters import ProfileParameters, min_counts
 from fae.storage.folder import Folder
 
 #: The options that say where to run.

@@ -88,7 +88,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the trained tables in raw values, a Parquet file a table: id, value, embedding."""
-    from fae_trainer.run.export import export as write
+    from fae.api.export import export as write
 
     tables = write(dataset, run, out, overwrite=overwrite)
     print(f"{out}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows")

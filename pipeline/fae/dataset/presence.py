@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from fae.commit.outputs import MADE_FROM
 from fae.format.errors import DatasetError
+from fae.format.integrity import DataFile, check_links, sha256_of
 from fae.format.manifest import FILE_NAME as MANIFEST
-from fae.format.manifest import SUCCESS, DataFile, Manifest, check_links, sha256_of
+from fae.format.manifest import SUCCESS, Manifest
 from fae.storage.folder import Folder
 
 #: What readers of Parquet raise for a file that is damaged; Polars panics over some.

@@ -26,7 +26,8 @@ from fae.arrays.radix_sort import ascending
 from fae.arrays.row_keys import row_keys
 from fae.dataset.row_codec import Columns, Records, Words
 from fae.execution.executor import Cluster
-from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, DataFile, Leaf, sha256_of
+from fae.format.integrity import DataFile, data_file
+from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.stage import Calibration
 from fae.ingestion.stage import Staging
 from fae.logs.schema import Schema
@@ -300,8 +301,3 @@ def _writer(schema: Schema, path: Path) -> pq.ParquetWriter:
         use_dictionary=dense,
         use_byte_stream_split=split,
     )
-
-
-def data_file(local: Path, path: str, rows: int) -> DataFile:
-    """The manifest's entry of a file that has just been written, which is at `local` for now."""
-    return DataFile(path, rows, local.stat().st_size, sha256_of(local))

@@ -14,21 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fae.commit import outputs
-from fae.commit.stage_parameters import PartitionParameters
-from fae.dataset.shuffle import SCATTERED, data_file, partition
+from fae.dataset.parameters import PartitionParameters
+from fae.dataset.shuffle import SCATTERED, partition
 from fae.dataset.vocabulary import vocabulary
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError
-from fae.format.manifest import (
-    FILE_NAME,
-    LABEL,
-    VERSION,
-    DataFile,
-    Features,
-    Manifest,
-    SparseFeature,
-    Table,
-)
+from fae.format.integrity import DataFile, data_file
+from fae.format.manifest import FILE_NAME, LABEL, VERSION, Features, Manifest, SparseFeature, Table
 from fae.hotset.stage import CURVE, Calibration
 from fae.ingestion.stage import REJECTS, Staging
 from fae.logs.schema import Schema

@@ -17,17 +17,9 @@ from fae.dataset.presence import UNREADABLE, file_faults, strangers
 from fae.dataset.vocabulary import staged_values
 from fae.execution.executor import Cluster
 from fae.format.errors import DatasetError
+from fae.format.integrity import DataFile
 from fae.format.manifest import FILE_NAME as MANIFEST
-from fae.format.manifest import (
-    OOV_ID,
-    SUCCESS,
-    DataFile,
-    Leaf,
-    Manifest,
-    SparseFeature,
-    Table,
-    success_text,
-)
+from fae.format.manifest import OOV_ID, SUCCESS, Leaf, Manifest, SparseFeature, Table, success_text
 from fae.hotset.cold_hash import hashed_ids
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, Place

@@ -27,11 +27,11 @@ from dask.delayed import delayed
 
 from fae.arrays.buffers import free_workspaces
 from fae.commit import task_log as journals
-from fae.commit.stage_parameters import size_of
 from fae.commit.task_log import Step, perform
 from fae.execution.dask_backend import run_steps
 from fae.execution.progress import Board, Stage, console
 from fae.format.errors import ClusterError, ParameterError
+from fae.format.units import parse_bytes
 from fae.storage.folder import Place
 
 Task = TypeVar("Task")
@@ -143,7 +143,7 @@ def cluster(
     address = _address_in(scheduler_file) if scheduler_file else scheduler
     if not given:
         address = dask.config.get("scheduler-address", None)
-    allowed = size_of(memory, "--memory") if memory else None
+    allowed = _bytes_of(memory) if memory else None
     if not workers and not address:
         yield Cluster(threads, memory=allowed)
         return
@@ -235,6 +235,16 @@ def _remote(address: str) -> Iterator[Any]:
         raise ParameterError(f"no Dask scheduler answers at {address}: {error}") from None
     with client:
         yield client
+
+
+def _bytes_of(memory: str) -> int:
+    """Return the bytes of the option --memory; ParameterError where it is none."""
+    try:
+        if size := parse_bytes(memory):
+            return size
+    except ValueError as error:
+        raise ParameterError(f"--memory {memory!r} {error}.") from None
+    raise ParameterError(f"--memory {memory!r} is not above 0.")
 
 
 def _address_in(file: Path) -> str:

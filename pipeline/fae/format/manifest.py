@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fae.format.errors import DatasetError
+from fae.format.integrity import DataFile, check_links
 from fae.format.json_codec import decoded, encoded
 
 FORMAT = "fae-dataset"
@@ -65,16 +65,6 @@ class Budget:
     bytes: int
     used_bytes: int
     rule: str
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One file of the data set; `path` is relative to its directory, with forward slashes."""
-
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -212,36 +202,8 @@ def success_text(fingerprint: str, manifest: bytes) -> str:
     return f"{fingerprint}\n{_digest(manifest)}  {FILE_NAME}\n"
 
 
-def check_links(directory: Path, paths: Iterable[str]) -> None:
-    """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`."""
-    checked: dict[Path, bool] = {}
-    for path in paths:
-        place = directory
-        for part in PurePosixPath(path).parts:
-            place = place / part
-            if place not in checked:
-                checked[place] = place.is_symlink()
-            if checked[place] and not _inside(place, directory):
-                raise DatasetError(
-                    f"{place} is a link that leads out of {directory}, and a data set's files are "
-                    "its own. Put the file itself in its place: `cp -rL` copies what links lead "
-                    "to, and DVC makes no links with `dvc config cache.type hardlink,copy`."
-                )
-
-
-def _inside(place: Path, directory: Path) -> bool:
-    real, root = os.path.realpath(place), os.path.realpath(directory)
-    return Path(real).is_relative_to(root)
-
-
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a local file's bytes, as hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def unfinished(where: str) -> DatasetError:

@@ -15,13 +15,13 @@ from dask.utils import format_bytes
 from fae.arrays.arrow import Integers
 from fae.arrays.run_length import Levels, Runs
 from fae.commit import outputs
-from fae.commit.stage_parameters import CalibrateParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import BudgetError, ParameterError
 from fae.format.manifest import SPLITS, Budget, Embedding
 from fae.hotset.cold_hash import Sharing, is_hashed, sharing, with_hashed
 from fae.hotset.coverage import COUNTED, UNCOUNTED, Reach, reach, rows_for
 from fae.hotset.curve import curve, knee, points
+from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES
 from fae.hotset.rules.problem import Problem, Ranking, StackedInputs, StackedRows
 from fae.hotset.selection import HotSet, check_budget, hot_set, id_offsets

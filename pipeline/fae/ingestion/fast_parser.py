@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import arrow
 from fae.arrays.jit import kernel
+from fae.logs.files import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
 #: How a field is read.
@@ -38,7 +39,6 @@ for _value, _digit in enumerate("0123456789abcdef"):
     _HEX_DIGITS[ord(_digit)] = _HEX_DIGITS[ord(_digit.upper())] = _value
 
 Lines = npt.NDArray[np.int64]
-Text = bytes | memoryview
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from fae.format.errors import LogError
 from fae.ingestion.casting import LINE, Parsed, Reject, shown, typed
-from fae.ingestion.fast_parser import Lines, Text, tokenize
+from fae.ingestion.fast_parser import Lines, tokenize
+from fae.logs.files import Text
 from fae.logs.schema import Column, Schema, SparseColumn
 
 _BOM = b"\xef\xbb\xbf"

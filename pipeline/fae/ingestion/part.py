@@ -22,6 +22,8 @@ from fae.ingestion.dictionaries import encoded
 from fae.storage.folder import Folder
 
 Numbers = npt.NDArray[np.integer[Any]]
+#: Seconds since 1970, row after row.
+Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,15 @@ import pyarrow as pa
 
 from fae.arrays.arrow import numbers_of
 from fae.commit import outputs
-from fae.commit.stage_parameters import IngestParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import LogError, StorageError
 from fae.ingestion.casting import TIME, Parsed, Reject
+from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import parse_table, parse_text
-from fae.ingestion.part import StagedPart, write_part
+from fae.ingestion.part import StagedPart, Times, write_part
 from fae.logs.checksums import checksums
 from fae.logs.files import BLOCK_BYTES, Block, Log, blocks, check_sizes, parquet_file, texts
 from fae.logs.schema import Schema
-from fae.profiling.split_points import Times
 from fae.storage.folder import Folder, Place
 
 FILE_NAME = "staging.json"

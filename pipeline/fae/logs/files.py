@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from fae.format.errors import LogError, StorageError
-from fae.ingestion.fast_parser import Text
 from fae.logs.compression import Compression, check_text, compression_of, line_end, unpacked, whole
 from fae.logs.schema import Schema
 from fae.storage.remote import located, matching, opened, patiently, piece, shown
+
+#: The bytes of a text, whether they were read or are mapped.
+Text = bytes | memoryview
 
 BLOCK_BYTES = 32 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fae.ingestion.part import Times
+
 DAY = 86_400
 #: Rows are counted by day, then by minutes of one day, then by second: the seconds of each step,
 #: which divide those before, and what counting by it is called.
 _STEPS = {DAY: "days", 300: "minutes", 1: "seconds"}
 
-Times = npt.NDArray[np.int64]
 #: Rows by the number of a step, counted from 1970.
 Counts = dict[int, int]
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
-from fae.profiling.split_points import DAY, Moment, Timeline, Times
+from fae.ingestion.part import Times
+from fae.profiling.split_points import DAY, Moment, Timeline
 
 TRAIN, VALID, TEST = 0, 1, 2
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from fae.arrays.arrow import Integers
 from fae.commit import outputs
-from fae.commit.stage_parameters import ProfileParameters
 from fae.execution.executor import Cluster
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
@@ -21,6 +20,7 @@ from fae.ingestion.stage import Staging
 from fae.profiling.counting import tallied
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.merge_ranges import rank_ranges
+from fae.profiling.parameters import ProfileParameters
 from fae.profiling.split_counts import SplitCounts
 from fae.profiling.split_points import Counts, Timeline, Window
 from fae.profiling.splits import cut

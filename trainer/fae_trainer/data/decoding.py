@@ -6,7 +6,6 @@ can then index without checks of their own.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ import torch
 from torch import Tensor
 
 from fae.format.errors import DatasetError, FaeError, explained
-from fae.format.manifest import DataFile, Manifest, SparseFeature, check_links, sha256_of
+from fae.format.integrity import DataFile
+from fae.format.manifest import Manifest, SparseFeature
 from fae_trainer.data.batches import Batch, Ints, taken_bags
 
 Values = npt.NDArray[Any]
@@ -40,22 +40,6 @@ def id_type(manifest: Manifest) -> np.dtype[Any]:
     return np.dtype(np.int32 if small else np.int64)
 
 
-def check_files(directory: Path, files: Sequence[DataFile]) -> None:
-    """Raise DatasetError where a file is absent, a link to elsewhere, or of another size."""
-    check_links(directory, (file.path for file in files))
-    for file in files:
-        path = directory / file.path
-        with named(path):
-            found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DatasetError(f"{path} is not a file, and the manifest names it.")
-        if found.st_size != file.bytes:
-            raise DatasetError(
-                f"{path} has {found.st_size} bytes, and the manifest says {file.bytes}: it is "
-                "damaged. Copy or prepare it again."
-            )
-
-
 def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
     with named(path):
@@ -67,16 +51,6 @@ def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     if missing := sorted(set(columns(manifest)) - names):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")
     return found
-
-
-def check_sum(path: Path, file: DataFile) -> None:
-    """Raise DatasetError unless the file has the checksum that the manifest tells."""
-    with named(path):
-        digest = sha256_of(path)
-    if digest != file.sha256:
-        raise DatasetError(
-            f"{path} is damaged: its sha256 is not the manifest's. Copy or prepare it again."
-        )
 
 
 def decoded(

@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from torch.utils.data import get_worker_info
 
+from fae.format.integrity import check_sum
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch, Ints, joined
 from fae_trainer.data.buffers import Buffers
 from fae_trainer.data.cache import Cache
-from fae_trainer.data.decoding import check_sum, decoded, footer
+from fae_trainer.data.decoding import decoded, footer
 from fae_trainer.data.prefetch import mapped
 
 

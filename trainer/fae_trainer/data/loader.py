@@ -22,10 +22,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fae.format.errors import ParameterError
+from fae.format.integrity import check_files
 from fae.format.manifest import SPLITS, Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.cache import Cache, cache_kind
-from fae_trainer.data.decoding import check_files
 from fae_trainer.data.leaf_reader import LeafReader, Shuffle
 from fae_trainer.data.schedule import batch_count, schedule
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from fae.format.integrity import DataFile
 from fae.format.manifest import (
     LABEL,
     SPLITS,
     TEMPERATURES,
     VERSION,
     Budget,
-    DataFile,
     Embedding,
     Features,
     Leaf,

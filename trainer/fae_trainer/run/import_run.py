@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import torch
 
 from fae.format.errors import DatasetError, ParameterError
+from fae.format.integrity import check_files, check_sum
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest
 from fae_trainer.data.batches import Ints
-from fae_trainer.data.decoding import check_files, check_sum, named
+from fae_trainer.data.decoding import named
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import parameters
 from fae_trainer.run import checkpoint

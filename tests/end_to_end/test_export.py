@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fae.api.export import export
 from fae.format.errors import DatasetError
 from fae_trainer.run.checkpoint import table_weights
-from fae_trainer.run.export import export
 from tests.support.small_logs import SHOP_BUDGET, Stages, shop_stages, vocabularies
 from tests.support.trainer_runs import run
 

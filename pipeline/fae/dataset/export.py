@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fae.commit import outputs
 from fae.dataset.presence import checked
-from fae.dataset.shuffle import data_file
-from fae.format.manifest import OOV_ID, DataFile
+from fae.format.integrity import DataFile, data_file
+from fae.format.manifest import OOV_ID
 from fae.storage.folder import Folder, Place
 
 
-def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
+def write_tables(
+    dataset: Place,
+    weights: Mapping[str, npt.NDArray[np.floating[Any]]],
+    checkpoint_sha256: str,
+    out: Place,
+    *,
+    overwrite: bool = False,
+) -> list[DataFile]:
     """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
 
-    Id 0, out of vocabulary, has a null value; so has the missing category, under its own id. Each
-    value of a hashed id has a line with the id's embedding; an id without a value has none.
-    Raises DatasetError where the run was trained on another data set.
+    `weights` map each table's name to its trained rows, (rows, dim), in the order of ids. Id 0, out
+    of vocabulary, has a null value; so has the missing category, under its own id. Each value of a
+    hashed id has a line with the id's embedding; an id without a value has none.
     """
-    from fae_trainer.run.checkpoint import load, table_weights
-
     source, out = Folder.of(dataset), Folder.of(out)
     manifest = outputs.manifest_of(source)
-    load(run).check_data(manifest, run)
-    weights = table_weights(run)
-    made_from = outputs.fingerprint({"stage": "export"}, manifest.fingerprint, _digest(run))
+    made_from = outputs.fingerprint({"stage": "export"}, manifest.fingerprint, checkpoint_sha256)
     files: list[DataFile] = []
     if outputs.is_made(out, made_from, overwrite):
         return [
@@ -58,7 +64,3 @@ def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) ->
 def _exported(out: Folder, name: str, rows: int) -> DataFile:
     with out.read(name) as path:
         return data_file(path, name, rows)
-
-
-def _digest(run: Path) -> str:
-    return data_file(run / "checkpoint.pt", "checkpoint.pt", 0).sha256

@@ -1,0 +1,22 @@
+"""The parameters of ingestion."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fae.commit import outputs
+from fae.commit.stage_parameters import StageParameters
+
+
+class IngestParameters(StageParameters):
+    """The share of malformed lines that is borne; it does not change what is staged."""
+
+    stage: ClassVar[str] = "IngestParameters"
+
+    max_reject_share: float = Field(default=0.001, ge=0, le=1)
+
+    def fingerprint(self, *inputs: str) -> str:
+        """The fingerprint of the staging of logs and a schema with these fingerprints."""
+        return outputs.fingerprint({"stage": "ingest"}, *inputs)
