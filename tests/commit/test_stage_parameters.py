@@ -42,7 +42,7 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
 @pytest.mark.parametrize(
     ("stage", "values", "message"),
     [
-        (CalibrateParameters, {"hot_budget": "0"}, "--hot-budget '0'"),
+        (CalibrateParameters, {"hot_budget": "0"}, "--hot-budget 0"),
         (CalibrateParameters, {"hot_budget": "-5MiB"}, "--hot-budget '-5MiB'"),
         (
             CalibrateParameters,
