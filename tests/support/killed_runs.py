@@ -26,7 +26,7 @@ import tests.support.holding
 from pathlib import Path
 from tests.support.oracle import Options
 from fae.profiling import value_ranges
-from fae.cli.app import Terminated, app
+from fae.cli.app import app
 from fae.execution.executor import cluster
 from fae.logs.files import find_logs
 from tests.support.small_logs import SHOP, SHOP_BUDGET, stages

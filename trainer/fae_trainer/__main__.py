@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from fae.format.errors import FaeError, explained
-from fae.format.signals import undisturbed
+from fae.format.signals import Terminated, signals_deferred, terminate_on_sigterm
 from fae_trainer.arguments import parser
 
 
@@ -30,11 +28,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m fae_trainer")
         "bench-device": _bench_device,
     }
     command = commands[given.pop("command")]
-    former = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with undisturbed():  # an exception amid this import may be lost, or abort the process
-            importlib.import_module("torch")
-        command(given)
+        with terminate_on_sigterm():
+            with signals_deferred():  # an exception in this import may be lost, or end the process
+                importlib.import_module("torch")
+            command(given)
     except FaeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,11 +45,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m fae_trainer")
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint remains", file=sys.stderr)
         return 130
-    except _Terminated:
+    except Terminated as terminated:
         print("terminated; the last checkpoint remains", file=sys.stderr)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, former)
+        raise SystemExit(terminated.code) from None  # which `fae` does not report once more
     return 0
 
 
@@ -99,14 +95,6 @@ def _bench_device(given: dict[str, Any]) -> None:
     profile = measure(given)
     write_json(out, profile)
     print(json.dumps(profile, indent=1))
-
-
-class _Terminated(SystemExit):
-    """The process was asked to end, by SIGTERM."""
-
-
-def _terminate(signum: int, _frame: FrameType | None) -> None:
-    raise _Terminated(128 + signum)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,9 @@ from typer.core import TyperGroup
 
 from fae.execution.progress import console
 from fae.format.errors import FaeError, explained
+from fae.format.signals import Terminated
 
 USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
-
-
-class Terminated(SystemExit):
-    """The process was asked to end, by SIGTERM, which nobody on the way takes for a Ctrl-C."""
-
-    def __init__(self) -> None:
-        super().__init__(TERMINATED)
 
 
 def asked_to_end(signal: BaseException) -> int:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import psutil
 
 from fae.format.errors import DatasetError, disk_trouble
-from fae.format.signals import undisturbed
+from fae.format.signals import signals_deferred
 from fae.storage.folder import Folder, Place
 
 
@@ -67,12 +67,12 @@ def locked(place: Place) -> Iterator[None]:
     me = json.dumps(asdict(Holder.me()))
     taken = False
     try:
-        with undisturbed():
+        with signals_deferred():
             _take(output, lock, me)
             taken = True
         yield
     finally:
-        with undisturbed():
+        with signals_deferred():
             if taken and _text(lock) == me:
                 lock.parent.remove([lock.name])
 
