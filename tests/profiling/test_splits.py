@@ -153,5 +153,5 @@ def test_held_out_is_read(text: str, expected: HeldOut) -> None:
 
 @pytest.mark.parametrize("text", ["1", "-0.1", "1.5", "d", "1.5d", "-1d", "nan", "inf", "", "ten"])
 def test_what_is_no_share_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"such as 0\.1"):
+    with pytest.raises(ValueError, match=r"such as 0\.1"):
         HeldOut.parse(text)

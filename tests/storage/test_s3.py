@@ -22,7 +22,7 @@ from fae.commit.outputs import manifest_of
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
 from fae.execution.executor import Cluster, cluster
-from fae.format.errors import DatasetError, LogError, StorageError
+from fae.format.errors import BudgetError, DatasetError, LogError, StorageError
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs, split_logs
 from fae.preparation import prepare
@@ -229,7 +229,7 @@ def test_no_log_is_left_out_where_a_listing_fails_for_a_moment(
 def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
     logs = find_logs(["s3://data/logs/shop.csv"], SHOP)
     poor = parameters_of(Options(budget=1))
-    with pytest.raises(ValueError, match="budget"):
+    with pytest.raises(BudgetError, match="budget"):
         prepare(logs, SHOP, "s3://data/poor", Cluster(1), poor)
     assert Folder.of("s3://data/poor").names() == []
     stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").names()}

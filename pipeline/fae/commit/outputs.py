@@ -68,8 +68,6 @@ def document_of(folder: Folder, name: str) -> dict[str, Any]:
     fingerprint_of(folder)
     try:
         document = json.loads(folder.text(name))
-    except StorageError:
-        raise
     except (OSError, ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
@@ -118,8 +116,6 @@ def understood(place: object) -> Iterator[None]:
     """Raise DatasetError where the block meets a document at `place` that is not as it was made."""
     try:
         yield
-    except FaeError:
-        raise
     except _MISSHAPEN as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{place} is damaged ({what:.200}). Make it again.") from None

@@ -35,7 +35,7 @@ _MEMORY = "Give less --memory or fewer --threads, or use a machine with more of 
 _THREADS = "Raise the limits on processes and memory (ulimit -u, -v), or use fewer --threads"
 
 
-class FaeError(ValueError):
+class FaeError(Exception):
     """A mistake that the user can mend; the message says where, what was found and the remedy."""
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from fae.arrays.arrow import numbers_of
 from fae.commit import outputs
 from fae.execution.executor import Cluster
-from fae.format.errors import LogError, StorageError
+from fae.format.errors import LogError
 from fae.ingestion.casting import TIME, Parsed, Reject
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import parse_table, parse_text
@@ -235,8 +235,6 @@ def _parsed(task: _Task) -> Any:
             try:
                 table = file.read_row_group(task.block.start, columns=used).select(used)
                 table.validate(full=True)
-            except StorageError:
-                raise
             except (OSError, ValueError, KeyError, pa.ArrowException) as error:
                 raise LogError(f"{log.name} is damaged: {error}") from None
         frame = pl.from_arrow(pa.table(table.columns, names=used))  # without the file's metadata

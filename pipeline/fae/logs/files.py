@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from fae.format.errors import LogError, StorageError
+from fae.format.errors import LogError
 from fae.logs.compression import Compression, check_text, compression_of, line_end, unpacked, whole
 from fae.logs.schema import Schema
 from fae.storage.remote import located, matching, opened, patiently, piece, shown
@@ -202,8 +202,6 @@ def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     with whole(log.name, "plain"), opened(log.url) as raw:
         try:
             file = pq.ParquetFile(raw, page_checksum_verification=True)
-        except StorageError:
-            raise
         except (OSError, ValueError, pa.ArrowException) as error:
             raise LogError(f"{log.name} is not a whole Parquet file: {error}") from None
         with file:

@@ -29,7 +29,7 @@ class HeldOut:
 
     @classmethod
     def parse(cls, text: str) -> HeldOut:
-        """From `0.1` (a share) or `1d` (days); ParameterError otherwise."""
+        """From `0.1` (a share) or `1d` (days); ValueError otherwise."""
         if re.fullmatch("[0-9]{1,9}d", text):
             return cls(days=int(text[:-1]))
         try:
@@ -37,7 +37,7 @@ class HeldOut:
         except ValueError:
             share = -1.0
         if not 0 <= share < 1:
-            raise ParameterError(
+            raise ValueError(
                 f"{text!r} is no share to hold out. Give a number from 0 to below 1 such as 0.1, "
                 "or days such as 1d where the schema has a time column."
             )
