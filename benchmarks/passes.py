@@ -35,7 +35,7 @@ def refilled(problem: Problem, ranking: Ranking) -> int:
     """Wholly hot inputs after freed bytes have gone to the rows that complete the most inputs."""
     rows, given = problem.rows, problem.inputs()
     hot = np.zeros(rows.count, dtype=np.bool_)
-    hot[ranking.placed.first(cut(rows, ranking.placed, problem.budget_bytes)).order()] = True
+    hot[ranking.placed.head(cut(rows, ranking.placed, problem.budget_bytes)).to_rows()] = True
     owner = np.repeat(np.arange(given.count), np.diff(given.offsets))
     for _ in range(10):
         missing = np.bincount(owner[~hot[given.rows]], minlength=given.count)

@@ -8,27 +8,27 @@ from threading import Barrier
 
 import numpy as np
 
-from fae.arrays.buffers import free_workspaces, workspace
+from fae.arrays.buffers import free_buffers, reuse_buffer
 
 
 def test_memory_is_used_again_for_the_same_use_alone() -> None:
-    first = workspace("one", (3, 4), np.int32)
-    other = workspace("two", (3, 4), np.int32)
-    again = workspace("one", (6,), np.int64)
+    first = reuse_buffer("one", (3, 4), np.int32)
+    other = reuse_buffer("two", (3, 4), np.int32)
+    again = reuse_buffer("one", (6,), np.int64)
     assert first.shape == (3, 4)
     assert np.shares_memory(first, again)
     assert not np.shares_memory(first, other)
-    assert workspace("one", (1000,), np.int8).size == 1000
+    assert reuse_buffer("one", (1000,), np.int8).size == 1000
 
 
 def test_what_threads_keep_is_given_back() -> None:
     def mine() -> weakref.ref[object]:
-        return weakref.ref(workspace("mine", (100,), np.int64).base)
+        return weakref.ref(reuse_buffer("mine", (100,), np.int64).base)
 
     with ThreadPoolExecutor(1) as pool:
         kept = pool.submit(mine).result()
         assert kept() is not None
-        free_workspaces()
+        free_buffers()
         assert kept() is None
         assert pool.submit(mine).result()() is not None
 
@@ -37,7 +37,7 @@ def test_each_thread_has_its_own() -> None:
     barrier = Barrier(2, timeout=30)
 
     def mine(value: int) -> bool:
-        array = workspace("mine", (100,), np.int64)
+        array = reuse_buffer("mine", (100,), np.int64)
         array[:] = value
         barrier.wait()
         return bool((array == value).all())

@@ -148,7 +148,7 @@ def test_every_point_is_what_that_budget_buys(
     for point in found.iter_rows(named=True):
         if point["budget_bytes"] >= rows.row_bytes.sum():
             assert point["hot_rows"] == hot_set(rows, order, point["budget_bytes"]).hot
-        bought = order.first(point["hot_rows"]).order()
+        bought = order.head(point["hot_rows"]).to_rows()
         assert point["access_share"] == rows.accesses[bought].sum() / max(accessed, 1)
         if total:
             assert point["train_hot_share"] == sum(counts[: point["hot_rows"] + 1]) / total

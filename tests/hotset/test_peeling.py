@@ -126,14 +126,14 @@ def test_a_dear_row_must_earn_its_bytes() -> None:
     inputs = [[1], [1], [4], [4], [5]]
     given = problem([3, 4], inputs, [16, 4], 20 + 8)
     placed = RULES["inputs"](given).placed
-    bought = placed.first(cut(given.rows, placed, given.budget_bytes)).order()
+    bought = placed.head(cut(given.rows, placed, given.budget_bytes)).to_rows()
     assert set(bought.tolist()) == {0, 3, 4, 5}
 
 
 def test_an_objective_of_accesses_ranks_by_accesses() -> None:
     inputs = [[1, 5], [1, 6], [1, 7], [2, 8], [2, 8]]
     given = problem([4, 6], inputs, [4, 4], 4 * 4, Objective(0, 1))
-    placed = RULES["inputs"](given).placed.order()
+    placed = RULES["inputs"](given).placed.to_rows()
     assert given.rows.accesses[placed[2:4]].tolist() == [3, 2]
 
 
@@ -142,10 +142,10 @@ def test_every_seen_row_is_ranked_once_and_id_0_comes_first() -> None:
     inputs = [[int(a), 30 + int(b)] for a, b in rng.integers(1, 25, (200, 2))]
     given = problem([30, 30], inputs, [4, 8], 200)
     ranking: Ranking = RULES["inputs"](given)
-    assert ranking.placed.order()[:2].tolist() == [0, 30]
-    assert sorted(ranking.placed.order()[2:].tolist()) == given.rows.seen.tolist()
+    assert ranking.placed.to_rows()[:2].tolist() == [0, 30]
+    assert sorted(ranking.placed.to_rows()[2:].tolist()) == given.rows.seen.tolist()
     again = RULES["inputs"](given)
-    assert ranking.placed.order().tolist() == again.placed.order().tolist()
+    assert ranking.placed.to_rows().tolist() == again.placed.to_rows().tolist()
 
 
 def test_loads_share_out_every_input() -> None:
@@ -210,6 +210,6 @@ def test_the_rule_per_table_takes_a_like_share_of_each() -> None:
     inputs = [[1 + i % 10, 11 + 1 + i % 20] for i in range(200)]
     given = problem([11, 21], inputs, [4, 4], 4 * (2 + 15))
     placed = RULES["per-table"](given).placed
-    bought = placed.first(cut(given.rows, placed, given.budget_bytes)).order()
+    bought = placed.head(cut(given.rows, placed, given.budget_bytes)).to_rows()
     tables = np.bincount(given.rows.table_of[bought], minlength=2) - 1
     assert tables.tolist() == [5, 10]

@@ -92,7 +92,7 @@ def test_every_rule_places_id_0_of_each_table_then_seen_rows_once(
 ) -> None:
     rows = given_problem.rows
     before = rows.accesses.copy()
-    placed = RULES[name](given_problem).placed.order()
+    placed = RULES[name](given_problem).placed.to_rows()
     assert np.array_equal(rows.accesses, before)
     tables = len(rows.tables)
     assert placed[:tables].tolist() == rows.out_of_vocabulary.tolist()
@@ -100,13 +100,13 @@ def test_every_rule_places_id_0_of_each_table_then_seen_rows_once(
     assert set(placed[tables:].tolist()) <= set(rows.seen.tolist())
     if name != "threshold":
         assert set(placed[tables:].tolist()) == set(rows.seen.tolist())
-    again = RULES[name](given_problem).placed.order()
+    again = RULES[name](given_problem).placed.to_rows()
     assert np.array_equal(placed, again)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_rule_bears_a_log_without_accesses(name: str) -> None:
-    placed = RULES[name](problem(stacked([[0, 0], [0]], [4, 4]), 100, [[], []])).placed.order()
+    placed = RULES[name](problem(stacked([[0, 0], [0]], [4, 4]), 100, [[], []])).placed.to_rows()
     assert placed.tolist() == [0, 2]
 
 
@@ -114,7 +114,7 @@ def test_a_rule_bears_a_log_without_accesses(name: str) -> None:
 
 
 def by_accesses(rows: StackedRows, budget_bytes: int = 1) -> list[tuple[int, int]]:
-    return named(rows, accesses(problem(rows, budget_bytes)).placed.order())
+    return named(rows, accesses(problem(rows, budget_bytes)).placed.to_rows())
 
 
 def test_rows_come_by_accesses_over_all_tables() -> None:
@@ -161,7 +161,7 @@ def test_the_order_is_by_density_then_table_then_rank(rows: StackedRows) -> None
 
 def test_per_table_takes_the_same_share_of_each_table() -> None:
     rows = stacked([[0, 9, 9, 9, 9], [0, 2, 1]], [4, 4])
-    placed = named(rows, per_table(problem(rows)).placed.order())
+    placed = named(rows, per_table(problem(rows)).placed.to_rows())
     assert placed[2:] == [(0, 1), (0, 2), (1, 1), (0, 3), (0, 4), (1, 2)]
 
 

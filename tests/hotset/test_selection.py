@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_rules import counts_of_tables, problem, stacked, stacks
 
-from fae.arrays.run_length import Runs
+from fae.arrays.run_length import RowRanges
 from fae.format.errors import BudgetError
 from fae.hotset.rules.accesses import accesses
 from fae.hotset.rules.problem import StackedRows
@@ -19,14 +19,14 @@ from tests.support import oracle
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
 
 
-def placed(rows: StackedRows, budget_bytes: int = 1) -> Runs:
+def placed(rows: StackedRows, budget_bytes: int = 1) -> RowRanges:
     """Rows as the paper's rule places them."""
     return accesses(problem(rows, budget_bytes)).placed
 
 
-def data_set_ids(rows: StackedRows, order: Runs) -> np.ndarray:
+def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
     """The id of each stacked row."""
-    return id_offsets(rows, order).each() + np.arange(rows.count)
+    return id_offsets(rows, order).to_numpy() + np.arange(rows.count)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_hot_bytes_are_within_the_budget_and_not_one_more_row_fits(
     rows: StackedRows, budget: int, whole: int
 ) -> None:
     runs = placed(rows, whole)
-    order = runs.order()
+    order = runs.to_rows()
     assert sorted(set(order.tolist())) == sorted(order.tolist())
     assume(budget >= rows.row_bytes.sum())
     found = hot_set(rows, runs, budget)
@@ -87,7 +87,7 @@ def test_an_id_is_hot_just_where_its_row_was_bought(
     order = placed(rows, whole)
     found = hot_set(rows, order, budget)
     ids = data_set_ids(rows, order)
-    bought = set(order.first(found.hot).order().tolist())
+    bought = set(order.head(found.hot).to_rows().tolist())
     for table in range(len(rows.tables)):
         mine = np.arange(rows.first[table], rows.first[table + 1])
         assert sorted(ids[mine]) == list(range(mine.size))

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Integers = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 
-def arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+def to_arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None) -> pa.Array:
     """One-dimensional numbers for Arrow, which are missing where they are not `given`.
 
     `pa.array` would ask pandas whether it knows them: it loads it for that, which takes longer than
@@ -24,17 +24,17 @@ def arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None)
     )
 
 
-def narrow(numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
+def shrink_dtype(numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
     """Numbers from 0 on in the fewest bytes."""
     return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
 
 
-def one_list(items: pa.Array) -> pa.Array:
+def wrap_in_list(items: pa.Array) -> pa.Array:
     """A list column of one line, which holds all items."""
-    return pa.LargeListArray.from_arrays(arrow(np.array([0, len(items)])), items)
+    return pa.LargeListArray.from_arrays(to_arrow(np.array([0, len(items)])), items)
 
 
-def numbers_of(array: pa.Array) -> npt.NDArray[Any]:
+def to_numpy(array: pa.Array) -> npt.NDArray[Any]:
     """Arrow's numbers, none of which is missing, for NumPy, which must not change them."""
     content = array.buffers()[1]
     kind = np.dtype(array.type.to_pandas_dtype())

@@ -30,7 +30,7 @@ _every: weakref.WeakValueDictionary[int, _Arrays] = weakref.WeakValueDictionary(
 _kept = _Kept()
 
 
-def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def reuse_buffer(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array with any content, in memory that this thread's next call for this use takes again.
 
     What is made in it must be done with by then.
@@ -44,15 +44,15 @@ def workspace(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDA
     return array[:size].view(dtype).reshape(shape)
 
 
-def free_workspaces() -> None:
+def free_buffers() -> None:
     """Give back what all threads of this process keep for their next tasks."""
     for arrays in list(_every.values()):
         arrays.clear()
 
 
-def read(file: IO[bytes], use: str, size: int) -> memoryview:
+def read_into_buffer(file: IO[bytes], use: str, size: int) -> memoryview:
     """At most `size` bytes of a file from where it stands, in the thread's workspace."""
-    view = memoryview(workspace(use, (size,), np.uint8))  # type: ignore[arg-type]
+    view = memoryview(reuse_buffer(use, (size,), np.uint8))  # type: ignore[arg-type]
     filled = 0
     while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
         filled += count

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.arrow import Integers
+from fae.arrays.arrow import Int64Array
 
 #: So many rows are spread out at a time.
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Runs:
+class RowRanges:
     """Rows in an order: `lengths[i]` from row `begins[i]` up, then those of the next run."""
 
-    begins: Integers
-    lengths: Integers
+    begins: Int64Array
+    lengths: Int64Array
 
     @classmethod
-    def of(cls, order: npt.NDArray[np.integer[Any]], starts: Integers) -> Runs:
+    def from_rows(cls, order: npt.NDArray[np.integer[Any]], starts: Int64Array) -> RowRanges:
         """The runs of an order (rows,); a run ends before a row of `starts`."""
         edge = np.diff(order, prepend=order[:1] - 2) != 1
         edge |= np.isin(order, starts)
@@ -35,7 +35,7 @@ class Runs:
         return cls(order[places].astype(np.int64), np.diff(places, append=order.size))
 
     @classmethod
-    def joined(cls, *some: Runs) -> Runs:
+    def concat(cls, *some: RowRanges) -> RowRanges:
         """The rows of some runs, one after the other."""
         begins, lengths = zip(*((one.begins, one.lengths) for one in some), strict=True)
         return cls(np.concatenate(begins), np.concatenate(lengths))
@@ -46,52 +46,52 @@ class Runs:
         return int(self.lengths.sum())
 
     @property
-    def ends(self) -> Integers:
+    def ends(self) -> Int64Array:
         """The places in the order at which the runs end."""
         return np.cumsum(self.lengths)
 
-    def order(self) -> npt.NDArray[np.int32]:
+    def to_rows(self) -> npt.NDArray[np.int32]:
         """The rows one by one, of which there must be fewer than 2^31."""
         moved = self.begins - (self.ends - self.lengths)
         order = np.repeat(moved.astype(np.int32), self.lengths)
         order += np.arange(order.size, dtype=np.int32)
         return order
 
-    def only(self, chosen: npt.NDArray[Any]) -> Runs:
+    def take(self, chosen: npt.NDArray[Any]) -> RowRanges:
         """Some of the runs, by their places or a mask."""
-        return Runs(self.begins[chosen], self.lengths[chosen])
+        return RowRanges(self.begins[chosen], self.lengths[chosen])
 
-    def first(self, count: int) -> Runs:
+    def head(self, count: int) -> RowRanges:
         """The first `count` rows."""
         kept = np.minimum(self.lengths, count - (self.ends - self.lengths))
-        return Runs(self.begins, kept).only(kept > 0)
+        return RowRanges(self.begins, kept).take(kept > 0)
 
-    def cut(self, places: Integers) -> Runs:
+    def split_at(self, places: Int64Array) -> RowRanges:
         """The same order; a run ends at each of some places."""
         ends = self.ends
         every = np.union1d(ends, places[(places > 0) & (places < self.size)])
         lengths = np.diff(every, prepend=0)
         run = np.searchsorted(ends, every - lengths, side="right")
-        return Runs(self.begins[run] + (every - lengths) - (ends - self.lengths)[run], lengths)
+        return RowRanges(self.begins[run] + (every - lengths) - (ends - self.lengths)[run], lengths)
 
-    def rest(self, rows: int) -> Runs:
+    def complement(self, rows: int) -> RowRanges:
         """Those of `rows` rows that are in no run, ascending."""
-        ascending = self.only(np.argsort(self.begins, kind="stable"))
+        ascending = self.take(np.argsort(self.begins, kind="stable"))
         begins = np.concatenate([[0], ascending.begins + ascending.lengths])
         lengths = np.append(ascending.begins, rows) - begins
-        return Runs(begins, lengths).only(lengths > 0)
+        return RowRanges(begins, lengths).take(lengths > 0)
 
 
 @dataclass(frozen=True)
-class Levels:
+class RunLengthArray:
     """A number for each of `rows` rows: `numbers[i]` from row `begins[i]` up to the next begin."""
 
-    begins: Integers
-    numbers: Integers
+    begins: Int64Array
+    values: Int64Array
     rows: int
 
     @classmethod
-    def of(cls, numbers: npt.NDArray[Any], starts: Integers) -> Levels:
+    def from_numpy(cls, numbers: npt.NDArray[Any], starts: Int64Array) -> RunLengthArray:
         """The levels of a number for each row, shape (rows,); a row of `starts` begins one."""
         edge = np.ones(numbers.size, dtype=np.bool_)
         np.not_equal(numbers[1:], numbers[:-1], out=edge[1:])
@@ -100,31 +100,31 @@ class Levels:
         return cls(begins, numbers[begins].astype(np.int64), numbers.size)
 
     @classmethod
-    def assigned(cls, runs: Runs, numbers: Integers) -> Levels:
+    def from_ranges(cls, runs: RowRanges, numbers: Int64Array) -> RunLengthArray:
         """A number for each of some runs, which have all rows from 0 on between them."""
         ascending = np.argsort(runs.begins)
         return cls(runs.begins[ascending], numbers[ascending], runs.size)
 
     @property
-    def ends(self) -> Integers:
+    def ends(self) -> Int64Array:
         """The row before which each level ends."""
         return np.append(self.begins[1:], self.rows)
 
     @property
-    def runs(self) -> Runs:
+    def ranges(self) -> RowRanges:
         """The rows of each level."""
-        return Runs(self.begins, self.ends - self.begins)
+        return RowRanges(self.begins, self.ends - self.begins)
 
     @property
     def total(self) -> int:
         """The sum over all rows."""
-        return int((self.numbers * self.runs.lengths).sum())
+        return int((self.values * self.ranges.lengths).sum())
 
-    def each(self) -> Integers:
+    def to_numpy(self) -> Int64Array:
         """The number of each row, shape (rows,)."""
-        return np.repeat(self.numbers, self.runs.lengths)
+        return np.repeat(self.values, self.ranges.lengths)
 
-    def spread(self) -> Iterator[tuple[int, Integers]]:
+    def chunks(self) -> Iterator[tuple[int, Int64Array]]:
         """The number of each row, and the first of them, some rows at a time."""
         ends = self.ends
         for first in range(0, self.rows, _CHUNK):
@@ -132,15 +132,15 @@ class Levels:
             begin = np.searchsorted(ends, first, side="right")
             end = np.searchsorted(ends, stop, side="left") + 1
             here = np.minimum(ends[begin:end], stop) - np.maximum(self.begins[begin:end], first)
-            yield first, np.repeat(self.numbers[begin:end], here)
+            yield first, np.repeat(self.values[begin:end], here)
 
-    def sums(self, runs: Runs) -> Integers:
+    def sum_ranges(self, runs: RowRanges) -> Int64Array:
         """The sum over the rows of each run."""
         return self._before(runs.begins + runs.lengths) - self._before(runs.begins)
 
-    def _before(self, rows: Integers) -> Integers:
+    def _before(self, rows: Int64Array) -> Int64Array:
         """The sum over all rows before each of some rows."""
-        sums = np.cumsum(self.numbers * self.runs.lengths)
+        sums = np.cumsum(self.values * self.ranges.lengths)
         level = np.searchsorted(self.begins, rows, side="right") - 1
         after = self.ends[level] - rows
-        return np.asarray(sums[level] - self.numbers[level] * after, dtype=np.int64)
+        return np.asarray(sums[level] - self.values[level] * after, dtype=np.int64)

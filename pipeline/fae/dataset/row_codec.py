@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fae.arrays.arrow import arrow, numbers_of
-from fae.arrays.buffers import workspace
+from fae.arrays.arrow import to_arrow, to_numpy
+from fae.arrays.buffers import reuse_buffer
 from fae.arrays.jit import kernel
 
 _KEY, _WORDS, _LISTS = "key", "words", "lists"
@@ -54,7 +54,7 @@ class Records:
     def woven(cls, columns: Columns, keys: npt.NDArray[np.uint64], order: Order) -> Records:
         """The rows `order` of `columns`, with their keys."""
         rows, fields = order.size, columns.fields.shape[0]
-        words = workspace("woven words", (rows, fields), np.int32)
+        words = reuse_buffer("woven words", (rows, fields), np.int32)
         _weave(columns.fields, order, words)
         starts = np.zeros(rows + 1, dtype=np.int64)
         for field in columns.lists:
@@ -70,7 +70,7 @@ class Records:
 
     def columns(self, order: Order, list_fields: tuple[int, ...]) -> Columns:
         """The rows `order`, column by column; `list_fields` are the lists' lengths."""
-        fields = workspace("fields", (self.words.shape[1], order.size), np.int32)
+        fields = reuse_buffer("fields", (self.words.shape[1], order.size), np.int32)
         _unweave(self.words, order, fields)
         place = self.starts[:-1][order]
         lists = {}
@@ -89,16 +89,18 @@ class Records:
         rows = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(width), len(self.keys), [None, pa.py_buffer(self.words)]
         )
-        table = {_KEY: arrow(self.keys), _WORDS: rows}
+        table = {_KEY: to_arrow(self.keys), _WORDS: rows}
         if self.lists.size:
-            table[_LISTS] = pa.LargeListArray.from_arrays(arrow(self.starts), arrow(self.lists))
+            table[_LISTS] = pa.LargeListArray.from_arrays(
+                to_arrow(self.starts), to_arrow(self.lists)
+            )
         batch = pa.record_batch(table)
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
 
     @staticmethod
     def keys_of(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         """The keys of a record batch."""
-        return numbers_of(batch.column(_KEY))
+        return to_numpy(batch.column(_KEY))
 
     @classmethod
     def joined(cls, batches: list[pa.RecordBatch]) -> Records:
@@ -106,7 +108,7 @@ class Records:
         pieces = [_unpacked(batch) for batch in batches]
         keys, words, lengths, lists = zip(*pieces, strict=True)
         rows, fields = sum(map(len, words)), words[0].shape[1]
-        joined = np.concatenate(words, out=workspace("joined words", (rows, fields), np.int32))
+        joined = np.concatenate(words, out=reuse_buffer("joined words", (rows, fields), np.int32))
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         return cls(np.concatenate(keys), joined, starts, np.concatenate(lists))
 
@@ -120,7 +122,7 @@ def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
     lengths, lists = np.zeros(len(rows), dtype=np.int64), np.empty(0, dtype=np.int32)
     if _LISTS in batch.schema.names:
         column = batch.column(_LISTS)
-        lengths, lists = np.diff(numbers_of(column.offsets)), numbers_of(column.flatten())
+        lengths, lists = np.diff(to_numpy(column.offsets)), to_numpy(column.flatten())
     return Records.keys_of(batch), words.reshape(len(rows), width // 4), lengths, lists
 
 

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fae.arrays.arrow import arrow, numbers_of
-from fae.arrays.buffers import workspace
+from fae.arrays.arrow import to_arrow, to_numpy
+from fae.arrays.buffers import reuse_buffer
 from fae.arrays.jit import kernel
-from fae.arrays.radix_sort import ascending
-from fae.arrays.row_keys import row_keys
+from fae.arrays.row_keys import generate_row_keys
+from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.row_codec import Columns, Records, Words
 from fae.execution.executor import Cluster
 from fae.format.integrity import DataFile, data_file
@@ -164,15 +164,15 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     if task.spent:
         for part in parts:
             staging.part(part).forget_rows()
-    keys = row_keys(staging.first_row(task.first), cold.size, task.seed)
+    keys = generate_row_keys(staging.first_row(task.first), cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
     bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
     firsts = np.cumsum(task.buckets) - task.buckets  # each leaf's first bucket among all
     place = (firsts[leaf] + bucket).astype(np.int64)
     total = int(sum(task.buckets))
-    by_key = ascending(keys)
-    order = by_key[ascending(place[by_key])].astype(np.int64)
+    by_key = stable_argsort(keys)
+    order = by_key[stable_argsort(place[by_key])].astype(np.int64)
     sizes = np.bincount(place, minlength=total)
     found = np.flatnonzero(sizes)
     batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
@@ -193,7 +193,7 @@ def _encoded(
     dense, sparse = staging.schema.dense, staging.schema.sparse
     rows = staging.first_row(parts.stop) - staging.first_row(parts.start)
     width = 1 + len(dense) + len(sparse)
-    fields = workspace("fields", (width, rows), np.int32)
+    fields = reuse_buffer("fields", (width, rows), np.int32)
     cold = np.zeros(rows, dtype=np.bool_)
     tables, ids_of = {table.name: table for table in calibration.tables}, calibration.ids()
     lists: dict[int, list[Words]] = {}
@@ -202,9 +202,9 @@ def _encoded(
         mine = slice(first, first + staging.parts[part].rows)
         staged = staging.part(part, passing=True)
         table = staged.columns([LABEL, *(column.name for column in dense)])
-        fields[0, mine] = numbers_of(table[LABEL].chunk(0))
+        fields[0, mine] = to_numpy(table[LABEL].chunk(0))
         for field, name in enumerate(table.column_names[1:], start=1):
-            fields[field, mine] = numbers_of(table[name].chunk(0)).view(np.int32)
+            fields[field, mine] = to_numpy(table[name].chunk(0)).view(np.int32)
         for field, column in enumerate(sparse, start=1 + len(dense)):
             ids = ids_of[column.table_name][frequencies.ranks(column.name, part)].view(np.int32)
             found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
@@ -267,15 +267,17 @@ def _row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
 def _table(records: Records, schema: pa.Schema, dense: int) -> pa.Table:
     """Records by key as a table whose fields are the label, `dense` dense features, and ids."""
     lists = tuple(i for i, field in enumerate(schema) if pa.types.is_list(field.type))
-    columns = records.columns(ascending(records.keys).astype(np.int64), lists)
-    arrays = [arrow(columns.fields[0].astype(np.int8))]
+    columns = records.columns(stable_argsort(records.keys).astype(np.int64), lists)
+    arrays = [to_arrow(columns.fields[0].astype(np.int8))]
     for field, words in enumerate(columns.fields[1:], start=1):
         if field in lists:
             offsets = np.concatenate([[0], np.cumsum(words)]).astype(np.int32)
-            items = arrow(columns.lists[field])
-            arrays.append(pa.ListArray.from_arrays(arrow(offsets), items, schema.field(field).type))
+            items = to_arrow(columns.lists[field])
+            arrays.append(
+                pa.ListArray.from_arrays(to_arrow(offsets), items, schema.field(field).type)
+            )
         else:
-            arrays.append(arrow(words.view(np.float32) if field <= dense else words))
+            arrays.append(to_arrow(words.view(np.float32) if field <= dense else words))
     return pa.table(arrays, schema=schema)
 
 

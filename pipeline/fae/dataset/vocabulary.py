@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.radix_sort import ascending
+from fae.arrays.stable_argsort import stable_argsort
 from fae.logs.schema import SparseColumn
 
 _MOST_DIGITS = 16
@@ -32,7 +32,7 @@ def vocabulary(
     """
     given = ids[1:]
     if not _ascend(given):
-        order, every = ascending(given), pl.concat(accesses)
+        order, every = stable_argsort(given), pl.concat(accesses)
         given = given[order]
         accesses = (every[order[first : first + LINES]] for first in range(0, order.size, LINES))
     first = 0

@@ -25,7 +25,7 @@ from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
-from fae.arrays.buffers import free_workspaces
+from fae.arrays.buffers import free_buffers
 from fae.commit import task_log as journals
 from fae.commit.task_log import Step, perform
 from fae.execution.dask_backend import run_steps
@@ -113,7 +113,7 @@ class Cluster:
             )
         for record in records:
             record.result()
-        free_workspaces()
+        free_buffers()
         return list(results)
 
 

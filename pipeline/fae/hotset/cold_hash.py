@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
-from fae.arrays.row_keys import Keys, mixed
+from fae.arrays.row_keys import UInt64Array, mix_bits
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -34,7 +34,7 @@ class Sharing:
     access_share: float
 
 
-def value_hashes(staged: pl.Series) -> Keys:
+def value_hashes(staged: pl.Series) -> UInt64Array:
     """A 64-bit hash of each value as staged, shape (values,): a function of the value alone.
 
     Splitmix64 of an integer (hex values are numbers, negative ones are taken modulo 2^64), and
@@ -44,7 +44,7 @@ def value_hashes(staged: pl.Series) -> Keys:
         texts = staged.cast(pl.Binary()).to_list()
         found = (_MISSING if text is None else xxhash.xxh3_64_intdigest(text) for text in texts)
         return np.fromiter(found, dtype=np.uint64, count=len(staged))
-    keys = mixed(staged.fill_null(0).to_numpy().astype(np.uint64))
+    keys = mix_bits(staged.fill_null(0).to_numpy().astype(np.uint64))
     keys[staged.is_null().to_numpy()] = _MISSING
     return keys
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from fae.arrays.arrow import Integers
+from fae.arrays.arrow import Int64Array
 from fae.arrays.jit import kernel
-from fae.arrays.run_length import Levels, Runs
+from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.execution.executor import Cluster
 from fae.format.manifest import SPLITS
 from fae.hotset.rules.problem import StackedRows
@@ -42,7 +42,7 @@ class Reach:
     that are hot once `cuts[k]` rows are and not at the cut before; the last, those hot at none.
     """
 
-    cuts: Integers
+    cuts: Int64Array
     inputs: npt.NDArray[np.int64]
 
     @property
@@ -50,7 +50,7 @@ class Reach:
         """All inputs."""
         return int(self.inputs.sum())
 
-    def hot(self, rows: Integers) -> npt.NDArray[np.int64]:
+    def hot(self, rows: Int64Array) -> npt.NDArray[np.int64]:
         """The number of hot inputs once the first `rows` rows, each one of the cuts, are hot."""
         places = np.searchsorted(self.cuts, rows)
         if not np.array_equal(self.cuts[places], rows):
@@ -59,7 +59,7 @@ class Reach:
         return hot
 
 
-def rows_for(share: float, placed: int, measure: Callable[[Integers], Reach]) -> int | None:
+def rows_for(share: float, placed: int, measure: Callable[[Int64Array], Reach]) -> int | None:
     """The fewest of `placed` rows that make this share of the inputs hot; None where none do.
 
     `measure` gives the reach at some cuts.
@@ -95,8 +95,8 @@ def reach(
     staging: Staging,
     frequencies: Frequencies,
     rows: StackedRows,
-    placed: Runs,
-    cuts: Integers,
+    placed: RowRanges,
+    cuts: Int64Array,
     scratch: Folder,
     cluster: Cluster,
 ) -> dict[str, Reach]:
@@ -106,9 +106,9 @@ def reach(
     """
     found_cells = _cells(placed, cuts, rows.count)
     digest = xxhash.xxh3_64(found_cells.begins.data)
-    digest.update(found_cells.numbers.data)
+    digest.update(found_cells.values.data)
     cells = f"{_FOLDER}/{digest.hexdigest()}.uint16"
-    write_numbers(scratch, cells, (some.astype(_CELL) for _, some in found_cells.spread()))
+    write_numbers(scratch, cells, (some.astype(_CELL) for _, some in found_cells.chunks()))
     starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
     tasks = [
         _Task(
@@ -128,12 +128,12 @@ def reach(
     return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}
 
 
-def _cells(placed: Runs, cuts: Integers, rows: int) -> Levels:
+def _cells(placed: RowRanges, cuts: Int64Array, rows: int) -> RunLengthArray:
     """The cell of each of `rows` rows; those that are not placed are in the last."""
-    pieces, rest = placed.cut(cuts), placed.rest(rows)
+    pieces, rest = placed.split_at(cuts), placed.complement(rows)
     cell = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
     numbers = np.append(cell, np.full(rest.lengths.size, cuts.size))
-    return Levels.assigned(Runs.joined(pieces, rest), numbers)
+    return RunLengthArray.from_ranges(RowRanges.concat(pieces, rest), numbers)
 
 
 def _inputs_by_cell(task: _Task) -> list[list[int]]:

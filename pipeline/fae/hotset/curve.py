@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fae.arrays.arrow import Integers
-from fae.arrays.run_length import Runs
+from fae.arrays.arrow import Int64Array
+from fae.arrays.run_length import RowRanges
 from fae.format.manifest import SPLITS
 from fae.hotset.coverage import COUNTED, Reach
 from fae.hotset.device_profile import DeviceProfile
@@ -17,10 +17,10 @@ _POINTS = 60
 
 
 #: Budgets, and the number of rows that each buys from the beginning of a placement.
-Points = tuple[Integers, Integers]
+Points = tuple[Int64Array, Int64Array]
 
 
-def points(rows: StackedRows, placed: Runs, budget_bytes: int) -> Points:
+def points(rows: StackedRows, placed: RowRanges, budget_bytes: int) -> Points:
     """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys."""
     everything = rows.total_bytes
     budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
@@ -43,8 +43,8 @@ def curve(
     there is a device profile, `speedup` is the expected gain over a hot set of nothing.
     """
     budgets, count = at
-    pieces = ranking.placed.cut(count)
-    gained = np.cumsum(np.append(0, rows.levels.sums(pieces)))
+    pieces = ranking.placed.split_at(count)
+    gained = np.cumsum(np.append(0, rows.levels.sum_ranges(pieces)))
     accesses = gained[np.searchsorted(pieces.ends, count, side="right")]
     total = rows.levels.total
     columns: dict[str, npt.NDArray[np.generic]] = {

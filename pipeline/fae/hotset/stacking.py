@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fae.arrays.jit import kernel
-from fae.arrays.row_keys import sampled
-from fae.arrays.run_length import Levels
+from fae.arrays.row_keys import draw_sample
+from fae.arrays.run_length import RunLengthArray
 from fae.format.errors import ParameterError
 from fae.format.manifest import OOV_ID, Embedding
 from fae.hotset.rules.problem import StackedInputs, StackedRows
@@ -39,7 +39,7 @@ def stacked_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding)
     )
 
 
-def exact_levels(frequencies: Frequencies) -> Levels:
+def exact_levels(frequencies: Frequencies) -> RunLengthArray:
     """The accesses of the stacked rows in all of train, sampled or not."""
     return _levels(frequencies, "accesses", exact=True)
 
@@ -49,7 +49,7 @@ def _first(frequencies: Frequencies) -> npt.NDArray[np.int64]:
     return np.cumsum([0, *(table.rows for table in frequencies.tables)], dtype=np.int64)
 
 
-def _levels(frequencies: Frequencies, counts: str, exact: bool) -> Levels:
+def _levels(frequencies: Frequencies, counts: str, exact: bool) -> RunLengthArray:
     """Counts of the stacked rows; where they are exact, id 0 has those that were folded into it."""
     first = _first(frequencies)
     begins: list[npt.ArrayLike] = []
@@ -57,8 +57,8 @@ def _levels(frequencies: Frequencies, counts: str, exact: bool) -> Levels:
     for table, begin in zip(frequencies.tables, first, strict=False):
         found = frequencies.levels(table.name, counts)
         begins += [[begin], begin + 1 + found.begins]
-        numbers += [[table.folded_accesses if exact else 0], found.numbers]
-    return Levels(np.concatenate(begins), np.concatenate(numbers), int(first[-1]))
+        numbers += [[table.folded_accesses if exact else 0], found.values]
+    return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), int(first[-1]))
 
 
 def counted_rows(frequencies: Frequencies, splits: SplitCodes, first: int) -> npt.NDArray[np.bool_]:
@@ -66,7 +66,7 @@ def counted_rows(frequencies: Frequencies, splits: SplitCodes, first: int) -> np
 
     Rows are numbered from `first`.
     """
-    in_sample = sampled(first, splits.size, frequencies.sample, frequencies.seed)
+    in_sample = draw_sample(first, splits.size, frequencies.sample, frequencies.seed)
     counted: npt.NDArray[np.bool_] = (splits == TRAIN) & in_sample
     return counted
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 from dask.utils import format_bytes
 
-from fae.arrays.arrow import Integers
-from fae.arrays.run_length import Levels, Runs
+from fae.arrays.arrow import Int64Array
+from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.commit import outputs
 from fae.execution.executor import Cluster
 from fae.format.errors import BudgetError, ParameterError
@@ -157,16 +157,16 @@ def calibrate(
         problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
         return RULES[parameters.rule](problem)
 
-    def reached(placed: Runs, at: Integers) -> dict[str, Reach]:
+    def reached(placed: RowRanges, at: Int64Array) -> dict[str, Reach]:
         return reach(staging, frequencies, rows, placed, at, partial, cluster)
 
-    def bytes_for(share: float, placed: Runs) -> int:
+    def bytes_for(share: float, placed: RowRanges) -> int:
         count = rows_for(share, placed.size, lambda at: reached(placed, at)[SPLITS[0]])
         if count is None:
             raise BudgetError(
                 f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
             )
-        return rows.bytes_of(placed.first(max(count, len(rows.tables))))
+        return rows.bytes_of(placed.head(max(count, len(rows.tables))))
 
     with outputs.building(out, made_from) as partial:
         if parameters.hot_budget is not None:
@@ -222,7 +222,7 @@ def _write_ids(
     found = []
     with directory.write(IDS) as path:
         with path.open("wb") as file:
-            for first, offsets in id_offsets(rows, chosen.placed).spread():
+            for first, offsets in id_offsets(rows, chosen.placed).chunks():
                 ids = offsets + np.arange(first, first + offsets.size)
                 file.write(ids.astype(_ID).data)
         every = np.memmap(path, _ID, mode="r+")
@@ -252,10 +252,10 @@ def _tables(
     ]  # fmt: skip
 
 
-def _shares(accesses: Levels, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
+def _shares(accesses: RunLengthArray, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
     """Hot and cold inputs by split, the share of accesses, and what the sample promised."""
     hot = {name: int(one.hot(np.array(chosen.hot))) for name, one in found.items()}
-    accessed = int(accesses.sums(chosen.placed.first(chosen.hot)).sum())
+    accessed = int(accesses.sum_ranges(chosen.placed.head(chosen.hot)).sum())
     sample = None
     if found[UNCOUNTED].total:
         others, total = hot[UNCOUNTED], found[UNCOUNTED].total

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fae.arrays.arrow import arrow, numbers_of
-from fae.arrays.radix_sort import ascending
+from fae.arrays.arrow import to_arrow, to_numpy
+from fae.arrays.stable_argsort import stable_argsort
 
 Places = npt.NDArray[np.integer[Any]]
 
@@ -22,7 +22,7 @@ def encoded(values: pa.Array) -> tuple[Places, pa.Array]:
     order = _order(found.dictionary)
     place = np.empty(order.size, dtype=np.min_scalar_type(max(order.size - 1, 0)))
     place[order] = np.arange(order.size)
-    return place[numbers_of(found.indices)], found.dictionary.take(arrow(order))
+    return place[to_numpy(found.indices)], found.dictionary.take(to_arrow(order))
 
 
 def _order(values: pa.Array) -> Places:
@@ -30,8 +30,8 @@ def _order(values: pa.Array) -> Places:
     if not pa.types.is_integer(values.type):
         return pl.Series(values).arg_sort(nulls_last=False).to_numpy()
     if not values.null_count:
-        return ascending(numbers_of(values))
+        return stable_argsort(to_numpy(values))
     missing = np.flatnonzero(pl.Series(values).is_null().to_numpy())
     given = np.delete(np.arange(len(values), dtype=np.uint32), missing)
-    order = given[ascending(numbers_of(values.drop_null()))]
+    order = given[stable_argsort(to_numpy(values.drop_null()))]
     return np.concatenate([missing.astype(np.uint32), order])

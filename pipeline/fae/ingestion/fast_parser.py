@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.arrow import arrow
+from fae.arrays.arrow import to_arrow
 from fae.arrays.jit import kernel
 from fae.logs.files import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
@@ -97,7 +97,7 @@ def tokenize(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
         elif kind in (_LABEL, _DENSE):
             made[name] = values[kind][place, :rows]
         elif kind in values:
-            made[name] = arrow(values[kind][place, :rows], given[f, :rows])
+            made[name] = to_arrow(values[kind][place, :rows], given[f, :rows])
     final = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != _TEXT)
     return Plain(pl.DataFrame(made), final, odd[: lines - rows], starts)
 

@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fae.arrays.arrow import Integers, arrow, narrow, numbers_of, one_list
-from fae.arrays.buffers import read
+from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list
+from fae.arrays.buffers import read_into_buffer
 from fae.ingestion.dictionaries import encoded
 from fae.storage.folder import Folder
 
@@ -34,9 +34,9 @@ class Codes:
     """
 
     codes: npt.NDArray[np.unsignedinteger[Any]]
-    lengths: Integers | None
+    lengths: Int64Array | None
 
-    def owners(self, rows: int) -> Integers:
+    def owners(self, rows: int) -> Int64Array:
         """The row of each access."""
         every = np.arange(rows)
         return every if self.lengths is None else np.repeat(every, self.lengths)
@@ -70,15 +70,15 @@ class StagedPart:
 
     def accesses(self, column: str) -> Numbers:
         """How often each value of the dictionary stands in the part."""
-        counts: Numbers = numbers_of(self._values[_accesses(column)].chunk(0).values)
+        counts: Numbers = to_numpy(self._values[_accesses(column)].chunk(0).values)
         return counts
 
     def codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
         array = self._rows[column].chunk(0)
         if pa.types.is_large_list(array.type):
-            return Codes(numbers_of(array.values), np.diff(numbers_of(array.offsets)))
-        return Codes(numbers_of(array), None)
+            return Codes(to_numpy(array.values), np.diff(to_numpy(array.offsets)))
+        return Codes(to_numpy(array), None)
 
     def forget_rows(self) -> None:
         """Let the system use the memory that holds the file of rows for others; they were read."""
@@ -115,7 +115,7 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
             codes = pa.LargeListArray.from_arrays(offsets, codes)
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
-            dictionaries[key] = one_list(items)
+            dictionaries[key] = wrap_in_list(items)
     _write(table, folder, path + ROWS)
     _write(pa.table(dictionaries), folder, path + VALUES)
     return tuple(len(dictionaries[name].values) for name in sparse)
@@ -128,7 +128,7 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     """
     codes, dictionary = encoded(values)
     counts = np.bincount(codes, minlength=len(dictionary))
-    return arrow(codes), dictionary, arrow(narrow(counts))
+    return to_arrow(codes), dictionary, to_arrow(shrink_dtype(counts))
 
 
 def _write(table: pa.Table, folder: Folder, name: str) -> None:
@@ -143,7 +143,7 @@ def _mapped(folder: Folder, name: str) -> pa.Table:
 
 def _read(folder: Folder, name: str) -> pa.Table:
     with folder.read(name) as path, path.open("rb", buffering=0) as file:
-        content = read(file, "part", path.stat().st_size)
+        content = read_into_buffer(file, "part", path.stat().st_size)
     return pa.ipc.open_file(pa.py_buffer(content)).read_all()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.arrow import numbers_of
+from fae.arrays.arrow import to_numpy
 from fae.commit import outputs
 from fae.execution.executor import Cluster
 from fae.format.errors import LogError
@@ -91,7 +91,7 @@ class Staging:
         """The time of each row of a part, in seconds since 1970; 0 where the schema has none."""
         if self.schema.time is None:
             return np.zeros(self.parts[part].rows, dtype=np.int64)
-        times: Times = numbers_of(self.part(part).columns([TIME])[TIME].chunk(0))
+        times: Times = to_numpy(self.part(part).columns([TIME])[TIME].chunk(0))
         return times
 
     def entries(self, table: str) -> int:

@@ -18,8 +18,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fae.arrays.arrow import Integers, numbers_of
-from fae.arrays.radix_sort import ascending
+from fae.arrays.arrow import Int64Array, to_numpy
+from fae.arrays.stable_argsort import stable_argsort
 from fae.ingestion.dictionaries import encoded
 from fae.ingestion.part import Numbers
 
@@ -87,8 +87,8 @@ class Ranked:
 class Tally:
     """How many `values` (levels,) have each number of `accesses` (levels,), most accesses first."""
 
-    accesses: Integers
-    values: Integers
+    accesses: Int64Array
+    values: Int64Array
 
     @property
     def seen(self) -> int:
@@ -148,7 +148,7 @@ def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
     return Counted(Ranked(tuple(tables), tuple(ranks)), together, of_entries)
 
 
-def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Integers]]:
+def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Int64Array]]:
     """The tally of all ranges, and the rank of the first value of each range's levels, from 1.
 
     Most accesses come first; values of as many follow each other range by range.
@@ -166,7 +166,7 @@ def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Integers]]:
     return Tally(levels[::-1], sizes[::-1]), starts
 
 
-def ranks_from(values: Integers, starts: Integers) -> Ranks:
+def ranks_from(values: Int64Array, starts: Int64Array) -> Ranks:
     """The rank of each value of a range, in its own order.
 
     Its levels have `values` each, of which the first has the rank in `starts`.
@@ -188,7 +188,7 @@ def access_counts(
     seen = np.flatnonzero(accesses)
     most = int(accesses.max(initial=0))
     kind = np.uint32 if most < 2**32 else np.int64
-    code = seen[ascending((most - accesses[seen]).astype(kind))]
+    code = seen[stable_argsort((most - accesses[seen]).astype(kind))]
     counts = {"accesses": accesses[code].astype(kind)}
     if sampled is not None:
         counts["sampled"] = sampled[code].astype(kind)
@@ -214,7 +214,7 @@ def places(values: pa.Array, bounds: pl.Series) -> list[int]:
     """How many of a dictionary's values are below each bound; a missing one is below all."""
     given = values[values.null_count :]
     if pa.types.is_integer(values.type):
-        found = np.searchsorted(numbers_of(given), bounds.to_numpy())
+        found = np.searchsorted(to_numpy(given), bounds.to_numpy())
     else:
         found = pl.Series(given).search_sorted(bounds, side="left").to_numpy()
     below: list[int] = (values.null_count + found.astype(np.int64)).tolist()
@@ -231,8 +231,8 @@ def _encoded(values: pa.Array) -> tuple[npt.NDArray[np.integer[Any]], pl.Series]
         return codes, pl.Series(dictionary)
     missing = min(values.null_count, 1)
     given = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if missing else slice(None)
-    numbers = numbers_of(values.drop_null())
-    order = ascending(numbers)
+    numbers = to_numpy(values.drop_null())
+    order = stable_argsort(numbers)
     ordered = numbers[order]
     new = np.diff(ordered, prepend=ordered[:1]) != 0
     of_number = np.empty(order.size, dtype=np.int32)

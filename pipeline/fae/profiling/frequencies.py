@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from fae.arrays.run_length import Levels
+from fae.arrays.run_length import RunLengthArray
 from fae.commit import outputs
 from fae.format.errors import DatasetError
 from fae.ingestion.stage import Staging
@@ -88,16 +88,16 @@ class Frequencies:
                 assert isinstance(frame, pl.DataFrame)
                 yield frame
 
-    def levels(self, table: str, counts: str) -> Levels:
+    def levels(self, table: str, counts: str) -> RunLengthArray:
         """The column `counts` of `accesses`, without holding it: row i has access rank i + 1."""
         none = np.empty(0, dtype=np.int64)
         begins, numbers, rows = [], [], 0
         for frame in self.batches(table, counts):
-            some = Levels.of(frame[counts].to_numpy(), none)
+            some = RunLengthArray.from_numpy(frame[counts].to_numpy(), none)
             begins.append(rows + some.begins)
-            numbers.append(some.numbers)
+            numbers.append(some.values)
             rows += some.rows
-        return Levels(np.concatenate(begins), np.concatenate(numbers), rows)
+        return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), rows)
 
     def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
         """The access rank that each entry of a staged part's dictionary means; 0 has none."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fae.arrays.arrow import Integers
+from fae.arrays.arrow import Int64Array
 from fae.execution.executor import Cluster
 from fae.format.manifest import OOV_ID
 from fae.ingestion.stage import Staging
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 def rank_ranges(
     counts: SplitCounts,
-    starts: Mapping[Range, tuple[Found, Integers]],
+    starts: Mapping[Range, tuple[Found, Int64Array]],
     kept: Mapping[str, int],
     cluster: Cluster,
 ) -> None:

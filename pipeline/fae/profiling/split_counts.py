@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fae.arrays.arrow import arrow, narrow, numbers_of, one_list
-from fae.arrays.row_keys import sampled
+from fae.arrays.arrow import shrink_dtype, to_arrow, to_numpy, wrap_in_list
+from fae.arrays.row_keys import draw_sample
 from fae.execution.executor import Cluster
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Numbers, StagedPart
@@ -59,7 +59,7 @@ class SplitCounts:
             counts = pa.ipc.open_file(source).get_batch(0)
         return [
             {
-                kind: numbers_of(counts[f"{column}@{kind}"].values)
+                kind: to_numpy(counts[f"{column}@{kind}"].values)
                 for kind in (*range(len(SPLITS)), SAMPLED)
                 if f"{column}@{kind}" in counts.schema.names
             }
@@ -88,7 +88,7 @@ def _count(task: _Task) -> int:
     splits = splits_of(staging, task.part, task.of.cuts)
     kinds = {code: splits == code for code in range(len(SPLITS)) if (splits == code).any()}
     if task.of.sample < 1:
-        drawn = sampled(staging.first_row(task.part), rows, task.of.sample, task.of.seed)
+        drawn = draw_sample(staging.first_row(task.part), rows, task.of.sample, task.of.seed)
         kinds[SAMPLED] = drawn & (splits == TRAIN)
     columns = {}
     for column in staging.schema.sparse:
@@ -96,7 +96,7 @@ def _count(task: _Task) -> int:
         for kind, chosen in kinds.items():
             kept = chosen if found.lengths is None else np.repeat(chosen, found.lengths)
             counts = np.bincount(found.codes[kept], minlength=size)
-            columns[f"{column.name}@{kind}"] = one_list(arrow(narrow(counts)))
+            columns[f"{column.name}@{kind}"] = wrap_in_list(to_arrow(shrink_dtype(counts)))
     batch = pa.record_batch(columns)
     with (
         Folder.of(task.of.directory).write(_file(task.part)) as path,

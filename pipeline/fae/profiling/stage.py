@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.arrow import Integers
+from fae.arrays.arrow import Int64Array
 from fae.commit import outputs
 from fae.execution.executor import Cluster
 from fae.format.errors import ParameterError
@@ -91,7 +91,7 @@ def _tables(
     every = {one: fewest[table] for table, its in ranges.items() for one in its}
     found = count_ranges(counts, every, cluster)
     tables: list[TableFrequencies] = []
-    starts: dict[Range, tuple[Found, Integers]] = {}
+    starts: dict[Range, tuple[Found, Int64Array]] = {}
     for table, its in ranges.items():
         tally, firsts = tallied([found[one].tally for one in its])
         kept = tally.of(fewest[table])

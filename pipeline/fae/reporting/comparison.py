@@ -62,7 +62,7 @@ def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int
             for place, budget in enumerate(budgets)
         ),
         everything=everything,
-        accessed=rows.bytes_of(rows.levels.runs.only(rows.levels.numbers > 0)),
+        accessed=rows.bytes_of(rows.levels.ranges.take(rows.levels.values > 0)),
     )
 
 
@@ -70,7 +70,7 @@ def _hot_share(
     rows: StackedRows, inputs: StackedInputs, ranking: Ranking, budget_bytes: int
 ) -> float:
     hot = np.zeros(rows.count, dtype=np.bool_)
-    hot[ranking.placed.first(cut(rows, ranking.placed, budget_bytes)).order()] = True
+    hot[ranking.placed.head(cut(rows, ranking.placed, budget_bytes)).to_rows()] = True
     return wholly_hot(inputs.rows, inputs.offsets, hot) / inputs.count
 
 

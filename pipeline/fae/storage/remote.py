@@ -20,7 +20,7 @@ import tenacity
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
-from fae.arrays.buffers import read
+from fae.arrays.buffers import read_into_buffer
 from fae.format.errors import StorageError
 
 _RETRY = tenacity.Retrying(
@@ -102,7 +102,7 @@ def piece(url: str, start: int, size: int) -> memoryview:
     """At most `size` bytes of a file, in memory that this thread's next call uses again."""
     with opened(url) as file:
         file.seek(start)
-        return read(file, "piece", size)
+        return read_into_buffer(file, "piece", size)
 
 
 def pieces(url: str, start: int, size: int) -> Iterator[memoryview]:
@@ -114,7 +114,7 @@ def pieces(url: str, start: int, size: int) -> Iterator[memoryview]:
     with opened(url) as file:
         file.seek(start)
         run = size if is_url(url) else _BUFFER
-        while size > 0 and (found := read(file, "run", min(run, size))):
+        while size > 0 and (found := read_into_buffer(file, "run", min(run, size))):
             yield found
             size -= len(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fae.arrays.run_length import Runs
+from fae.arrays.run_length import RowRanges
 from fae.hotset.rules.problem import Problem, Ranking, StackedRows
 
 #: A table is hot whole where it takes at most this share of the budget: 1 MiB of FAE's 256 MiB.
@@ -23,22 +23,22 @@ def accesses(problem: Problem) -> Ranking:
     return Ranking(small_tables_first(rows, order, int(problem.budget_bytes * WHOLE_TABLE_SHARE)))
 
 
-def by_density(rows: StackedRows) -> Runs:
+def by_density(rows: StackedRows) -> RowRanges:
     """Seen rows by accesses per byte, most first; ties by table, then by rank."""
-    levels, runs = rows.levels, rows.levels.runs
-    kept = (levels.numbers > 0) & ~np.isin(runs.begins, rows.out_of_vocabulary)
-    seen = runs.only(kept)
-    density = levels.numbers[kept] / rows.row_bytes[rows.tables_of(seen)]
-    return seen.only(np.argsort(-density, kind="stable"))
+    levels, runs = rows.levels, rows.levels.ranges
+    kept = (levels.values > 0) & ~np.isin(runs.begins, rows.out_of_vocabulary)
+    seen = runs.take(kept)
+    density = levels.values[kept] / rows.row_bytes[rows.tables_of(seen)]
+    return seen.take(np.argsort(-density, kind="stable"))
 
 
-def small_tables_first(rows: StackedRows, order: Runs, whole_table_bytes: int) -> Runs:
+def small_tables_first(rows: StackedRows, order: RowRanges, whole_table_bytes: int) -> RowRanges:
     """Id 0 of every table, then the tables of at most `whole_table_bytes`, whole, then `order`."""
     sizes = np.diff(rows.first)
     whole = sizes * rows.row_bytes <= whole_table_bytes
     in_whole = whole[rows.tables_of(order)]
     first = rows.runs(rows.out_of_vocabulary)
-    seen = order.only(in_whole)
-    others = Runs(rows.first[:-1], sizes).only(~whole)
-    unseen = Runs.joined(first.only(whole), seen, others).rest(rows.count)
-    return Runs.joined(first, seen, unseen, order.only(~in_whole))
+    seen = order.take(in_whole)
+    others = RowRanges(rows.first[:-1], sizes).take(~whole)
+    unseen = RowRanges.concat(first.take(whole), seen, others).complement(rows.count)
+    return RowRanges.concat(first, seen, unseen, order.take(~in_whole))

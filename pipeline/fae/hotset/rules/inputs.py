@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.run_length import Runs
+from fae.arrays.run_length import RowRanges
 from fae.hotset.rules.accesses import accesses
 from fae.hotset.rules.peeling import STATE, holders, peel, wholly_hot
 from fae.hotset.rules.problem import Floats, Order, Problem, Ranking, StackedInputs, bound, cut
@@ -67,14 +67,14 @@ def inputs(problem: Problem) -> Ranking:
     return Ranking(best, loads / passes, {"passes": passes})
 
 
-def worth(problem: Problem, given: StackedInputs, placed: Runs) -> float:
+def worth(problem: Problem, given: StackedInputs, placed: RowRanges) -> float:
     """What the rows of `placed` that the budget buys are worth by the problem's objective."""
     rows, objective = problem.rows, problem.objective
-    bought = placed.first(cut(rows, placed, problem.budget_bytes))
+    bought = placed.head(cut(rows, placed, problem.budget_bytes))
     hot = np.zeros(rows.count, dtype=np.bool_)
-    hot[bought.order()] = True
+    hot[bought.to_rows()] = True
     whole = wholly_hot(given.rows, given.offsets, hot)
-    accesses = float(rows.levels.sums(bought).sum()) if objective.per_access else 0.0
+    accesses = float(rows.levels.sum_ranges(bought).sum()) if objective.per_access else 0.0
     return objective.per_input * whole + objective.per_access * accesses
 
 

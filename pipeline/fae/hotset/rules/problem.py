@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.run_length import Levels, Runs
+from fae.arrays.run_length import RowRanges, RunLengthArray
 
 #: Stacked rows, of which there are fewer than 2^31, or numbers of them.
 Order = npt.NDArray[np.integer[Any]]
@@ -28,7 +28,7 @@ class StackedRows:
 
     tables: tuple[str, ...]
     first: npt.NDArray[np.int64]
-    levels: Levels
+    levels: RunLengthArray
     row_bytes: npt.NDArray[np.int64]
 
     @classmethod
@@ -42,13 +42,13 @@ class StackedRows:
         """Rows with their `accesses` one by one, shape (rows,)."""
         id_0 = first[:-1]
         after = np.minimum(id_0 + 1, first[-1] - 1)
-        levels = Levels.of(accesses, np.concatenate([id_0, after]))
+        levels = RunLengthArray.from_numpy(accesses, np.concatenate([id_0, after]))
         return cls(tables, first, levels, row_bytes)
 
     @cached_property
     def accesses(self) -> npt.NDArray[np.int64]:
         """The accesses of each row, shape (rows,)."""
-        return self.levels.each()
+        return self.levels.to_numpy()
 
     @property
     def count(self) -> int:
@@ -71,23 +71,23 @@ class StackedRows:
         """The bytes of all rows."""
         return int(np.diff(self.first) @ self.row_bytes)
 
-    def tables_of(self, runs: Runs) -> npt.NDArray[np.int64]:
+    def tables_of(self, runs: RowRanges) -> npt.NDArray[np.int64]:
         """The table of each run, shape (runs,)."""
         return np.searchsorted(self.first, runs.begins, side="right") - 1
 
-    def counts_of(self, runs: Runs) -> npt.NDArray[np.int64]:
+    def counts_of(self, runs: RowRanges) -> npt.NDArray[np.int64]:
         """How many of the rows in some runs each table has, shape (tables,)."""
         counts = np.zeros(len(self.tables), dtype=np.int64)
         np.add.at(counts, self.tables_of(runs), runs.lengths)
         return counts
 
-    def bytes_of(self, runs: Runs) -> int:
+    def bytes_of(self, runs: RowRanges) -> int:
         """The bytes of the rows in some runs."""
         return int(self.counts_of(runs) @ self.row_bytes)
 
-    def runs(self, order: Order) -> Runs:
+    def runs(self, order: Order) -> RowRanges:
         """The runs of some rows in an order, none of which goes from one table into the next."""
-        return Runs.of(order, self.first)
+        return RowRanges.from_rows(order, self.first)
 
     @property
     def out_of_vocabulary(self) -> npt.NDArray[np.int64]:
@@ -150,17 +150,19 @@ class Ranking:
     `bound`). `notes` are figures that the rule reports of its work.
     """
 
-    placed: Runs
+    placed: RowRanges
     loads: Floats | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
-def cut(rows: StackedRows, placed: Runs, budget_bytes: int) -> int:
+def cut(rows: StackedRows, placed: RowRanges, budget_bytes: int) -> int:
     """How many rows of `placed`, from its beginning, a budget buys."""
     return int(cuts(rows, placed, np.array([budget_bytes]))[0])
 
 
-def cuts(rows: StackedRows, placed: Runs, budgets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def cuts(
+    rows: StackedRows, placed: RowRanges, budgets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     """How many rows of `placed`, from its beginning, each of the budgets buys."""
     price = rows.row_bytes[rows.tables_of(placed)]
     spent = np.cumsum(price * placed.lengths)

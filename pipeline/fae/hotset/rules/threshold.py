@@ -31,7 +31,7 @@ def threshold(problem: Problem) -> Ranking:
     chunks = [
         _chunks(rows, table, whole_table_bytes, problem.seed) for table in range(len(rows.tables))
     ]
-    low, high = 1, int(rows.levels.numbers.max()) + 1
+    low, high = 1, int(rows.levels.values.max()) + 1
     while low < high:
         middle = (low + high) // 2
         if estimated_bytes(rows, chunks, middle) <= budget:
@@ -39,7 +39,7 @@ def threshold(problem: Problem) -> Ranking:
         else:
             low = middle + 1
     order = by_density(rows)
-    hot = order.only(rows.levels.sums(order) >= low * order.lengths)
+    hot = order.take(rows.levels.sum_ranges(order) >= low * order.lengths)
     placed = small_tables_first(rows, hot, whole_table_bytes)
     notes = {
         "threshold": low,

@@ -14,7 +14,7 @@ Places = npt.NDArray[np.uint32]
 _DIGIT = 11
 
 
-def ascending(numbers: npt.NDArray[np.integer[Any]]) -> Places:
+def stable_argsort(numbers: npt.NDArray[np.integer[Any]]) -> Places:
     """The place of the smallest of fewer than 2^32 numbers, and so on; of equals the first first.
 
     Of wide numbers, those are looked at again that have their leading 32 bits in common.
