@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import Embedding
 from fae.hotset.rules import RULES
 from fae.hotset.rules.inputs import worth
@@ -50,13 +50,13 @@ def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, fl
         find_logs([str(log)], schema),
         schema,
         work / f"{log.name}.staging",
-        Cluster(),
+        Executor(),
         IngestParameters(max_reject_share=0.01),
         overwrite=True,
     )
     middle = time.perf_counter()
     frequencies = profile(
-        staging, work / f"{log.name}.frequencies", Cluster(), ProfileParameters(), overwrite=True
+        staging, work / f"{log.name}.frequencies", Executor(), ProfileParameters(), overwrite=True
     )
     return staging, frequencies, middle - begin, time.perf_counter() - middle
 

@@ -247,8 +247,8 @@ def _stage_of(place: Path) -> str:
             continue
         if not (place / partial / "made_from").exists():
             return f"{stage}, when it took its place"
-        journal = place / partial / "journal.partial"
-        seen = [name for name in JOURNALED if (journal / name).exists()]
+        task_log = place / partial / "journal.partial"
+        seen = [name for name in JOURNALED if (task_log / name).exists()]
         return seen[-1] if seen else stage
     if (place / "out.work").exists():
         return "between stages"

@@ -21,7 +21,7 @@ from fae.commit.lock import locked
 from fae.commit.task_log import finished, perform, steps
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import FaeError, SchemaError
 from fae.format.manifest import Manifest
 from fae.format.units import parse_bytes
@@ -179,7 +179,7 @@ def _read_dataset(place: Path) -> None:
     """What `fae summary`, `fae verify` and `fae prepare --append` read of a data set."""
     manifest = Manifest.read(place)
     with contextlib.suppress(FaeError):
-        verify(place, Cluster(1))
+        verify(place, Executor(1))
     with contextlib.suppress(FaeError):
         Preparation.of(manifest)
     _quietly(printing.print_dataset, manifest, Folder.of(place))

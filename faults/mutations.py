@@ -243,10 +243,10 @@ def _ending(check: object, dataset: str, verify: bool) -> Ending:
 
 def _verified(dataset: str, _verify: bool) -> Ending:
     from fae.dataset.verify import verify
-    from fae.execution.executor import Cluster
+    from fae.execution.executor import Executor
 
     try:
-        return Ending(True, "; ".join(verify(dataset, Cluster(1)).faults))
+        return Ending(True, "; ".join(verify(dataset, Executor(1)).faults))
     except FaeError as error:
         return Ending(True, str(error))
 

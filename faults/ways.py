@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fae.commit.outputs import manifest_of
 from fae.dataset.stage import write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.hotset.stage import calibrate
 from fae.ingestion.stage import ingest
 from fae.logs.files import split_logs
@@ -77,7 +77,7 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         schema = load_schema(case.schema)
         logs = split_logs([str(log) for log in case.logs], [], [], schema)
         size = max(sum(log.bytes for log in logs) // count, 1)
-        here = Cluster(threads, memory=memory)
+        here = Executor(threads, memory=memory)
         chosen = Preparation.of(manifest_of(Folder.of(case.plain / "out")))
         staging = ingest(logs, schema, place / "s", here, chosen.ingest, block_bytes=size)
         frequencies = profile(staging, place / "f", here, chosen.profile)

@@ -12,7 +12,7 @@ from fae.commit import outputs
 from fae.commit.lock import locked
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
 from fae.hotset.parameters import CalibrateParameters
@@ -25,7 +25,7 @@ from fae.logs.files import Log
 from fae.logs.schema import Schema
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 _STAGES = ("staging", "frequencies", "hot_set")
 #: In `OUT.work`, where it is to be removed: the fingerprint of the data set that it is for.
@@ -80,8 +80,8 @@ class Preparation:
 def prepare(
     logs: Sequence[Log],
     schema: Schema,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     parameters: Preparation,
     *,
     overwrite: bool = False,
@@ -94,7 +94,7 @@ def prepare(
     staged even where the data set is there, for further ones to be added. Errors are the stages'.
     """
     out = Folder.of(out)
-    digests = checksums(logs, cluster)
+    digests = checksums(logs, executor)
     staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
     made_from = parameters.fingerprints(staged)
     made = outputs.is_made(out, made_from[-1], overwrite)
@@ -112,7 +112,7 @@ def prepare(
             logs,
             schema,
             work / names[0],
-            cluster,
+            executor,
             parameters.ingest,
             digests=digests,
             overwrite=True,
@@ -121,16 +121,18 @@ def prepare(
             write_root(staging.directory, log_root(logs[0]))
         if made:
             return outputs.manifest_of(out), False
-        frequencies = profile(staging, work / names[1], cluster, parameters.profile, overwrite=True)
+        frequencies = profile(
+            staging, work / names[1], executor, parameters.profile, overwrite=True
+        )
         calibration = calibrate(
-            staging, frequencies, work / names[2], cluster, parameters.calibrate, overwrite=True
+            staging, frequencies, work / names[2], executor, parameters.calibrate, overwrite=True
         )
         manifest = write_dataset(
             staging,
             frequencies,
             calibration,
             out,
-            cluster,
+            executor,
             parameters.partition,
             overwrite=overwrite,
             spent=not keep_work,

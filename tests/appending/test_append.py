@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fae.appending.append import append
-from fae.execution.executor import Cluster, cluster
+from fae.execution.executor import Executor, open_executor
 from fae.format.errors import DatasetError, FaeError, LogError
 from fae.format.manifest import SPLITS
 from fae.hotset.parameters import CalibrateParameters
@@ -59,12 +59,12 @@ def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataO
         place = Path(directory)
         found = log.find(place)
         ordered = sorted(found, key=lambda one: SPLITS.index(one.split) if one.split else -1)
-        cluster = Cluster(1)
+        executor = Executor(1)
         out = place / "added"
         try:
-            prepare(ordered, log.schema, place / "whole", cluster, parameters)
-            prepare(found[:count], log.schema, out, cluster, parameters, keep_work=True)
-            append(found[count:], log.schema, out, cluster, {"max_reject_share": 1.0})
+            prepare(ordered, log.schema, place / "whole", executor, parameters)
+            prepare(found[:count], log.schema, out, executor, parameters, keep_work=True)
+            append(found[count:], log.schema, out, executor, {"max_reject_share": 1.0})
         except FaeError:  # nothing to train on, or new logs without one good line
             assume(False)
         assert_same(out, place / "whole")
@@ -143,7 +143,7 @@ def test_a_file_system_without_links_is_copied_on(
 
 def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
     found = split_logs(day[1:], [], [], SHOP)
-    with cluster(workers=2) as workers:
+    with open_executor(workers=2) as workers:
         append(found, SHOP, tmp_path / "added", workers, {})
     at_once(day[:1], SHOP, tmp_path / "other", SHOP_PARAMETERS, keep_work=True)
     added(day[1:], SHOP, tmp_path / "other")

@@ -12,7 +12,7 @@ from fae.appending.drift import Drift
 from fae.cli.printing import print_dataset
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
 from fae.storage.folder import Folder
 from tests.support.shop_days import NEWS, added
@@ -38,7 +38,7 @@ def test_the_mapping_leads_each_old_id_to_the_same_value(tmp_path: Path, day: li
     records = {record.path: record for record in manifest.records}
     assert records["mapping/city.parquet"].rows == before.table("city").rows
     (out / "mapping" / "city.parquet").write_bytes(b"damaged")
-    assert verify(out, Cluster(1)).faults != ()
+    assert verify(out, Executor(1)).faults != ()
 
 
 def test_an_encoder_keeps_the_ids_of_the_data_set_that_it_read(

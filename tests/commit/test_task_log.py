@@ -11,7 +11,7 @@ import pytest
 from pydantic import PydanticSchemaGenerationError
 
 from fae.commit.task_log import finished, perform, steps
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import LogError, StorageError
 from fae.storage.folder import Folder
 
@@ -63,15 +63,15 @@ def tasks(tmp_path: Path) -> list[Sum]:
 
 def test_what_is_recorded_is_read_and_not_done_again(tmp_path: Path, tasks: list[Sum]) -> None:
     output = tmp_path / "output"
-    Cluster(1).run("sums", total, tasks[:2], journal=output)
+    Executor(1).run("sums", total, tasks[:2], task_log=output)
     with pytest.raises(LogError, match="not yet"):
-        Cluster(1).run("sums", total, tasks, journal=output)
+        Executor(1).run("sums", total, tasks, task_log=output)
     assert {"did-0", "did-1"} <= set(done(tmp_path)) < {f"did-{n}" for n in (0, 1, 3, 6, 10)}
     (tmp_path / "mended").touch()
-    found = Cluster(2).run("sums", total, tasks, journal=output)
+    found = Executor(2).run("sums", total, tasks, task_log=output)
     assert [one.value for one in found] == [0, 1, 3, 6, 10]
     assert done(tmp_path) == ["did-0", "did-1", "did-10", "did-3", "did-6"]
-    assert Cluster(2).run("sums", total, tasks, journal=output) == found
+    assert Executor(2).run("sums", total, tasks, task_log=output) == found
 
 
 def test_a_task_whose_result_was_lost_is_read(tmp_path: Path, tasks: list[Sum]) -> None:
@@ -93,17 +93,17 @@ def test_a_disk_that_fails_a_finished_task_is_told_and_the_task_is_done_again(
         patch.setattr("fae.storage.folder.flush", full)
         patch.setattr("fae.commit.task_log.flush", full)
         with pytest.raises(StorageError, match=r"cannot write .*kept-\d: No space left"):
-            Cluster(threads).run("kept", kept, tasks[:2], journal=output)
+            Executor(threads).run("kept", kept, tasks[:2], task_log=output)
     assert not list(output.rglob("*.json"))
-    assert Cluster(threads).run("kept", kept, tasks[:2], journal=output) == [0, 1]
+    assert Executor(threads).run("kept", kept, tasks[:2], task_log=output) == [0, 1]
     assert len(list(output.rglob("*.json"))) == 2
 
 
 def test_a_changed_task_is_done(tmp_path: Path, tasks: list[Sum]) -> None:
     output = tmp_path / "output"
-    Cluster(1).run("sums", total, tasks[3:4], journal=output)
+    Executor(1).run("sums", total, tasks[3:4], task_log=output)
     changed = Sum((1, 2, 4), tmp_path)
-    (found,) = Cluster(1).run("sums", total, [changed], journal=output)
+    (found,) = Executor(1).run("sums", total, [changed], task_log=output)
     assert found.value == 7
     assert len(entries(output)) == 2
 
@@ -113,12 +113,12 @@ def test_an_entry_that_is_cut_short_counts_as_not_done(
     tmp_path: Path, tasks: list[Sum], kept: int
 ) -> None:
     output = tmp_path / "output"
-    (right,) = Cluster(1).run("sums", total, tasks[3:4], journal=output)
+    (right,) = Executor(1).run("sums", total, tasks[3:4], task_log=output)
     (entry,) = entries(output)
     entry.write_bytes(entry.read_bytes()[:kept])
     (tmp_path / "did-6").unlink()
     assert finished(steps("sums", total, tasks[3:4], output)) == {}
-    assert Cluster(1).run("sums", total, tasks[3:4], journal=output) == [right]
+    assert Executor(1).run("sums", total, tasks[3:4], task_log=output) == [right]
     assert done(tmp_path) == ["did-6"]
     assert finished(steps("sums", total, tasks[3:4], output)) == {0: right}
 
@@ -127,7 +127,7 @@ def test_an_entry_is_text_in_the_form_of_the_functions_result(
     tmp_path: Path, tasks: list[Sum]
 ) -> None:
     output = tmp_path / "output"
-    Cluster(1).run("sums", total, tasks[:1], journal=output)
+    Executor(1).run("sums", total, tasks[:1], task_log=output)
     (entry,) = entries(output)
     assert entry.read_text(encoding="utf-8") == '{"value":0,"parts":[["é\\n0",null]]}'
     entry.write_text('{"value":"many","parts":[]}')
@@ -136,4 +136,4 @@ def test_an_entry_is_text_in_the_form_of_the_functions_result(
 
 def test_what_has_no_form_in_json_is_not_journaled(tmp_path: Path) -> None:
     with pytest.raises(PydanticSchemaGenerationError):
-        Cluster(1).run("opaque", opaque, [1], journal=tmp_path)
+        Executor(1).run("opaque", opaque, [1], task_log=tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from fae.dataset import shuffle
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import data_file
 from fae.logs.files import find_logs
@@ -190,7 +190,7 @@ def test_outputs_of_other_stages_are_refused(shop: Stages, tmp_path: Path) -> No
         (shop.staging, shop.frequencies, other.calibration),
     ]:
         with pytest.raises(DatasetError):
-            write_dataset(*mixed, tmp_path / "out", Cluster(1), PartitionParameters.of())
+            write_dataset(*mixed, tmp_path / "out", Executor(1), PartitionParameters.of())
         assert not (tmp_path / "out").exists()
 
 

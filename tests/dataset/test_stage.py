@@ -13,7 +13,7 @@ import pytest
 
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import features, write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Features, Manifest, SparseFeature
 from fae.logs.files import find_logs
@@ -135,7 +135,7 @@ def test_pyarrow_reads_it(shop: Stages) -> None:
 def test_it_is_made_once_and_refused_with_another_seed(tmp_path: Path) -> None:
     made = shop_stages(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in made.dataset.rglob("*")}
-    inputs = (made.staging, made.frequencies, made.calibration, made.dataset, Cluster(1))
+    inputs = (made.staging, made.frequencies, made.calibration, made.dataset, Executor(1))
     seed = parameters_of(oracle.Options(budget=SHOP_BUDGET)).partition
     assert write_dataset(*inputs, seed) == made.manifest
     assert {path: path.stat().st_mtime_ns for path in made.dataset.rglob("*")} == before

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fae.dataset.verify import Verification, verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
@@ -33,7 +33,7 @@ CITY = "vocabulary/city.parquet"
 
 
 def faults(dataset: Path) -> tuple[str, ...]:
-    return verify(dataset, Cluster(1)).faults
+    return verify(dataset, Executor(1)).faults
 
 
 def rewritten(dataset: Path, file: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
@@ -61,14 +61,14 @@ def put(column: str, row: int, value: Any) -> Callable[[pl.DataFrame], pl.DataFr
 
 
 def test_a_whole_data_set_has_no_fault(shop: Stages) -> None:
-    assert verify(shop.dataset, Cluster(2)) == Verification(files=8, rows=20, faults=())
+    assert verify(shop.dataset, Executor(2)) == Verification(files=8, rows=20, faults=())
 
 
 def test_what_is_no_data_set_is_an_error(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished data set"):
-        verify(tmp_path, Cluster(1))
+        verify(tmp_path, Executor(1))
     with pytest.raises(DatasetError, match="not a finished data set"):
-        verify(shop.staging.directory, Cluster(1))
+        verify(shop.staging.directory, Executor(1))
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────
@@ -350,7 +350,7 @@ def test_a_column_name_that_is_no_text_is_a_fault(shop_copy: Path) -> None:
     data = (shop_copy / HOT).read_bytes()
     (shop_copy / HOT).write_bytes(data.replace(b"city", b"\x93ity"))
     resigned(shop_copy, HOT)
-    (fault,) = verify(shop_copy, Cluster(1)).faults
+    (fault,) = verify(shop_copy, Executor(1)).faults
     assert fault.startswith(f"{HOT}: unreadable: ")
     with pytest.raises(DatasetError, match=r"part-00000\.parquet cannot be read as Parquet"):
         list(HotColdLoader(shop_copy, batch_size=4))

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from fae.cli.commands import app
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import FaeError
 from fae.format.manifest import Manifest
 from fae.ingestion.stage import Staging
@@ -40,7 +40,7 @@ def told(case: Hostile, place: Path) -> str:
     logs = find_logs(patterns, case.schema)
     case.then(place / "logs")
     with pytest.raises(FaeError) as caught:
-        prepare(logs, case.schema, place / "out", Cluster(1), parameters_of(Options(10**6)))
+        prepare(logs, case.schema, place / "out", Executor(1), parameters_of(Options(10**6)))
     return str(caught.value)
 
 

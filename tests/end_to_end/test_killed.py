@@ -12,7 +12,7 @@ import dask.config
 import distributed  # noqa: F401  its defaults would go with the first block of dask.config.set
 import pytest
 
-from fae.execution.executor import Cluster, cluster
+from fae.execution.executor import Executor, open_executor
 from fae.format.errors import ClusterError
 from fae.logs.files import find_logs
 from fae.profiling import value_ranges
@@ -56,9 +56,9 @@ def hold(tmp_path: Path) -> Path:
     return hold
 
 
-def run(place: Path, here: Cluster) -> Stages:
+def run(place: Path, here: Executor) -> Stages:
     found = find_logs([str(place / "shop.csv")], SHOP)
-    return stages(found, SHOP, place, OPTIONS, cluster=here, block_bytes=BLOCK_BYTES)
+    return stages(found, SHOP, place, OPTIONS, executor=here, block_bytes=BLOCK_BYTES)
 
 
 def finished_files(place: Path) -> dict[Path, tuple[int, int]]:
@@ -84,7 +84,7 @@ def test_a_driver_killed_in_each_stage_goes_on_where_it_was(
             staged = finished_files(place)
         assert finished_files(place) == staged
     assert len(staged) > 4
-    made = run(place, Cluster(1))
+    made = run(place, Executor(1))
     assert done_twice(hold) == []
     assert finished_files(place) == staged
     assert digests(made.dataset) == digests(shop.dataset)
@@ -120,7 +120,7 @@ def test_a_signal_is_told_and_leaves_what_is_finished(
     assert "Traceback" not in errors
     assert entries(place, "scatter") >= 1
     assert not list(place.glob("*.lock"))
-    assert digests(run(place, Cluster(2)).dataset) == digests(shop.dataset)
+    assert digests(run(place, Executor(2)).dataset) == digests(shop.dataset)
 
 
 def test_a_worker_killed_in_each_stage_does_not_show(
@@ -131,7 +131,7 @@ def test_a_worker_killed_in_each_stage_does_not_show(
     for stage in STAGES:
         (hold / stage).write_text("all")
     config = {"distributed.worker.preload": ["holding"]}
-    with dask.config.set(config), cluster(workers=2) as here:
+    with dask.config.set(config), open_executor(workers=2) as here:
         runner = threading.Thread(target=lambda: made.append(run(place, here)))
         runner.start()
         for stage in STAGES:
@@ -180,7 +180,7 @@ def test_a_task_that_takes_its_workers_along_is_given_up() -> None:
     config = {"distributed.scheduler.allowed-failures": 1}
     with (
         dask.config.set(config),
-        cluster(workers=1) as here,
+        open_executor(workers=1) as here,
         pytest.raises(ClusterError, match=r"was on 2 workers when they died.*memory"),
     ):
         here.run("test", suicide, [1])
@@ -192,7 +192,7 @@ def test_a_cluster_without_workers_is_waited_for_and_then_given_up(
     with (
         dask_scheduler(hold) as (address, _),
         dask.config.set({"fae.worker-timeout": "2s"}),
-        cluster(scheduler_file=hold / "scheduler.json") as here,
+        open_executor(scheduler_file=hold / "scheduler.json") as here,
         pytest.raises(
             ClusterError, match=rf"{address} had no worker .* Start workers: dask worker"
         ),
@@ -208,6 +208,6 @@ def test_what_another_kind_of_error_leaves_can_be_gone_on_from(
         context.setattr("fae.dataset.stage.manifest_of", None, raising=False)
         context.setattr(shutil, "copyfile", None)
         with pytest.raises(TypeError):
-            run(place, Cluster(2))
+            run(place, Executor(2))
     assert entries(place, "vocabulary") == 2
-    assert digests(run(place, Cluster(2)).dataset) == digests(shop.dataset)
+    assert digests(run(place, Executor(2)).dataset) == digests(shop.dataset)

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, LogError, ParameterError
 from fae.logs.files import find_logs
 from fae.preparation import prepare
@@ -52,7 +52,7 @@ def expected(log: RandomLog) -> oracle.Prepared:
 def prepared(log: RandomLog, directory: Path, threads: int = 1, block: int = 1 << 20) -> Stages:
     found = log.find(directory)
     return stages(
-        found, log.schema, directory, log.options, cluster=Cluster(threads), block_bytes=block
+        found, log.schema, directory, log.options, executor=Executor(threads), block_bytes=block
     )
 
 
@@ -73,7 +73,7 @@ def test_the_data_set_is_the_oracles(log: RandomLog, block: int, threads: int) -
             (names.index(r["file"]), r["line"]) for r in rejects_of(made.dataset / "rejects")
         ]
         assert rejects == right.rejects
-        assert verify(made.dataset, Cluster(1)).faults == ()
+        assert verify(made.dataset, Executor(1)).faults == ()
 
 
 @given(log=logs())
@@ -174,7 +174,7 @@ def test_prepare_makes_what_the_four_stages_make(shop: Stages, tmp_path: Path) -
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     options = oracle.Options(budget=SHOP_BUDGET)
     out = tmp_path / "dataset"
-    manifest, worked = prepare(found, SHOP, out, Cluster(2), parameters_of(options))
+    manifest, worked = prepare(found, SHOP, out, Executor(2), parameters_of(options))
     assert worked
     assert manifest == shop.manifest
     assert digests(out) == digests(shop.dataset)
@@ -185,15 +185,15 @@ def test_prepare_again_does_nothing_and_another_budget_is_refused(tmp_path: Path
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     options = oracle.Options(budget=SHOP_BUDGET)
     out = tmp_path / "dataset"
-    first, _ = prepare(found, SHOP, out, Cluster(1), parameters_of(options))
+    first, _ = prepare(found, SHOP, out, Executor(1), parameters_of(options))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    again, worked = prepare(found, SHOP, out, Cluster(1), parameters_of(options))
+    again, worked = prepare(found, SHOP, out, Executor(1), parameters_of(options))
     assert (again, worked) == (first, False)
     other = parameters_of(replace(options, budget=SHOP_BUDGET * 2))
     with pytest.raises(DatasetError, match="was made from other inputs or parameters"):
-        prepare(found, SHOP, out, Cluster(1), other)
+        prepare(found, SHOP, out, Executor(1), other)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    second, worked = prepare(found, SHOP, out, Cluster(1), other, overwrite=True)
+    second, worked = prepare(found, SHOP, out, Executor(1), other, overwrite=True)
     assert worked
     assert second.budget.bytes == SHOP_BUDGET * 2
 
@@ -202,10 +202,10 @@ def test_prepare_sees_that_a_log_has_changed(tmp_path: Path) -> None:
     paths = written(tmp_path, {"shop.csv": SHOP_LOG})
     parameters = parameters_of(oracle.Options(budget=SHOP_BUDGET))
     out = tmp_path / "dataset"
-    prepare(find_logs(paths, SHOP), SHOP, out, Cluster(1), parameters)
+    prepare(find_logs(paths, SHOP), SHOP, out, Executor(1), parameters)
     written(tmp_path, {"shop.csv": SHOP_LOG.replace("Lima", "Bonn")})
     with pytest.raises(DatasetError, match="--overwrite"):
-        prepare(find_logs(paths, SHOP), SHOP, out, Cluster(1), parameters)
+        prepare(find_logs(paths, SHOP), SHOP, out, Executor(1), parameters)
 
 
 def test_a_failed_prepare_keeps_finished_stages_and_leaves_no_data_set(tmp_path: Path) -> None:
@@ -213,13 +213,13 @@ def test_a_failed_prepare_keeps_finished_stages_and_leaves_no_data_set(tmp_path:
     out = tmp_path / "dataset"
     parameters = parameters_of(oracle.Options(budget=SHOP_BUDGET, valid="0.5", test="0.5"))
     with pytest.raises(ParameterError, match="no row is left to train on"):
-        prepare(found, SHOP, out, Cluster(1), parameters)
+        prepare(found, SHOP, out, Executor(1), parameters)
     assert not out.exists()
     work = tmp_path / "dataset.work"
     assert sorted(path.name for path in work.iterdir()) == ["passing", "staging"]
     staged = (work / "staging" / "staging.json").stat().st_mtime_ns
     good = parameters_of(oracle.Options(budget=SHOP_BUDGET))
-    _, worked = prepare(found, SHOP, out, Cluster(1), good, keep_work=True)
+    _, worked = prepare(found, SHOP, out, Executor(1), good, keep_work=True)
     assert worked
     assert (work / "staging" / "staging.json").stat().st_mtime_ns == staged
     assert sorted(path.name for path in work.iterdir()) == ["frequencies", "hot_set", "staging"]
@@ -232,7 +232,7 @@ def test_a_directory_of_the_users_beside_the_output_is_never_removed(tmp_path: P
     notes.write_text("mine")
     parameters = parameters_of(oracle.Options(budget=SHOP_BUDGET))
     with suppress(DatasetError):  # it may refuse
-        prepare(found, SHOP, tmp_path / "dataset", Cluster(1), parameters)
+        prepare(found, SHOP, tmp_path / "dataset", Executor(1), parameters)
     assert notes.read_text() == "mine"
 
 
@@ -261,7 +261,7 @@ def test_malformed_lines_above_the_limit_stop_it_and_are_kept_beside_the_output(
         parameters, ingest=parameters.ingest.model_copy(update={"max_reject_share": 0.04})
     )
     with pytest.raises(LogError, match=r"1 of 21 lines \(4.76%\) are malformed"):
-        prepare(found, SHOP, tmp_path / "dataset", Cluster(1), strict)
+        prepare(found, SHOP, tmp_path / "dataset", Executor(1), strict)
     assert not (tmp_path / "dataset").exists()
     (reject,) = rejects_of(tmp_path / "dataset.work" / "staging.rejects")
     assert (reject["file"], reject["line"], reject["text"]) == ("shop.csv", 22, "bad")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fae.commit.lock import locked
-from fae.execution.executor import cluster
+from fae.execution.executor import open_executor
 from fae.format.errors import DatasetError, LogError, StorageError, explained
 from fae.logs.files import blocks, find_logs, texts
 from fae.storage.folder import Folder
@@ -94,7 +94,7 @@ def fails(task: int) -> int:
 def test_workers_hand_a_users_error_over_and_log_no_traceback(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with cluster(workers=1) as here, pytest.raises(OSError, match="No space left"):
+    with open_executor(workers=1) as here, pytest.raises(OSError, match="No space left"):
         here.run("test", fails, [1])
     assert "Traceback" not in capfd.readouterr().err
 

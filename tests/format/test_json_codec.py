@@ -14,7 +14,7 @@ from fae.cli.printing import print_dataset
 from fae.commit.lock import locked
 from fae.commit.outputs import decoded
 from fae.dataset.encoder import Encoder
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae.hotset.device_profile import DeviceProfile
@@ -95,7 +95,7 @@ def test_a_manifest_with_another_schema_is_damaged(shop_copy: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "{}", '{"former": 1}', "\ud800"])
 def test_damaged_drift_is_one_message(day: list[str], tmp_path: Path, text: str) -> None:
     added, new = tmp_path / "added", split_logs(day[1:], [], [], SHOP)
-    manifest, _ = append(new, SHOP, added, Cluster(1), {})
+    manifest, _ = append(new, SHOP, added, Executor(1), {})
     (added / "drift.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
         print_dataset(manifest, Folder.of(added))
@@ -106,7 +106,7 @@ def test_damaged_rejects_stop_an_addition(day: list[str], tmp_path: Path) -> Non
     rejects.write_text('{"line": 3}\n')
     before = digests(tmp_path / "added")
     with pytest.raises(DatasetError, match=r"rejects\.jsonl is damaged"):
-        append(split_logs(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Cluster(1), {})
+        append(split_logs(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Executor(1), {})
     assert digests(tmp_path / "added") == before
 
 

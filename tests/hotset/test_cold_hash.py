@@ -22,7 +22,7 @@ from fae.cli.commands import app
 from fae.cli.printing import print_calibration, print_dataset
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae.hotset.cold_hash import is_hashed, value_hashes
@@ -289,11 +289,11 @@ def miscounted(frame: pl.DataFrame) -> pl.DataFrame:
 )
 def test_damage_is_found(made: Stages, tmp_path: Path, change: Change, fault: str) -> None:
     copy = Path(shutil.copytree(made.dataset, tmp_path / "copy"))
-    assert verify(copy, Cluster(1)).faults == ()
+    assert verify(copy, Executor(1)).faults == ()
     path = copy / "vocabulary" / "word.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
     resigned(copy, "vocabulary/word.parquet")
-    (found,) = verify(copy, Cluster(1)).faults
+    (found,) = verify(copy, Executor(1)).faults
     assert fault in found
 
 

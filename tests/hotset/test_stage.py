@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.format.manifest import Budget, Embedding
 from fae.hotset.parameters import CalibrateParameters
@@ -24,7 +24,7 @@ from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stag
 def calibrated(shop: Stages, out: Path, **parameters: Any) -> Calibration:
     options = {"hot_budget": SHOP_BUDGET, "rule": "accesses", **parameters}
     return calibrate(
-        shop.staging, shop.frequencies, out, Cluster(1), CalibrateParameters.of(**options)
+        shop.staging, shop.frequencies, out, Executor(1), CalibrateParameters.of(**options)
     )
 
 
@@ -223,7 +223,7 @@ def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
     made = stages(found, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
     parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
     with pytest.raises(BudgetError, match=r"no budget makes 90\.0% of the train inputs hot"):
-        calibrate(made.staging, made.frequencies, tmp_path / "out", Cluster(1), parameters)
+        calibrate(made.staging, made.frequencies, tmp_path / "out", Executor(1), parameters)
     assert not (tmp_path / "out").exists()
 
 
@@ -290,6 +290,6 @@ def test_a_rule_that_needs_more_memory_than_there_is_says_what_to_do(
     parameters = CalibrateParameters.of(hot_budget=200, rule="inputs")
     stages = shop.staging, shop.frequencies, tmp_path / "out"
     with pytest.raises(ParameterError, match=r"which needs .* there are 9 B for it.*--sample"):
-        calibrate(*stages, Cluster(1, memory=9), parameters)
+        calibrate(*stages, Executor(1, memory=9), parameters)
     parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
-    assert calibrate(*stages, Cluster(1, memory=9), parameters).tables
+    assert calibrate(*stages, Executor(1, memory=9), parameters).tables

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, LogError
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import Staging, ingest, sentence
@@ -178,7 +178,7 @@ def test_it_is_made_once_for_the_same_logs_and_again_for_others(tmp_path: Path) 
         stage(tmp_path, {"a.txt": GOOD * 2})
     found = find_logs(written(tmp_path, {"a.txt": GOOD * 3}), SCHEMA)
     parameters = IngestParameters.of()
-    again = ingest(found, SCHEMA, first.directory, Cluster(1), parameters, overwrite=True)
+    again = ingest(found, SCHEMA, first.directory, Executor(1), parameters, overwrite=True)
     assert again.rows == 3
 
 

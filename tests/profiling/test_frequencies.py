@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.ingestion.stage import Staging
 from fae.logs.files import find_logs
@@ -44,7 +44,7 @@ def profiled(directory: Path, **parameters: Any) -> Frequencies:
     """The twenty rows, profiled with these parameters."""
     staging = shop_staging(directory)
     return profile(
-        staging, directory / "frequencies", Cluster(1), ProfileParameters.of(**parameters)
+        staging, directory / "frequencies", Executor(1), ProfileParameters.of(**parameters)
     )
 
 
@@ -100,7 +100,7 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     staging = staged(found, SHOP, tmp_path / "staging", block_bytes=60)
     assert len(staging.parts) > 3
-    frequencies = profile(staging, tmp_path / "out", Cluster(1), ProfileParameters.of())
+    frequencies = profile(staging, tmp_path / "out", Executor(1), ProfileParameters.of())
     for name in ("city", "item", "seen"):
         for index in range(len(staging.parts)):
             values = staging.part(index).values(name)
@@ -157,7 +157,7 @@ def test_files_given_for_valid_and_test_are_not_counted(tmp_path: Path) -> None:
     found += find_logs(paths[1:2], schema, "valid") + find_logs(paths[2:], schema, "test")
     staging = staged(found, schema, tmp_path / "staging")
     parameters = ProfileParameters.of(valid="0.5", test="0.5")
-    frequencies = profile(staging, tmp_path / "out", Cluster(1), parameters)
+    frequencies = profile(staging, tmp_path / "out", Executor(1), parameters)
     assert frequencies.split_rows == {"train": 2, "valid": 1, "test": 1}
     assert frequencies.accesses("city").rows() == [("a", 2, 2)]
     assert frequencies.tables[0].columns["city"]["valid"] == OutOfVocabulary(1, 1)
@@ -183,7 +183,7 @@ def test_what_is_no_profile_is_refused(shop: Stages, tmp_path: Path) -> None:
 def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     staging = staged(found, SHOP, tmp_path / "staging")
-    profiled = profile(staging, tmp_path / "out", Cluster(1), ProfileParameters.of())
+    profiled = profile(staging, tmp_path / "out", Executor(1), ProfileParameters.of())
     file = tmp_path / "out" / "ranks" / "city-00000.uint32"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DatasetError, match=r"city-00000\.uint32 is cut short"):
@@ -217,7 +217,7 @@ def test_counts_and_ranks_are_the_oracles(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(value_ranges, "MOST", most)
         patch.setattr(value_ranges, "_OF_A_PART", 0)
-        found = profile(staging, directory / "out", Cluster(1), parameters)
+        found = profile(staging, directory / "out", Executor(1), parameters)
     assert not [name for name in found.directory.names() if ".partial" in name]
     codes = splits_of(staging, found)
     assert [oracle.SPLITS[code] for code in codes] == right.splits

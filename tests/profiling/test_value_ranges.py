@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.ingestion.stage import Staging
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
@@ -35,7 +35,7 @@ def profiled(given: Staging, out: Path, most: int, **parameters: object) -> Freq
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(value_ranges, "MOST", most)
         patch.setattr(value_ranges, "_OF_A_PART", 0)
-        return profile(given, out, Cluster(2), ProfileParameters.of(**parameters))
+        return profile(given, out, Executor(2), ProfileParameters.of(**parameters))
 
 
 def test_parts_that_cannot_all_stay_mapped_are_copied(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fae.cli.commands import app
 from fae.dataset.parameters import PartitionParameters
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
@@ -46,7 +46,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PartitionParameters(),
     )
     out = tmp_path_factory.mktemp("readme") / "DIR"
-    prepare(find_logs([str(SAMPLE)], schema), schema, out, Cluster(), parameters)
+    prepare(find_logs([str(SAMPLE)], schema), schema, out, Executor(), parameters)
     return out
 
 

@@ -16,7 +16,7 @@ from fae.commit.lock import locked
 from fae.dataset.encoder import Encoder
 from fae.dataset.presence import checked
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, FaeError, StorageError
 from fae.format.manifest import Manifest
 from fae.hotset.stage import Calibration
@@ -174,7 +174,7 @@ def test_a_link_out_of_the_data_set_is_refused_by_all_who_read_there(
     (shop_copy / name).symlink_to(tmp_path / "outside")
     faults: tuple[str, ...] = ()
     try:
-        faults = verify(shop_copy, Cluster(1)).faults
+        faults = verify(shop_copy, Executor(1)).faults
     except DatasetError as error:
         faults = (str(error),)
     assert any(name in fault and "link" in fault for fault in faults)
@@ -185,7 +185,7 @@ def test_a_link_out_of_the_data_set_is_refused_by_all_who_read_there(
 
 def test_a_linked_data_set_is_as_good_as_any(shop: Stages, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(shop.dataset)
-    assert verify(tmp_path / "link", Cluster(1)).faults == ()
+    assert verify(tmp_path / "link", Executor(1)).faults == ()
     assert len(HotColdLoader(tmp_path / "link", batch_size=8)) > 0
     assert Encoder(tmp_path / "link").manifest == shop.manifest
 

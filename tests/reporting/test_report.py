@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.hotset.rules import RULES
 from fae.hotset.rules.problem import Problem
@@ -479,7 +479,7 @@ def test_nothing_of_the_users_is_replaced(shop: Stages, tmp_path: Path) -> None:
 def test_a_report_does_not_go_into_the_data_set(shop_copy: Path) -> None:
     with pytest.raises(DatasetError, match="lies in the data set"):
         report(shop_copy, shop_copy / "report.html")
-    assert verify(shop_copy, Cluster(1)).faults == ()
+    assert verify(shop_copy, Executor(1)).faults == ()
 
 
 def test_what_is_no_data_set_or_a_damaged_one_is_refused(shop_copy: Path, tmp_path: Path) -> None:

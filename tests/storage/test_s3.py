@@ -21,7 +21,7 @@ from fae.commit.lock import locked
 from fae.commit.outputs import manifest_of
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster, cluster
+from fae.execution.executor import Executor, open_executor
 from fae.format.errors import BudgetError, DatasetError, LogError, StorageError
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs, split_logs
@@ -68,7 +68,7 @@ def store() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def dataset(store: str) -> Folder:
     """The twenty rows' data set, prepared once; not to be changed."""
-    prepared("s3://data/dataset", Cluster(2))
+    prepared("s3://data/dataset", Executor(2))
     return Folder.of("s3://data/dataset")
 
 
@@ -82,7 +82,7 @@ def dataset_copy(dataset: Folder, tmp_path: Path) -> Folder:
     return copy
 
 
-def prepared(out: str, here: Cluster) -> Manifest:
+def prepared(out: str, here: Executor) -> Manifest:
     logs = find_logs(["s3://data/logs/*.csv"], SHOP)
     manifest, worked = prepare(logs, SHOP, out, here, PARAMETERS)
     assert worked
@@ -102,12 +102,12 @@ def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -
     assert manifest_of(dataset) == shop.manifest
     assert digests(dataset) == digests(shop.dataset)
     assert dataset.beside(".work").names() == []
-    found = verify(dataset, Cluster(2))
+    found = verify(dataset, Executor(2))
     assert (found.rows, found.faults) == (20, ())
 
 
 def test_worker_processes_write_the_bytes_of_a_local_run(store: str, shop: Stages) -> None:
-    with cluster(workers=2) as here:
+    with open_executor(workers=2) as here:
         prepared("s3://data/workers", here)
     assert digests("s3://data/workers") == digests(shop.dataset)
 
@@ -117,14 +117,14 @@ def test_a_store_that_fails_at_random_gives_the_same_bytes(shop: Stages) -> None
     print(f"seed {seed}")  # shown when the test fails
     with object_store(share=0.15, seed=seed) as endpoint:
         Folder.of("s3://data/logs").write_text("shop.csv", SHOP_LOG)
-        prepared("s3://data/out", Cluster(2))
+        prepared("s3://data/out", Executor(2))
         assert digests(Folder.of("s3://data/out")) == digests(shop.dataset)
         counts = asked(endpoint, "/faults")
     assert sum(counts.values()) - counts["answered"] > 10, counts
 
 
 def test_a_remote_log_can_go_to_a_disk(store: str, shop: Stages, tmp_path: Path) -> None:
-    prepared(str(tmp_path / "down"), Cluster(1))
+    prepared(str(tmp_path / "down"), Executor(1))
     assert digests(tmp_path / "down") == digests(shop.dataset)
 
 
@@ -135,7 +135,7 @@ def test_compressed_and_split_logs_are_read(store: str) -> None:
     Folder.of("s3://data/days").write_text("2/log.csv", "".join([lines[0], *lines[17:]]))
     logs = split_logs(["s3://data/days/1/*"], ["s3://data/days/2/log.csv"], [], SHOP)
     assert [log.name for log in logs] == ["1/log.csv.gz", "2/log.csv"]
-    manifest, _ = prepare(logs, SHOP, "s3://data/days.out", Cluster(1), PARAMETERS)
+    manifest, _ = prepare(logs, SHOP, "s3://data/days.out", Executor(1), PARAMETERS)
     assert [log["rows"] for log in manifest.preparation["logs"]] == [16, 4]
 
 
@@ -164,7 +164,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
         code, printed = fae(use, str(out))
         assert (code, printed.count("error:")) == (1, 1)
         assert f"{out} is not a finished data set" in printed
-    prepared(str(out), Cluster(2))
+    prepared(str(out), Executor(2))
     assert digests(out) == digests(shop.dataset)
     assert not [name for name in Folder.of("s3://data").names() if name.startswith("killed.")]
     again = {path for path, count in asked(store, "/writes").items() if count > 1}
@@ -177,29 +177,29 @@ def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
         locked("s3://data/busy.work"),
         pytest.raises(DatasetError, match=r"another run is making s3://data/busy\.work .* remove"),
     ):
-        prepared("s3://data/busy", Cluster(1))
-    prepared("s3://data/busy", Cluster(1))
+        prepared("s3://data/busy", Executor(1))
+    prepared("s3://data/busy", Executor(1))
 
 
 def test_what_was_there_goes_only_when_asked(dataset_copy: Folder, shop: Stages) -> None:
     out = dataset_copy
     other = parameters_of(Options(budget=3 * SHOP_BUDGET))
     logs = find_logs(["s3://data/logs/shop.csv"], SHOP)
-    assert not prepare(logs, SHOP, out, Cluster(1), PARAMETERS)[1]
+    assert not prepare(logs, SHOP, out, Executor(1), PARAMETERS)[1]
     with pytest.raises(DatasetError, match=r"other inputs or parameters.*--overwrite"):
-        prepare(logs, SHOP, out, Cluster(1), other)
+        prepare(logs, SHOP, out, Executor(1), other)
     out.write_text("left-over", "")
-    changed, _ = prepare(logs, SHOP, out, Cluster(1), other, overwrite=True)
+    changed, _ = prepare(logs, SHOP, out, Executor(1), other, overwrite=True)
     assert changed == manifest_of(out) != shop.manifest
     assert not out.exists("left-over")
-    assert verify(out, Cluster(1)).faults == ()
+    assert verify(out, Executor(1)).faults == ()
 
 
 def test_what_no_stage_made_is_never_replaced(store: str) -> None:
     out = Folder.of("s3://data/mine")
     out.write_text("notes.txt", "mine")
     with pytest.raises(DatasetError, match=r"holds files but no _SUCCESS, so it is not replaced"):
-        prepare(find_logs(["s3://data/logs/shop.csv"], SHOP), SHOP, out, Cluster(1), PARAMETERS)
+        prepare(find_logs(["s3://data/logs/shop.csv"], SHOP), SHOP, out, Executor(1), PARAMETERS)
     assert out.names() == ["notes.txt"]
 
 
@@ -230,12 +230,12 @@ def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
     logs = find_logs(["s3://data/logs/shop.csv"], SHOP)
     poor = parameters_of(Options(budget=1))
     with pytest.raises(BudgetError, match="budget"):
-        prepare(logs, SHOP, "s3://data/poor", Cluster(1), poor)
+        prepare(logs, SHOP, "s3://data/poor", Executor(1), poor)
     assert Folder.of("s3://data/poor").names() == []
     stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").names()}
     stages.remove("passing")  # says what the work is for, so that a rerun tidies up
     assert sorted(name.rpartition("-")[0] for name in stages) == ["frequencies", "staging"]
-    prepared("s3://data/poor", Cluster(1))
+    prepared("s3://data/poor", Executor(1))
     assert Folder.of("s3://data/poor.work").names() == []
 
 
@@ -244,7 +244,7 @@ def test_a_file_that_is_gone_or_changed_is_a_fault(dataset_copy: Folder) -> None
     first, second = manifest.splits["train"]["hot"].files[0], manifest.tables[0].vocabulary
     out.remove([first.path])
     out.write_text(second.path, "x")
-    found = verify(out, Cluster(1)).faults
+    found = verify(out, Executor(1)).faults
     assert f"{first.path}: missing" in found
     assert any(fault.startswith(f"{second.path}: 1 bytes") for fault in found)
 

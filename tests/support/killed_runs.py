@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.project import PYTHONPATH
 
-#: The journaled stages, in order.
+#: The stages with a task log, in order.
 STAGES = ["ingest", "splits", "profile", "ranks", "calibrate", "scatter", "partition", "vocabulary"]
 BLOCK_BYTES = 64
 #: Few enough for tables to be counted in several ranges.
@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.support.oracle import Options
 from fae.profiling import value_ranges
 from fae.cli.app import app
-from fae.execution.executor import cluster
+from fae.execution.executor import open_executor
 from fae.logs.files import find_logs
 from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
@@ -38,8 +38,8 @@ def run(directory: Path, scheduler: str = "", workers: int = 0):
     found = find_logs([str(directory / "shop.csv")], SHOP)
     options = Options(budget=SHOP_BUDGET)
     threads = None if scheduler or workers else 1
-    with cluster(threads, workers or None, scheduler or None) as here:
-        stages(found, SHOP, directory, options, cluster=here, block_bytes={BLOCK_BYTES})
+    with open_executor(threads, workers or None, scheduler or None) as here:
+        stages(found, SHOP, directory, options, executor=here, block_bytes={BLOCK_BYTES})
 
 from fae import cli
 cli.main()
@@ -104,7 +104,7 @@ def done_twice(hold: Path) -> list[str]:
 
 
 def entries(directory: Path, stage: str) -> int:
-    """How many results the journal of a stage holds."""
+    """How many results the task log of a stage holds."""
     return len(list(directory.glob(f"*.partial/journal.partial/{stage}/*.json")))
 
 

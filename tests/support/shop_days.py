@@ -9,7 +9,7 @@ from typing import Any
 
 from fae.appending.append import append
 from fae.dataset.verify import verify
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
 from fae.logs.files import split_logs
 from fae.logs.schema import Schema
@@ -43,17 +43,17 @@ def at_once(
     paths: Sequence[str], schema: Schema, out: Path, parameters: Preparation, **rest: Any
 ) -> Manifest:
     found = split_logs(list(paths), [], [], schema)
-    return prepare(found, schema, out, Cluster(2), parameters, **rest)[0]
+    return prepare(found, schema, out, Executor(2), parameters, **rest)[0]
 
 
 def added(paths: Sequence[str], schema: Schema, out: Path, **given: Any) -> Manifest:
     found = split_logs(list(paths), [], [], schema)
-    return append(found, schema, out, Cluster(2), {"max_reject_share": 1.0, **given})[0]
+    return append(found, schema, out, Executor(2), {"max_reject_share": 1.0, **given})[0]
 
 
 def assert_same(one: Path, two: Path) -> None:
     assert contents(one) == contents(two)
-    assert verify(one, Cluster(1)).faults == ()
+    assert verify(one, Executor(1)).faults == ()
 
 
 def shop_days(place: Path, days: int = 2) -> list[str]:

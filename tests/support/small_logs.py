@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.integrity import sha256_of
 from fae.format.manifest import Manifest, success_text
 from fae.hotset.parameters import CalibrateParameters
@@ -29,7 +29,7 @@ from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 from tests.support.oracle import Options
 
 SHOP = Schema.model_validate(
@@ -125,10 +125,10 @@ def staged(
     *,
     block_bytes: int = BLOCK_BYTES,
     max_reject_share: float = 1.0,
-    cluster: Cluster | None = None,
+    executor: Executor | None = None,
 ) -> Staging:
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
-    return ingest(logs, schema, out, cluster or Cluster(1), parameters, block_bytes=block_bytes)
+    return ingest(logs, schema, out, executor or Executor(1), parameters, block_bytes=block_bytes)
 
 
 def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
@@ -209,27 +209,27 @@ def stages(
     directory: Path,
     options: Options,
     *,
-    cluster: Cluster | None = None,
+    executor: Executor | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Stages:
     """Run the four stages in `directory`."""
-    cluster = cluster or Cluster(1)
+    executor = executor or Executor(1)
     parameters = parameters_of(options)
     staging = ingest(
         logs,
         schema,
         directory / "staging",
-        cluster,
+        executor,
         parameters.ingest,
         block_bytes=block_bytes,
     )
-    frequencies = profile(staging, directory / "frequencies", cluster, parameters.profile)
+    frequencies = profile(staging, directory / "frequencies", executor, parameters.profile)
     calibration = calibrate(
-        staging, frequencies, directory / "hot_set", cluster, parameters.calibrate
+        staging, frequencies, directory / "hot_set", executor, parameters.calibrate
     )
     dataset = directory / "dataset"
     manifest = write_dataset(
-        staging, frequencies, calibration, dataset, cluster, parameters.partition
+        staging, frequencies, calibration, dataset, executor, parameters.partition
     )
     return Stages(staging, frequencies, calibration, manifest, dataset)
 
@@ -282,7 +282,7 @@ def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]
     }
 
 
-def digests(place: Place) -> dict[str, str]:
+def digests(place: FolderLike) -> dict[str, str]:
     """The sha256 of every file in a folder on a disk or in a store."""
     folder, found = Folder.of(place), {}
     for name in folder.names():

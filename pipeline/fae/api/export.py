@@ -7,10 +7,12 @@ from pathlib import Path
 from fae.commit.outputs import manifest_of
 from fae.dataset.export import write_tables
 from fae.format.integrity import DataFile, sha256_of
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
-def export(dataset: Place, run: Path, out: Place, *, overwrite: bool = False) -> list[DataFile]:
+def export(
+    dataset: FolderLike, run: Path, out: FolderLike, *, overwrite: bool = False
+) -> list[DataFile]:
     """Write one Parquet file a table to `out`: `id`, `value` and `embedding`.
 
     Raises DatasetError where `run` was trained on another data set.

@@ -13,7 +13,7 @@ from fae.appending.merge_stagings import check_new, extended
 from fae.commit import outputs
 from fae.commit.lock import locked
 from fae.dataset.stage import write_dataset
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
 from fae.format.manifest import SUCCESS, Manifest, Table
@@ -25,14 +25,14 @@ from fae.logs.files import Log
 from fae.logs.schema import Schema
 from fae.preparation import Preparation
 from fae.profiling.stage import profile
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 def append(
     logs: Sequence[Log],
     schema: Schema,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     given: Mapping[str, object],
     *,
     keep_work: bool = False,
@@ -53,7 +53,7 @@ def append(
     manifest = outputs.manifest_of(out)
     work = out.beside(".work")
     with locked(work):
-        return _append(logs, schema, out, work, manifest, cluster, given, keep_work)
+        return _append(logs, schema, out, work, manifest, executor, given, keep_work)
 
 
 def _append(
@@ -62,7 +62,7 @@ def _append(
     out: Folder,
     work: Folder,
     manifest: Manifest,
-    cluster: Cluster,
+    executor: Executor,
     given: Mapping[str, object],
     keep_work: bool,
 ) -> tuple[Manifest, bool]:
@@ -86,34 +86,34 @@ def _append(
             "makes nothing else anew; or prepare all logs at once with --overwrite."
         )
     former = Staging.read(staging)
-    digests = checksums(logs, cluster)
+    digests = checksums(logs, executor)
     if _is_done(logs, digests, schema, parameters, fresh, former):
         _clean(out, work, keep_work)
         return manifest, False
     check_new(former, root, logs, digests)
-    new = ingest(logs, schema, fresh, cluster, parameters.ingest, digests=digests, overwrite=True)
+    new = ingest(logs, schema, fresh, executor, parameters.ingest, digests=digests, overwrite=True)
     extension = extended(former, root, new, log_root(logs[0]), joined)
     frequencies = profile(
-        extension.staging, work / "frequencies", cluster, parameters.profile, overwrite=True
+        extension.staging, work / "frequencies", executor, parameters.profile, overwrite=True
     )
     calibration = calibrate(
         extension.staging,
         frequencies,
         work / "hot_set",
-        cluster,
+        executor,
         parameters.calibrate,
         overwrite=True,
     )
 
     def drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
-        return write_drift(out, extension, frequencies, calibration, partial, tables, cluster)
+        return write_drift(out, extension, frequencies, calibration, partial, tables, executor)
 
     manifest = write_dataset(
         extension.staging,
         frequencies,
         calibration,
         out,
-        cluster,
+        executor,
         parameters.partition,
         overwrite=True,
         more_records=drift,

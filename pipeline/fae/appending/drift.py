@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from fae.appending.merge_stagings import Extension
 from fae.commit import outputs
 from fae.dataset.presence import checked
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, data_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
 from fae.hotset.stage import Calibration
@@ -113,7 +113,7 @@ def write_drift(
     calibration: Calibration,
     partial: Folder,
     tables: tuple[Table, ...],
-    cluster: Cluster,
+    executor: Executor,
 ) -> tuple[DataFile, ...]:
     """Write `mapping/TABLE.parquet` and `drift.json` into the data set that is made at `partial`.
 
@@ -150,7 +150,7 @@ def write_drift(
         )
         for part in range(len(extension.staging.parts))
     ]
-    counts = np.array(cluster.run("drift", _covered, tasks, journal=partial), dtype=np.int64)
+    counts = np.array(executor.run("drift", _covered, tasks, task_log=partial), dtype=np.int64)
     drift = Drift(
         former=manifest.fingerprint,
         former_budget=manifest.budget.bytes,

@@ -40,7 +40,7 @@ from fae.cli.options import (
     Workers,
 )
 from fae.dataset.parameters import PartitionParameters
-from fae.execution.executor import cluster
+from fae.execution.executor import open_executor
 from fae.execution.progress import console
 from fae.format.errors import ParameterError
 from fae.hotset.parameters import CalibrateParameters
@@ -117,7 +117,7 @@ def prepare(
         PartitionParameters.of(seed=seed),
     )
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
+    with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         manifest, worked = run(
             found, loaded, out, here, parameters, overwrite=overwrite, keep_work=keep_work
         )
@@ -164,7 +164,7 @@ def _append(
             loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
     found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
     places = [options[name] for name in _PLACE]
-    with cluster(*places) as here:
+    with open_executor(*places) as here:
         manifest, worked = run(found, loaded, out, here, given, keep_work=options["keep_work"])
     if not worked:
         console.print(f"{out} has these logs since an earlier call that was cut; nothing to do.")
@@ -191,7 +191,7 @@ def ingest(
 
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     found, loaded = _logs(logs, schema, valid_logs, test_logs)
-    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
+    with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         printing.print_staging(run(found, loaded, out, here, parameters, overwrite=overwrite))
 
 
@@ -218,7 +218,7 @@ def profile(
     parameters = ProfileParameters.of(
         valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
     )
-    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
+    with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         frequencies = run(Staging.read(staging), out, here, parameters, overwrite=overwrite)
     printing.print_frequencies(frequencies)
 
@@ -260,7 +260,7 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
+    with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         calibration = run(
             Staging.read(staging),
             Frequencies.read(frequencies),
@@ -292,7 +292,7 @@ def partition(
     from fae.ingestion.stage import Staging
     from fae.profiling.frequencies import Frequencies
 
-    with cluster(threads, workers, scheduler, scheduler_file, memory) as here:
+    with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         manifest = write_dataset(
             Staging.read(staging),
             Frequencies.read(frequencies),

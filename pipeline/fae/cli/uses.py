@@ -12,7 +12,7 @@ from fae.cli import printing
 from fae.cli.app import USER_ERROR, app
 from fae.cli.options import Dataset, Out, Overwrite, Threads
 from fae.commit.outputs import manifest_of
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.execution.progress import console
 from fae.format.version import __version__
 from fae.storage.folder import Folder
@@ -26,7 +26,7 @@ def verify(
     """Check a data set: checksums, rows, ids, hot and cold, vocabulary. Exit code 1 on a fault."""
     from fae.dataset.verify import verify as run
 
-    found = run(dataset, Cluster(threads))
+    found = run(dataset, Executor(threads))
     for fault in found.faults:
         console.print(f"[red]fault:[/] {escape(fault)}", soft_wrap=True)
     if found.faults:

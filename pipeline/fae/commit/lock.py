@@ -16,7 +16,7 @@ import psutil
 
 from fae.format.errors import DatasetError, disk_trouble
 from fae.format.signals import signals_deferred
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Holder:
 
 
 @contextmanager
-def locked(place: Place) -> Iterator[None]:
+def locked(place: FolderLike) -> Iterator[None]:
     """Hold `OUTPUT.lock` beside an output during the block; DatasetError where another run does.
 
     The lock of a dead process of this host is taken over. The directory around is made.

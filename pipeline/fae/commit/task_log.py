@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from fae.format.errors import writing
-from fae.storage.folder import Folder, Place, flush, unflushed
+from fae.storage.folder import Folder, FolderLike, flush, unflushed
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ class Step(Generic[Task, Result]):
 
 
 def steps(
-    stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], output: Place | None
+    stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], output: FolderLike | None
 ) -> list[Step[Task, Result]]:
     """The steps of a stage, recorded in the journal of the unfinished `output` if one is given.
 

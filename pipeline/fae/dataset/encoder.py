@@ -14,7 +14,7 @@ from fae.format.errors import DatasetError
 from fae.format.manifest import FILE_NAME, OOV_ID
 from fae.ingestion.parser import parse_table
 from fae.logs.schema import Schema, SparseColumn
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 class Encoder:
@@ -24,7 +24,7 @@ class Encoder:
     >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
     """
 
-    def __init__(self, directory: Place) -> None:
+    def __init__(self, directory: FolderLike) -> None:
         """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
         self.directory = Folder.of(directory)
         self.manifest = manifest_of(self.directory)

@@ -15,14 +15,14 @@ from fae.commit import outputs
 from fae.dataset.presence import checked
 from fae.format.integrity import DataFile, data_file
 from fae.format.manifest import OOV_ID
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 def write_tables(
-    dataset: Place,
+    dataset: FolderLike,
     weights: Mapping[str, npt.NDArray[np.floating[Any]]],
     checkpoint_sha256: str,
-    out: Place,
+    out: FolderLike,
     *,
     overwrite: bool = False,
 ) -> list[DataFile]:

@@ -25,7 +25,7 @@ from fae.arrays.jit import kernel
 from fae.arrays.row_keys import generate_row_keys
 from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.row_codec import Columns, Records, Words
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, data_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.stage import Calibration
@@ -83,7 +83,7 @@ def partition(
     frequencies: Frequencies,
     calibration: Calibration,
     directory: Folder,
-    cluster: Cluster,
+    executor: Executor,
     seed: int,
     spent: bool,
 ) -> Splits:
@@ -112,8 +112,8 @@ def partition(
     ]
     width = 4 * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
     largest = max(part.rows for part in staging.parts)
-    contents = cluster.run(
-        "scatter", _scatter, tasks, journal=directory, needs=_COPIES * width * step * largest
+    contents = executor.run(
+        "scatter", _scatter, tasks, task_log=directory, needs=_COPIES * width * step * largest
     )
     pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
         (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
@@ -130,11 +130,11 @@ def partition(
         )
         for leaf, bucket in pieces
     ]
-    files = cluster.run(
+    files = executor.run(
         "partition",
         _gather,
         gathers,
-        journal=directory,
+        task_log=directory,
         rows=lambda file: file.rows,
         needs=_COPIES * width * ROWS_PER_FILE,
     )

@@ -17,7 +17,7 @@ from fae.commit import outputs
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.shuffle import SCATTERED, partition
 from fae.dataset.vocabulary import vocabulary
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, data_file
 from fae.format.manifest import FILE_NAME, LABEL, VERSION, Features, Manifest, SparseFeature, Table
@@ -25,7 +25,7 @@ from fae.hotset.stage import CURVE, Calibration
 from fae.ingestion.stage import REJECTS, Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def write_dataset(
     staging: Staging,
     frequencies: Frequencies,
     calibration: Calibration,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     parameters: PartitionParameters,
     *,
     overwrite: bool = False,
@@ -64,7 +64,7 @@ def write_dataset(
         return outputs.manifest_of(out)
     with outputs.building(out, made_from) as partial:
         splits = partition(
-            staging, frequencies, calibration, partial, cluster, parameters.seed, spent
+            staging, frequencies, calibration, partial, executor, parameters.seed, spent
         )
         tasks = [
             _Task(
@@ -78,7 +78,7 @@ def write_dataset(
         ]
         with ThreadPoolExecutor(1, "sweeper") as sweeper:
             sweeper.submit(outputs.remove, partial / SCATTERED)
-            vocabularies = cluster.run("vocabulary", _write_vocabulary, tasks, journal=partial)
+            vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
             for table, file in zip(calibration.tables, vocabularies, strict=True)

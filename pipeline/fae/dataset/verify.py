@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from fae.commit.outputs import manifest_of
 from fae.dataset.presence import UNREADABLE, file_faults, strangers
 from fae.dataset.vocabulary import staged_values
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
 from fae.format.manifest import FILE_NAME as MANIFEST
 from fae.format.manifest import OOV_ID, SUCCESS, Leaf, Manifest, SparseFeature, Table, success_text
 from fae.hotset.cold_hash import hashed_ids
 from fae.logs.schema import Schema
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 _IDS = (pl.Int32(), pl.Int64())
 
@@ -46,7 +46,7 @@ class _Task:
     split: str
 
 
-def verify(dataset: Place, cluster: Cluster) -> Verification:
+def verify(dataset: FolderLike, executor: Executor) -> Verification:
     """Check every file of the data set in `dataset`; DatasetError where it is none at all.
 
     Checksums and sizes; that no file is missing or unknown; rows, columns and types; that ids lie
@@ -63,7 +63,7 @@ def verify(dataset: Place, cluster: Cluster) -> Verification:
         for temperature, leaf in leaves.items()
         for file in leaf.files
     ]
-    for found in cluster.run("verify", _data_faults, tasks):
+    for found in executor.run("verify", _data_faults, tasks):
         faults += found
     for table in manifest.tables:
         faults += _vocabulary_faults(directory, table, manifest.schema)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import dask.config
 from dask.utils import parse_timedelta
 
-from fae.commit import task_log as journals
+from fae.commit import task_log
 from fae.commit.task_log import Step
 from fae.execution.progress import Stage
 from fae.format.errors import ClusterError, FaeError
@@ -87,7 +87,7 @@ def _tried(step: Step[Task, Result]) -> Result | _Failed:
     """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
     _end_quickly()
     try:
-        return journals.perform(step)
+        return task_log.perform(step)
     except (FaeError, OSError, MemoryError) as error:
         return _Failed(error)
 

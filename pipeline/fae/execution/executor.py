@@ -32,7 +32,7 @@ from fae.execution.dask_backend import run_steps
 from fae.execution.progress import Board, Stage, console
 from fae.format.errors import ClusterError, ParameterError
 from fae.format.units import parse_bytes
-from fae.storage.folder import Place
+from fae.storage.folder import FolderLike
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 _CONNECT = "30s"
 
 
-class Cluster:
+class Executor:
     """Where tasks run: `threads` of this process, or the workers behind `client`.
 
     `memory` is what this process may use, in bytes; by default half of the machine's.
@@ -60,19 +60,19 @@ class Cluster:
         function: Callable[[Task], Result],
         tasks: Sequence[Task],
         *,
-        journal: Place | None = None,
+        task_log: FolderLike | None = None,
         rows: Callable[[Result], int] | None = None,
         needs: int = 0,
     ) -> list[Result]:
         """`function` of each task, in the order of the tasks; the first error stops the stage.
 
         One task `needs` so many bytes: no more threads work than memory holds, but one always. With
-        `journal`, an unfinished output, results are recorded in it, and tasks whose results an
+        `task_log`, an unfinished output, results are recorded in it, and tasks whose results an
         earlier run has recorded are not run. `rows` tells the rows behind a result, for the rate.
         """
         if not tasks:
             return []
-        steps = journals.steps(stage, function, tasks, journal)
+        steps = journals.steps(stage, function, tasks, task_log)
         results = journals.finished(steps)
         left = [number for number in range(len(steps)) if number not in results]
         todo = [steps[number] for number in left]
@@ -105,7 +105,7 @@ class Cluster:
         names = [f"{last - number:0{len(str(last))}}" for number in range(last)]
         calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
         with (
-            ThreadPoolExecutor(1, "journal") as recorder,
+            ThreadPoolExecutor(1, "task-log") as recorder,
             Callback(pretask=lambda *_: shown.begin(), posttask=ended),
         ):
             results = compute(
@@ -118,13 +118,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(
+def open_executor(
     threads: int | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     scheduler_file: Path | None = None,
     memory: str | None = None,
-) -> Iterator[Cluster]:
+) -> Iterator[Executor]:
     """Where one of the options says: threads here, a local cluster of `workers`, or another.
 
     `memory`, such as 8GiB, is for this process, and shared out among a local cluster's workers.
@@ -145,7 +145,7 @@ def cluster(
         address = dask.config.get("scheduler-address", None)
     allowed = _bytes_of(memory) if memory else None
     if not workers and not address:
-        yield Cluster(threads, memory=allowed)
+        yield Executor(threads, memory=allowed)
         return
     import distributed.client  # noqa: F401  it sets its loggers' levels
 
@@ -156,7 +156,7 @@ def cluster(
         client = stack.enter_context(_local(workers, allowed) if workers else _remote(str(address)))
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
             console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
-        yield Cluster(threads, client, allowed)
+        yield Executor(threads, client, allowed)
 
 
 @contextmanager

@@ -52,5 +52,5 @@ def signals_deferred() -> Iterator[None]:
     finally:
         for number, handler in zip(signals, former, strict=True):
             signal.signal(number, handler or signal.SIG_DFL)
-        for number in arrived[:1]:
-            signal.raise_signal(number)
+        for first in arrived[:1]:
+            signal.raise_signal(first)

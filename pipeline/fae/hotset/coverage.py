@@ -13,7 +13,7 @@ import xxhash
 from fae.arrays.arrow import Int64Array
 from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
 from fae.hotset.rules.problem import StackedRows
 from fae.hotset.stacking import counted_rows
@@ -98,7 +98,7 @@ def reach(
     placed: RowRanges,
     cuts: Int64Array,
     scratch: Folder,
-    cluster: Cluster,
+    executor: Executor,
 ) -> dict[str, Reach]:
     """The reach of `placed` over each split, and over the counted and uncounted train inputs.
 
@@ -122,7 +122,7 @@ def reach(
         )
         for part in range(len(staging.parts))
     ]
-    found = cluster.run("calibrate", _inputs_by_cell, tasks, journal=scratch)
+    found = executor.run("calibrate", _inputs_by_cell, tasks, task_log=scratch)
     counts = np.array(found).sum(axis=0)
     names = (*SPLITS, COUNTED, UNCOUNTED)
     return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}

@@ -15,7 +15,7 @@ from dask.utils import format_bytes
 from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.commit import outputs
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, ParameterError
 from fae.format.manifest import SPLITS, Budget, Embedding
 from fae.hotset.cold_hash import Sharing, is_hashed, sharing, with_hashed
@@ -29,7 +29,7 @@ from fae.hotset.stacking import exact_levels, stacked_inputs, stacked_rows
 from fae.ingestion.stage import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 from fae.storage.raw_arrays import read_numbers
 
 FILE_NAME = "hot_set.json"
@@ -122,7 +122,7 @@ class Calibration:
             return pl.read_csv(path)
 
     @classmethod
-    def read(cls, directory: Place) -> Calibration:
+    def read(cls, directory: FolderLike) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
         return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
 
@@ -130,8 +130,8 @@ class Calibration:
 def calibrate(
     staging: Staging,
     frequencies: Frequencies,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     parameters: CalibrateParameters,
     *,
     overwrite: bool = False,
@@ -150,7 +150,7 @@ def calibrate(
 
     @cache
     def inputs() -> StackedInputs:
-        _check_memory(rows.levels.total, parameters.rule, cluster.memory)
+        _check_memory(rows.levels.total, parameters.rule, executor.memory)
         return stacked_inputs(staging, frequencies, rows)
 
     def ranked(budget_bytes: int) -> Ranking:
@@ -158,7 +158,7 @@ def calibrate(
         return RULES[parameters.rule](problem)
 
     def reached(placed: RowRanges, at: Int64Array) -> dict[str, Reach]:
-        return reach(staging, frequencies, rows, placed, at, partial, cluster)
+        return reach(staging, frequencies, rows, placed, at, partial, executor)
 
     def bytes_for(share: float, placed: RowRanges) -> int:
         count = rows_for(share, placed.size, lambda at: reached(placed, at)[SPLITS[0]])

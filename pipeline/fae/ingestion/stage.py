@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import to_numpy
 from fae.commit import outputs
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import LogError
 from fae.ingestion.casting import TIME, Parsed, Reject
 from fae.ingestion.parameters import IngestParameters
@@ -29,7 +29,7 @@ from fae.ingestion.part import StagedPart, Times, write_part
 from fae.logs.checksums import checksums
 from fae.logs.files import BLOCK_BYTES, Block, Log, blocks, check_sizes, parquet_file, texts
 from fae.logs.schema import Schema
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 FILE_NAME = "staging.json"
 REJECTS = "rejects"
@@ -114,7 +114,7 @@ class Staging:
         outputs.write_document(self.directory, FILE_NAME, document)
 
     @classmethod
-    def read(cls, directory: Place) -> Staging:
+    def read(cls, directory: FolderLike) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
         return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
 
@@ -144,8 +144,8 @@ class _Staged:
 def ingest(
     logs: Sequence[Log],
     schema: Schema,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     parameters: IngestParameters,
     *,
     digests: Sequence[str] | None = None,
@@ -158,7 +158,7 @@ def ingest(
     `OUT.rejects`. `digests` are the logs', where they are known already.
     """
     out = Folder.of(out)
-    digests = digests or checksums(logs, cluster)
+    digests = digests or checksums(logs, executor)
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if outputs.is_made(out, made_from, overwrite):
         return Staging.read(out)
@@ -168,11 +168,11 @@ def ingest(
             for index, log in enumerate(logs)
             for number, block in enumerate(blocks(log, block_bytes))
         ]
-        staged = cluster.run(
+        staged = executor.run(
             "ingest",
             _stage_block,
             tasks,
-            journal=partial,
+            task_log=partial,
             rows=lambda done: done.lines,
             needs=_BLOCKS * block_bytes,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import xxhash
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.logs.compression import whole
 from fae.logs.files import Log
 from fae.storage.remote import pieces, shown
@@ -24,13 +24,13 @@ class _Chunk:
     start: int
 
 
-def checksums(logs: Sequence[Log], cluster: Cluster) -> list[str]:
+def checksums(logs: Sequence[Log], executor: Executor) -> list[str]:
     """For each file, as it lies on disk, xxh3-128 over that of its chunks of 32 MiB."""
     starts = [range(0, log.bytes, _CHUNK) for log in logs]
     chunks = [
         _Chunk(log.url, start) for log, some in zip(logs, starts, strict=True) for start in some
     ]
-    found = iter(cluster.run("checksum", _checksum, chunks))
+    found = iter(executor.run("checksum", _checksum, chunks))
     return [
         xxhash.xxh3_128_hexdigest("".join(itertools.islice(found, len(some))).encode())
         for some in starts

@@ -20,7 +20,7 @@ from fae.commit import outputs
 from fae.format.errors import DatasetError
 from fae.ingestion.stage import Staging
 from fae.profiling.splits import Cuts, SplitCodes
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 FILE_NAME = "frequencies.json"
 RANK, OFFSET = np.dtype("<u4"), np.dtype("<i8")
@@ -116,7 +116,7 @@ class Frequencies:
         return splits_of(staging, part, self.cuts)
 
     @classmethod
-    def read(cls, directory: Place) -> Frequencies:
+    def read(cls, directory: FolderLike) -> Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
         return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
 

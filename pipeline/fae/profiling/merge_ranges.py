@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fae.arrays.arrow import Int64Array
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
 from fae.ingestion.stage import Staging
 from fae.profiling.counting import Ranked, ranks_from
@@ -28,7 +28,7 @@ def rank_ranges(
     counts: SplitCounts,
     starts: Mapping[Range, tuple[Found, Int64Array]],
     kept: Mapping[str, int],
-    cluster: Cluster,
+    executor: Executor,
 ) -> None:
     """Rank the values of ranges, of which a table has several, over all ranges of the table.
 
@@ -39,10 +39,10 @@ def rank_ranges(
         _Move(counts, one, found.values, its.tolist(), kept[one.table])
         for one, (found, its) in starts.items()
     ]
-    cluster.run("ranks", _move, moves, journal=counts.directory)
+    executor.run("ranks", _move, moves, task_log=counts.directory)
     ranges = Counter(one.table for one in starts)
     merges = [_Merge(counts.directory, *one, kept[one[0]]) for one in ranges.items()]
-    cluster.run("ranks", _merge, merges, journal=counts.directory)
+    executor.run("ranks", _merge, merges, task_log=counts.directory)
 
 
 @dataclass(frozen=True)

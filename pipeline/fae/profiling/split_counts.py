@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import shrink_dtype, to_arrow, to_numpy, wrap_in_list
 from fae.arrays.row_keys import draw_sample
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Numbers, StagedPart
 from fae.ingestion.stage import Staging
@@ -37,12 +37,12 @@ class SplitCounts:
     sample: float
     seed: int
 
-    def count(self, cluster: Cluster) -> None:
+    def count(self, executor: Executor) -> None:
         """Count the parts again that must be, into `directory`."""
         staging = Staging.read(self.staging)
         parts = range(len(staging.parts))
         tasks = [_Task(self, part) for part in parts if self._split_of(staging, part) is None]
-        cluster.run("splits", _count, tasks, journal=self.directory)
+        executor.run("splits", _count, tasks, task_log=self.directory)
 
     def of(
         self, staging: Staging, part: int, staged: StagedPart, columns: Sequence[str]

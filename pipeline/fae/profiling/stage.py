@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fae.arrays.arrow import Int64Array
 from fae.commit import outputs
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.stage import Staging
@@ -25,13 +25,13 @@ from fae.profiling.split_counts import SplitCounts
 from fae.profiling.split_points import Counts, Timeline, Window
 from fae.profiling.splits import cut
 from fae.profiling.value_ranges import Columns, Found, Range, count_ranges, ranges_of
-from fae.storage.folder import Folder, Place
+from fae.storage.folder import Folder, FolderLike
 
 
 def profile(
     staging: Staging,
-    out: Place,
-    cluster: Cluster,
+    out: FolderLike,
+    executor: Executor,
     parameters: ProfileParameters,
     *,
     overwrite: bool = False,
@@ -53,7 +53,7 @@ def profile(
         return Frequencies.read(out)
     with outputs.building(out, made_from) as partial:
         cuts, split_rows = cut(
-            _timeline(staging, cluster, partial),
+            _timeline(staging, executor, partial),
             _given(staging),
             parameters.valid,
             parameters.test,
@@ -62,11 +62,11 @@ def profile(
         counts = SplitCounts(
             str(staging.directory), str(partial), cuts, parameters.sample, parameters.seed
         )
-        counts.count(cluster)
+        counts.count(executor)
         fewest = {table: parameters.fewest(table) for table in tables}
         ranges = {table: ranges_of(staging, table) for table in tables}
         document = {
-            "tables": [asdict(table) for table in _tables(counts, ranges, fewest, cluster)],
+            "tables": [asdict(table) for table in _tables(counts, ranges, fewest, executor)],
             "ranges": {
                 column.name: len(ranges[column.table_name]) for column in staging.schema.sparse
             },
@@ -85,11 +85,11 @@ def _tables(
     counts: SplitCounts,
     ranges: Mapping[str, Sequence[Range]],
     fewest: Mapping[str, int],
-    cluster: Cluster,
+    executor: Executor,
 ) -> list[TableFrequencies]:
     """Count the tables, in which values of `fewest` accesses or more have rows."""
     every = {one: fewest[table] for table, its in ranges.items() for one in its}
-    found = count_ranges(counts, every, cluster)
+    found = count_ranges(counts, every, executor)
     tables: list[TableFrequencies] = []
     starts: dict[Range, tuple[Found, Int64Array]] = {}
     for table, its in ranges.items():
@@ -108,7 +108,7 @@ def _tables(
         )
         if len(its) > 1:
             starts |= {one: (found[one], first) for one, first in zip(its, firsts, strict=True)}
-    rank_ranges(counts, starts, {table.name: table.rows - 1 for table in tables}, cluster)
+    rank_ranges(counts, starts, {table.name: table.rows - 1 for table in tables}, executor)
     return tables
 
 
@@ -135,8 +135,8 @@ class _Window:
     window: Window
 
 
-def _timeline(staging: Staging, cluster: Cluster, scratch: Folder) -> Timeline:
-    """The timeline of the staged rows whose logs state no split; the journal is in `scratch`."""
+def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline:
+    """The timeline of the staged rows whose logs state no split; the task log is in `scratch`."""
     parts = [number for number, part in enumerate(staging.parts) if part.split is None]
 
     @cache
@@ -144,7 +144,7 @@ def _timeline(staging: Staging, cluster: Cluster, scratch: Folder) -> Timeline:
         if staging.schema.time is None:
             return [{0: staging.parts[part].rows} for part in parts]
         tasks = [_Window(str(staging.directory), part, window) for part in parts]
-        return cluster.run(window.name, _counted, tasks, journal=scratch)
+        return executor.run(window.name, _counted, tasks, task_log=scratch)
 
     def rows_at(place: int, time: int) -> npt.NDArray[np.integer[Any]]:
         part = parts[place]

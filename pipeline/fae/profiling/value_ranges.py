@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.stage import Staging
 from fae.profiling.counting import (
@@ -113,7 +113,7 @@ Columns = dict[str, dict[str, OutOfVocabulary]]
 
 
 def count_ranges(
-    counts: SplitCounts, fewest: Mapping[Range, int], cluster: Cluster
+    counts: SplitCounts, fewest: Mapping[Range, int], executor: Executor
 ) -> dict[Range, Found]:
     """Count ranges, each with the fewest accesses that a value with a row has.
 
@@ -129,11 +129,11 @@ def count_ranges(
     }
     sizes = {one: entries[one.table] for one in fewest}
     groups = together(sizes)
-    done = cluster.run(
+    done = executor.run(
         "profile",
         _count,
         [_Task(counts, tuple((one, fewest[one]) for one in some)) for some in groups],
-        journal=counts.directory,
+        task_log=counts.directory,
         needs=_BYTES_AN_ENTRY * max(sizes.values()) + _BYTES,
     )
     return {

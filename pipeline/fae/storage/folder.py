@@ -29,7 +29,7 @@ class Folder:
     url: str
 
     @classmethod
-    def of(cls, place: Place) -> Folder:
+    def of(cls, place: FolderLike) -> Folder:
         """The folder at a path or URL. StorageError where a URL carries a password."""
         if isinstance(place, Folder):
             return place
@@ -271,7 +271,7 @@ def _created(place: Path, text: str) -> bool:
 
 
 #: How callers may name a folder.
-Place = Folder | Path | str
+FolderLike = Folder | Path | str
 
 
 class _Unflushed(threading.local):

@@ -14,7 +14,7 @@ import torch
 
 from fae.appending.append import append
 from fae.dataset.encoder import Encoder
-from fae.execution.executor import Cluster
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs
@@ -51,13 +51,13 @@ def prepared(place: Path, name: str, budget: int = SHOP_BUDGET) -> Path:
     """The shop's first day as a data set that can be added to."""
     found = find_logs(written(place, {"day0.csv": SHOP_LOG}), SHOP)
     parameters = parameters_of(Options(budget=budget))
-    prepare(found, SHOP, place / name, Cluster(1), parameters, keep_work=True)
+    prepare(found, SHOP, place / name, Executor(1), parameters, keep_work=True)
     return place / name
 
 
 def add_day(data: Path, **given: object) -> None:
     found = find_logs(written(data.parent, {"day1.csv": HEADER + NEWS}), SHOP)
-    append(found, SHOP, data, Cluster(1), given)
+    append(found, SHOP, data, Executor(1), given)
 
 
 @pytest.fixture
