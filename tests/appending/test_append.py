@@ -28,7 +28,7 @@ from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from tests.support.oracle import Options
 from tests.support.project import PYTHONPATH, ROOT
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.shop_days import (
     SHOP_PARAMETERS,
     added,
@@ -50,6 +50,7 @@ from tests.support.small_logs import (
 # ── Exactness ────────────────────────────────────────────────────────────────────────────────────
 
 
+@FEW_EXAMPLES
 @given(log=logs(), data=st.data())
 def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataObject) -> None:
     assume(len(log.files) > 1 and len({file.stored for file in log.files}) == len(log.files))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_cli import BUDGET, assert_mistake, fae, place, plain  # noqa: F401
 from typer.testing import Result
 
+from tests.cli.test_commands import BUDGET, assert_mistake, fae, place, plain  # noqa: F401
 from tests.support.shop_days import NEWS, assert_same
 from tests.support.small_logs import written
 

@@ -15,7 +15,7 @@ from fae.dataset.encoder import Encoder
 from fae.format.errors import DatasetError
 from fae.logs.files import find_logs
 from tests.support import oracle
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import LABEL, SHOP, SHOP_LOG, Stages, schema_of, stages, written
 
 
@@ -150,6 +150,7 @@ def test_no_data_set_is_an_error(tmp_path: Path) -> None:
         Encoder(tmp_path)
 
 
+@FEW_EXAMPLES
 @given(log=logs())
 def test_every_row_of_a_log_is_encoded_as_it_was_prepared(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog

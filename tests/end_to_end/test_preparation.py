@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -19,7 +20,7 @@ from fae.format.errors import DatasetError, LogError, ParameterError
 from fae.logs.files import find_logs
 from fae.preparation import prepare
 from tests.support import oracle
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
     LABEL,
     SHOP,
@@ -56,59 +57,59 @@ def prepared(log: RandomLog, directory: Path, threads: int = 1, block: int = 1 <
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples // 2)
 @given(log=logs(), block=BLOCKS, threads=st.sampled_from([1, 2]))
 def test_the_data_set_is_the_oracles(log: RandomLog, block: int, threads: int) -> None:
     right = expected(log)
     with tempfile.TemporaryDirectory() as directory:
         made = prepared(log, Path(directory), threads, block)
-        assert leaf_rows(made.dataset, made.manifest, log.schema) == right.leaves
-        assert made.manifest.budget.used_bytes == right.used_bytes
-        for table, known in zip(made.manifest.tables, right.tables, strict=True):
-            assert (table.name, table.rows) == (known.name, known.rows)
-            assert table.hot_rows == known.hot_rows
-            assert ids_by_value(made.dataset, made.manifest)[table.name] == known.ids
-        names = [file.name for file in log.files]
-        rejects = [
-            (names.index(r["file"]), r["line"]) for r in rejects_of(made.dataset / "rejects")
-        ]
-        assert rejects == right.rejects
-        assert verify(made.dataset, Executor(1)).faults == ()
-
-
-@given(log=logs())
-def test_no_row_is_lost_and_ids_lead_back_to_raw_values(log: RandomLog) -> None:
-    right = expected(log)
-    tables = {table.name: table for table in right.tables}
-    with tempfile.TemporaryDirectory() as directory:
-        made = prepared(log, Path(directory))
+        leaves = leaf_rows(made.dataset, made.manifest, log.schema)
+        ids = ids_by_value(made.dataset, made.manifest)
         values = vocabularies(made.dataset, made.manifest)
-        decoded = Counter(
-            (split, oracle.decode(row, log.schema, values))
-            for (split, _), rows in leaf_rows(made.dataset, made.manifest, log.schema).items()
-            for row in rows
-        )
-        lines = sum(len(oracle.read_log(f.plain, log.schema)[1]) for f in log.files)
-        lines += len(right.rows)
-        rejects = len(rejects_of(made.dataset / "rejects"))
+        rejects = rejects_of(made.dataset / "rejects")
+        assert verify(made.dataset, Executor(1)).faults == ()
+    assert leaves == right.leaves
+    assert made.manifest.budget.used_bytes == right.used_bytes
+    for table, known in zip(made.manifest.tables, right.tables, strict=True):
+        assert (table.name, table.rows) == (known.name, known.rows)
+        assert table.hot_rows == known.hot_rows
+        assert ids[table.name] == known.ids
+    names = [file.name for file in log.files]
+    assert [(names.index(r["file"]), r["line"]) for r in rejects] == right.rejects
+    assert_every_row_is_there(log, right, made, leaves, values)
+    assert_hot_rows_touch_hot_ids_only(log, made, leaves)
+
+
+def assert_every_row_is_there(
+    log: RandomLog,
+    right: oracle.Prepared,
+    made: Stages,
+    leaves: dict[tuple[str, str], list[Any]],
+    values: dict[str, dict[int, Any]],
+) -> None:
+    """The ids of the data set lead back to the raw values of every line that is no reject."""
+    tables = {table.name: table for table in right.tables}
+    decoded = Counter(
+        (split, oracle.decode(row, log.schema, values))
+        for (split, _), rows in leaves.items()
+        for row in rows
+    )
     assert decoded == Counter(
         (split, oracle.folded(row, log.schema, tables))
         for split, row in zip(right.splits, right.rows, strict=True)
     )
-    assert decoded.total() + rejects == lines
+    lines = len(right.rows) + len(right.rejects)
     assert sum(log.rows + log.rejects for log in made.staging.logs) == lines
 
 
-@given(log=logs())
-def test_hot_bytes_are_within_the_budget_and_hot_rows_touch_hot_ids_only(log: RandomLog) -> None:
-    expected(log)
-    with tempfile.TemporaryDirectory() as directory:
-        made = prepared(log, Path(directory))
-        leaves = leaf_rows(made.dataset, made.manifest, log.schema)
+def assert_hot_rows_touch_hot_ids_only(
+    log: RandomLog, made: Stages, leaves: dict[tuple[str, str], list[Any]]
+) -> None:
     options = log.options
     hot_rows = {table.name: table.hot_rows for table in made.manifest.tables}
     spent = sum(
-        hot_rows[name] * oracle.row_price(log.schema.dim(columns[0]), *state(options))
+        hot_rows[name]
+        * oracle.row_price(log.schema.dim(columns[0]), options.dtype, options.optimizer)
         for name, columns in log.schema.tables.items()
     )
     assert spent == made.manifest.budget.used_bytes <= options.budget
@@ -122,10 +123,7 @@ def test_hot_bytes_are_within_the_budget_and_hot_rows_touch_hot_ids_only(log: Ra
             assert hot == (temperature == "hot")
 
 
-def state(options: oracle.Options) -> tuple[str, str]:
-    return options.dtype, options.optimizer
-
-
+@FEW_EXAMPLES
 @given(log=logs(), blocks=st.tuples(BLOCKS, BLOCKS))
 def test_the_bytes_depend_neither_on_blocks_nor_on_threads(
     log: RandomLog, blocks: tuple[int, int]
@@ -137,6 +135,7 @@ def test_the_bytes_depend_neither_on_blocks_nor_on_threads(
         assert digests(one.dataset) == digests(two.dataset)
 
 
+@FEW_EXAMPLES
 @given(log=logs())
 def test_another_seed_gives_another_order_of_the_same_rows(log: RandomLog) -> None:
     log = replace(log, options=replace(log.options, sample=1.0, seed=3))

@@ -34,7 +34,7 @@ from fae.reporting.stacked import tables
 from fae_trainer.run.checkpoint import table_weights
 from tests.support import oracle
 from tests.support.project import ROOT
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
     LABEL,
     SHOP,
@@ -132,6 +132,7 @@ def test_a_table_has_no_more_cold_rows_than_buckets(made: Stages) -> None:
         assert table.vocabulary.rows > table.hot_rows + 3 * BUCKETS or not table.hashed
 
 
+@FEW_EXAMPLES
 @given(log=logs())
 def test_hot_rows_and_hot_inputs_are_those_of_exact_ids(log: RandomLog) -> None:
     assume(log.options.cold_buckets)

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_rules import problem, stacked, stacks
 
 from fae.hotset.coverage import COUNTED, Reach, rows_for
 from fae.hotset.curve import curve, knee
@@ -16,6 +15,7 @@ from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.rules.accesses import accesses
 from fae.hotset.rules.problem import Objective, Ranking, StackedRows
 from fae.hotset.selection import hot_set
+from tests.hotset.test_rules import problem, stacked, stacks
 
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2]], [4, 4])
 HOT_INPUTS = Objective()

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.hotset.rules import RULES
@@ -82,7 +82,6 @@ def optimum(given: Problem) -> float:
     return best
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(problems())
 def test_no_rule_beats_the_optimum_and_inputs_is_never_below_accesses(given: Problem) -> None:
     best = optimum(given)

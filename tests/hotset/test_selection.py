@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_rules import counts_of_tables, problem, stacked, stacks
 
 from fae.arrays.run_length import RowRanges
 from fae.format.errors import BudgetError
 from fae.hotset.rules.accesses import accesses
 from fae.hotset.rules.problem import StackedRows
 from fae.hotset.selection import check_budget, hot_set, id_offsets
+from tests.hotset.test_rules import counts_of_tables, problem, stacked, stacks
 from tests.support import oracle
 
 #: Table 0 has three rows beside id 0, table 1 two and table 2 one that was never seen.

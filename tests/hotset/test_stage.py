@@ -17,7 +17,7 @@ from fae.hotset.rules import RULES
 from fae.hotset.stage import Calibration, calibrate, wilson
 from fae.logs.files import find_logs
 from tests.support import oracle
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 
@@ -166,6 +166,7 @@ def test_what_is_no_calibration_is_refused(shop: Stages, tmp_path: Path) -> None
         Calibration.read(shop.frequencies.directory)
 
 
+@FEW_EXAMPLES
 @given(log=logs())
 def test_hot_and_cold_inputs_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog

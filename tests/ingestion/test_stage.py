@@ -18,7 +18,7 @@ from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import Staging, ingest, sentence
 from fae.logs.files import find_logs
 from tests.support import oracle
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
     LABEL,
     SHOP,
@@ -228,6 +228,7 @@ def test_line_numbers_of_a_parquet_log_are_row_numbers(tmp_path: Path) -> None:
     assert [r["line"] for r in rejects_of(staging.directory.path / "rejects")] == [3, 5]
 
 
+@FEW_EXAMPLES
 @given(log=logs())
 def test_rows_and_rejects_of_each_log_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog

@@ -20,7 +20,7 @@ from fae.profiling.frequencies import Frequencies, OutOfVocabulary
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from tests.support import oracle
-from tests.support.random_logs import RandomLog, logs
+from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
     LABEL,
     SHOP,
@@ -190,6 +190,7 @@ def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
         profiled.ranks("city", 0)
 
 
+@FEW_EXAMPLES
 @given(
     log=logs(),
     block_bytes=st.sampled_from([1, 30, 1 << 20]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from fae.logs.files import Log, find_logs
@@ -31,6 +32,9 @@ BAD = {
     "integer": ["x", "1.5", "9223372036854775808", "1e3", " 1"],
     "time": ["", "soon", "99999999999999999999"],
 }
+
+#: For properties whose every example is a whole preparation: a quarter of the usual examples.
+FEW_EXAMPLES = settings(max_examples=settings().max_examples // 4)
 
 
 @dataclass(frozen=True)
