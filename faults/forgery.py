@@ -6,35 +6,35 @@ import json
 import random
 from typing import Any
 
-from fae.format.manifest import FILE_NAME
+from fae.format.manifest import MANIFEST_FILE
 from faults.damage import Damage, Place, flipped
 from tests.support.small_logs import resigned, signed
 
 
 def edit(place: Place) -> Damage:
     """Change a value, a type or a key of the manifest."""
-    return Damage(f"manifest: {_edited(place)}", (FILE_NAME,))
+    return Damage(f"manifest: {_edited(place)}", (MANIFEST_FILE,))
 
 
 def respace(place: Place) -> Damage:
     """Write the manifest otherwise with the same meaning."""
-    path = place.folder / FILE_NAME
+    path = place.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     texts = [json.dumps(document), json.dumps(document, indent=2), path.read_text() + "\n"]
     path.write_text(place.draw.choice(texts), encoding="utf-8")
-    return Damage("manifest: the same in other characters", (FILE_NAME,))
+    return Damage("manifest: the same in other characters", (MANIFEST_FILE,))
 
 
 def forge_manifest(place: Place) -> Damage:
     """Edit the manifest and make its checksum right again."""
     what = _edited(place)
     signed(place.folder)
-    return Damage(f"signed manifest: {what}", (FILE_NAME,), forged=True)
+    return Damage(f"signed manifest: {what}", (MANIFEST_FILE,), forged=True)
 
 
 def forge_path(place: Place) -> Damage:
     """Have the signed manifest name a file outside the data set."""
-    path = place.folder / FILE_NAME
+    path = place.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     file = place.draw.choice(_files(document))
     aims = [
@@ -51,7 +51,7 @@ def forge_path(place: Place) -> Damage:
     file["path"] = place.draw.choice(aims)
     path.write_text(json.dumps(document), encoding="utf-8")
     signed(place.folder)
-    return Damage(f"signed path {file['path']!r}", (FILE_NAME,), forged=True, escapes=True)
+    return Damage(f"signed path {file['path']!r}", (MANIFEST_FILE,), forged=True, escapes=True)
 
 
 def forge_file(place: Place) -> Damage:
@@ -76,7 +76,7 @@ def _files(document: Any) -> list[dict[str, Any]]:
 
 def _edited(place: Place) -> str:
     """Change one thing in the manifest; what."""
-    path = place.folder / FILE_NAME
+    path = place.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     before = json.dumps(document)
     what = ""

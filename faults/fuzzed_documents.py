@@ -17,8 +17,8 @@ import yaml
 from rich.console import Console
 
 from fae.cli import printing
-from fae.commit.lock import locked
-from fae.commit.task_log import finished, perform, steps
+from fae.commit.lock import lock_output
+from fae.commit.task_log import make_steps, perform_step, read_finished
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
@@ -225,11 +225,11 @@ def _add(numbers: tuple[int, ...]) -> _Sum:
 
 def _check_journal(data: bytes, folder: Path) -> None:
     """A damaged entry is a task to do again, or says something of the result's type."""
-    (step,) = steps("sums", _add, [(1, 2)], folder / "output")
+    (step,) = make_steps("sums", _add, [(1, 2)], folder / "output")
     assert step.entry is not None
     Path(step.entry).parent.mkdir(parents=True)
     Path(step.entry).write_bytes(data)
-    for found in (*finished([step]).values(), perform(step)):
+    for found in (*read_finished([step]).values(), perform_step(step)):
         if type(found) is not _Sum or type(found.total) is not int or type(found.of) is not dict:
             raise WrongError(f"a journal gave {found!r}")
 
@@ -237,7 +237,7 @@ def _check_journal(data: bytes, folder: Path) -> None:
 def _check_lock(data: bytes, folder: Path) -> None:
     """A lock of whatever content is taken over, or refused in words."""
     (folder / "out.lock").write_bytes(data)
-    with contextlib.suppress(FaeError), locked(Folder.of(folder / "out")):
+    with contextlib.suppress(FaeError), lock_output(Folder.of(folder / "out")):
         pass
 
 

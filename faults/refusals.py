@@ -76,9 +76,9 @@ def _inputs_that_are_none(inputs: Path, place: Path) -> Iterator[str]:
 
 
 def _two_at_a_time(inputs: Path, place: Path) -> Iterator[str]:
-    from fae.commit.lock import locked
+    from fae.commit.lock import lock_output
 
-    with locked(place / "out.work"):
+    with lock_output(place / "out.work"):
         lock = str(place / "out.work.lock")
         yield from _message(_PREPARE.command(inputs, place), f"process {os.getpid()}", lock)
     code, said = fae(_PREPARE.command(inputs, place))

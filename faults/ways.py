@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fae.commit.outputs import manifest_of
+from fae.commit.outputs import read_manifest
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.hotset.stage import calibrate
@@ -78,7 +78,7 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         logs = split_logs([str(log) for log in case.logs], [], [], schema)
         size = max(sum(log.bytes for log in logs) // count, 1)
         here = Executor(threads, memory=memory)
-        chosen = Preparation.of(manifest_of(Folder.of(case.plain / "out")))
+        chosen = Preparation.of(read_manifest(Folder.of(case.plain / "out")))
         staging = ingest(logs, schema, place / "s", here, chosen.ingest, block_bytes=size)
         frequencies = profile(staging, place / "f", here, chosen.profile)
         calibration = calibrate(staging, frequencies, place / "h", here, chosen.calibrate)

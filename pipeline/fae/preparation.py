@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from fae.commit import outputs
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
@@ -50,7 +50,7 @@ class Preparation:
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The parameters that a data set was made with; what ingestion bears is the default."""
-        with outputs.understood("the manifest's preparation"):
+        with outputs.damage_reported("the manifest's preparation"):
             stages = manifest.preparation["parameters"]
             return cls(
                 IngestParameters(),
@@ -101,9 +101,9 @@ def prepare(
     work = out.beside(".work")
     if made and not keep_work:
         _tidy(out, work, made_from[-1])
-        return outputs.manifest_of(out), False
+        return outputs.read_manifest(out), False
     names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
-    with locked(work):
+    with lock_output(work):
         if keep_work:
             work.remove([_PASSING])
         else:
@@ -120,7 +120,7 @@ def prepare(
         if keep_work:
             write_root(staging.directory, log_root(logs[0]))
         if made:
-            return outputs.manifest_of(out), False
+            return outputs.read_manifest(out), False
         frequencies = profile(
             staging, work / names[1], executor, parameters.profile, overwrite=True
         )
@@ -155,9 +155,13 @@ def _tidy(out: Folder, work: Folder, made_from: str) -> None:
     """Remove what a run left that was killed when it had made `out` and had only to tidy up."""
     if not work.exists(_PASSING) or work.text(_PASSING) != made_from:
         return
-    with suppress(DatasetError), locked(work), locked(out):  # a run at work tidies up itself
+    with (
+        suppress(DatasetError),
+        lock_output(work),
+        lock_output(out),
+    ):  # a run at work tidies up itself
         if not out.remote:
-            outputs.remove_remains(out)
+            outputs.remove_leftovers(out)
         _clear(work)
 
 
@@ -166,7 +170,7 @@ def _clear(work: Folder) -> None:
     found = {name.partition("/")[0] for name in work.names()}
     for name in sorted(found):
         if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
-            outputs.remove(work / name)
+            outputs.remove_output(work / name)
     work.remove([_PASSING])
     if not work.remote and not any(work.path.iterdir()):
         work.path.rmdir()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.commit import outputs
-from fae.commit.outputs import building, fingerprint
+from fae.commit.outputs import build_output, compute_fingerprint
 from fae.format.errors import ClusterError, DatasetError, FaeError, LogError, StorageError
 from fae.ingestion.stage import Staging
 from fae.storage.folder import Folder
@@ -23,20 +23,20 @@ JSON = st.recursive(
 
 
 def made(out: Path, text: str = "x", made_from: str = "one") -> Path:
-    with building(Folder.of(out), made_from) as partial:
+    with build_output(Folder.of(out), made_from) as partial:
         partial.write_text("file", text)
     return out
 
 
 def fail(out: Path, error: BaseException) -> None:
     """Fail with `error` while building."""
-    with building(Folder.of(out), "two") as partial:
+    with build_output(Folder.of(out), "two") as partial:
         partial.write_text("file", "y")
         raise error
 
 
 def fingerprint_of(out: Path) -> str:
-    return outputs.fingerprint_of(Folder.of(out))
+    return outputs.read_fingerprint(Folder.of(out))
 
 
 def is_made(out: Path, expected: str, overwrite: bool) -> bool:
@@ -60,7 +60,7 @@ def test_a_kill_among_the_last_removals_leaves_no_journal_of_files_that_are_gone
         remove(path)
 
     def build() -> None:
-        with building(Folder.of(out), "one") as partial:
+        with build_output(Folder.of(out), "one") as partial:
             for name in scratch:
                 partial.write_text(f"{name}/splits/file", "x")
             monkeypatch.setattr(outputs, "_remove", killed)
@@ -76,7 +76,7 @@ def test_a_kill_among_the_last_removals_leaves_no_journal_of_files_that_are_gone
 
 def test_an_output_appears_whole_with_its_fingerprint(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
-    with building(Folder.of(out), "one") as partial:
+    with build_output(Folder.of(out), "one") as partial:
         assert not out.exists()
         partial.write_text("file", "x")
         assert not partial.exists("_SUCCESS")
@@ -114,7 +114,7 @@ def test_the_next_run_from_the_same_inputs_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail(out, KeyboardInterrupt())
     (out.with_name("out.partial") / "half.1234.partial").write_text("half")
-    with building(Folder.of(out), "two") as partial:
+    with build_output(Folder.of(out), "two") as partial:
         assert partial.names() == ["file", "made_from"]
         partial.write_text("scratch.partial/more", "z")
     assert names(out) == ["_SUCCESS", "file"]
@@ -131,7 +131,7 @@ def test_the_next_run_from_other_inputs_or_of_another_version_begins_anew(
     with pytest.raises(KeyboardInterrupt):
         fail(out, KeyboardInterrupt())
     monkeypatch.setattr(outputs, "__version__", version)
-    with building(Folder.of(out), made_from) as partial:
+    with build_output(Folder.of(out), made_from) as partial:
         assert partial.names() == ["made_from"]
 
 
@@ -243,26 +243,26 @@ def test_an_unfinished_output_has_no_fingerprint(tmp_path: Path) -> None:
 @given(parameters=st.dictionaries(st.text(), JSON, max_size=4))
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys(parameters: dict[str, object]) -> None:
     turned = dict(reversed(parameters.items()))
-    assert fingerprint(parameters, "a") == fingerprint(turned, "a")
-    assert len(fingerprint(parameters)) == 32
+    assert compute_fingerprint(parameters, "a") == compute_fingerprint(turned, "a")
+    assert len(compute_fingerprint(parameters)) == 32
 
 
 def test_a_fingerprint_depends_on_everything_else() -> None:
     found = [
-        fingerprint({"a": 1}, "x", "y"),
-        fingerprint({"a": 2}, "x", "y"),
-        fingerprint({"b": 1}, "x", "y"),
-        fingerprint({"a": "1"}, "x", "y"),
-        fingerprint({"a": 1}, "y", "x"),
-        fingerprint({"a": 1}, "xy"),
-        fingerprint({"a": 1}, "x", "y", ""),
+        compute_fingerprint({"a": 1}, "x", "y"),
+        compute_fingerprint({"a": 2}, "x", "y"),
+        compute_fingerprint({"b": 1}, "x", "y"),
+        compute_fingerprint({"a": "1"}, "x", "y"),
+        compute_fingerprint({"a": 1}, "y", "x"),
+        compute_fingerprint({"a": 1}, "xy"),
+        compute_fingerprint({"a": 1}, "x", "y", ""),
     ]
     assert len(set(found)) == len(found)
 
 
 def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with building(Folder.of(out), "one") as partial:
+    with build_output(Folder.of(out), "one") as partial:
         partial.write_text("file", "x")
         with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
             made(out, "y")
@@ -275,14 +275,14 @@ def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) 
 
 def test_a_document_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
     out = Folder.of(tmp_path / "out")
-    with building(out, "one") as partial:
+    with build_output(out, "one") as partial:
         outputs.write_document(partial, "stage.json", {"rows": 3})
     path = tmp_path / "out" / "stage.json"
-    assert outputs.document_of(out, "stage.json") == {"rows": 3}
+    assert outputs.read_document(out, "stage.json") == {"rows": 3}
     known = f'"stage_version": {outputs.STAGE_VERSION}'
     path.write_text(path.read_text().replace(known, '"stage_version": 77'))
     with pytest.raises(DatasetError, match=r"stage\.json has version 77, .* reads version"):
-        outputs.document_of(out, "stage.json")
+        outputs.read_document(out, "stage.json")
 
 
 def test_a_document_is_parsed_once_as_long_as_it_stays_as_it_is(

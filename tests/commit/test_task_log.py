@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import PydanticSchemaGenerationError
 
-from fae.commit.task_log import finished, perform, steps
+from fae.commit.task_log import make_steps, perform_step, read_finished
 from fae.execution.executor import Executor
 from fae.format.errors import LogError, StorageError
 from fae.storage.folder import Folder
@@ -75,8 +75,8 @@ def test_what_is_recorded_is_read_and_not_done_again(tmp_path: Path, tasks: list
 
 
 def test_a_task_whose_result_was_lost_is_read(tmp_path: Path, tasks: list[Sum]) -> None:
-    (step,) = steps("sums", total, tasks[:1], tmp_path / "output")
-    assert perform(step) == perform(step)
+    (step,) = make_steps("sums", total, tasks[:1], tmp_path / "output")
+    assert perform_step(step) == perform_step(step)
     assert done(tmp_path) == ["did-0"]
 
 
@@ -117,10 +117,10 @@ def test_an_entry_that_is_cut_short_counts_as_not_done(
     (entry,) = entries(output)
     entry.write_bytes(entry.read_bytes()[:kept])
     (tmp_path / "did-6").unlink()
-    assert finished(steps("sums", total, tasks[3:4], output)) == {}
+    assert read_finished(make_steps("sums", total, tasks[3:4], output)) == {}
     assert Executor(1).run("sums", total, tasks[3:4], task_log=output) == [right]
     assert done(tmp_path) == ["did-6"]
-    assert finished(steps("sums", total, tasks[3:4], output)) == {0: right}
+    assert read_finished(make_steps("sums", total, tasks[3:4], output)) == {0: right}
 
 
 def test_an_entry_is_text_in_the_form_of_the_functions_result(
@@ -131,7 +131,7 @@ def test_an_entry_is_text_in_the_form_of_the_functions_result(
     (entry,) = entries(output)
     assert entry.read_text(encoding="utf-8") == '{"value":0,"parts":[["é\\n0",null]]}'
     entry.write_text('{"value":"many","parts":[]}')
-    assert finished(steps("sums", total, tasks[:1], output)) == {}
+    assert read_finished(make_steps("sums", total, tasks[:1], output)) == {}
 
 
 def test_what_has_no_form_in_json_is_not_journaled(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
-from fae.format.integrity import data_file
+from fae.format.integrity import describe_file
 from fae.logs.files import find_logs
 from tests.support import oracle
 from tests.support.small_logs import (
@@ -196,6 +196,6 @@ def test_outputs_of_other_stages_are_refused(shop: Stages, tmp_path: Path) -> No
 
 def test_a_files_entry_is_its_size_and_sha256(tmp_path: Path) -> None:
     written(tmp_path, {"a/b.txt": b"abc"})
-    entry = data_file(tmp_path / "a/b.txt", "a/b.txt", 7)
+    entry = describe_file(tmp_path / "a/b.txt", "a/b.txt", 7)
     assert (entry.path, entry.rows, entry.bytes) == ("a/b.txt", 7, 3)
     assert entry.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

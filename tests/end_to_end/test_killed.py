@@ -205,7 +205,6 @@ def test_what_another_kind_of_error_leaves_can_be_gone_on_from(
     place: Path, shop: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as context:
-        context.setattr("fae.dataset.stage.manifest_of", None, raising=False)
         context.setattr(shutil, "copyfile", None)
         with pytest.raises(TypeError):
             run(place, Executor(2))

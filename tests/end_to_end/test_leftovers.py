@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fae import preparation
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from tests.support.project import PYTHONPATH
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, digests
@@ -53,8 +53,9 @@ def test_work_that_is_to_be_kept_stays_where_there_is_nothing_to_do(
 
 def test_a_lock_that_cannot_be_written_is_not_left_empty(tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom fae.format.errors import FaeError\nfrom fae.commit.lock import locked\n"
-        "try:\n    with locked(sys.argv[1]): pass\nexcept FaeError as error: print(error)"
+        "import sys\nfrom fae.format.errors import FaeError\n"
+        "from fae.commit.lock import lock_output\n"
+        "try:\n    with lock_output(sys.argv[1]): pass\nexcept FaeError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "out"],
@@ -75,13 +76,13 @@ def test_a_file_system_without_links_has_locks_too(
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with locked(tmp_path / "out"):
+    with lock_output(tmp_path / "out"):
         assert [path.name for path in tmp_path.iterdir()] == ["out.lock"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_wrote_of_its_lock_is_swept(tmp_path: Path) -> None:
     (tmp_path / "out.lock.12ab34cd.partial").touch()
-    with locked(tmp_path / "out"):
+    with lock_output(tmp_path / "out"):
         pass
     assert list(tmp_path.iterdir()) == []

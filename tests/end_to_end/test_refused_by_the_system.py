@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from fae.execution.executor import open_executor
-from fae.format.errors import DatasetError, LogError, StorageError, explained
+from fae.format.errors import DatasetError, LogError, StorageError, explain_error
 from fae.logs.files import blocks, find_logs, texts
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main
@@ -44,12 +44,12 @@ from tests.support.trainer_runs import OPTIONS
 def test_an_error_of_the_system_is_explained_with_a_remedy(
     error: BaseException, words: str
 ) -> None:
-    assert str(explained(error)).startswith(words)
+    assert str(explain_error(error)).startswith(words)
 
 
 def test_an_error_of_the_program_is_not_explained_away() -> None:
-    assert explained(RuntimeError("dictionary changed size during iteration")) is None
-    assert explained(KeyError("x")) is None
+    assert explain_error(RuntimeError("dictionary changed size during iteration")) is None
+    assert explain_error(KeyError("x")) is None
 
 
 def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(DatasetError, match="a part of its path is a file"),
-        locked(tmp_path / "file" / "out"),
+        lock_output(tmp_path / "file" / "out"),
     ):
         pass
 

@@ -18,7 +18,7 @@ from typing import Any
 import distributed
 import pytest
 
-from fae.commit.task_log import steps
+from fae.commit.task_log import make_steps
 from fae.execution.executor import Executor, open_executor
 from fae.format.errors import LogError, ParameterError
 from fae.ingestion.parameters import IngestParameters
@@ -137,7 +137,7 @@ class Weighed(Executor):
     def run(
         self, stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], **options: Any
     ) -> list[Any]:
-        sent = steps(stage, function, tasks, options.get("task_log"))
+        sent = make_steps(stage, function, tasks, options.get("task_log"))
         self.bytes[stage] = max((len(pickle.dumps(step)) for step in sent), default=0)
         return super().run(stage, function, tasks, **options)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fae.execution.progress import Board, Stage
+from fae.execution.progress import RunProgress, StageProgress
 from tests.support.project import PYTHONPATH
 from tests.support.small_logs import written
 
@@ -29,7 +29,7 @@ STAGES = [
 
 
 def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
-    with Board().stage("ingest", 3, kept=1) as stage:
+    with RunProgress().stage("ingest", 3, kept=1) as stage:
         for _ in range(2):
             stage.begin()
             stage.end(5_000)
@@ -41,7 +41,7 @@ def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     told = threading.Event()
-    board = Board(interval=0.01)
+    board = RunProgress(interval=0.01)
     with board.stage("scatter", 4) as stage:
         stage.begin()
         stage.end()
@@ -55,7 +55,7 @@ def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[
 
 
 def test_what_is_waited_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    stage = Stage("ingest", 2)
+    stage = StageProgress("ingest", 2)
     stage.wait("waiting for workers")
     stage.wait("waiting for workers")
     assert capsys.readouterr().err.count("waiting for workers") == 1
@@ -63,7 +63,7 @@ def test_what_is_waited_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.9, "0:59"), (61, "1:01"), (3725, "1:02:05")])
 def test_elapsed_time_is_short(seconds: float, text: str) -> None:
-    stage = Stage("ingest", 2)
+    stage = StageProgress("ingest", 2)
     stage.began -= seconds
     assert stage.cells()[5] == text
 

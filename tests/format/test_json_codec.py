@@ -11,8 +11,8 @@ import pytest
 
 from fae.appending.append import append
 from fae.cli.printing import print_dataset
-from fae.commit.lock import locked
-from fae.commit.outputs import decoded
+from fae.commit.lock import lock_output
+from fae.commit.outputs import read_dataclass
 from fae.dataset.encoder import Encoder
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
@@ -61,7 +61,7 @@ def misshapen(document: dict[str, Any]) -> None:
 def test_a_stages_document_of_another_shape_is_damaged(
     stages: Path, kind: Any, folder: str, name: str, damage: Callable[[Any], None]
 ) -> None:
-    assert kind.read(stages / folder) == decoded(kind, Folder.of(stages / folder), name)
+    assert kind.read(stages / folder) == read_dataclass(kind, Folder.of(stages / folder), name)
     path = stages / folder / name
     document = json.loads(path.read_text())
     damage(document)
@@ -112,7 +112,10 @@ def test_damaged_rejects_stop_an_addition(day: list[str], tmp_path: Path) -> Non
 
 def test_a_lock_of_no_text_is_of_an_unknown_run(tmp_path: Path) -> None:
     (tmp_path / "out.lock").write_bytes(b"\xff\xfe")
-    with pytest.raises(DatasetError, match=r"another run .*\(unknown\)"), locked(tmp_path / "out"):
+    with (
+        pytest.raises(DatasetError, match=r"another run .*\(unknown\)"),
+        lock_output(tmp_path / "out"),
+    ):
         pass
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from fae.dataset.encoder import Encoder
 from fae.dataset.presence import checked
 from fae.dataset.verify import verify
@@ -26,7 +26,7 @@ from fae.logs.files import Log, find_logs
 from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
-from fae.storage.remote import check_no_password, shown
+from fae.storage.remote import check_no_password, redact_url
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.run import checkpoint
 from tests.support.project import ROOT
@@ -217,7 +217,10 @@ def test_a_lock_that_is_no_lock_is_told(tmp_path: Path) -> None:
     lock = {"host": "h", "pid": "1", "born": "x", "since": "", "token": ""}
     for text in (json.dumps(lock), "[" * 100_000, "\0"):
         (tmp_path / "out.lock").write_text(text)
-        with pytest.raises(DatasetError, match="another run is making"), locked(tmp_path / "out"):
+        with (
+            pytest.raises(DatasetError, match="another run is making"),
+            lock_output(tmp_path / "out"),
+        ):
             pass
 
 
@@ -259,7 +262,7 @@ def test_what_is_no_url_is_told() -> None:
 
 
 def test_a_signature_in_a_chained_url_is_not_shown() -> None:
-    assert SECRET not in shown(f"simplecache::https://host/a.csv?sig={SECRET}")
+    assert SECRET not in redact_url(f"simplecache::https://host/a.csv?sig={SECRET}")
 
 
 def test_a_signed_log_leaves_its_signature_nowhere() -> None:

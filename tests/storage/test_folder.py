@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from fae.format.errors import StorageError
-from fae.storage.file_cache import Scratch
+from fae.storage.file_cache import FileCache
 from fae.storage.folder import Folder
-from fae.storage.remote import opened, shown
+from fae.storage.remote import open_file, redact_url
 from tests.support.object_store import KEY, SECRET, asked, forget, object_store
 
 
@@ -182,7 +182,7 @@ def test_a_remote_file_is_read_by_ranges(store: str) -> None:
     with Folder.of("s3://data/ranges").write("file") as path:
         path.write_bytes(data)
     before = asked(store, "/faults")["answered"]
-    with opened("s3://data/ranges/file") as stream:
+    with open_file("s3://data/ranges/file") as stream:
         assert stream.seek(-5, os.SEEK_END) == len(data) - 5
         assert stream.read() == data[-5:]
         stream.seek(1000)
@@ -229,15 +229,15 @@ def test_no_credentials_are_told(store: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("url", [f"s3://{KEY}:{SECRET}@data/out", f"ftp://me:{SECRET}@host/x"])
 def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    for use in (Folder.of, opened):
+    for use in (Folder.of, open_file):
         with pytest.raises(StorageError, match=r"carries a user or a password") as error:
             use(url)
         assert SECRET not in str(error.value)
 
 
 def test_the_query_of_a_web_address_is_not_shown() -> None:
-    assert shown(f"https://host/a.tsv?sig={SECRET}") == "https://host/a.tsv"
-    assert shown("s3://data/a?.tsv") == "s3://data/a?.tsv"
+    assert redact_url(f"https://host/a.tsv?sig={SECRET}") == "https://host/a.tsv"
+    assert redact_url("s3://data/a?.tsv") == "s3://data/a?.tsv"
 
 
 # ── Copies ───────────────────────────────────────────────────────────────────────────────────────
@@ -249,7 +249,7 @@ class Source:
     def __init__(self) -> None:
         self.fetched: list[str] = []
 
-    def read(self, scratch: Scratch, key: str) -> bytes:
+    def read(self, scratch: FileCache, key: str) -> bytes:
         def fetch(path: Path) -> None:
             self.fetched.append(key)
             path.write_bytes(key.encode() * 10)
@@ -259,7 +259,7 @@ class Source:
 
 
 def test_the_copy_used_least_recently_goes_first() -> None:
-    source, scratch = Source(), Scratch(most_bytes=25)
+    source, scratch = Source(), FileCache(most_bytes=25)
     for key in "aabacab":
         assert source.read(scratch, key) == key.encode() * 10
         assert scratch.bytes <= 25
@@ -267,8 +267,8 @@ def test_the_copy_used_least_recently_goes_first() -> None:
 
 
 def test_only_so_many_copies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fae.storage.file_cache.MOST_COPIES", 2)
-    source, scratch = Source(), Scratch()
+    monkeypatch.setattr("fae.storage.file_cache.MAX_COPIES", 2)
+    source, scratch = Source(), FileCache()
     for key in "abcabcc":
         assert source.read(scratch, key) == key.encode() * 10
         assert scratch.bytes <= 20
@@ -276,7 +276,7 @@ def test_only_so_many_copies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_copy_in_use_is_not_dropped() -> None:
-    source, scratch = Source(), Scratch(most_bytes=10)
+    source, scratch = Source(), FileCache(most_bytes=10)
     with scratch.copy("held", 10, lambda path: path.write_bytes(b"x" * 10)) as held:
         source.read(scratch, "a")
         source.read(scratch, "b")
@@ -287,7 +287,7 @@ def test_a_copy_in_use_is_not_dropped() -> None:
 
 
 def test_threads_fetch_a_file_once() -> None:
-    scratch, fetched, barrier = Scratch(), [], threading.Barrier(8)
+    scratch, fetched, barrier = FileCache(), [], threading.Barrier(8)
 
     def fetch(path: Path) -> None:
         fetched.append(1)
@@ -304,7 +304,7 @@ def test_threads_fetch_a_file_once() -> None:
 
 
 def test_a_fetch_that_fails_leaves_no_copy() -> None:
-    source, scratch = Source(), Scratch()
+    source, scratch = Source(), FileCache()
 
     def fail(path: Path) -> None:
         path.write_bytes(b"half")
@@ -317,8 +317,8 @@ def test_a_fetch_that_fails_leaves_no_copy() -> None:
 
 def test_copies_are_gone_when_the_process_is(tmp_path: Path) -> None:
     program = (
-        "from fae.storage.file_cache import Scratch\n"
-        "with Scratch().copy('a', 1, lambda path: path.write_bytes(b'x')) as path: print(path)"
+        "from fae.storage.file_cache import FileCache\n"
+        "with FileCache().copy('a', 1, lambda path: path.write_bytes(b'x')) as path: print(path)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", program]

@@ -17,8 +17,8 @@ import tenacity
 from typer.testing import CliRunner
 
 from fae.cli.commands import app
-from fae.commit.lock import locked
-from fae.commit.outputs import manifest_of
+from fae.commit.lock import lock_output
+from fae.commit.outputs import read_manifest
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor, open_executor
@@ -99,7 +99,7 @@ def fae(*arguments: str) -> tuple[int, str]:
 
 
 def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -> None:
-    assert manifest_of(dataset) == shop.manifest
+    assert read_manifest(dataset) == shop.manifest
     assert digests(dataset) == digests(shop.dataset)
     assert dataset.beside(".work").names() == []
     found = verify(dataset, Executor(2))
@@ -159,7 +159,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
     assert any(name.endswith(".parquet") for name in out.names())
     assert not out.exists("_SUCCESS")
     with pytest.raises(DatasetError, match=r"s3://data/killed is not a finished data set"):
-        manifest_of(out)
+        read_manifest(out)
     for use in ("verify", "summary"):
         code, printed = fae(use, str(out))
         assert (code, printed.count("error:")) == (1, 1)
@@ -174,7 +174,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
 
 def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
     with (
-        locked("s3://data/busy.work"),
+        lock_output("s3://data/busy.work"),
         pytest.raises(DatasetError, match=r"another run is making s3://data/busy\.work .* remove"),
     ):
         prepared("s3://data/busy", Executor(1))
@@ -190,7 +190,7 @@ def test_what_was_there_goes_only_when_asked(dataset_copy: Folder, shop: Stages)
         prepare(logs, SHOP, out, Executor(1), other)
     out.write_text("left-over", "")
     changed, _ = prepare(logs, SHOP, out, Executor(1), other, overwrite=True)
-    assert changed == manifest_of(out) != shop.manifest
+    assert changed == read_manifest(out) != shop.manifest
     assert not out.exists("left-over")
     assert verify(out, Executor(1)).faults == ()
 
@@ -240,7 +240,7 @@ def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
 
 
 def test_a_file_that_is_gone_or_changed_is_a_fault(dataset_copy: Folder) -> None:
-    out, manifest = dataset_copy, manifest_of(dataset_copy)
+    out, manifest = dataset_copy, read_manifest(dataset_copy)
     first, second = manifest.splits["train"]["hot"].files[0], manifest.tables[0].vocabulary
     out.remove([first.path])
     out.write_text(second.path, "x")

@@ -15,7 +15,7 @@ from typing import Any
 from fae.commit import task_log
 
 FOLDER = Path(os.environ["HOLD"])
-real = task_log.perform
+real = task_log.perform_step
 
 
 def said(stage: str) -> str:
@@ -43,4 +43,4 @@ def perform(step: Any, later: Any = None) -> Any:
     return result
 
 
-task_log.perform = perform
+task_log.perform_step = perform

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
-from fae.format.integrity import sha256_of
-from fae.format.manifest import Manifest, success_text
+from fae.format.integrity import compute_sha256
+from fae.format.manifest import Manifest, format_success
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration, calibrate
 from fae.ingestion.parameters import IngestParameters
@@ -287,7 +287,7 @@ def digests(place: FolderLike) -> dict[str, str]:
     folder, found = Folder.of(place), {}
     for name in folder.names():
         with folder.read(name) as path:
-            found[name] = sha256_of(path)
+            found[name] = compute_sha256(path)
     return found
 
 
@@ -307,7 +307,7 @@ def signed(dataset: Path) -> None:
     """Make the checksum in `_SUCCESS` that of the manifest as it is now."""
     path = dataset / "_SUCCESS"
     fingerprint = path.read_text(encoding="utf-8").split("\n")[0]
-    path.write_text(success_text(fingerprint, (dataset / "manifest.json").read_bytes()))
+    path.write_text(format_success(fingerprint, (dataset / "manifest.json").read_bytes()))
 
 
 def resigned(dataset: Path, file: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fae.format.errors import FaeError, explained
+from fae.format.errors import FaeError, explain_error
 from fae.format.signals import Terminated, signals_deferred, terminate_on_sigterm
 from fae_trainer.arguments import parser
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m fae_trainer")
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
-        told = explained(error)
+        told = explain_error(error)
         if told is None:
             raise
         print(f"error: {told}", file=sys.stderr)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fae.commit.outputs import manifest_of
+from fae.commit.outputs import read_manifest
 from fae.dataset.export import write_tables
-from fae.format.integrity import DataFile, sha256_of
+from fae.format.integrity import DataFile, compute_sha256
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -20,6 +20,6 @@ def export(
     from fae_trainer.run.checkpoint import FILE_NAME, load
 
     checkpoint = load(run)
-    checkpoint.check_data(manifest_of(Folder.of(dataset)), run)
+    checkpoint.check_data(read_manifest(Folder.of(dataset)), run)
     weights = {name: rows.numpy() for name, rows in checkpoint.rows.items()}
-    return write_tables(dataset, weights, sha256_of(run / FILE_NAME), out, overwrite=overwrite)
+    return write_tables(dataset, weights, compute_sha256(run / FILE_NAME), out, overwrite=overwrite)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fae.appending.drift import write_drift
 from fae.appending.merge_stagings import check_new, extended
 from fae.commit import outputs
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
@@ -50,9 +50,9 @@ def append(
             f"{out} is in an object store, and --append adds to data sets on a local disk. Copy it "
             "and its .work folder to one, or prepare all logs at once."
         )
-    manifest = outputs.manifest_of(out)
+    manifest = outputs.read_manifest(out)
     work = out.beside(".work")
-    with locked(work):
+    with lock_output(work):
         return _append(logs, schema, out, work, manifest, executor, given, keep_work)
 
 
@@ -136,7 +136,7 @@ def _is_of(staging: Folder, manifest: Manifest, parameters: Preparation) -> bool
     """Whether a data set was made from the staging in a directory, if there is one."""
     if not _is_finished(staging):
         return False
-    return parameters.fingerprints(outputs.fingerprint_of(staging))[-1] == manifest.fingerprint
+    return parameters.fingerprints(outputs.read_fingerprint(staging))[-1] == manifest.fingerprint
 
 
 def _is_done(
@@ -150,7 +150,7 @@ def _is_done(
     """Whether a call was killed when it had added just these logs and had only to tidy up."""
     made_from = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
     known = {log.xxh3 for log in former.logs}
-    left_over = _is_finished(fresh) and outputs.fingerprint_of(fresh) == made_from
+    left_over = _is_finished(fresh) and outputs.read_fingerprint(fresh) == made_from
     return left_over and known >= set(digests)
 
 
@@ -160,13 +160,13 @@ def _is_finished(folder: Folder) -> bool:
 
 def _settle(staging: Folder, joined: Folder) -> None:
     """Put the staging of all logs in the former one's place."""
-    outputs.remove(staging)
+    outputs.remove_output(staging)
     joined.path.rename(staging.path)
 
 
 def _clean(out: Folder, work: Folder, keep_work: bool) -> None:
     """Remove what no further call needs; the new logs' own staging last, the mark of a cut call."""
     for built in (out, *(work / name for name in ("extended", "frequencies", "hot_set", "new"))):
-        outputs.remove_remains(built)
+        outputs.remove_leftovers(built)
     for name in ["frequencies", "hot_set"] * (not keep_work) + ["new"]:
-        outputs.remove(work / name)
+        outputs.remove_output(work / name)

@@ -15,7 +15,7 @@ from fae.appending.merge_stagings import Extension
 from fae.commit import outputs
 from fae.dataset.presence import checked
 from fae.execution.executor import Executor
-from fae.format.integrity import DataFile, data_file
+from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
 from fae.hotset.stage import Calibration
 from fae.ingestion.stage import Staging
@@ -91,7 +91,7 @@ class Drift:
         """What a data set tells of its last addition; None where nothing was added to it."""
         if DRIFT not in {record.path for record in manifest.records}:
             return None
-        with outputs.understood(dataset / DRIFT):
+        with outputs.damage_reported(dataset / DRIFT):
             return TypeAdapter(cls).validate_json(dataset.text(DRIFT))
 
 
@@ -119,7 +119,7 @@ def write_drift(
 
     `former` is the data set that it will replace. Return the files for the manifest.
     """
-    manifest = outputs.manifest_of(former)
+    manifest = outputs.read_manifest(former)
     masks = partial / _MASKS
     files, found, ids = [], [], calibration.ids()
     for table in tables:
@@ -133,7 +133,7 @@ def write_drift(
         name = f"{MAPPING}/{table.name}.parquet"
         with partial.write(name) as path:
             mapping.write_parquet(path, compression="zstd")
-            files.append(data_file(path, name, mapping.height))
+            files.append(describe_file(path, name, mapping.height))
         ranks = np.argsort(ids[table.name], kind="stable")
         was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
         write_numbers(masks, f"{table.name}.bool", [was_hot])
@@ -162,7 +162,7 @@ def write_drift(
     text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
     with partial.write(DRIFT) as path:
         path.write_text(text, encoding="utf-8")
-        return (*files, data_file(path, DRIFT, len(found)))
+        return (*files, describe_file(path, DRIFT, len(found)))
 
 
 def _known(former: Path, now: Path) -> pl.DataFrame:

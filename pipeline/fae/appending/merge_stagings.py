@@ -20,7 +20,7 @@ from fae.ingestion.part import ROWS, VALUES
 from fae.ingestion.stage import REJECTS, Part, StagedLog, Staging, log_fingerprints, write_rejects
 from fae.logs.files import Log, log_names
 from fae.storage.folder import Folder
-from fae.storage.remote import shown
+from fae.storage.remote import redact_url
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence
                 f"{log.name} is in the data set already (as {bytes_known[xxh3]}); its rows would "
                 "count twice. Leave it out."
             )
-        if shown(log.url) in urls_known:
+        if redact_url(log.url) in urls_known:
             raise LogError(
                 f"{log.name} is in the data set already, with other bytes. If it has grown, its "
                 "earlier rows would count twice: give the new lines as a file of their own."
@@ -65,7 +65,7 @@ def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folde
     made_from = IngestParameters().fingerprint(*log_fingerprints(logs, digests, former.schema))
     if outputs.is_made(out, made_from, overwrite=True):
         return Extension(Staging.read(out), new_parts)
-    with outputs.building(out, made_from) as partial:
+    with outputs.build_output(out, made_from) as partial:
         for end in (ROWS, VALUES):
             for part in former.parts:
                 _link(former.directory, part.path + end, partial, part.path + end)
@@ -112,7 +112,7 @@ def _rejects(staging: Staging, names: Sequence[str]) -> list[dict[str, Any]]:
     """A staging's rejects, with the logs' new names."""
     renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
     name = f"{REJECTS}/rejects.jsonl"
-    with outputs.understood(staging.directory / name):
+    with outputs.damage_reported(staging.directory / name):
         lines = staging.directory.text(name).split("\n")
         rejects = [json.loads(line) for line in lines if line]
         return [reject | {"file": renamed[reject["file"]]} for reject in rejects]

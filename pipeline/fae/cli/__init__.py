@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 
-from fae.format.errors import explained
+from fae.format.errors import explain_error
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, usual)
         run()
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
-        if (told := explained(error)) is None:
+        if (told := explain_error(error)) is None:
             raise
         sys.exit(f"error: {told}")
     finally:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from fae.execution.progress import console
-from fae.format.errors import FaeError, explained
+from fae.format.errors import FaeError, explain_error
 from fae.format.signals import Terminated
 
 USER_ERROR, INTERRUPTED, TERMINATED = 1, 130, 143
@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
         except FaeError as error:
             console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         except (Exception, PanicException) as error:
-            told = explained(error)
+            told = explain_error(error)
             if told is None:
                 raise
             console.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)

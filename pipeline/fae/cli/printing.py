@@ -37,7 +37,7 @@ def _told(show: Callable[Given, None]) -> Callable[Given, None]:
 
     @wraps(show)
     def shown(*arguments: Given.args, **options: Given.kwargs) -> None:
-        with outputs.understood(str(arguments[-1])):
+        with outputs.damage_reported(str(arguments[-1])):
             show(*arguments, **options)
 
     return shown

@@ -136,8 +136,8 @@ def _append(
 ) -> None:
     """Add logs to a data set; parameters are its own but for those on the command line."""
     from fae.appending.append import append as run
-    from fae.commit.outputs import manifest_of, understood
-    from fae.format.manifest import FILE_NAME
+    from fae.commit.outputs import damage_reported, read_manifest
+    from fae.format.manifest import MANIFEST_FILE
     from fae.hotset.device_profile import DeviceProfile
     from fae.logs.files import split_logs
     from fae.logs.schema import Schema, load_schema
@@ -160,8 +160,8 @@ def _append(
     if schema:
         loaded = load_schema(schema)
     else:
-        with understood(f"{out}/{FILE_NAME}"):
-            loaded = Schema.model_validate(manifest_of(Folder.of(out)).schema)
+        with damage_reported(f"{out}/{MANIFEST_FILE}"):
+            loaded = Schema.model_validate(read_manifest(Folder.of(out)).schema)
     found = split_logs(logs, valid_logs or [], test_logs or [], loaded)
     places = [options[name] for name in _PLACE]
     with open_executor(*places) as here:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from fae.cli import printing
 from fae.cli.app import USER_ERROR, app
 from fae.cli.options import Dataset, Out, Overwrite, Threads
-from fae.commit.outputs import manifest_of
+from fae.commit.outputs import read_manifest
 from fae.execution.executor import Executor
 from fae.execution.progress import console
 from fae.format.version import __version__
@@ -43,7 +43,7 @@ def summarise(
 ) -> None:
     """Print a data set's rows, hot shares and budget, and what a model reached on it."""
     folder = Folder.of(dataset)
-    printing.print_dataset(manifest_of(folder), folder)
+    printing.print_dataset(read_manifest(folder), folder)
     if run is not None:
         printing.print_run(run)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import psutil
 
-from fae.format.errors import DatasetError, disk_trouble
+from fae.format.errors import DatasetError, explain_disk_error
 from fae.format.signals import signals_deferred
 from fae.storage.folder import Folder, FolderLike
 
@@ -57,7 +57,7 @@ class Holder:
 
 
 @contextmanager
-def locked(place: FolderLike) -> Iterator[None]:
+def lock_output(place: FolderLike) -> Iterator[None]:
     """Hold `OUTPUT.lock` beside an output during the block; DatasetError where another run does.
 
     The lock of a dead process of this host is taken over. The directory around is made.
@@ -100,7 +100,7 @@ def _created(lock: Folder, text: str) -> bool:
             "Choose another output directory."
         ) from None
     except OSError as error:
-        reason = disk_trouble(error) or error.strerror
+        reason = explain_disk_error(error) or error.strerror
         raise DatasetError(f"cannot write beside {lock}: {reason}.") from None
 
 

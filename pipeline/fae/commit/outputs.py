@@ -22,9 +22,16 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter
 
 from fae.commit import task_log
-from fae.commit.lock import locked
+from fae.commit.lock import lock_output
 from fae.format.errors import ClusterError, DatasetError, FaeError, StorageError
-from fae.format.manifest import FILE_NAME, SUCCESS, VERSION, Manifest, success_text, unfinished
+from fae.format.manifest import (
+    MANIFEST_FILE,
+    SUCCESS,
+    VERSION,
+    Manifest,
+    format_success,
+    unfinished_error,
+)
 from fae.format.version import __version__
 from fae.storage.folder import Folder, flush
 
@@ -38,14 +45,14 @@ _MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 MADE_FROM = "made_from"
 
 
-def fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
+def compute_fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
     """A digest of a stage's parameters (plain data) and its inputs' fingerprints, in order."""
     made_of = [VERSION, STAGE_VERSION, dict(parameters), list(inputs)]
     document = json.dumps(made_of, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
 
 
-def fingerprint_of(folder: Folder) -> str:
+def read_fingerprint(folder: Folder) -> str:
     """The fingerprint of a finished stage's output; DatasetError where there is none."""
     try:
         return folder.text(SUCCESS).partition("\n")[0].strip()
@@ -57,15 +64,15 @@ def fingerprint_of(folder: Folder) -> str:
 
 
 def write_document(folder: Folder, name: str, document: Mapping[str, Any]) -> None:
-    """Write the JSON document of a stage's output, for `document_of` to read."""
+    """Write the JSON document of a stage's output, for `read_document` to read."""
     versioned = {"stage_version": STAGE_VERSION, **document}
     text = json.dumps(versioned, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.write_text(name, text)
 
 
-def document_of(folder: Folder, name: str) -> dict[str, Any]:
+def read_document(folder: Folder, name: str) -> dict[str, Any]:
     """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
-    fingerprint_of(folder)
+    read_fingerprint(folder)
     try:
         document = json.loads(folder.text(name))
     except (OSError, ValueError, RecursionError):
@@ -86,20 +93,20 @@ def document_of(folder: Folder, name: str) -> dict[str, Any]:
 T = TypeVar("T")
 
 
-def decoded(kind: Callable[..., T], folder: Folder, name: str) -> T:
+def read_dataclass(kind: Callable[..., T], folder: Folder, name: str) -> T:
     """A stage's document as the dataclass `kind`, whose `directory` is the folder.
 
-    A process parses it once as long as it stays as it is. Raises DatasetError as `document_of`, and
-    where an entry is absent or of another type.
+    A process parses it once as long as it stays as it is. Raises DatasetError as `read_document`,
+    and where an entry is absent or of another type.
     """
-    found: T = _decoded(kind, folder.absolute(), name, fingerprint_of(folder), folder.state(name))
+    found: T = _decoded(kind, folder.absolute(), name, read_fingerprint(folder), folder.state(name))
     return found
 
 
 @lru_cache(maxsize=8)  # every task of a stage reads the documents of those before
 def _decoded(kind: Callable[..., T], folder: Folder, name: str, *_state: object) -> T:
-    document = document_of(folder, name)
-    with understood(folder / name):
+    document = read_document(folder, name)
+    with damage_reported(folder / name):
         found = {key: shape.validate_python(document[key]) for key, shape in _shapes(kind).items()}
     return kind(directory=folder, **found)
 
@@ -112,7 +119,7 @@ def _shapes(kind: Any) -> dict[str, TypeAdapter[Any]]:
 
 
 @contextmanager
-def understood(place: object) -> Iterator[None]:
+def damage_reported(place: object) -> Iterator[None]:
     """Raise DatasetError where the block meets a document at `place` that is not as it was made."""
     try:
         yield
@@ -121,15 +128,15 @@ def understood(place: object) -> Iterator[None]:
         raise DatasetError(f"{place} is damaged ({what:.200}). Make it again.") from None
 
 
-def manifest_of(folder: Folder) -> Manifest:
+def read_manifest(folder: Folder) -> Manifest:
     """The manifest of a finished data set; DatasetError where there is none, as `Manifest.read`."""
     if not folder.remote:
         return Manifest.read(folder.path)
     try:
-        success, text = folder.data(SUCCESS), folder.data(FILE_NAME)
+        success, text = folder.data(SUCCESS), folder.data(MANIFEST_FILE)
     except FileNotFoundError:
-        raise unfinished(str(folder)) from None
-    return Manifest.parse(text, str(folder / FILE_NAME), success)
+        raise unfinished_error(str(folder)) from None
+    return Manifest.parse(text, str(folder / MANIFEST_FILE), success)
 
 
 def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
@@ -147,7 +154,7 @@ def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
             f"{folder} holds files but no {SUCCESS}, so it is not replaced. "
             "Remove it yourself, or choose another output directory."
         )
-    if fingerprint_of(folder) == expected:
+    if read_fingerprint(folder) == expected:
         return True
     if not overwrite:
         raise DatasetError(
@@ -164,7 +171,7 @@ def _is_empty(folder: Folder) -> bool:
 
 
 @contextmanager
-def building(out: Folder, made_from: str) -> Iterator[Folder]:
+def build_output(out: Folder, made_from: str) -> Iterator[Folder]:
     """A folder to write to, which is `out`, finished, once the block ends well.
 
     On a disk, whatever is at `out` stays as it is until then; a link is followed. In an object
@@ -175,7 +182,7 @@ def building(out: Folder, made_from: str) -> Iterator[Folder]:
     """
     build = _building_in_place if out.remote else _building_beside
     out = out if out.remote else Folder.of(out.path.resolve())
-    with locked(out), build(out, made_from, f"{made_from} by fae {__version__}\n") as partial:
+    with lock_output(out), build(out, made_from, f"{made_from} by fae {__version__}\n") as partial:
         yield partial
 
 
@@ -187,7 +194,7 @@ def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
     except (ClusterError, StorageError):
         raise
     except FaeError:
-        remove(partial)
+        remove_output(partial)
         raise
 
 
@@ -228,9 +235,9 @@ def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Fol
 
 def _success(folder: Folder, made_from: str) -> str:
     """What `_SUCCESS` holds: the fingerprint, and in a data set the manifest's checksum."""
-    if not folder.exists(FILE_NAME):
+    if not folder.exists(MANIFEST_FILE):
         return made_from + "\n"
-    return success_text(made_from, folder.data(FILE_NAME))
+    return format_success(made_from, folder.data(MANIFEST_FILE))
 
 
 def _begin(partial: Folder, identity: str) -> None:
@@ -286,14 +293,14 @@ def _exchanged(one: Path, two: Path) -> bool:
     return call is not None and call(_HERE, bytes(one), _HERE, bytes(two), _EXCHANGE) == 0
 
 
-def remove_remains(out: Folder) -> None:
-    """Remove what `building` left beside the local `out` where it was killed."""
+def remove_leftovers(out: Folder) -> None:
+    """Remove what `build_output` left beside the local `out` where it was killed."""
     out = Folder.of(out.path.resolve())
     for end in (".partial", ".old.partial"):
         _remove(out.beside(end).path)
 
 
-def remove(folder: Folder) -> None:
+def remove_output(folder: Folder) -> None:
     """Remove an output with all that it holds."""
     if folder.remote:
         _empty(folder)

@@ -35,7 +35,7 @@ class StageParameters(BaseModel):
     def fingerprint(self, *inputs: str) -> str:
         """The fingerprint of what the stage makes from inputs with these fingerprints."""
         document = {"stage": self.stage, **self.model_dump(mode="json")}
-        return outputs.fingerprint(document, *inputs)
+        return outputs.compute_fingerprint(document, *inputs)
 
 
 def one_of(known: Sequence[str]) -> Any:

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from fae.format.errors import writing
-from fae.storage.folder import Folder, FolderLike, flush, unflushed
+from fae.format.errors import disk_errors_reported
+from fae.storage.folder import Folder, FolderLike, flush, flushes_deferred
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ class Step(Generic[Task, Result]):
     entry: str | None
 
 
-def steps(
+def make_steps(
     stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], output: FolderLike | None
 ) -> list[Step[Task, Result]]:
     """The steps of a stage, recorded in the journal of the unfinished `output` if one is given.
@@ -50,7 +50,7 @@ def steps(
     return [Step(function, task, str(folder / _name(task))) for task in tasks]
 
 
-def finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
+def read_finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
     """The results of those steps, by their number, that an earlier run has recorded."""
     folders = {Folder(step.entry).parent for step in of if step.entry}
     known = {str(folder / name) for folder in folders for name in folder.names()}
@@ -63,7 +63,7 @@ def finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
     return found
 
 
-def perform(step: Step[Task, Result], later: Later | None = None) -> Result:
+def perform_step(step: Step[Task, Result], later: Later | None = None) -> Result:
     """Do a step where it has not been done, and record its result; files first, entry last.
 
     With `later`, which is to call what it is given, the thread need not wait for the disk. A
@@ -76,7 +76,7 @@ def perform(step: Step[Task, Result], later: Later | None = None) -> Result:
         result = step.function(step.task)
         _record(step, result, [])
         return result
-    with unflushed() as files:
+    with flushes_deferred() as files:
         result = step.function(step.task)
     later(partial(_record, step, result, files))
     return result
@@ -85,7 +85,7 @@ def perform(step: Step[Task, Result], later: Later | None = None) -> Result:
 def _record(step: Step[Task, Result], result: Result, files: Sequence[Path]) -> None:
     """Have the disk hold a step's files, and then its entry."""
     for file in files:
-        with writing(file):
+        with disk_errors_reported(file):
             flush(file)
     if step.entry is not None:
         entry = Folder(step.entry)

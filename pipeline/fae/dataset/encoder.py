@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from fae.commit.outputs import manifest_of, understood
+from fae.commit.outputs import damage_reported, read_manifest
 from fae.dataset.presence import checked
 from fae.dataset.vocabulary import raw_values
 from fae.format.errors import DatasetError
-from fae.format.manifest import FILE_NAME, OOV_ID
+from fae.format.manifest import MANIFEST_FILE, OOV_ID
 from fae.ingestion.parser import parse_table
 from fae.logs.schema import Schema, SparseColumn
 from fae.storage.folder import Folder, FolderLike
@@ -27,8 +27,8 @@ class Encoder:
     def __init__(self, directory: FolderLike) -> None:
         """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
         self.directory = Folder.of(directory)
-        self.manifest = manifest_of(self.directory)
-        with understood(self.directory / FILE_NAME):
+        self.manifest = read_manifest(self.directory)
+        with damage_reported(self.directory / MANIFEST_FILE):
             self.schema = Schema.model_validate(self.manifest.schema)
         self._vocabularies = {}
         for table in self.manifest.tables:

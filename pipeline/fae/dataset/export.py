@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fae.commit import outputs
 from fae.dataset.presence import checked
-from fae.format.integrity import DataFile, data_file
+from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import OOV_ID
 from fae.storage.folder import Folder, FolderLike
 
@@ -33,15 +33,17 @@ def write_tables(
     hashed id has a line with the id's embedding; an id without a value has none.
     """
     source, out = Folder.of(dataset), Folder.of(out)
-    manifest = outputs.manifest_of(source)
-    made_from = outputs.fingerprint({"stage": "export"}, manifest.fingerprint, checkpoint_sha256)
+    manifest = outputs.read_manifest(source)
+    made_from = outputs.compute_fingerprint(
+        {"stage": "export"}, manifest.fingerprint, checkpoint_sha256
+    )
     files: list[DataFile] = []
     if outputs.is_made(out, made_from, overwrite):
         return [
             _exported(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
             for table in manifest.tables
         ]
-    with outputs.building(out, made_from) as partial:
+    with outputs.build_output(out, made_from) as partial:
         for table in manifest.tables:
             with checked(source, table.vocabulary) as path:
                 values = pl.read_parquet(path, columns=["value", "id"])
@@ -57,10 +59,10 @@ def write_tables(
             name = f"{table.name}.parquet"
             with partial.write(name) as path:
                 pq.write_table(pa.table(columns), path, compression="zstd")
-                files.append(data_file(path, name, lines.height))
+                files.append(describe_file(path, name, lines.height))
     return files
 
 
 def _exported(out: Folder, name: str, rows: int) -> DataFile:
     with out.read(name) as path:
-        return data_file(path, name, rows)
+        return describe_file(path, name, rows)

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from fae.commit.outputs import MADE_FROM
 from fae.format.errors import DatasetError
-from fae.format.integrity import DataFile, check_links, sha256_of
-from fae.format.manifest import FILE_NAME as MANIFEST
+from fae.format.integrity import DataFile, check_links, compute_sha256
+from fae.format.manifest import MANIFEST_FILE as MANIFEST
 from fae.format.manifest import SUCCESS, Manifest
 from fae.storage.folder import Folder
 
@@ -47,7 +47,7 @@ def file_faults(directory: Folder, file: DataFile) -> list[str]:
             size = path.stat().st_size
             if size != file.bytes:
                 return [f"{file.path}: {size:,} bytes, not {file.bytes:,}"]
-            digest = sha256_of(path)
+            digest = compute_sha256(path)
     except OSError as error:
         return [f"{file.path}: unreadable: {error.strerror or error}"]
     return [] if digest == file.sha256 else [f"{file.path}: its sha256 is not the manifest's"]
@@ -64,7 +64,7 @@ def checked(dataset: Folder, file: DataFile) -> Iterator[Path]:
     where = dataset / file.path
     try:
         with dataset.read(file.path) as path:
-            if sha256_of(path) != file.sha256:
+            if compute_sha256(path) != file.sha256:
                 raise DatasetError(
                     f"{where} is damaged: its sha256 is not the manifest's. See what `fae verify` "
                     "says, and copy or prepare the data set again."

@@ -26,7 +26,7 @@ from fae.arrays.row_keys import generate_row_keys
 from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.row_codec import Columns, Records, Words
 from fae.execution.executor import Executor
-from fae.format.integrity import DataFile, data_file
+from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.stage import Calibration
 from fae.ingestion.stage import Staging
@@ -245,7 +245,7 @@ def _gather(task: _Gather) -> DataFile:
         with _writer(staging.schema, path) as writer:
             for pieces in _row_groups(batches):
                 writer.write_table(_table(Records.joined(pieces), writer.schema, len(dense)))
-        return data_file(path, task.path, sum(batch.num_rows for batch in batches))
+        return describe_file(path, task.path, sum(batch.num_rows for batch in batches))
 
 
 def _row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

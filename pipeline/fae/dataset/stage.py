@@ -19,8 +19,16 @@ from fae.dataset.shuffle import SCATTERED, partition
 from fae.dataset.vocabulary import vocabulary
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
-from fae.format.integrity import DataFile, data_file
-from fae.format.manifest import FILE_NAME, LABEL, VERSION, Features, Manifest, SparseFeature, Table
+from fae.format.integrity import DataFile, describe_file
+from fae.format.manifest import (
+    LABEL,
+    MANIFEST_FILE,
+    VERSION,
+    Features,
+    Manifest,
+    SparseFeature,
+    Table,
+)
 from fae.hotset.stage import CURVE, Calibration
 from fae.ingestion.stage import REJECTS, Staging
 from fae.logs.schema import Schema
@@ -59,10 +67,10 @@ def write_dataset(
     """
     out = Folder.of(out)
     _check_stages(staging, frequencies, calibration)
-    made_from = parameters.fingerprint(outputs.fingerprint_of(calibration.directory))
+    made_from = parameters.fingerprint(outputs.read_fingerprint(calibration.directory))
     if outputs.is_made(out, made_from, overwrite):
-        return outputs.manifest_of(out)
-    with outputs.building(out, made_from) as partial:
+        return outputs.read_manifest(out)
+    with outputs.build_output(out, made_from) as partial:
         splits = partition(
             staging, frequencies, calibration, partial, executor, parameters.seed, spent
         )
@@ -77,7 +85,7 @@ def write_dataset(
             for table in calibration.tables
         ]
         with ThreadPoolExecutor(1, "sweeper") as sweeper:
-            sweeper.submit(outputs.remove, partial / SCATTERED)
+            sweeper.submit(outputs.remove_output, partial / SCATTERED)
             vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
@@ -96,8 +104,8 @@ def write_dataset(
             preparation=_preparation(staging, frequencies, calibration, parameters),
             records=(*_records(staging, calibration, partial), *more_records(partial, tables)),
         )
-        partial.write_text(FILE_NAME, manifest.text())
-    return outputs.manifest_of(out)
+        partial.write_text(MANIFEST_FILE, manifest.text())
+    return outputs.read_manifest(out)
 
 
 def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calibration) -> None:
@@ -106,7 +114,7 @@ def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calib
         (frequencies.directory, frequencies.staging, staging.directory),
         (calibration.directory, calibration.frequencies, frequencies.directory),
     ):
-        if found != outputs.fingerprint_of(source):
+        if found != outputs.read_fingerprint(source):
             raise DatasetError(f"{made} was not made from {source}. Run its stage again.")
 
 
@@ -127,7 +135,7 @@ def _write_vocabulary(task: _Task) -> DataFile:
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
         _write((frame.to_arrow() for frame in frames), path)
-        return data_file(path, name, ids.size - 1)
+        return describe_file(path, name, ids.size - 1)
 
 
 def _write(tables: Iterator[pa.Table], path: Path) -> None:
@@ -159,7 +167,7 @@ def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tupl
 def _copied(source: Folder, name: str, rows: int, folder: Folder) -> DataFile:
     with source.read(name) as path, folder.write(name) as copy:
         shutil.copyfile(path, copy)
-        return data_file(copy, name, rows)
+        return describe_file(copy, name, rows)
 
 
 def _preparation(

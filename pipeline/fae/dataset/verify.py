@@ -12,14 +12,22 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from fae.commit.outputs import manifest_of
+from fae.commit.outputs import read_manifest
 from fae.dataset.presence import UNREADABLE, file_faults, strangers
 from fae.dataset.vocabulary import staged_values
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
-from fae.format.manifest import FILE_NAME as MANIFEST
-from fae.format.manifest import OOV_ID, SUCCESS, Leaf, Manifest, SparseFeature, Table, success_text
+from fae.format.manifest import MANIFEST_FILE as MANIFEST
+from fae.format.manifest import (
+    OOV_ID,
+    SUCCESS,
+    Leaf,
+    Manifest,
+    SparseFeature,
+    Table,
+    format_success,
+)
 from fae.hotset.cold_hash import hashed_ids
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
@@ -55,7 +63,7 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     those of train and of no other split.
     """
     directory = Folder.of(dataset)
-    manifest = manifest_of(directory)
+    manifest = read_manifest(directory)
     faults = [*strangers(directory, manifest), *_manifest_faults(directory, manifest)]
     tasks = [
         _Task(str(directory), file, temperature, split)
@@ -99,7 +107,7 @@ def _manifest_faults(directory: Folder, manifest: Manifest) -> Iterator[str]:
             f"{MANIFEST}: the hot rows take {used:,} bytes; used_bytes is {budget.used_bytes:,} of "
             f"{budget.bytes:,}"
         )
-    expected = success_text(manifest.fingerprint, directory.data(MANIFEST))
+    expected = format_success(manifest.fingerprint, directory.data(MANIFEST))
     if directory.data(SUCCESS) != expected.encode():
         yield f"{SUCCESS}: not the fingerprint and the sha256 of {MANIFEST}"
 
@@ -110,7 +118,7 @@ def _data_faults(task: _Task) -> list[str]:
     faults = file_faults(directory, task.file)
     if faults:
         return faults
-    manifest = manifest_of(directory)
+    manifest = read_manifest(directory)
     where = task.file.path
     if not where.startswith(f"split={task.split}/temperature={task.temperature}/"):
         return [f"{where}: listed as {task.split}/{task.temperature}"]

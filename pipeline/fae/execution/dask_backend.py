@@ -21,7 +21,7 @@ from dask.utils import parse_timedelta
 
 from fae.commit import task_log
 from fae.commit.task_log import Step
-from fae.execution.progress import Stage
+from fae.execution.progress import StageProgress
 from fae.format.errors import ClusterError, FaeError
 
 Task = TypeVar("Task")
@@ -35,7 +35,7 @@ _REMEDY = "What is finished is kept: run it again to go on."
 def run_steps(
     client: Any,
     steps: Sequence[Step[Task, Result]],
-    stage: Stage,
+    stage: StageProgress,
     rows: Callable[[Result], int] | None,
 ) -> list[Result]:
     """The results of `steps` in their order; the first error of a task is raised.
@@ -87,7 +87,7 @@ def _tried(step: Step[Task, Result]) -> Result | _Failed:
     """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
     _end_quickly()
     try:
-        return task_log.perform(step)
+        return task_log.perform_step(step)
     except (FaeError, OSError, MemoryError) as error:
         return _Failed(error)
 
@@ -101,7 +101,7 @@ def _end_quickly() -> None:
 class _Watch:
     """Sees that the cluster has workers, and how many tasks they can run at a time."""
 
-    def __init__(self, client: Any, stage: Stage) -> None:
+    def __init__(self, client: Any, stage: StageProgress) -> None:
         self._client = client
         self._stage = stage
         self._limit = worker_timeout()

@@ -27,9 +27,9 @@ from dask.delayed import delayed
 
 from fae.arrays.buffers import free_buffers
 from fae.commit import task_log as journals
-from fae.commit.task_log import Step, perform
+from fae.commit.task_log import Step, perform_step
 from fae.execution.dask_backend import run_steps
-from fae.execution.progress import Board, Stage, console
+from fae.execution.progress import RunProgress, StageProgress, console
 from fae.format.errors import ClusterError, ParameterError
 from fae.format.units import parse_bytes
 from fae.storage.folder import FolderLike
@@ -52,7 +52,7 @@ class Executor:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.client = client
         self.memory = memory or psutil.virtual_memory().total // 2
-        self._board = Board()
+        self._board = RunProgress()
 
     def run(
         self,
@@ -72,8 +72,8 @@ class Executor:
         """
         if not tasks:
             return []
-        steps = journals.steps(stage, function, tasks, task_log)
-        results = journals.finished(steps)
+        steps = journals.make_steps(stage, function, tasks, task_log)
+        results = journals.read_finished(steps)
         left = [number for number in range(len(steps)) if number not in results]
         todo = [steps[number] for number in left]
         with self._board.stage(stage, len(steps), kept=len(results)) as shown:
@@ -88,7 +88,7 @@ class Executor:
     def _run_threads(
         self,
         steps: Sequence[Step[Task, Result]],
-        shown: Stage,
+        shown: StageProgress,
         rows: Callable[[Result], int] | None,
         threads: int,
     ) -> list[Result]:
@@ -99,7 +99,7 @@ class Executor:
             records.append(recorder.submit(record))
 
         records: list[Future[None]] = []
-        doing = perform if threads == 1 else partial(perform, later=later)
+        doing = perform_step if threads == 1 else partial(perform_step, later=later)
         call = delayed(doing, pure=False, traverse=False)
         last = len(steps)  # Dask takes independent tasks by their names, the greatest first
         names = [f"{last - number:0{len(str(last))}}" for number in range(last)]

@@ -23,7 +23,7 @@ _WIDTHS = {"stage": 10, "done": 9, "running": 7, "left": 9, "rows/s": 11, "elaps
 
 
 @dataclass
-class Stage:
+class StageProgress:
     """The tasks of one stage: `kept` of `total` were done by an earlier run.
 
     `rows` are those of the tasks done by this one; `waiting` says what for, if for anything.
@@ -85,7 +85,7 @@ class Stage:
         return f"{name}: {', '.join([*facts, elapsed, *notes])}"
 
 
-class Board:
+class RunProgress:
     """The stages of a run, one after the other."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
@@ -93,22 +93,22 @@ class Board:
         self._headed = False
 
     @contextmanager
-    def stage(self, name: str, total: int, kept: int = 0) -> Iterator[Stage]:
+    def stage(self, name: str, total: int, kept: int = 0) -> Iterator[StageProgress]:
         """Show a stage of `total` tasks while the block runs, and leave its line behind."""
-        stage = Stage(name, total, kept)
+        stage = StageProgress(name, total, kept)
         shown = self._table(stage) if console.is_terminal else self._lines(stage)
         with shown:
             yield stage
 
     @contextmanager
-    def _table(self, stage: Stage) -> Iterator[None]:
+    def _table(self, stage: StageProgress) -> Iterator[None]:
         line = _Line(stage, headed=not self._headed)
         self._headed = True
         with Live(line, console=console, refresh_per_second=4):
             yield
 
     @contextmanager
-    def _lines(self, stage: Stage) -> Iterator[None]:
+    def _lines(self, stage: StageProgress) -> Iterator[None]:
         over = threading.Event()
 
         def tell() -> None:
@@ -129,7 +129,7 @@ class Board:
 class _Line:
     """A stage's line, below the table's head where it is the first; drawn anew at each look."""
 
-    stage: Stage
+    stage: StageProgress
     headed: bool
 
     def __rich__(self) -> Table:
@@ -141,7 +141,7 @@ class _Line:
         return table
 
 
-def _say(stage: Stage) -> None:
+def _say(stage: StageProgress) -> None:
     console.print(stage.sentence(), soft_wrap=True, markup=False)
 
 

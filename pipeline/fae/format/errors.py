@@ -9,7 +9,7 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
 └── ClusterError         the machines that do the work are gone; what they finished is kept
 
-What the operating system refuses (disk, memory, open files) is `explained` in one sentence.
+What the operating system refuses (disk, memory, open files) is `explain_error` in one sentence.
 """
 
 import errno
@@ -67,24 +67,24 @@ class ClusterError(FaeError):
     """The machines that do the work are gone; what they finished is kept for the next run."""
 
 
-def disk_trouble(error: OSError) -> str | None:
+def explain_disk_error(error: OSError) -> str | None:
     """What a disk would not do, and what helps; None for an error of another kind."""
     code = _code(error)
     return f"{os.strerror(code)}. {_DISK[code]}, and run again" if code in _DISK else None
 
 
 @contextmanager
-def writing(place: object) -> Iterator[None]:
+def disk_errors_reported(place: object) -> Iterator[None]:
     """Raise StorageError in the block where the disk is full or broken, and `place` not written."""
     try:
         yield
     except OSError as error:
-        if trouble := disk_trouble(error):
+        if trouble := explain_disk_error(error):
             raise StorageError(f"cannot write {place}: {trouble}.") from None
         raise
 
 
-def explained(error: BaseException) -> str | None:
+def explain_error(error: BaseException) -> str | None:
     """One sentence on what the operating system refused, with the remedy; None for other errors."""
     text = str(error).partition("\n")[0]
     if isinstance(error, OSError) and _code(error) != errno.ENOMEM:

@@ -23,12 +23,12 @@ class DataFile:
     sha256: str
 
 
-def data_file(local: Path, path: str, rows: int) -> DataFile:
+def describe_file(local: Path, path: str, rows: int) -> DataFile:
     """Return the manifest's entry of a file that has just been written and lies at `local`."""
-    return DataFile(path, rows, local.stat().st_size, sha256_of(local))
+    return DataFile(path, rows, local.stat().st_size, compute_sha256(local))
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """The sha256 of a local file's bytes, as hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -72,10 +72,10 @@ def check_files(directory: Path, files: Sequence[DataFile]) -> None:
             )
 
 
-def check_sum(path: Path, file: DataFile) -> None:
+def check_checksum(path: Path, file: DataFile) -> None:
     """Raise DatasetError unless the file has the checksum that the manifest tells."""
     with _reading(path):
-        digest = sha256_of(path)
+        digest = compute_sha256(path)
     if digest != file.sha256:
         raise DatasetError(
             f"{path} is damaged: its sha256 is not the manifest's. Copy or prepare it again."

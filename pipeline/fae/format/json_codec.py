@@ -12,18 +12,18 @@ from fae.format.errors import DatasetError
 T = TypeVar("T")
 
 
-def encoded(value: Any) -> Any:
+def encode(value: Any) -> Any:
     """`value` with dataclasses as dictionaries and tuples as lists, fields in their order."""
     if dataclasses.is_dataclass(value):
-        return {f.name: encoded(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: encoded(item) for key, item in value.items()}
+        return {key: encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [encoded(item) for item in value]
+        return [encode(item) for item in value]
     return value
 
 
-def decoded(kind: type[T], value: Any, where: str) -> T:
+def decode(kind: type[T], value: Any, where: str) -> T:
     """`value`, as JSON gave it, as `kind`; DatasetError names the place that does not fit."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -33,13 +33,13 @@ def decoded(kind: type[T], value: Any, where: str) -> T:
         if not isinstance(value, dict) or set(value) != set(hints):
             found = sorted(value) if isinstance(value, dict) else type(value).__name__
             raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {found}.")
-        fields = {key: decoded(hints[key], value[key], f"{where}: {key}") for key in hints}
+        fields = {key: decode(hints[key], value[key], f"{where}: {key}") for key in hints}
         return typing.cast(T, kind(**fields))
     if origin is tuple and isinstance(value, list):
-        items = (decoded(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        items = (decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         return typing.cast(T, tuple(items))
     if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
-        items_of = {k: decoded(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+        items_of = {k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
         return typing.cast(T, items_of)
     beyond = isinstance(value, int) and not 0 <= value < 2**63
     if type(value) is kind and not beyond and not _broken(value):

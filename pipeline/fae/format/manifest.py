@@ -18,11 +18,11 @@ from typing import Any
 
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, check_links
-from fae.format.json_codec import decoded, encoded
+from fae.format.json_codec import decode, encode
 
 FORMAT = "fae-dataset"
 VERSION = 1
-FILE_NAME = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 SUCCESS = "_SUCCESS"
 SPLITS = ("train", "valid", "test")
 TEMPERATURES = ("hot", "cold")
@@ -145,11 +145,11 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`; the caller writes `_SUCCESS` after it."""
-        (directory / FILE_NAME).write_text(self.text(), encoding="utf-8")
+        (directory / MANIFEST_FILE).write_text(self.text(), encoding="utf-8")
 
     def text(self) -> str:
         """What `manifest.json` holds."""
-        document = {"format": FORMAT, **encoded(self)}
+        document = {"format": FORMAT, **encode(self)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -161,10 +161,10 @@ class Manifest:
         `_SUCCESS` tells.
         """
         directory = Path(directory)
-        path = directory / FILE_NAME
+        path = directory / MANIFEST_FILE
         if not (directory / SUCCESS).is_file() or not path.is_file():
-            raise unfinished(str(directory))
-        check_links(directory, (FILE_NAME, SUCCESS))
+            raise unfinished_error(str(directory))
+        check_links(directory, (MANIFEST_FILE, SUCCESS))
         return cls.parse(path.read_bytes(), str(path), (directory / SUCCESS).read_bytes())
 
     @classmethod
@@ -186,7 +186,7 @@ class Manifest:
                 f"{where} has version {document.get('version')!r}, and this program reads version "
                 f"{VERSION}. Prepare the data set again, or install the program that wrote it."
             )
-        manifest = decoded(cls, document, where)
+        manifest = decode(cls, document, where)
         _check(manifest, where)
         signature = success.splitlines()[1:]
         if signature and signature[0].split()[:1] != [_digest(text).encode()]:
@@ -197,26 +197,26 @@ class Manifest:
         return manifest
 
 
-def success_text(fingerprint: str, manifest: bytes) -> str:
+def format_success(fingerprint: str, manifest: bytes) -> str:
     """What `_SUCCESS` holds beside a manifest of these bytes; `sha256sum` checks its last line."""
-    return f"{fingerprint}\n{_digest(manifest)}  {FILE_NAME}\n"
+    return f"{fingerprint}\n{_digest(manifest)}  {MANIFEST_FILE}\n"
 
 
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def unfinished(where: str) -> DatasetError:
+def unfinished_error(where: str) -> DatasetError:
     """The error of a place that should hold a data set and does not."""
     return DatasetError(
-        f"{where} is not a finished data set: it has no {SUCCESS} with a {FILE_NAME}. "
+        f"{where} is not a finished data set: it has no {SUCCESS} with a {MANIFEST_FILE}. "
         "Prepare it again with `fae prepare`."
     )
 
 
 def _check(manifest: Manifest, where: str) -> None:
     """Raise DatasetError unless names, paths and counts agree with each other."""
-    paths = {FILE_NAME, SUCCESS}
+    paths = {MANIFEST_FILE, SUCCESS}
     for file in manifest.files():
         parts = PurePosixPath(file.path)
         if parts.is_absolute() or ".." in parts.parts or "\\" in file.path or file.path == "":

@@ -124,7 +124,7 @@ class Calibration:
     @classmethod
     def read(cls, directory: FolderLike) -> Calibration:
         """The calibration in a finished directory; DatasetError where there is none."""
-        return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
+        return outputs.read_dataclass(cls, Folder.of(directory), FILE_NAME)
 
 
 def calibrate(
@@ -142,7 +142,7 @@ def calibrate(
     hold one row of each table, or where no budget reaches the hot share.
     """
     out = Folder.of(out)
-    made_from = parameters.fingerprint(outputs.fingerprint_of(frequencies.directory))
+    made_from = parameters.fingerprint(outputs.read_fingerprint(frequencies.directory))
     if outputs.is_made(out, made_from, overwrite):
         return Calibration.read(out)
     schema = staging.schema
@@ -168,7 +168,7 @@ def calibrate(
             )
         return rows.bytes_of(placed.head(max(count, len(rows.tables))))
 
-    with outputs.building(out, made_from) as partial:
+    with outputs.build_output(out, made_from) as partial:
         if parameters.hot_budget is not None:
             budget_bytes = int(parameters.hot_budget)
             check_budget(rows, budget_bytes)
@@ -197,7 +197,7 @@ def calibrate(
             "objective": parameters.objective,
             "sharing": [asdict(table) for table in shared],
             "parameters": parameters.model_dump(mode="json"),
-            "frequencies": outputs.fingerprint_of(frequencies.directory),
+            "frequencies": outputs.read_fingerprint(frequencies.directory),
         }
         outputs.write_document(partial, FILE_NAME, document)
     return Calibration.read(out)

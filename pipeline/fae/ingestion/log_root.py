@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fae.logs.files import Log
 from fae.storage.folder import Folder
-from fae.storage.remote import shown
+from fae.storage.remote import redact_url
 
 #: Beside the staged parts: the URL of the directory that holds all the logs.
 _ROOT = "root"
@@ -12,7 +12,7 @@ _ROOT = "root"
 
 def log_root(log: Log) -> str:
     """The URL of the directory below which `log` has its name."""
-    return shown(log.url).removesuffix(log.name)
+    return redact_url(log.url).removesuffix(log.name)
 
 
 def write_root(staging: Folder, root: str) -> None:

@@ -19,4 +19,4 @@ class IngestParameters(StageParameters):
 
     def fingerprint(self, *inputs: str) -> str:
         """The fingerprint of the staging of logs and a schema with these fingerprints."""
-        return outputs.fingerprint({"stage": "ingest"}, *inputs)
+        return outputs.compute_fingerprint({"stage": "ingest"}, *inputs)

@@ -116,7 +116,7 @@ class Staging:
     @classmethod
     def read(cls, directory: FolderLike) -> Staging:
         """The staging in a finished directory; DatasetError where there is none."""
-        return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
+        return outputs.read_dataclass(cls, Folder.of(directory), FILE_NAME)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def ingest(
     made_from = parameters.fingerprint(*log_fingerprints(logs, digests, schema))
     if outputs.is_made(out, made_from, overwrite):
         return Staging.read(out)
-    with outputs.building(out, made_from) as partial:
+    with outputs.build_output(out, made_from) as partial:
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
@@ -199,7 +199,7 @@ def log_fingerprints(
     """What decides a staging: the schema, and each log's name, bytes and split, in order."""
     inputs = zip(logs, digests, strict=True)
     return [
-        outputs.fingerprint(schema.document()),
+        outputs.compute_fingerprint(schema.document()),
         *(f"{log.name}:{log.bytes}:{xxh3}:{log.split}" for log, xxh3 in inputs),
     ]
 

@@ -11,7 +11,7 @@ import xxhash
 from fae.execution.executor import Executor
 from fae.logs.compression import whole
 from fae.logs.files import Log
-from fae.storage.remote import pieces, shown
+from fae.storage.remote import iterate_range, redact_url
 
 _CHUNK = 32 << 20
 
@@ -39,7 +39,7 @@ def checksums(logs: Sequence[Log], executor: Executor) -> list[str]:
 
 def _checksum(chunk: _Chunk) -> str:
     digest = xxhash.xxh3_128()
-    with whole(shown(chunk.url), "plain"):
-        for piece in pieces(chunk.url, chunk.start, _CHUNK):
+    with whole(redact_url(chunk.url), "plain"):
+        for piece in iterate_range(chunk.url, chunk.start, _CHUNK):
             digest.update(piece)
     return digest.hexdigest()

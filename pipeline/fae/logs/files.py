@@ -22,7 +22,14 @@ from fsspec.implementations.local import LocalFileSystem
 from fae.format.errors import LogError
 from fae.logs.compression import Compression, check_text, compression_of, line_end, unpacked, whole
 from fae.logs.schema import Schema
-from fae.storage.remote import located, matching, opened, patiently, piece, shown
+from fae.storage.remote import (
+    call_with_retries,
+    find_matches,
+    open_file,
+    read_range,
+    redact_url,
+    resolve,
+)
 
 #: The bytes of a text, whether they were read or are mapped.
 Text = bytes | memoryview
@@ -71,17 +78,19 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     """
     urls: list[str] = []
     for pattern in patterns:
-        filesystem, path = located(pattern)
-        globbed = set(path) & set("*?[") and not patiently(filesystem, "exists", path)
-        matches = matching(filesystem, path) if globbed else [path]
-        if not matches or not all(patiently(filesystem, "exists", match) for match in matches):
+        filesystem, path = resolve(pattern)
+        globbed = set(path) & set("*?[") and not call_with_retries(filesystem, "exists", path)
+        matches = find_matches(filesystem, path) if globbed else [path]
+        if not matches or not all(
+            call_with_retries(filesystem, "exists", match) for match in matches
+        ):
             raise LogError(
-                f"no log is at {shown(pattern)}. Check the path, and quote globs in the shell."
+                f"no log is at {redact_url(pattern)}. Check the path, and quote globs in the shell."
             )
         for match in matches:
-            if patiently(filesystem, "isdir", match):
+            if call_with_retries(filesystem, "isdir", match):
                 raise LogError(
-                    f"{shown(match)} is a directory. Name its files: {match.rstrip('/')}/*"
+                    f"{redact_url(match)} is a directory. Name its files: {match.rstrip('/')}/*"
                 )
             if isinstance(filesystem, LocalFileSystem):
                 match = str(Path(match).resolve())
@@ -107,7 +116,7 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
 
 def log_names(urls: Sequence[str]) -> list[str]:
     """The path of each log below the directory that holds them all."""
-    paths = [shown(url).split("/") for url in urls]
+    paths = [redact_url(url).split("/") for url in urls]
     levels = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     return ["/".join(path[shared:]) for path in paths]
@@ -116,7 +125,7 @@ def log_names(urls: Sequence[str]) -> list[str]:
 def _check_distinct(urls: list[str]) -> None:
     doubled = sorted({url for url in urls if urls.count(url) > 1})
     if doubled:
-        raise LogError(f"{shown(doubled[0])} is named twice; its rows would count twice.")
+        raise LogError(f"{redact_url(doubled[0])} is named twice; its rows would count twice.")
 
 
 def _opened(url: str, schema: Schema, split: str | None) -> Log:
@@ -125,9 +134,9 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
         url.encode()
     except UnicodeEncodeError:
         raise LogError(f"the path of the log {url!a} is no UTF-8. Rename it.") from None
-    filesystem, path = located(url)
-    name = shown(path).rstrip("/").rsplit("/", 1)[-1]
-    size = int(patiently(filesystem, "size", path))
+    filesystem, path = resolve(url)
+    name = redact_url(path).rstrip("/").rsplit("/", 1)[-1]
+    size = int(call_with_retries(filesystem, "size", path))
     parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
     compression = compression_of(name)
     log = Log(url, name, size, compression, parquet, (), 0, 1, split)
@@ -193,13 +202,13 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
 
 def text_stream(log: Log) -> IO[bytes]:
     """The log's bytes, decompressed, from its beginning."""
-    return unpacked(opened(log.url), log.compression)
+    return unpacked(open_file(log.url), log.compression)
 
 
 @contextmanager
 def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
-    with whole(log.name, "plain"), opened(log.url) as raw:
+    with whole(log.name, "plain"), open_file(log.url) as raw:
         try:
             file = pq.ParquetFile(raw, page_checksum_verification=True)
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -216,7 +225,7 @@ def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     if log.compression != "plain":
         return [Block(log, log.start, -1)]
     cuts = [log.start]
-    with whole(log.name, "plain"), opened(log.url) as file:
+    with whole(log.name, "plain"), open_file(log.url) as file:
         while cuts[-1] + block_bytes < log.bytes:
             at = cuts[-1] + block_bytes
             file.seek(at)
@@ -237,7 +246,7 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
     log = block.log
     if log.compression == "plain":
         with whole(log.name, "plain"):
-            run = piece(log.url, block.start, block.stop - block.start)
+            run = read_range(log.url, block.start, block.stop - block.start)
         if len(run) != block.stop - block.start:
             raise LogError(f"{log.name} became shorter while it was read. Run again.")
         yield run
@@ -257,9 +266,9 @@ def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
 def check_sizes(logs: Sequence[Log]) -> None:
     """Raise LogError where a log is not as long as when it was found: rows of it may be missing."""
     for log in logs:
-        filesystem, path = located(log.url)
+        filesystem, path = resolve(log.url)
         with whole(log.name, "plain"):
-            size = int(patiently(filesystem, "size", path))
+            size = int(call_with_retries(filesystem, "size", path))
         if size != log.bytes:
             how = "grew" if size > log.bytes else "became shorter"
             raise LogError(

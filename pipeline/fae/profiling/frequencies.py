@@ -118,7 +118,7 @@ class Frequencies:
     @classmethod
     def read(cls, directory: FolderLike) -> Frequencies:
         """The profile in a finished directory; DatasetError where there is none."""
-        return outputs.decoded(cls, Folder.of(directory), FILE_NAME)
+        return outputs.read_dataclass(cls, Folder.of(directory), FILE_NAME)
 
 
 def accesses_file(table: str) -> str:

@@ -48,10 +48,10 @@ def profile(
         raise ParameterError(
             f"--min-count names {', '.join(unknown)}; the tables are {', '.join(tables)}."
         )
-    made_from = parameters.fingerprint(outputs.fingerprint_of(staging.directory))
+    made_from = parameters.fingerprint(outputs.read_fingerprint(staging.directory))
     if outputs.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
-    with outputs.building(out, made_from) as partial:
+    with outputs.build_output(out, made_from) as partial:
         cuts, split_rows = cut(
             _timeline(staging, executor, partial),
             _given(staging),
@@ -75,7 +75,7 @@ def profile(
             "sample": parameters.sample,
             "seed": parameters.seed,
             "parameters": parameters.model_dump(mode="json"),
-            "staging": outputs.fingerprint_of(staging.directory),
+            "staging": outputs.read_fingerprint(staging.directory),
         }
         outputs.write_document(partial, FILE_NAME, document)
     return Frequencies.read(out)

@@ -29,10 +29,10 @@ class _Copy:
 
 
 #: A process that lives for weeks reads ever new files.
-MOST_COPIES = 1 << 12
+MAX_COPIES = 1 << 12
 
 
-class Scratch:
+class FileCache:
     """Copies of files by key, for the threads of one process.
 
     `most_bytes` bounds them; without it, the bytes that they leave free on their disk do. No more
@@ -91,7 +91,7 @@ class Scratch:
                 limit = self._most_bytes
                 if limit is None:
                     limit = shutil.disk_usage(copy.path.parent).free
-                if self.bytes <= limit and len(self._copies) <= MOST_COPIES:
+                if self.bytes <= limit and len(self._copies) <= MAX_COPIES:
                     return
                 if not copy.users:
                     copy.path.unlink(missing_ok=True)
@@ -109,4 +109,4 @@ class Scratch:
         return Path(self._space.dir_path) / f"{self._made}-{name}"
 
 
-SCRATCH = Scratch()
+FILE_CACHE = FileCache()

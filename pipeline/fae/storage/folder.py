@@ -17,9 +17,15 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from fae.format.errors import StorageError, writing
-from fae.storage.file_cache import SCRATCH
-from fae.storage.remote import check_no_password, is_url, opened, patiently, remote
+from fae.format.errors import StorageError, disk_errors_reported
+from fae.storage.file_cache import FILE_CACHE
+from fae.storage.remote import (
+    call_with_retries,
+    check_no_password,
+    is_url,
+    open_file,
+    resolve_remote,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Folder:
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(
-            f"{self.url}/{inside(name)}" if self.remote else str(self.path / inside(name))
+            f"{self.url}/{check_name(name)}" if self.remote else str(self.path / check_name(name))
         )
 
     @property
@@ -93,16 +99,16 @@ class Folder:
         if not self.remote:
             yield (self / name).path
             return
-        filesystem, path = remote((self / name).url)
-        found = patiently(filesystem, "info", path)
+        filesystem, path = resolve_remote((self / name).url)
+        found = call_with_retries(filesystem, "info", path)
         state = (str(found.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
 
         def fetch(local: Path) -> None:
-            patiently(filesystem, "get_file", path, str(local))
+            call_with_retries(filesystem, "get_file", path, str(local))
             if local.stat().st_size != found["size"]:
                 raise StorageError(f"{self}/{name} changed while it was read. Run again.")
 
-        with SCRATCH.copy("|".join((self.url, name, *state)), found["size"], fetch) as local:
+        with FILE_CACHE.copy("|".join((self.url, name, *state)), found["size"], fetch) as local:
             yield local
 
     def forget(self, name: str) -> None:
@@ -123,7 +129,7 @@ class Folder:
         """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
         if self.remote:
             with (
-                opened((self / name).url) as stream,
+                open_file((self / name).url) as stream,
                 pa.PythonFile(stream, mode="r") as file,
             ):
                 yield file
@@ -140,18 +146,18 @@ class Folder:
         StorageError where the disk is full or broken.
         """
         if self.remote:
-            with SCRATCH.temporary(Path(inside(name)).name) as local:
+            with FILE_CACHE.temporary(Path(check_name(name)).name) as local:
                 yield local
-                filesystem, path = remote((self / name).url)
+                filesystem, path = resolve_remote((self / name).url)
                 try:
-                    patiently(filesystem, "put_file", str(local), path)
+                    call_with_retries(filesystem, "put_file", str(local), path)
                 except FileNotFoundError as error:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
         place = (self / name).path
         unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
         try:
-            with writing(place):
+            with disk_errors_reported(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 yield unfinished
                 if _unflushed.files is None:
@@ -171,8 +177,8 @@ class Folder:
         """The bytes of a file; FileNotFoundError where there is none."""
         if not self.remote:
             return (self / name).path.read_bytes()
-        filesystem, path = remote((self / name).url)
-        data: bytes = patiently(filesystem, "cat_file", path)
+        filesystem, path = resolve_remote((self / name).url)
+        data: bytes = call_with_retries(filesystem, "cat_file", path)
         return data
 
     def write_text(self, name: str, text: str) -> None:
@@ -188,9 +194,9 @@ class Folder:
         if not self.remote:
             self.path.mkdir(parents=True, exist_ok=True)
             return _created((self / name).path, text)
-        filesystem, path = remote((self / name).url)
+        filesystem, path = resolve_remote((self / name).url)
         try:
-            patiently(filesystem, "pipe_file", path, text.encode(), mode="create")
+            call_with_retries(filesystem, "pipe_file", path, text.encode(), mode="create")
         except FileNotFoundError as error:
             raise StorageError(f"cannot write to {self}: {error}") from None
         except (FileExistsError, StorageError):
@@ -203,8 +209,8 @@ class Folder:
         """Whether there is a file `name`."""
         if not self.remote:
             return (self / name).path.is_file()
-        filesystem, path = remote((self / name).url)
-        return bool(patiently(filesystem, "exists", path))
+        filesystem, path = resolve_remote((self / name).url)
+        return bool(call_with_retries(filesystem, "exists", path))
 
     def state(self, name: str) -> tuple[int, ...]:
         """What changes with a local file: its inode, size and time; nothing of one that is not."""
@@ -219,9 +225,9 @@ class Folder:
         if not self.remote:
             found = (path for path in self.path.rglob("*") if path.is_file())
             return sorted(path.relative_to(self.path).as_posix() for path in found)
-        filesystem, root = remote(self.url)
+        filesystem, root = resolve_remote(self.url)
         try:
-            paths = patiently(filesystem, "find", root)
+            paths = call_with_retries(filesystem, "find", root)
         except FileNotFoundError:
             return []
         return sorted(path[len(root) + 1 :] for path in paths if path.startswith(f"{root}/"))
@@ -233,11 +239,11 @@ class Folder:
             for name in names:
                 (self / name).path.unlink(missing_ok=True)
         elif names:
-            filesystem, root = remote(self.url)
-            patiently(filesystem, "rm", [f"{root}/{name}" for name in names])
+            filesystem, root = resolve_remote(self.url)
+            call_with_retries(filesystem, "rm", [f"{root}/{name}" for name in names])
 
 
-def inside(name: str) -> str:
+def check_name(name: str) -> str:
     """The name of a file in a folder, as it is; StorageError where it leads out of any folder.
 
     Names come from documents that are read back, which may be damaged or not be ours.
@@ -284,7 +290,7 @@ _unflushed = _Unflushed()
 
 
 @contextmanager
-def unflushed() -> Iterator[list[Path]]:
+def flushes_deferred() -> Iterator[list[Path]]:
     """The files that this thread writes on a disk in the block: whoever gets them flushes them."""
     files: list[Path] = []
     _unflushed.files = files

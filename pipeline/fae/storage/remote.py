@@ -49,7 +49,7 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as messages and manifests may show it: the query of a web address may be a secret."""
     return url.partition("?")[0] if "http://" in url or "https://" in url else url
 
@@ -68,15 +68,15 @@ def check_no_password(url: str) -> None:
             )
 
 
-def located(url: str) -> tuple[Any, str]:
+def resolve(url: str) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path in it; StorageError where none is."""
     if not is_url(url):
         return LocalFileSystem(), LocalFileSystem._strip_protocol(url)
     check_no_password(url)
-    return remote(url)
+    return resolve_remote(url)
 
 
-def remote(url: str) -> tuple[Any, str]:
+def resolve_remote(url: str) -> tuple[Any, str]:
     """The file system and path of a URL, without the cache of listings, which others outdate."""
     protocol = url.partition("://")[0]
     options = {} if "::" in url else {"use_listings_cache": False, **_defaults(protocol)}
@@ -84,34 +84,36 @@ def remote(url: str) -> tuple[Any, str]:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         remedy = "Run `pip install 'fae[s3]'`." if protocol in ("s3", "s3a") else str(error)
-        raise StorageError(f"{shown(url)}: nothing here reads {protocol}://. {remedy}") from None
+        raise StorageError(
+            f"{redact_url(url)}: nothing here reads {protocol}://. {remedy}"
+        ) from None
     except ValueError as error:
-        raise StorageError(f"{shown(url)}: {error}.") from None
+        raise StorageError(f"{redact_url(url)}: {error}.") from None
     return filesystem, path.rstrip("/")
 
 
-def opened(url: str) -> IO[bytes]:
+def open_file(url: str) -> IO[bytes]:
     """The file at a path or URL, to be read from any place; remote reads are retried."""
-    filesystem, path = located(url)
+    filesystem, path = resolve(url)
     if isinstance(filesystem, LocalFileSystem):
         return Path(path).open("rb")
     return io.BufferedReader(_Ranges(filesystem, path), _BUFFER)
 
 
-def piece(url: str, start: int, size: int) -> memoryview:
+def read_range(url: str, start: int, size: int) -> memoryview:
     """At most `size` bytes of a file, in memory that this thread's next call uses again."""
-    with opened(url) as file:
+    with open_file(url) as file:
         file.seek(start)
         return read_into_buffer(file, "piece", size)
 
 
-def pieces(url: str, start: int, size: int) -> Iterator[memoryview]:
+def iterate_range(url: str, start: int, size: int) -> Iterator[memoryview]:
     """At most `size` bytes of a file, run by run, each in memory that the next one uses again.
 
     A local file's runs fit in a near cache, so reading them costs half; a remote one's run is one
     request.
     """
-    with opened(url) as file:
+    with open_file(url) as file:
         file.seek(start)
         run = size if is_url(url) else _BUFFER
         while size > 0 and (found := read_into_buffer(file, "run", min(run, size))):
@@ -119,7 +121,7 @@ def pieces(url: str, start: int, size: int) -> Iterator[memoryview]:
             size -= len(found)
 
 
-def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:
+def call_with_retries(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:
     """What a method of a file system returns, tried again where a remote one fails for a while.
 
     Waits grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015).
@@ -137,7 +139,7 @@ def patiently(filesystem: Any, method: str, *arguments: Any, **options: Any) -> 
         raise StorageError(_failure(filesystem, arguments, error)) from None
 
 
-def matching(filesystem: Any, pattern: str) -> list[str]:
+def find_matches(filesystem: Any, pattern: str) -> list[str]:
     """The files and folders that a glob names, sorted.
 
     fsspec's glob leaves out, without a word, a remote folder that could not be listed just then.
@@ -145,10 +147,10 @@ def matching(filesystem: Any, pattern: str) -> list[str]:
     first = min(pattern.index(one) for one in "*?[" if one in pattern)
     root = pattern[:first].rpartition("/")[0]
     if isinstance(filesystem, LocalFileSystem) or not root:
-        return sorted(patiently(filesystem, "glob", pattern))
+        return sorted(call_with_retries(filesystem, "glob", pattern))
     form = re.compile(glob_translate(pattern))
     try:
-        files = patiently(filesystem, "find", root)
+        files = call_with_retries(filesystem, "find", root)
     except FileNotFoundError:
         return []
     folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
@@ -160,7 +162,7 @@ class _Ranges(io.RawIOBase):
 
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._at = filesystem, path, 0
-        self._size = int(patiently(filesystem, "size", path))
+        self._size = int(call_with_retries(filesystem, "size", path))
 
     def readable(self) -> bool:
         return True
@@ -177,7 +179,7 @@ class _Ranges(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
             return 0
-        data = patiently(self._filesystem, "cat_file", self._path, start=self._at, end=stop)
+        data = call_with_retries(self._filesystem, "cat_file", self._path, start=self._at, end=stop)
         if len(data) != stop - self._at:
             raise StorageError(f"{self._path} became shorter while it was read. Run again.")
         buffer[: len(data)] = data
@@ -213,4 +215,4 @@ def _failure(filesystem: Any, arguments: tuple[Any, ...], error: Exception) -> s
     remedy = "Try again later, or check the endpoint."
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
         remedy = "Check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE) and what they allow."
-    return f"{shown(filesystem.unstrip_protocol(path))}: {what.rstrip('.')}. {remedy}"
+    return f"{redact_url(filesystem.unstrip_protocol(path))}: {what.rstrip('.')}. {remedy}"

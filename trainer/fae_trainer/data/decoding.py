@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from fae.format.errors import DatasetError, FaeError, explained
+from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
 from fae.format.manifest import Manifest, SparseFeature
 from fae_trainer.data.batches import Batch, Ints, taken_bags
@@ -104,7 +104,7 @@ def named(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DatasetError(f"{path} is absent, and the manifest names it.") from None
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        if not isinstance(error, OSError) and (told := explained(error)) is not None:
+        if not isinstance(error, OSError) and (told := explain_error(error)) is not None:
             raise FaeError(told) from None  # the machine's fault, and not the file's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fae.format.errors import FaeError, writing
+from fae.format.errors import FaeError, disk_errors_reported
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -22,7 +22,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with writing(path):
+        with disk_errors_reported(path):
             write(partial)
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
