@@ -33,7 +33,7 @@ from fae.ingestion.stage import Staging
 from fae.logs.schema import parse_schema, presets
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
-from fae.profiling.parameters import ProfileParameters, min_counts
+from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
 from faults.fuzzed_logs import check_alike
 from faults.mutators import VALUES, edited, mutated
@@ -140,7 +140,9 @@ def _check_options(data: bytes, folder: Path) -> None:
     try:
         given = json.loads(data)
         given.setdefault("hot_budget", None if "hot_share" in given else 10_000)
-        given["min_count"] = min_counts([str(given["min_count"])] if "min_count" in given else [])
+        given["min_count"] = parse_min_counts(
+            [str(given["min_count"])] if "min_count" in given else []
+        )
     except (FaeError, json.JSONDecodeError, AttributeError, UnicodeDecodeError):
         return
     if isinstance(given["hot_budget"], str):

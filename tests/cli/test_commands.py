@@ -247,7 +247,7 @@ def test_verify_tells_a_whole_data_set_from_a_damaged_one(place: Path) -> None:
         (["--dtype", "int8"], ["--dtype 'int8'", "float32"]),
         (["--optimizer", "lamb"], ["--optimizer 'lamb'", "sgd"]),
         (["--rule", "best"], ["--rule 'best'", "accesses"]),
-        (["--valid", "most"], ["'most' is no share"]),
+        (["--valid", "most"], ["'most' is not a valid share"]),
         (["--valid", "0.5", "--test", "0.5"], ["no row is left to train on"]),
         (["--valid", "9d"], ["no row is left to train on"]),
         (["--min-count", "few"], ["--min-count 'few'"]),

@@ -12,7 +12,7 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import Embedding
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
-from fae.profiling.parameters import ProfileParameters, min_counts
+from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.profiling.splits import HeldOut
 
 
@@ -80,31 +80,31 @@ def test_a_share_to_hold_out_is_read_as_on_the_command_line() -> None:
     found = ProfileParameters.of(valid="0.2", test="1d")
     assert (found.valid, found.test) == (HeldOut(share=0.2), HeldOut(days=1))
     assert ProfileParameters.of(valid=0.2).valid == HeldOut(share=0.2)
-    with pytest.raises(ParameterError, match="'most' is no share to hold out"):
+    with pytest.raises(ParameterError, match="'most' is not a valid share"):
         ProfileParameters.of(valid="most")
 
 
 def test_fewest_accesses_are_by_table_or_for_all() -> None:
     found = ProfileParameters.of(min_count={"": 5, "C1": 2})
-    assert (found.fewest("C1"), found.fewest("C2")) == (2, 5)
-    assert ProfileParameters.of().fewest("C1") == 1
+    assert (found.get_min_count("C1"), found.get_min_count("C2")) == (2, 5)
+    assert ProfileParameters.of().get_min_count("C1") == 1
 
 
 def test_min_counts_are_read() -> None:
-    assert min_counts([]) == {}
-    assert min_counts(["10", "C3=20", "a=b=4"]) == {"": 10, "C3": 20, "a=b": 4}
+    assert parse_min_counts([]) == {}
+    assert parse_min_counts(["10", "C3=20", "a=b=4"]) == {"": 10, "C3": 20, "a=b": 4}
 
 
 @pytest.mark.parametrize("text", ["", "ten", "0", "-1", "C1=", "C1=0", "1.5", "C1=x"])
 def test_what_is_no_min_count_is_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="a number of 1 or more for every table, or TABLE=N"):
-        min_counts([text])
+        parse_min_counts([text])
 
 
 @pytest.mark.parametrize(("texts", "whom"), [(["1", "2"], "every table"), (["C1=1", "C1=1"], "C1")])
 def test_a_min_count_given_twice_is_refused(texts: list[str], whom: str) -> None:
     with pytest.raises(ParameterError, match=f"given twice for {whom}"):
-        min_counts(texts)
+        parse_min_counts(texts)
 
 
 def test_an_embedding_is_its_dtype_and_its_state() -> None:

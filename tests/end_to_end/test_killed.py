@@ -36,8 +36,8 @@ OPTIONS = Options(budget=SHOP_BUDGET)
 
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value_ranges, "MOST", MOST_ENTRIES)
-    monkeypatch.setattr(value_ranges, "_OF_A_PART", 0)
+    monkeypatch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", MOST_ENTRIES)
+    monkeypatch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from fae.ingestion.stage import Staging
 from fae.logs.files import split_logs
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
-from fae.profiling.parameters import ProfileParameters, min_counts
+from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
 from tests.support.small_logs import SHOP, digests, edit_manifest, shop_stages
 
@@ -128,8 +128,8 @@ def test_a_device_profile_that_is_no_text_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: min_counts(["9" * 5000]),
-        lambda: min_counts(["city=99999999999999999999"]),
+        lambda: parse_min_counts(["9" * 5000]),
+        lambda: parse_min_counts(["city=99999999999999999999"]),
         lambda: ProfileParameters.of(min_count={"": 10**30}),
         lambda: CalibrateParameters.of(hot_budget=10**400),
         lambda: CalibrateParameters.of(hot_budget="9" * 400 + "PiB"),

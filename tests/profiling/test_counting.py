@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from fae.ingestion.dictionaries import encoded
 from fae.profiling import counting
-from fae.profiling.counting import Entries, Tally, count, ranks_from, tallied
+from fae.profiling.counting import (
+    AccessHistogram,
+    DictionaryCounts,
+    count_values,
+    expand_ranks,
+    merge_histograms,
+)
 
 INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
 TABLES = st.one_of(
@@ -62,7 +68,7 @@ def test_values_are_counted_alike_in_any_ranges(
         some = sorted(set(values[at : at + size]), key=as_stored)
         times = st.lists(st.integers(0, 3), min_size=len(some), max_size=len(some))
         counts = {code: np.array(data.draw(times), dtype=np.uint8) for code in (0, 3)}
-        parts.append(Entries(pa.array(some, kind), counts))
+        parts.append(DictionaryCounts(pa.array(some, kind), counts))
         at += size
     totals: dict[int, Counter[Any]] = {code: Counter() for code in (0, 3)}
     for part in parts:
@@ -70,9 +76,9 @@ def test_values_are_counted_alike_in_any_ranges(
             for value, times in zip(part.values.to_pylist(), part.counts[code], strict=True):
                 total[value] += int(times)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
-        patch.setattr(counting, "RANGE", most)
-        patch.setattr(counting, "_GROUP", 3)
-        counted = count(parts, 0, 3)
+        patch.setattr(counting, "ENTRIES_PER_CHUNK", most)
+        patch.setattr(counting, "ROWS_PER_GROUP", 3)
+        counted = count_values(parts, 0, 3)
         kept = counted.tally.of(fewest)
         counted.ranked.write(Path(place) / "accesses.parquet", kept.seen)
         found = pl.read_parquet(Path(place) / "accesses.parquet")
@@ -89,19 +95,19 @@ def test_values_are_counted_alike_in_any_ranges(
 
 def test_more_accesses_than_32_bits_hold_are_counted() -> None:
     most = np.array([2**32 - 1, 3], dtype=np.uint32)
-    tally = count([Entries(pa.array([7, 8]), {0: most})] * 3, 0, None).tally
+    tally = count_values([DictionaryCounts(pa.array([7, 8]), {0: most})] * 3, 0, None).tally
     assert (tally.total, tally.of(2**33).seen, tally.of(2**40).seen) == (3 * 2**32 + 6, 1, 0)
     alike = np.full(3, 3 * 10**9, dtype=np.uint32)
-    tally = count([Entries(pa.array([7, 8, 9]), {0: alike})], 0, None).tally
+    tally = count_values([DictionaryCounts(pa.array([7, 8, 9]), {0: alike})], 0, None).tally
     assert (tally.total, tally.of(3 * 10**9).seen, tally.of(10**10).seen) == (9 * 10**9, 3, 0)
 
 
 def test_ranges_of_narrow_and_wide_counts_are_put_in_one_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counting, "RANGE", 1)
+    monkeypatch.setattr(counting, "ENTRIES_PER_CHUNK", 1)
     counts = np.array([5, 2**40], dtype=np.int64)
-    counted = count([Entries(pa.array([7, 8]), {0: counts})], 0, None)
+    counted = count_values([DictionaryCounts(pa.array([7, 8]), {0: counts})], 0, None)
     assert len(counted.ranked.ranges) == 2
     assert counted.ranked.by_rank(1, 3).rows() == [(8, 2**40, 2**40), (7, 5, 5)]
 
@@ -113,15 +119,17 @@ ranges = st.lists(st.lists(st.integers(1, 5), max_size=8), min_size=1, max_size=
 def test_ranks_go_by_accesses_and_then_range_by_range(given_ranges: list[list[int]]) -> None:
     numbers = [sorted(one, reverse=True) for one in given_ranges]
     tallies = [
-        Tally(*np.array(sorted(Counter(one).items(), reverse=True), np.int64).reshape(-1, 2).T)
+        AccessHistogram(
+            *np.array(sorted(Counter(one).items(), reverse=True), np.int64).reshape(-1, 2).T
+        )
         for one in numbers
     ]
-    every, starts = tallied(tallies)
+    every, starts = merge_histograms(tallies)
     pairs = zip(every.accesses.tolist(), every.values.tolist(), strict=True)
     assert dict(pairs) == Counter(sum(numbers, start=[]))  # noqa: RUF017
     assert every.accesses.tolist() == sorted(set(every.accesses.tolist()), reverse=True)
     found = [
-        ranks_from(tally.values, its).tolist() for tally, its in zip(tallies, starts, strict=True)
+        expand_ranks(tally.values, its).tolist() for tally, its in zip(tallies, starts, strict=True)
     ]
     places = [(-n, r, i) for r, one in enumerate(numbers) for i, n in enumerate(one)]
     rank = {place[1:]: number for number, place in enumerate(sorted(places), start=1)}

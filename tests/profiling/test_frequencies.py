@@ -49,14 +49,14 @@ def profiled(directory: Path, **parameters: Any) -> Frequencies:
 
 
 def test_counts_are_of_the_train_rows_hottest_first_and_ties_by_value(shop: Stages) -> None:
-    assert shop.frequencies.accesses("city").rows() == [
+    assert shop.frequencies.read_accesses("city").rows() == [
         ("Oslo", 8, 8),
         ("Rome", 4, 4),
         (None, 2, 2),
         ("Bonn", 1, 1),
         ("Lima", 1, 1),
     ]
-    assert shop.frequencies.accesses("item").rows() == [
+    assert shop.frequencies.read_accesses("item").rows() == [
         (7, 12, 12),
         (5, 6, 6),
         (3, 4, 4),
@@ -105,7 +105,9 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
         for index in range(len(staging.parts)):
             values = staging.part(index).values(name)
             assert (
-                len(frequencies.ranks(name, index)) == len(values) == len(set(values.to_pylist()))
+                len(frequencies.read_ranks(name, index))
+                == len(values)
+                == len(set(values.to_pylist()))
             )
     assert frequencies.split_rows["train"] == 16
 
@@ -113,11 +115,11 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
 def test_rare_ids_are_folded_into_out_of_vocabulary_and_counted(tmp_path: Path) -> None:
     frequencies = profiled(tmp_path, min_count={"": 2, "item": 5})
     city, item = frequencies.tables
-    assert frequencies.accesses("city")["value"].to_list() == ["Oslo", "Rome", None]
+    assert frequencies.read_accesses("city")["value"].to_list() == ["Oslo", "Rome", None]
     assert (city.min_count, city.rows, city.folded_ids, city.folded_accesses) == (2, 4, 2, 2)
     assert city.accesses == 16
     assert city.columns["city"]["train"] == OutOfVocabulary(16, 2)
-    assert frequencies.accesses("item")["value"].to_list() == [7, 5]
+    assert frequencies.read_accesses("item")["value"].to_list() == [7, 5]
     assert (item.min_count, item.rows, item.folded_ids, item.folded_accesses) == (5, 3, 2, 5)
     assert ranks_of(Staging.read(tmp_path / "staging"), frequencies, "item")[15] == 0
 
@@ -125,7 +127,7 @@ def test_rare_ids_are_folded_into_out_of_vocabulary_and_counted(tmp_path: Path) 
 def test_a_table_may_be_folded_whole(tmp_path: Path) -> None:
     frequencies = profiled(tmp_path, min_count={"city": 100})
     assert frequencies.tables[0].rows == 1
-    assert frequencies.accesses("city").is_empty()
+    assert frequencies.read_accesses("city").is_empty()
     assert set(ranks_of(Staging.read(tmp_path / "staging"), frequencies, "city")) == {0}
 
 
@@ -140,11 +142,11 @@ def test_a_sample_counts_the_sampled_train_rows_beside_the_exact_counts(tmp_path
     chosen = [i for i in range(16) if oracle.in_sample(i, 0.4, 5)]
     assert 0 < len(chosen) < 16
     cities = Counter(rows[i][2] for i in chosen)
-    found = frequencies.accesses("city")
+    found = frequencies.read_accesses("city")
     assert found["accesses"].to_list() == [8, 4, 2, 1, 1]
     assert found["sampled"].to_list() == [cities[value] for value in found["value"]]
     items = Counter(item for i in chosen for item in (rows[i][3], *rows[i][4]))
-    found = frequencies.accesses("item")
+    found = frequencies.read_accesses("item")
     assert found["accesses"].to_list() == [12, 6, 4, 1]
     assert found["sampled"].to_list() == [items[value] for value in found["value"]]
     assert (frequencies.sample, frequencies.seed) == (0.4, 5)
@@ -159,7 +161,7 @@ def test_files_given_for_valid_and_test_are_not_counted(tmp_path: Path) -> None:
     parameters = ProfileParameters.of(valid="0.5", test="0.5")
     frequencies = profile(staging, tmp_path / "out", Executor(1), parameters)
     assert frequencies.split_rows == {"train": 2, "valid": 1, "test": 1}
-    assert frequencies.accesses("city").rows() == [("a", 2, 2)]
+    assert frequencies.read_accesses("city").rows() == [("a", 2, 2)]
     assert frequencies.tables[0].columns["city"]["valid"] == OutOfVocabulary(1, 1)
 
 
@@ -187,14 +189,14 @@ def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
     file = tmp_path / "out" / "ranks" / "city-00000.uint32"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DatasetError, match=r"city-00000\.uint32 is cut short"):
-        profiled.ranks("city", 0)
+        profiled.read_ranks("city", 0)
 
 
 @FEW_EXAMPLES
 @given(
     log=logs(),
     block_bytes=st.sampled_from([1, 30, 1 << 20]),
-    most=st.sampled_from([1, 3, value_ranges.MOST]),
+    most=st.sampled_from([1, 3, value_ranges.MAX_ENTRIES_PER_RANGE]),
 )
 def test_counts_and_ranks_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int, most: int
@@ -216,14 +218,14 @@ def test_counts_and_ranks_are_the_oracles(
         seed=options.seed,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(value_ranges, "MOST", most)
-        patch.setattr(value_ranges, "_OF_A_PART", 0)
+        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", most)
+        patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
         found = profile(staging, directory / "out", Executor(1), parameters)
     assert not [name for name in found.directory.names() if ".partial" in name]
     codes = splits_of(staging, found)
     assert [oracle.SPLITS[code] for code in codes] == right.splits
     for table, known in zip(found.tables, right.tables, strict=True):
-        counted = found.accesses(table.name)
+        counted = found.read_accesses(table.name)
         assert counted["accesses"].to_list() == [known.accesses[v] for v in known.values]
         assert counted["sampled"].to_list() == [known.sampled[v] for v in known.values]
         assert table.accesses == sum(known.accesses.values())
@@ -249,4 +251,4 @@ def test_counts_and_ranks_are_the_oracles(
 
 
 def test_ranks_fit_their_type(shop: Stages) -> None:
-    assert shop.frequencies.ranks("city", 0).dtype == np.uint32
+    assert shop.frequencies.read_ranks("city", 0).dtype == np.uint32

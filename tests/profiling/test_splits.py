@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.format.errors import ParameterError
-from fae.profiling.split_points import Timeline
-from fae.profiling.splits import HeldOut, cut
+from fae.profiling.splits import HeldOut, Timeline, find_split_points
 from tests.support import oracle
 
 DAY = 86_400
@@ -29,14 +28,14 @@ def split(
     parts = [part for run in runs for part in (run[:2], run[2:]) if part]
     free = [part for part in parts if letters[part[0]] == "."]
     line = Timeline(
-        lambda window: [window.counts(moments[part]) for part in free],
+        lambda window: [window.count(moments[part]) for part in free],
         lambda part, time: np.array([row for row in free[part] if moments[row] == time]),
     )
     stated = {name: letters.count(letter) for letter, name in zip("tve", NAMES, strict=True)}
     limits = HeldOut.parse(valid), HeldOut.parse(test)
-    cuts, counts = cut(line, stated, *limits, timed=times is not None)
+    cuts, counts = find_split_points(line, stated, *limits, timed=times is not None)
     names = dict(zip("tve", NAMES, strict=True))
-    codes = [cuts.codes(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
+    codes = [cuts.assign(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
     found = "".join("tve"[code] for code in np.concatenate(codes))
     assert counts == {name: found.count(letter) for letter, name in names.items()}
     return found
@@ -102,7 +101,7 @@ def test_a_log_without_train_rows_is_refused() -> None:
 
 
 def test_days_need_a_time() -> None:
-    with pytest.raises(ParameterError, match="only where the schema has a time column"):
+    with pytest.raises(ParameterError, match="only if the schema has a time column"):
         split("1d", "0.1")
 
 

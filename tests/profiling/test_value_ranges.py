@@ -15,7 +15,7 @@ from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
-from fae.profiling.value_ranges import Range, together
+from fae.profiling.value_ranges import ValueRange, group_ranges
 from fae.synthetic.log import write_log
 from tests.support.small_logs import digests, staged
 
@@ -33,8 +33,8 @@ def staging(tmp_path_factory: pytest.TempPathFactory) -> Staging:
 def profiled(given: Staging, out: Path, most: int, **parameters: object) -> Frequencies:
     """The staged rows, profiled with at most so many entries in a task."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(value_ranges, "MOST", most)
-        patch.setattr(value_ranges, "_OF_A_PART", 0)
+        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", most)
+        patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
         return profile(given, out, Executor(2), ProfileParameters.of(**parameters))
 
 
@@ -42,7 +42,7 @@ def test_parts_that_cannot_all_stay_mapped_are_copied(
     staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = profiled(staging, tmp_path / "one", 300)
-    monkeypatch.setattr(value_ranges, "_MAPPED", 3)
+    monkeypatch.setattr(value_ranges, "MAX_MAPPED_PARTS", 3)
     other = profiled(staging, tmp_path / "other", 300)
     assert digests(one.directory) == digests(other.directory)
 
@@ -63,27 +63,30 @@ def test_any_ranges_give_the_same_accesses_and_ranks(
         assert mine == other
         for column in mine.columns:
             for part in range(len(staging.parts)):
-                assert one.ranks(column, part).tolist() == several.ranks(column, part).tolist()
+                assert (
+                    one.read_ranks(column, part).tolist()
+                    == several.read_ranks(column, part).tolist()
+                )
 
 
 def test_a_range_is_a_slice_of_a_dictionary() -> None:
     numbers, words = pa.array([None, 3, 5, 9]), pa.array(["", "a", "b"], pa.large_string())
-    assert Range("t", 0, None, None).of(numbers) == slice(0, 4)
-    assert Range("t", 0, None, 5).of(numbers) == slice(0, 2)
-    assert Range("t", 1, 5, 9).of(numbers) == slice(2, 3)
-    assert Range("t", 2, 9, None).of(numbers) == slice(3, 4)
-    assert Range("t", 0, None, "a").of(words) == slice(0, 1)
-    assert Range("t", 1, "aa", None).of(words) == slice(2, 3)
-    assert Range("t", 1, "x", "y").of(words) == slice(3, 3)
+    assert ValueRange("t", 0, None, None).of(numbers) == slice(0, 4)
+    assert ValueRange("t", 0, None, 5).of(numbers) == slice(0, 2)
+    assert ValueRange("t", 1, 5, 9).of(numbers) == slice(2, 3)
+    assert ValueRange("t", 2, 9, None).of(numbers) == slice(3, 4)
+    assert ValueRange("t", 0, None, "a").of(words) == slice(0, 1)
+    assert ValueRange("t", 1, "aa", None).of(words) == slice(2, 3)
+    assert ValueRange("t", 1, "x", "y").of(words) == slice(3, 3)
 
 
 def test_small_ranges_are_counted_together() -> None:
     sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
-    groups = together({Range(table, 0, None, None): size for table, size in sizes.items()})
+    groups = group_ranges({ValueRange(table, 0, None, None): size for table, size in sizes.items()})
     assert [[one.table for one in some] for some in groups] == [
         ["b"],
         ["e"],
         ["c", "d"],
         ["a", "f"],
     ]
-    assert together({}) == []
+    assert group_ranges({}) == []

@@ -175,7 +175,8 @@ def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) ->
     arguments += ["--hot-budget", "1MiB", "--out", str(tmp_path / "out"), "--threads", "2"]
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fae.cli.commands import app\n"
-        "from pipeline import counting; counting.RANGE = 1000  # as if the log were large\n"
+        "from fae.profiling import counting\n"
+        "counting.ENTRIES_PER_CHUNK = 1000  # as if the log were large\n"
         f"try: app({arguments!r})\nfinally: print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

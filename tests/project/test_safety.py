@@ -163,7 +163,7 @@ def test_a_staging_leads_to_no_file_outside(shop: Stages, tmp_path: Path) -> Non
 
 def test_frequencies_lead_to_no_file_outside(shop: Stages) -> None:
     with pytest.raises(StorageError, match="leads out of the folder"):
-        shop.frequencies.accesses("../../../etc/passwd")
+        shop.frequencies.read_accesses("../../../etc/passwd")
 
 
 @pytest.mark.parametrize("name", [HOT, "split=train", CITY, "manifest.json", "_SUCCESS"])

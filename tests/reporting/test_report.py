@@ -409,7 +409,7 @@ def test_other_shapes_of_data_sets(tmp_path: Path) -> None:
     right = stacked_rows(made.frequencies, schema, made.manifest.embedding)
     known = facts(made.dataset)
     exact = np.concatenate(
-        [[0, *made.frequencies.accesses(table)["accesses"]] for table in right.tables]
+        [[0, *made.frequencies.read_accesses(table)["accesses"]] for table in right.tables]
     )
     np.testing.assert_array_equal(tables(made.dataset, known).rows.accesses, exact)
     assert done.compared.inputs == 60

@@ -31,7 +31,7 @@ from fae.execution.executor import open_executor
 from fae.logs.files import find_logs
 from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
-value_ranges.MOST, value_ranges._OF_A_PART = {MOST_ENTRIES}, 0
+value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = {MOST_ENTRIES}, 0
 
 @app.command()
 def run(directory: Path, scheduler: str = "", workers: int = 0):

@@ -164,7 +164,7 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
         for index in range(len(staging.parts))
         for cell in cells(
             staging.part(index).codes(column),
-            frequencies.ranks(column, index).tolist(),
+            frequencies.read_ranks(column, index).tolist(),
         )
     ]
 
@@ -172,7 +172,7 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
 def splits_of(staging: Staging, frequencies: Frequencies) -> list[int]:
     """The split code of each row."""
     parts = range(len(staging.parts))
-    return np.concatenate([frequencies.splits(staging, part) for part in parts]).tolist()
+    return np.concatenate([frequencies.assign_splits(staging, part) for part in parts]).tolist()
 
 
 def rejects_of(directory: Path) -> list[dict[str, Any]]:

@@ -228,7 +228,7 @@ def _covered(task: _Task) -> list[int]:
     cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:
         name = column.table_name
-        ranks = frequencies.ranks(column.name, task.part)
+        ranks = frequencies.read_ranks(column.name, task.part)
         ids = ids_of[name][ranks]
         was_hot = read_numbers(Folder.of(task.masks), f"{name}.bool", np.bool_)
         found = staged.codes(column.name)

@@ -45,7 +45,7 @@ from fae.execution.progress import console
 from fae.format.errors import ParameterError
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
-from fae.profiling.parameters import ProfileParameters, min_counts
+from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
 
 #: The options that say where to run.
@@ -101,7 +101,11 @@ def prepare(
     parameters = Preparation(
         IngestParameters.of(max_reject_share=max_reject_share),
         ProfileParameters.of(
-            valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
+            valid=valid,
+            test=test,
+            min_count=parse_min_counts(min_count or []),
+            sample=sample,
+            seed=seed,
         ),
         _calibrate(
             hot_budget=hot_budget,
@@ -154,7 +158,7 @@ def _append(
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
     if "min_count" in given:
-        given["min_count"] = min_counts(given["min_count"])
+        given["min_count"] = parse_min_counts(given["min_count"])
     if "device_profile" in given:
         given["device_profile"] = DeviceProfile.read(given["device_profile"])
     if schema:
@@ -216,7 +220,11 @@ def profile(
     from fae.profiling.stage import profile as run
 
     parameters = ProfileParameters.of(
-        valid=valid, test=test, min_count=min_counts(min_count or []), sample=sample, seed=seed
+        valid=valid,
+        test=test,
+        min_count=parse_min_counts(min_count or []),
+        sample=sample,
+        seed=seed,
     )
     with open_executor(threads, workers, scheduler, scheduler_file, memory) as here:
         frequencies = run(Staging.read(staging), out, here, parameters, overwrite=overwrite)

@@ -160,7 +160,7 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     frequencies = Frequencies.read(task.frequencies)
     parts = range(task.first, task.stop)
     columns, cold = _encoded(staging, frequencies, Calibration.read(task.calibration), parts)
-    codes = np.concatenate([frequencies.splits(staging, part) for part in parts])
+    codes = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
     if task.spent:
         for part in parts:
             staging.part(part).forget_rows()
@@ -206,7 +206,9 @@ def _encoded(
         for field, name in enumerate(table.column_names[1:], start=1):
             fields[field, mine] = to_numpy(table[name].chunk(0)).view(np.int32)
         for field, column in enumerate(sparse, start=1 + len(dense)):
-            ids = ids_of[column.table_name][frequencies.ranks(column.name, part)].view(np.int32)
+            ids = ids_of[column.table_name][frequencies.read_ranks(column.name, part)].view(
+                np.int32
+            )
             found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
             if found.lengths is None:
                 _gather_ids(ids, found.codes, hot_rows, fields[field, mine], cold[mine])

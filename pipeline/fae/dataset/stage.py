@@ -129,7 +129,7 @@ def features(schema: Schema) -> Features:
 
 def _write_vocabulary(task: _Task) -> DataFile:
     schema = Staging.read(task.staging).schema
-    accesses = Frequencies.read(task.frequencies).batches(task.table, "value", "accesses")
+    accesses = Frequencies.read(task.frequencies).iter_accesses(task.table, "value", "accesses")
     ids = Calibration.read(task.calibration).ids()[task.table]
     frames = vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"

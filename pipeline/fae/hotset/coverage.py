@@ -144,10 +144,10 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
-        ranks = frequencies.ranks(column.name, task.part)
+        ranks = frequencies.read_ranks(column.name, task.part)
         cells = cell[ranks.astype(np.int64) + task.starts[column.table_name]]
         _raise_to(coldest, cells, staged.codes(column.name))
-    splits = frequencies.splits(staging, task.part)
+    splits = frequencies.assign_splits(staging, task.part)
     counted = counted_rows(frequencies, splits, staging.first_row(task.part))
     groups = [splits == code for code in range(len(SPLITS))]
     groups += [counted, groups[TRAIN] & ~counted]

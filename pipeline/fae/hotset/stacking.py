@@ -55,7 +55,7 @@ def _levels(frequencies: Frequencies, counts: str, exact: bool) -> RunLengthArra
     begins: list[npt.ArrayLike] = []
     numbers: list[npt.ArrayLike] = []
     for table, begin in zip(frequencies.tables, first, strict=False):
-        found = frequencies.levels(table.name, counts)
+        found = frequencies.read_run_lengths(table.name, counts)
         begins += [[begin], begin + 1 + found.begins]
         numbers += [[table.folded_accesses if exact else 0], found.values]
     return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), int(first[-1]))
@@ -82,12 +82,12 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
     lengths: list[npt.NDArray[np.int64]] = []
     for index in range(len(staging.parts)):
         staged = staging.part(index, passing=True)
-        splits = frequencies.splits(staging, index)
+        splits = frequencies.assign_splits(staging, index)
         counted = counted_rows(frequencies, splits, staging.first_row(index))
         columns = [
             _accesses(
                 staged.codes(column.name),
-                frequencies.ranks(column.name, index),
+                frequencies.read_ranks(column.name, index),
                 start[column.table_name],
                 counted,
             )

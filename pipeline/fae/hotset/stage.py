@@ -229,7 +229,7 @@ def _write_ids(
         for t, counted in enumerate(frequencies.tables):
             mine, hot_rows = every[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
             if is_hashed(mine.size, hot_rows, buckets):
-                known = frequencies.accesses(counted.name)
+                known = frequencies.read_accesses(counted.name)
                 mine[:] = with_hashed(mine, known["value"], hot_rows, buckets)
                 accesses = np.append([counted.folded_accesses], known["accesses"])
                 found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))

@@ -25,15 +25,15 @@ from fae.ingestion.part import Numbers
 
 Ranks = npt.NDArray[np.uint32]
 #: The most entries of dictionaries in a range, about: 100 bytes are worked on for each.
-RANGE = 1 << 19
+ENTRIES_PER_CHUNK = 1 << 19
 #: Values from which the bounds of ranges are drawn.
 _DRAWN = 1 << 14
 #: The rows of a row group in the file of accesses.
-_GROUP = 1 << 20
+ROWS_PER_GROUP = 1 << 20
 
 
 @dataclass(frozen=True)
-class Entries:
+class DictionaryCounts:
     """A part's dictionary in one column, or a slice of it: ascending values, missing first.
 
     `counts` (values,) says how often each value stands in each split that has rows of the part, and
@@ -43,14 +43,14 @@ class Entries:
     values: pa.Array
     counts: dict[int, Numbers]
 
-    def copy(self) -> Entries:
+    def copy(self) -> DictionaryCounts:
         """The same in memory of its own."""
         counts = {kind: numbers.copy() for kind, numbers in self.counts.items()}
-        return Entries(pa.concat_arrays([self.values, self.values[:0]]), counts)
+        return DictionaryCounts(pa.concat_arrays([self.values, self.values[:0]]), counts)
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedValues:
     """Values with accesses in ranges, ascending from one range to the next.
 
     A range's table has `value`, `accesses` and, of a sample, `sampled`, by access rank, and `ranks`
@@ -74,17 +74,17 @@ class Ranked:
             ordered = ordered.with_columns(sampled=pl.col("accesses"))
         return ordered.cast({"accesses": pl.Int64(), "sampled": pl.Int64()})
 
-    def write(self, path: Path, count: int) -> None:
+    def write(self, path: Path, count_values: int) -> None:
         """Write the values of the first so many ranks as Parquet, by rank."""
         schema = self.by_rank(1, 1).to_arrow().schema
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for first in range(1, count + 1, _GROUP):
-                group = self.by_rank(first, min(first + _GROUP, count + 1))
-                writer.write_table(group.to_arrow(), row_group_size=_GROUP)
+            for first in range(1, count_values + 1, ROWS_PER_GROUP):
+                group = self.by_rank(first, min(first + ROWS_PER_GROUP, count_values + 1))
+                writer.write_table(group.to_arrow(), row_group_size=ROWS_PER_GROUP)
 
 
 @dataclass(frozen=True)
-class Tally:
+class AccessHistogram:
     """How many `values` (levels,) have each number of `accesses` (levels,), most accesses first."""
 
     accesses: Int64Array
@@ -100,28 +100,28 @@ class Tally:
         """The accesses of all values."""
         return int((self.accesses * self.values).sum())
 
-    def of(self, fewest: int) -> Tally:
+    def of(self, fewest: int) -> AccessHistogram:
         """The values with at least so many accesses."""
         kept = self.accesses >= fewest
-        return Tally(self.accesses[kept], self.values[kept])
+        return AccessHistogram(self.accesses[kept], self.values[kept])
 
 
 @dataclass(frozen=True)
-class Counted:
+class ValueCounts:
     """Values with accesses, by rank, and how many have how many.
 
     `ranks` gives, part by part, the access rank of each entry, from 1; 0 has no access.
     """
 
-    ranked: Ranked
-    tally: Tally
+    ranked: RankedValues
+    tally: AccessHistogram
     ranks: tuple[Ranks, ...]
 
 
-def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
+def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | None) -> ValueCounts:
     """Count the entries of all parts by their kinds `train` and, where there is one, `sample`."""
-    bounds = bounds_of([part.values for part in parts], RANGE)
-    cuts = [[0, *places(part.values, bounds), len(part.values)] for part in parts]
+    bounds = draw_bounds([part.values for part in parts], ENTRIES_PER_CHUNK)
+    cuts = [[0, *count_below(part.values, bounds), len(part.values)] for part in parts]
     lines = [np.empty(len(part.values), dtype=np.uint32) for part in parts]
     tables, tallies, first = [], [], 1
     for number in range(len(bounds) + 1):
@@ -130,7 +130,7 @@ def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
         codes, values = _encoded(pa.concat_arrays(taken))
         accesses = _summed(parts, slices, train, codes, len(values))
         sampled = None if sample is None else _summed(parts, slices, sample, codes, len(values))
-        seen = access_counts(values, accesses, sampled)
+        seen = rank_by_accesses(values, accesses, sampled)
         line_of = np.zeros(len(values), dtype=np.uint32)
         line_of[seen["code"]] = np.arange(first, first + seen.height)
         begin = 0
@@ -141,14 +141,16 @@ def count(parts: Sequence[Entries], train: int, sample: int | None) -> Counted:
         tables.append(seen.drop("code").to_arrow())
         tallies.append(_tally(seen["accesses"].to_numpy()))
         first += seen.height
-    together, starts = tallied(tallies)
-    ranks = [ranks_from(tally.values, start) for tally, start in zip(tallies, starts, strict=True)]
+    together, starts = merge_histograms(tallies)
+    ranks = [
+        expand_ranks(tally.values, start) for tally, start in zip(tallies, starts, strict=True)
+    ]
     of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
     of_entries = tuple(of_line[line] for line in lines)
-    return Counted(Ranked(tuple(tables), tuple(ranks)), together, of_entries)
+    return ValueCounts(RankedValues(tuple(tables), tuple(ranks)), together, of_entries)
 
 
-def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Int64Array]]:
+def merge_histograms(ranges: Sequence[AccessHistogram]) -> tuple[AccessHistogram, list[Int64Array]]:
     """The tally of all ranges, and the rank of the first value of each range's levels, from 1.
 
     Most accesses come first; values of as many follow each other range by range.
@@ -163,10 +165,10 @@ def tallied(ranges: Sequence[Tally]) -> tuple[Tally, list[Int64Array]]:
         level = np.searchsorted(levels, one.accesses)
         starts.append(following[level])
         following[level] += one.values
-    return Tally(levels[::-1], sizes[::-1]), starts
+    return AccessHistogram(levels[::-1], sizes[::-1]), starts
 
 
-def ranks_from(values: Int64Array, starts: Int64Array) -> Ranks:
+def expand_ranks(values: Int64Array, starts: Int64Array) -> Ranks:
     """The rank of each value of a range, in its own order.
 
     Its levels have `values` each, of which the first has the rank in `starts`.
@@ -177,7 +179,7 @@ def ranks_from(values: Int64Array, starts: Int64Array) -> Ranks:
     return ranks
 
 
-def access_counts(
+def rank_by_accesses(
     values: pl.Series, accesses: npt.NDArray[np.int64], sampled: npt.NDArray[np.int64] | None
 ) -> pl.DataFrame:
     """`value`, `accesses`, `sampled` and `code` of ascending values with accesses, by access rank.
@@ -195,7 +197,7 @@ def access_counts(
     return pl.DataFrame({"value": values.gather(code), **counts, "code": code})
 
 
-def bounds_of(values: Sequence[pa.Array], most: int) -> pl.Series:
+def draw_bounds(values: Sequence[pa.Array], most: int) -> pl.Series:
     """The values at which all but the first range begin, so that each has about `most` at most.
 
     By a regular sample of the values.
@@ -210,7 +212,7 @@ def bounds_of(values: Sequence[pa.Array], most: int) -> pl.Series:
     return drawn.gather(at[: len(drawn)]).unique(maintain_order=True)
 
 
-def places(values: pa.Array, bounds: pl.Series) -> list[int]:
+def count_below(values: pa.Array, bounds: pl.Series) -> list[int]:
     """How many of a dictionary's values are below each bound; a missing one is below all."""
     given = values[values.null_count :]
     if pa.types.is_integer(values.type):
@@ -238,21 +240,21 @@ def _encoded(values: pa.Array) -> tuple[npt.NDArray[np.integer[Any]], pl.Series]
     of_number = np.empty(order.size, dtype=np.int32)
     of_number[order] = np.cumsum(new) + missing
     new[:1] = True
-    places = np.zeros(len(values), dtype=np.int32)
-    places[given] = of_number
+    count_below = np.zeros(len(values), dtype=np.int32)
+    count_below[given] = of_number
     distinct = pl.Series(ordered[new])
-    return places, pl.Series([None] * missing, dtype=distinct.dtype).append(distinct)
+    return count_below, pl.Series([None] * missing, dtype=distinct.dtype).append(distinct)
 
 
-def _tally(descending: npt.NDArray[Any]) -> Tally:
+def _tally(descending: npt.NDArray[Any]) -> AccessHistogram:
     """How often each number of a descending array is there."""
     begins = np.flatnonzero(np.diff(descending, prepend=descending[:1] + 1))
     values = np.diff(begins, append=descending.size)
-    return Tally(descending[begins].astype(np.int64), values)
+    return AccessHistogram(descending[begins].astype(np.int64), values)
 
 
 def _summed(
-    parts: Sequence[Entries],
+    parts: Sequence[DictionaryCounts],
     chosen: Sequence[slice],
     kind: int,
     codes: npt.NDArray[np.integer[Any]],

@@ -19,7 +19,7 @@ from fae.arrays.run_length import RunLengthArray
 from fae.commit import outputs
 from fae.format.errors import DatasetError
 from fae.ingestion.stage import Staging
-from fae.profiling.splits import Cuts, SplitCodes
+from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
 from fae.storage.folder import Folder, FolderLike
 
 FILE_NAME = "frequencies.json"
@@ -62,13 +62,13 @@ class Frequencies:
     tables: tuple[TableFrequencies, ...]
     ranges: dict[str, int]
     split_rows: dict[str, int]
-    cuts: Cuts
+    cuts: SplitPoints
     sample: float
     seed: int
     parameters: dict[str, Any]
     staging: str
 
-    def accesses(self, table: str, *columns: str) -> pl.DataFrame:
+    def read_accesses(self, table: str, *columns: str) -> pl.DataFrame:
         """`value`, `accesses` and `sampled` of a table's rows by access rank, from rank 1.
 
         All of them, or the `columns` alone.
@@ -76,9 +76,9 @@ class Frequencies:
         Ranks are by accesses, most first; ties by value, missing first. `sampled` counts accesses
         from the sample alone, and equals `accesses` where there is none.
         """
-        return pl.concat(self.batches(table, *columns))
+        return pl.concat(self.iter_accesses(table, *columns))
 
-    def batches(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
+    def iter_accesses(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
         """The same some rows at a time; at least one frame."""
         name = accesses_file(table)
         with self.directory.read(name) as path, pq.ParquetFile(path) as file:
@@ -88,18 +88,18 @@ class Frequencies:
                 assert isinstance(frame, pl.DataFrame)
                 yield frame
 
-    def levels(self, table: str, counts: str) -> RunLengthArray:
+    def read_run_lengths(self, table: str, counts: str) -> RunLengthArray:
         """The column `counts` of `accesses`, without holding it: row i has access rank i + 1."""
         none = np.empty(0, dtype=np.int64)
         begins, numbers, rows = [], [], 0
-        for frame in self.batches(table, counts):
+        for frame in self.iter_accesses(table, counts):
             some = RunLengthArray.from_numpy(frame[counts].to_numpy(), none)
             begins.append(rows + some.begins)
             numbers.append(some.values)
             rows += some.rows
         return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), rows)
 
-    def ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
+    def read_ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
         """The access rank that each entry of a staged part's dictionary means; 0 has none."""
         found = []
         for number in range(self.ranges[column]):
@@ -111,9 +111,9 @@ class Frequencies:
             found.append(ranks)
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def splits(self, staging: Staging, part: int) -> SplitCodes:
+    def assign_splits(self, staging: Staging, part: int) -> SplitCodes:
         """The split of each row of a staged part, as TRAIN, VALID or TEST."""
-        return splits_of(staging, part, self.cuts)
+        return assign_splits(staging, part, self.cuts)
 
     @classmethod
     def read(cls, directory: FolderLike) -> Frequencies:
@@ -141,8 +141,3 @@ def _ranks_of(file: IO[bytes], part: int) -> npt.NDArray[np.uint32] | None:
     file.seek(begin)
     content = file.read(end - begin)
     return np.frombuffer(content, RANK) if len(content) == end - begin else None
-
-
-def splits_of(staging: Staging, part: int, cuts: Cuts) -> SplitCodes:
-    """The split of each row of a staged part, as TRAIN, VALID or TEST."""
-    return cuts.codes(staging.parts[part].split, staging.first_row(part), staging.times(part))

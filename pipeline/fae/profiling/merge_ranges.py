@@ -13,10 +13,10 @@ from fae.arrays.arrow import Int64Array
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
 from fae.ingestion.stage import Staging
-from fae.profiling.counting import Ranked, ranks_from
+from fae.profiling.counting import RankedValues, expand_ranks
 from fae.profiling.frequencies import OFFSET, RANK, accesses_file, ranks_file
 from fae.profiling.split_counts import SplitCounts
-from fae.profiling.value_ranges import Found, Range, own, values_file
+from fae.profiling.value_ranges import RangeCounts, ValueRange, own, values_file
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 def rank_ranges(
     counts: SplitCounts,
-    starts: Mapping[Range, tuple[Found, Int64Array]],
+    starts: Mapping[ValueRange, tuple[RangeCounts, Int64Array]],
     kept: Mapping[str, int],
     executor: Executor,
 ) -> None:
@@ -53,7 +53,7 @@ class _Move:
     """
 
     counts: SplitCounts
-    range: Range
+    range: ValueRange
     values: list[int]
     starts: list[int]
     kept: int
@@ -63,7 +63,7 @@ def _move(task: _Move) -> int:
     """Write the ranks over all ranges of a range's values, and of the entries in it."""
     directory, staging = Folder.of(task.counts.directory), Staging.read(task.counts.staging)
     values = np.array(task.values, dtype=np.int64)
-    moved = ranks_from(values, np.array(task.starts, dtype=np.int64))
+    moved = expand_ranks(values, np.array(task.starts, dtype=np.int64))
     write_numbers(directory, _ranks(task.range.table, task.range.number), [moved])
     moved = np.append(np.uint32(OOV_ID), moved)
     moved[moved > task.kept] = OOV_ID
@@ -99,7 +99,7 @@ def _merge(task: _Merge) -> int:
             tables.append(pa.ipc.open_file(file).read_all())
         ranks.append(read_numbers(directory, _ranks(task.table, number), RANK))
     with directory.write(accesses_file(task.table)) as path:
-        Ranked(tuple(tables), tuple(ranks)).write(path, task.kept)
+        RankedValues(tuple(tables), tuple(ranks)).write(path, task.kept)
     return task.kept
 
 

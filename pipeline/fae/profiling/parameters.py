@@ -31,12 +31,12 @@ class ProfileParameters(StageParameters):
     sample: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
-    def fewest(self, table: str) -> int:
+    def get_min_count(self, table: str) -> int:
         """The fewest accesses that earn an id of `table` a row of its own."""
         return self.min_count.get(table, self.min_count.get("", 1))
 
 
-def min_counts(texts: Sequence[str]) -> dict[str, int]:
+def parse_min_counts(texts: Sequence[str]) -> dict[str, int]:
     """Fewest accesses by table, from `10` (every table, under "") and `C3=20` (one)."""
     counts: dict[str, int] = {}
     for text in texts:

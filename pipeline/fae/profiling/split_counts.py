@@ -18,8 +18,7 @@ from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Numbers, StagedPart
 from fae.ingestion.stage import Staging
-from fae.profiling.frequencies import splits_of
-from fae.profiling.splits import TRAIN, Cuts
+from fae.profiling.splits import TRAIN, SplitPoints, assign_splits
 from fae.storage.folder import Folder
 
 #: The kind of a count, beside the splits: accesses of train rows in the sample.
@@ -33,7 +32,7 @@ class SplitCounts:
 
     staging: str
     directory: str
-    cuts: Cuts
+    cuts: SplitPoints
     sample: float
     seed: int
 
@@ -70,7 +69,7 @@ class SplitCounts:
         """The split of all rows of a part, where its entries need not be counted again."""
         timed, rows = staging.schema.time is not None, staging.parts[part].rows
         given, first = staging.parts[part].split, staging.first_row(part)
-        return self.cuts.of_all(given, first, rows, timed) if self.sample >= 1 else None
+        return self.cuts.shared_split(given, first, rows, timed) if self.sample >= 1 else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _count(task: _Task) -> int:
     """Write how often each entry of a part stands in each split and in the sample."""
     staging = Staging.read(task.of.staging)
     staged, rows = staging.part(task.part), staging.parts[task.part].rows
-    splits = splits_of(staging, task.part, task.of.cuts)
+    splits = assign_splits(staging, task.part, task.of.cuts)
     kinds = {code: splits == code for code in range(len(SPLITS)) if (splits == code).any()}
     if task.of.sample < 1:
         drawn = draw_sample(staging.first_row(task.part), rows, task.of.sample, task.of.seed)

@@ -1,11 +1,19 @@
-"""Train, valid and test: the latest rows are held out, as they would be in production."""
+"""Splits: hold out the latest rows for valid and test, as a model in production sees them.
+
+Rows are ordered by time, then by position in the logs. Where valid and test begin is found by
+counting rows in ever finer steps of time, so no task holds or sorts all times.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +21,17 @@ import numpy.typing as npt
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Times
-from fae.profiling.split_points import DAY, Moment, Timeline
+from fae.ingestion.stage import Staging
 
 TRAIN, VALID, TEST = 0, 1, 2
+SECONDS_PER_DAY = 86_400
+#: The steps in which rows are counted, in seconds, and the name of each count. Each step divides
+#: the one before: all rows by day, then one day by five minutes, then five minutes by second.
+_STEPS = {SECONDS_PER_DAY: "days", 300: "minutes", 1: "seconds"}
 
 SplitCodes = npt.NDArray[np.int8]
+#: Rows by the number of their step, counted from 1970.
+StepCounts = dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,10 @@ class HeldOut:
 
     @classmethod
     def parse(cls, text: str) -> HeldOut:
-        """From `0.1` (a share) or `1d` (days); ValueError otherwise."""
+        """Return what `0.1` (a share) or `1d` (days) says.
+
+        Raises ValueError for any other text.
+        """
         if re.fullmatch("[0-9]{1,9}d", text):
             return cls(days=int(text[:-1]))
         try:
@@ -38,84 +55,179 @@ class HeldOut:
             share = -1.0
         if not 0 <= share < 1:
             raise ValueError(
-                f"{text!r} is no share to hold out. Give a number from 0 to below 1 such as 0.1, "
-                "or days such as 1d where the schema has a time column."
+                f"{text!r} is not a valid share. Give a number from 0 to below 1 such as 0.1, or "
+                "days such as 1d if the schema has a time column."
             )
         return cls(share=share)
 
 
 @dataclass(frozen=True)
-class Cuts:
+class SplitPoint:
+    """A position in the timeline: a time, and a row with that time."""
+
+    time: int
+    row: int
+
+
+@dataclass(frozen=True)
+class SplitPoints:
     """Where valid and test begin in the timeline of the rows whose logs state no split.
 
-    None where nothing is held out. That, with the splits stated by log, decides each row's split,
-    so that splits need not be kept row by row.
+    None where nothing is held out. Together with the splits that logs state, this decides the split
+    of each row, so no stage stores splits row by row.
     """
 
-    valid: Moment | None
-    test: Moment | None
+    valid: SplitPoint | None
+    test: SplitPoint | None
 
-    def codes(self, given: str | None, first: int, times: Times) -> SplitCodes:
-        """The splits of consecutive rows, as TRAIN, VALID or TEST, shape (rows,).
+    def assign(self, stated: str | None, first: int, times: Times) -> SplitCodes:
+        """Return the splits of consecutive rows as TRAIN, VALID or TEST, shape (rows,).
 
-        Their log states the split `given`, if any. They are numbered from `first`, and have `times`
-        (rows, seconds), which are all 0 where the schema has no time.
+        `stated` is the split that their log states, if any, and `first` the number of the first
+        row. `times` (rows, seconds) are all 0 where the schema has no time.
         """
-        if given is not None:
-            return np.full(times.size, SPLITS.index(given), dtype=np.int8)
+        if stated is not None:
+            return np.full(times.size, SPLITS.index(stated), dtype=np.int8)
         codes = np.full(times.size, TRAIN, dtype=np.int8)
-        for cut, code in ((self.valid, VALID), (self.test, TEST)):
-            if cut is not None:
-                codes[times > cut.time] = code
-                tied = codes[max(cut.row - first, 0) :]
-                tied[times[max(cut.row - first, 0) :] == cut.time] = code
+        for point, code in ((self.valid, VALID), (self.test, TEST)):
+            if point is not None:
+                codes[times > point.time] = code
+                # Of rows at the time of the point itself, those from its row on are behind it.
+                begin = max(point.row - first, 0)
+                codes[begin:][times[begin:] == point.time] = code
         return codes
 
-    def of_all(self, given: str | None, first: int, rows: int, timed: bool) -> int | None:
-        """The split of all of some rows, at least one; None where several or their times decide."""
-        if given is None and timed and (self.valid or self.test):
+    def shared_split(self, stated: str | None, first: int, rows: int, timed: bool) -> int | None:
+        """Return the one split of `rows` rows, at least one, from `first` on.
+
+        None where they are in several splits, or where their times would have to be read.
+        """
+        if stated is None and timed and (self.valid or self.test):
             return None
         zero = np.zeros(1, dtype=np.int64)
-        ends = [int(self.codes(given, row, zero)[0]) for row in (first, first + rows - 1)]
+        ends = [int(self.assign(stated, row, zero)[0]) for row in (first, first + rows - 1)]
         return ends[0] if ends[0] == ends[1] else None
 
 
-def cut(
-    timeline: Timeline, given: Mapping[str, int], valid: HeldOut, test: HeldOut, timed: bool
-) -> tuple[Cuts, dict[str, int]]:
-    """Where the splits begin, and how many rows each has.
+@dataclass(frozen=True)
+class TimeWindow:
+    """Time in steps of `step` seconds: all of it, or that in the coarser step (seconds, number)."""
 
-    `timeline` has the rows whose logs state no split; `given` counts the others by the one stated,
-    which takes no further rows. Raises ParameterError where no row is left to train on, and for
-    days where the rows are not `timed`.
+    step: int
+    within: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the stage that counts rows in such steps."""
+        return _STEPS[self.step]
+
+    def count(self, times: Times) -> StepCounts:
+        """Count how many of `times` (rows, seconds) lie in each step of the window."""
+        if self.within is not None:
+            seconds, number = self.within
+            times = times[times // seconds == number]
+        numbers, counts = np.unique(times // self.step, return_counts=True)
+        return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The rows of all parts in the order of time, then of position.
+
+    `count_rows` counts the rows of each part in a window; `rows_at` returns a part's row numbers at
+    a time. Row numbers ascend, in a part and from part to part.
+    """
+
+    count_rows: Callable[[TimeWindow], Sequence[StepCounts]]
+    rows_at: Callable[[int, int], npt.NDArray[np.integer[Any]]]
+
+    def __len__(self) -> int:
+        return sum(_add_counts(self._by_day).values())
+
+    def count_before(self, day: int) -> int:
+        """Count the rows before a day, by its number since 1970."""
+        return sum(rows for number, rows in _add_counts(self._by_day).items() if number < day)
+
+    def locate(self, position: int) -> SplitPoint:
+        """Return the time and row at a position in the timeline, from 0.
+
+        Raises IndexError where the timeline has fewer rows.
+        """
+        counts = self._by_day
+        number, position = _find_step(counts, position)
+        for coarse, step in itertools.pairwise(_STEPS):
+            counts = self.count_rows(TimeWindow(step, (coarse, number)))
+            number, position = _find_step(counts, position)
+        # A step is a second now, and its number a time: rows at one time go part by part.
+        for part, in_part in enumerate(counts):
+            rows = in_part.get(number, 0)
+            if position < rows:
+                return SplitPoint(number, int(self.rows_at(part, number)[position]))
+            position -= rows
+        raise AssertionError("a part has fewer rows than it was counted to have")
+
+    @cached_property
+    def _by_day(self) -> Sequence[StepCounts]:
+        return self.count_rows(TimeWindow(SECONDS_PER_DAY))
+
+
+def assign_splits(staging: Staging, part: int, points: SplitPoints) -> SplitCodes:
+    """Return the split of each row of a staged part, as TRAIN, VALID or TEST."""
+    return points.assign(staging.parts[part].split, staging.first_row(part), staging.times(part))
+
+
+def find_split_points(
+    timeline: Timeline, stated: Mapping[str, int], valid: HeldOut, test: HeldOut, timed: bool
+) -> tuple[SplitPoints, dict[str, int]]:
+    """Find where valid and test begin, and count the rows of each split.
+
+    `timeline` has the rows whose logs state no split; `stated` counts the others by the split that
+    their log states, to which no further rows go. Raises ParameterError where no row is left to
+    train on, and for days where the rows are not `timed`.
     """
     free = len(timeline)
-    rows = free + sum(given.values())
-    counts, found = {split: given.get(split, 0) for split in SPLITS}, {}
+    rows = free + sum(stated.values())
+    counts, points = {split: stated.get(split, 0) for split in SPLITS}, {}
     for held_out, code in ((test, TEST), (valid, VALID)):
         split, kept = SPLITS[code], free
         if not counts[split]:
-            kept, found[split] = _cut(timeline, free, rows, held_out, timed)
+            kept, points[split] = _hold_out(timeline, free, rows, held_out, timed)
         counts[split] += free - kept
         free = kept
     counts[SPLITS[TRAIN]] += free
     if not counts[SPLITS[TRAIN]]:
         raise ParameterError("no row is left to train on. Hold out less for valid and test.")
-    return Cuts(found.get(SPLITS[VALID]), found.get(SPLITS[TEST])), counts
+    return SplitPoints(points.get(SPLITS[VALID]), points.get(SPLITS[TEST])), counts
 
 
-def _cut(
+def _hold_out(
     timeline: Timeline, free: int, rows: int, held_out: HeldOut, timed: bool
-) -> tuple[int, Moment | None]:
-    """How many of the first `free` rows of a timeline are kept, and where the others begin."""
+) -> tuple[int, SplitPoint | None]:
+    """Return how many of the first `free` rows are kept, and where the rows held out begin."""
     if held_out.days:
         if not timed:
-            raise ParameterError("days can be held out only where the schema has a time column.")
+            raise ParameterError("days can be held out only if the schema has a time column.")
         if not free:
             return 0, None
-        first_day = timeline.at(free - 1).time // DAY - held_out.days + 1
-        kept = timeline.before(first_day)
-        return kept, Moment(first_day * DAY, 0)
-    held = int(Fraction(str(held_out.share)) * rows)  # 0.29 of 100 rows is 29
+        first_day = timeline.locate(free - 1).time // SECONDS_PER_DAY - held_out.days + 1
+        return timeline.count_before(first_day), SplitPoint(first_day * SECONDS_PER_DAY, 0)
+    # A fraction of the text of the share: 0.29 of 100 rows is 29, which floats make 28.
+    held = int(Fraction(str(held_out.share)) * rows)
     kept = free - min(held, free)
-    return kept, timeline.at(kept) if kept < free else None
+    return kept, timeline.locate(kept) if kept < free else None
+
+
+def _find_step(counts: Sequence[StepCounts], position: int) -> tuple[int, int]:
+    """Return the number of the step in which a position lies, and the position in that step."""
+    for number, rows in sorted(_add_counts(counts).items()):
+        if position < rows:
+            return number, position
+        position -= rows
+    raise IndexError("the timeline has fewer rows")
+
+
+def _add_counts(counts: Sequence[Mapping[int, int]]) -> Counter[int]:
+    total: Counter[int] = Counter()
+    for in_part in counts:
+        total.update(in_part)
+    return total

@@ -17,14 +17,19 @@ from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.stage import Staging
-from fae.profiling.counting import tallied
+from fae.profiling.counting import merge_histograms
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.merge_ranges import rank_ranges
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.split_counts import SplitCounts
-from fae.profiling.split_points import Counts, Timeline, Window
-from fae.profiling.splits import cut
-from fae.profiling.value_ranges import Columns, Found, Range, count_ranges, ranges_of
+from fae.profiling.splits import StepCounts, Timeline, TimeWindow, find_split_points
+from fae.profiling.value_ranges import (
+    ColumnCounts,
+    RangeCounts,
+    ValueRange,
+    count_ranges,
+    plan_ranges,
+)
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -52,7 +57,7 @@ def profile(
     if outputs.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
     with outputs.build_output(out, made_from) as partial:
-        cuts, split_rows = cut(
+        cuts, split_rows = find_split_points(
             _timeline(staging, executor, partial),
             _given(staging),
             parameters.valid,
@@ -63,8 +68,8 @@ def profile(
             str(staging.directory), str(partial), cuts, parameters.sample, parameters.seed
         )
         counts.count(executor)
-        fewest = {table: parameters.fewest(table) for table in tables}
-        ranges = {table: ranges_of(staging, table) for table in tables}
+        fewest = {table: parameters.get_min_count(table) for table in tables}
+        ranges = {table: plan_ranges(staging, table) for table in tables}
         document = {
             "tables": [asdict(table) for table in _tables(counts, ranges, fewest, executor)],
             "ranges": {
@@ -83,7 +88,7 @@ def profile(
 
 def _tables(
     counts: SplitCounts,
-    ranges: Mapping[str, Sequence[Range]],
+    ranges: Mapping[str, Sequence[ValueRange]],
     fewest: Mapping[str, int],
     executor: Executor,
 ) -> list[TableFrequencies]:
@@ -91,9 +96,9 @@ def _tables(
     every = {one: fewest[table] for table, its in ranges.items() for one in its}
     found = count_ranges(counts, every, executor)
     tables: list[TableFrequencies] = []
-    starts: dict[Range, tuple[Found, Int64Array]] = {}
+    starts: dict[ValueRange, tuple[RangeCounts, Int64Array]] = {}
     for table, its in ranges.items():
-        tally, firsts = tallied([found[one].tally for one in its])
+        tally, firsts = merge_histograms([found[one].tally for one in its])
         kept = tally.of(fewest[table])
         tables.append(
             TableFrequencies(
@@ -112,7 +117,7 @@ def _tables(
     return tables
 
 
-def _summed(ranges: Sequence[Columns]) -> Columns:
+def _summed(ranges: Sequence[ColumnCounts]) -> ColumnCounts:
     """What is out of vocabulary in all ranges, by column and split."""
     return {
         column: {
@@ -132,7 +137,7 @@ class _Window:
 
     staging: str
     part: int
-    window: Window
+    window: TimeWindow
 
 
 def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline:
@@ -140,7 +145,7 @@ def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline
     parts = [number for number, part in enumerate(staging.parts) if part.split is None]
 
     @cache
-    def measure(window: Window) -> Sequence[Counts]:
+    def measure(window: TimeWindow) -> Sequence[StepCounts]:
         if staging.schema.time is None:
             return [{0: staging.parts[part].rows} for part in parts]
         tasks = [_Window(str(staging.directory), part, window) for part in parts]
@@ -153,8 +158,8 @@ def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline
     return Timeline(measure, rows_at)
 
 
-def _counted(task: _Window) -> Counts:
-    return task.window.counts(Staging.read(task.staging).times(task.part))
+def _counted(task: _Window) -> StepCounts:
+    return task.window.count(Staging.read(task.staging).times(task.part))
 
 
 def _given(staging: Staging) -> dict[str, int]:

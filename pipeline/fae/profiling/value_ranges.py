@@ -17,12 +17,12 @@ from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.stage import Staging
 from fae.profiling.counting import (
-    Entries,
+    AccessHistogram,
+    DictionaryCounts,
     Ranks,
-    Tally,
-    bounds_of,
-    count,
-    places,
+    count_below,
+    count_values,
+    draw_bounds,
 )
 from fae.profiling.frequencies import (
     OFFSET,
@@ -37,12 +37,12 @@ from fae.storage.folder import Folder
 from fae.storage.raw_arrays import write_numbers
 
 #: The most entries of dictionaries that a task counts, and for each part, which must be opened.
-MOST, _OF_A_PART = 1 << 21, 1 << 10
+MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART = 1 << 21, 1 << 10
 #: What counting takes for each of a task's entries, and beside them; a slice of a part's dictionary
 #: takes as much as so many entries.
 _BYTES_AN_ENTRY, _BYTES, _SLICE = 40, 100 << 20, 1 << 6
 #: So many parts may stay mapped: a process has 65,530 maps for all of its threads.
-_MAPPED = 1 << 11
+MAX_MAPPED_PARTS = 1 << 11
 #: So many parts are looked at for where ranges begin.
 _DRAWN = 64
 #: In the unfinished output: ranges of tables that have several.
@@ -52,7 +52,7 @@ Bound = int | str | None
 
 
 @dataclass(frozen=True)
-class Range:
+class ValueRange:
     """A table's values from `least` on and below `end`: all of them where neither is given.
 
     A missing value is below all others. `number` counts the ranges of the table.
@@ -73,32 +73,32 @@ class Range:
         if self.whole:
             return slice(0, len(values))
         bounds = [bound for bound in (self.least, self.end) if bound is not None]
-        found = places(values, pl.Series(bounds, dtype=pl.Series(values[:0]).dtype))
+        found = count_below(values, pl.Series(bounds, dtype=pl.Series(values[:0]).dtype))
         begin = 0 if self.least is None else found[0]
         return slice(begin, len(values) if self.end is None else found[-1])
 
 
-def ranges_of(staging: Staging, table: str) -> list[Range]:
+def plan_ranges(staging: Staging, table: str) -> list[ValueRange]:
     """The ranges of a table; which they are shows in nothing but memory and time."""
     entries = staging.entries(table)
-    most = max(MOST, _OF_A_PART * len(staging.parts))
+    most = max(MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART * len(staging.parts))
     if entries <= most:
-        return [Range(table, 0, None, None)]
+        return [ValueRange(table, 0, None, None)]
     columns = [column.name for column in staging.schema.tables[table]]
     drawn = range(0, len(staging.parts), -(-len(staging.parts) // _DRAWN))
     values = [staging.part(part).values(column) for part in drawn for column in columns]
     ranges = -(-entries // most)
-    bounds = bounds_of(values, -(-sum(map(len, values)) // ranges)).to_list()
+    bounds = draw_bounds(values, -(-sum(map(len, values)) // ranges)).to_list()
     pairs = zip([None, *bounds], [*bounds, None], strict=True)
-    return [Range(table, number, least, end) for number, (least, end) in enumerate(pairs)]
+    return [ValueRange(table, number, least, end) for number, (least, end) in enumerate(pairs)]
 
 
-def together(sizes: Mapping[Range, int]) -> list[list[Range]]:
+def group_ranges(sizes: Mapping[ValueRange, int]) -> list[list[ValueRange]]:
     """Ranges in groups, the largest first: opening parts for each small one costs more than it.
 
     A group has at most a quarter of the entries of the largest range, unless it is one range.
     """
-    groups: list[list[Range]] = []
+    groups: list[list[ValueRange]] = []
     room = 0
     for one in sorted(sizes, key=lambda one: -sizes[one]):
         if not groups or sizes[one] > room:
@@ -109,12 +109,12 @@ def together(sizes: Mapping[Range, int]) -> list[list[Range]]:
     return groups
 
 
-Columns = dict[str, dict[str, OutOfVocabulary]]
+ColumnCounts = dict[str, dict[str, OutOfVocabulary]]
 
 
 def count_ranges(
-    counts: SplitCounts, fewest: Mapping[Range, int], executor: Executor
-) -> dict[Range, Found]:
+    counts: SplitCounts, fewest: Mapping[ValueRange, int], executor: Executor
+) -> dict[ValueRange, RangeCounts]:
     """Count ranges, each with the fewest accesses that a value with a row has.
 
     Writes their values and the ranks of the entries in them to the directory of `counts`: those of
@@ -128,7 +128,7 @@ def count_ranges(
         for table, number in numbers.items()
     }
     sizes = {one: entries[one.table] for one in fewest}
-    groups = together(sizes)
+    groups = group_ranges(sizes)
     done = executor.run(
         "profile",
         _count,
@@ -148,27 +148,29 @@ class _Task:
     """Ranges to count, each with the fewest accesses that a value with a row has."""
 
     counts: SplitCounts
-    ranges: tuple[tuple[Range, int], ...]
+    ranges: tuple[tuple[ValueRange, int], ...]
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeCounts:
     """A range's tally, and what is out of vocabulary of its entries, by column and split."""
 
     accesses: list[int]
     values: list[int]
-    columns: Columns
+    columns: ColumnCounts
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> AccessHistogram:
         """The range's values by their accesses."""
-        return Tally(np.array(self.accesses, dtype=np.int64), np.array(self.values, dtype=np.int64))
+        return AccessHistogram(
+            np.array(self.accesses, dtype=np.int64), np.array(self.values, dtype=np.int64)
+        )
 
 
-def _count(task: _Task) -> list[Found]:
+def _count(task: _Task) -> list[RangeCounts]:
     """Count ranges, and write their values and the ranks of the entries in them."""
     staging = Staging.read(task.counts.staging)
-    entries: dict[Range, dict[str, list[Entries]]] = {
+    entries: dict[ValueRange, dict[str, list[DictionaryCounts]]] = {
         one: {column.name: [] for column in staging.schema.tables[one.table]}
         for one, _ in task.ranges
     }
@@ -180,8 +182,10 @@ def _count(task: _Task) -> list[Found]:
                 values = staged.values(column)
                 mine = one.of(values)
                 some = {kind: numbers[mine] for kind, numbers in counts.items()}
-                slices = Entries(values[mine], some)
-                its[column].append(slices if len(staging.parts) <= _MAPPED else slices.copy())
+                slices = DictionaryCounts(values[mine], some)
+                its[column].append(
+                    slices if len(staging.parts) <= MAX_MAPPED_PARTS else slices.copy()
+                )
     directory = Folder.of(task.counts.directory)
     sampled = task.counts.sample < 1
     return [
@@ -191,14 +195,18 @@ def _count(task: _Task) -> list[Found]:
 
 
 def _count_range(
-    one: Range, entries: dict[str, list[Entries]], fewest: int, sampled: bool, directory: Folder
-) -> Found:
+    one: ValueRange,
+    entries: dict[str, list[DictionaryCounts]],
+    fewest: int,
+    sampled: bool,
+    directory: Folder,
+) -> RangeCounts:
     """Count a range, given the entries of each part in each column.
 
     Of a whole table, the files are those that are wanted in the end.
     """
     every = [entry for parts in entries.values() for entry in parts]
-    counted = count(every, TRAIN, SAMPLED if sampled else None)
+    counted = count_values(every, TRAIN, SAMPLED if sampled else None)
     kept = counted.tally.of(fewest).seen
     if one.whole:
         with directory.write(accesses_file(one.table)) as path:
@@ -216,11 +224,11 @@ def _count_range(
         name = ranks_file(column, one.number)
         _write_ranks(folded if one.whole else ranks, directory, name if one.whole else own(name))
         found[column] = _out_of_vocabulary(parts, folded)
-    return Found(counted.tally.accesses.tolist(), counted.tally.values.tolist(), found)
+    return RangeCounts(counted.tally.accesses.tolist(), counted.tally.values.tolist(), found)
 
 
 def _out_of_vocabulary(
-    parts: Sequence[Entries], ranks: Sequence[Ranks]
+    parts: Sequence[DictionaryCounts], ranks: Sequence[Ranks]
 ) -> dict[str, OutOfVocabulary]:
     """Per split, the accesses and those to id 0."""
     accesses, without = np.zeros((2, len(SPLITS)), dtype=np.int64)
