@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -26,8 +25,8 @@ from fae.logs.schema import load_schema
 from fae.preparation import Preparation, prepare
 from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
+from tests.support.forked import forked
 from tests.support.oracle import Options
-from tests.support.project import PYTHONPATH, ROOT
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.shop_days import (
     SHOP_PARAMETERS,
@@ -205,25 +204,20 @@ def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) 
 
 # ── Kills ────────────────────────────────────────────────────────────────────────────────────────
 
-#: Adds day 1, and is killed before the folder's renaming or removal whose number it is given.
-KILLED = """
-import os, signal, sys
-from tests.support.shop_days import added
-from tests.support.small_logs import SHOP
-from pathlib import Path
 
-left = int(sys.argv[3])
+def add_and_die(path: str, out: Path, number: int) -> None:
+    """Add a log, and be killed before the folder's renaming or removal of this number."""
+    left = number
 
-def kill(event, arguments):
-    global left
-    if event in ("os.rename", "shutil.rmtree") and os.path.isdir(arguments[0]):
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
+    def kill(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in ("os.rename", "shutil.rmtree") and Path(str(arguments[0])).is_dir():
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
 
-sys.addaudithook(kill)
-added([sys.argv[1]], SHOP, Path(sys.argv[2]))
-"""
+    sys.addaudithook(kill)
+    added([path], SHOP, out)
 
 
 def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: Path) -> None:
@@ -238,20 +232,14 @@ def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: P
         out = tmp_path / f"added{number}"
         for suffix in ("", ".work"):
             shutil.copytree(f"{tmp_path / 'first'}{suffix}", f"{out}{suffix}")
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, paths[1], str(out), str(number)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": PYTHONPATH},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with forked(add_and_die, paths[1], out, number, errors=tmp_path / "errors") as process:
+            code = process.wait(60)
         found = contents(out)
         assert found in (old, new), number
         seen.append(found == new)
-        if done.returncode == 0:
+        if code == 0:
             break
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert code == -signal.SIGKILL, process.errors
         added(paths[1:], SHOP, out)
         assert contents(out) == new
         assert not list(tmp_path.glob("*.partial"))

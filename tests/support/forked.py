@@ -1,0 +1,91 @@
+"""Processes that are forked from one which has imported the libraries, so that each starts at once.
+
+They are like processes of their own in all that kills, signals and exit codes are about, but begin
+with the modules in `PRELOADED` imported. What the start of a program is about needs a real one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+#: Imported once per test process. None of them starts threads that a fork would miss.
+PRELOADED = ["pytest", "fae.cli.commands", "fae.appending.append", "torch", "fae_trainer.__main__"]
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(PRELOADED)
+
+
+class Forked:
+    """A running or ended process, with its standard error in a file."""
+
+    def __init__(self, process: Any, errors: Path) -> None:
+        self._process, self._errors = process, errors
+        self.pid: int = process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+        code: int | None = self._process.exitcode
+        return code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end, at most `timeout` seconds, and return what `poll` does."""
+        self._process.join(timeout)
+        return self.poll()
+
+    def kill(self) -> None:
+        """Kill it and its group, and wait for its end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
+    @property
+    def errors(self) -> str:
+        """What it has written to standard error so far."""
+        return self._errors.read_text(encoding="utf-8")
+
+
+@contextmanager
+def forked(
+    program: Callable[..., object],
+    *arguments: object,
+    errors: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Forked]:
+    """Run `program(*arguments)` in a process and a group of its own, killed when the block ends."""
+    process = _CONTEXT.Process(
+        target=_run, args=(program, arguments, str(errors), {**os.environ, **(environment or {})})
+    )
+    process.start()
+    running = Forked(process, errors)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def _run(
+    program: Callable[..., object],
+    arguments: tuple[object, ...],
+    errors: str,
+    environment: Mapping[str, str],
+) -> None:
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    streams = (
+        (os.open(os.devnull, os.O_WRONLY), 1),
+        (os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2),
+    )
+    for opened, stream in streams:
+        os.dup2(opened, stream)
+        os.close(opened)
+    try:
+        program(*arguments)
+    finally:
+        atexit._run_exitfuncs()
