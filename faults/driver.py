@@ -12,7 +12,7 @@ import json
 import sys
 import traceback
 
-from fae.cli.commands import app
+from fae.cli.commands import run
 
 
 def main() -> None:
@@ -27,13 +27,13 @@ def done(arguments: list[str]) -> tuple[int, str]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
-            code = app(arguments, standalone_mode=False)
+            code = run(arguments)
         except SystemExit as end:
-            code = end.code
+            code = int(end.code or 0)
         except Exception:
             traceback.print_exc()
             code = 70
-    return int(code or 0), printed.getvalue()
+    return code, printed.getvalue()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def main() -> None:
             if kill_at:
                 name, _, number = kill_at.partition(" ")
                 _watch(itertools.count(1), int(number), name)
-            cli.main()
+            sys.exit(cli.main())
     finally:
         if count:
             Path(count).write_text(str(calls[0]), encoding="utf-8")

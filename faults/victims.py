@@ -6,13 +6,10 @@ begins as a copy of what the victim needs to be there already.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import io
 import json
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +17,10 @@ from typing import Any
 
 import torch
 import yaml
-from typer.testing import CliRunner
 
-from fae.cli.commands import app
 from fae.format.manifest import SUCCESS, Manifest
-from fae_trainer.__main__ import main as trainer
 from faults.victim import small_tasks
+from tests.support.command_line import fae as run_command
 from tests.support.small_logs import SHOP, digests
 
 _ROWS_PER_LOG = 100
@@ -150,20 +145,13 @@ def fae(arguments: list[str]) -> tuple[int, str]:
 
     What is no exit is an exit code of -1 with the traceback's last line.
     """
-    if arguments[0] == "train":
-        with contextlib.redirect_stderr(io.StringIO()) as said, _muted():
-            return trainer([*arguments, "--quiet"], prog="fae"), said.getvalue()
-    with small_tasks():
-        result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        return -1, f"Traceback: {type(result.exception).__name__}: {result.exception}"
+    more = ["--quiet"] if arguments[0] == "train" else []
+    try:
+        with small_tasks():
+            result = run_command(*arguments, *more)
+    except Exception as error:
+        return -1, f"Traceback: {type(error).__name__}: {error}"
     return result.exit_code, result.stderr
-
-
-@contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def rows(dataset: Path) -> int:

@@ -1,5 +1,7 @@
-"""`python -m fae.cli` is `fae`."""
+"""`python -m fae` is `fae`."""
+
+import sys
 
 from fae.cli import main
 
-main()
+sys.exit(main())

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
 
-from tests.cli.test_commands import BUDGET, assert_mistake, fae, place, plain  # noqa: F401
+from tests.support.command_line import Result, assert_mistake, fae, plain
 from tests.support.shop_days import NEWS, assert_same
 from tests.support.small_logs import written
 
+BUDGET = ["--hot-budget", "120", "--rule", "accesses"]
 LOGS = ["shop.csv", "news.csv"]
 
 
 @pytest.fixture
-def shop_and_news(place: Path) -> Path:  # noqa: F811
+def shop_and_news(place: Path) -> Path:
     """A working directory with the twenty rows, prepared as `added`, and a day after them."""
     written(place, {"news.csv": NEWS})
     assert prepare(LOGS[:1], "added", "--seed", "5", "--keep-work").exit_code == 0

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from fae.cli.commands import app
 from fae.execution.executor import Executor
 from fae.format.errors import FaeError
 from fae.format.manifest import Manifest
 from fae.ingestion.stage import Staging
 from fae.logs.files import find_logs
 from fae.preparation import prepare
+from tests.support.command_line import fae
 from tests.support.hostile_logs import CORPUS, Hostile, table
 from tests.support.oracle import Options
 from tests.support.project import ROOT
@@ -32,10 +31,9 @@ def told(case: Hostile, place: Path) -> str:
         schema.write_text(yaml.safe_dump(case.schema.document()), encoding="utf-8")
         command = ["prepare", *patterns, "--schema", str(schema), "--out", str(place / "out")]
         command += ["--max-reject-share", "1", "--rule", "accesses", "--hot-budget", "1MiB"]
-        result = CliRunner().invoke(app, [*command, "--keep-work"], env={"COLUMNS": "500"})
+        result = fae(*command, "--keep-work")
         assert result.exit_code == (0 if case.rows is not None else 1), result.output
         assert "Traceback" not in result.output
-        assert result.exception is None or isinstance(result.exception, SystemExit)
         return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.output).split())
     logs = find_logs(patterns, case.schema)
     case.then(place / "logs")

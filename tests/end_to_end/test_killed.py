@@ -116,7 +116,7 @@ def test_a_signal_is_told_and_leaves_what_is_finished(
         (hold / "scatter").unlink()
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (code, "")
-    assert errors.splitlines()[-1] == f"{says}; what is finished is kept: run it again to go on"
+    assert errors.splitlines()[-1] == f"{says}; finished tasks are kept"
     assert "Traceback" not in errors
     assert entries(place, "scatter") >= 1
     assert not list(place.glob("*.lock"))
@@ -130,7 +130,7 @@ def test_a_worker_killed_in_each_stage_does_not_show(
     made: list[Stages] = []
     for stage in STAGES:
         (hold / stage).write_text("all")
-    config = {"distributed.worker.preload": ["holding"]}
+    config = {"distributed.worker.preload": ["tests.support.holding"]}
     with dask.config.set(config), open_executor(workers=2) as here:
         runner = threading.Thread(target=lambda: made.append(run(place, here)))
         runner.start()

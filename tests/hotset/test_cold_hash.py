@@ -15,10 +15,8 @@ import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from fae.api.export import export
-from fae.cli.commands import app
 from fae.cli.printing import print_calibration, print_dataset
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
@@ -33,6 +31,7 @@ from fae.reporting.facts import facts
 from fae.reporting.stacked import tables
 from fae_trainer.run.checkpoint import table_weights
 from tests.support import oracle
+from tests.support.command_line import fae
 from tests.support.project import ROOT
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
@@ -319,7 +318,7 @@ def test_the_command_line_hashes_and_says_so(tmp_path: Path) -> None:
     options = ["--schema", "criteo-kaggle", "--hot-budget", "64KiB", "--out", out]
     options += ["--cold-ids", "hashed", "--cold-buckets", "100"]
     arguments = [str(one) for one in ("prepare", log, *options)]
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    done = fae(*arguments)
     assert done.exit_code == 0
     told = Manifest.read(out).preparation
     assert told["parameters"]["calibrate"]["cold_buckets"] == 100

@@ -9,9 +9,7 @@ import pandas
 import polars
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from fae.cli.commands import app
 from fae.dataset.parameters import PartitionParameters
 from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
@@ -23,6 +21,7 @@ from fae.preparation import Preparation, prepare
 from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
+from tests.support.command_line import fae
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,7 +84,7 @@ def test_the_days_follow_each_other(tmp_path, monkeypatch):
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "fae"
-        result = CliRunner().invoke(app, arguments)
+        result = fae(*arguments)
         assert result.exit_code == 0, result.output
     assert {"checkpoint.pt", "metrics.json"} <= {path.name for path in Path("RUN_2").iterdir()}
     rows = sum(log["rows"] for log in Manifest.read("DIR").preparation["logs"])

@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 import tenacity
-from typer.testing import CliRunner
 
-from fae.cli.commands import app
 from fae.commit.lock import lock_output
 from fae.commit.outputs import read_manifest
 from fae.dataset.encoder import Encoder
@@ -28,6 +26,7 @@ from fae.logs.files import find_logs, split_logs
 from fae.preparation import prepare
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main as trainer
+from tests.support.command_line import fae
 from tests.support.object_store import KEY, SECRET, asked, forget, object_store, tell
 from tests.support.oracle import Options
 from tests.support.small_logs import (
@@ -87,12 +86,6 @@ def prepared(out: str, here: Executor) -> Manifest:
     manifest, worked = prepare(logs, SHOP, out, here, PARAMETERS)
     assert worked
     return manifest
-
-
-def fae(*arguments: str) -> tuple[int, str]:
-    """The exit code and everything that the command printed."""
-    done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.output
 
 
 # ── The same bytes ───────────────────────────────────────────────────────────────────────────────
@@ -161,7 +154,8 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
     with pytest.raises(DatasetError, match=r"s3://data/killed is not a finished data set"):
         read_manifest(out)
     for use in ("verify", "summary"):
-        code, printed = fae(use, str(out))
+        done = fae(use, str(out))
+        code, printed = done.exit_code, done.output
         assert (code, printed.count("error:")) == (1, 1)
         assert f"{out} is not a finished data set" in printed
     prepared(str(out), Executor(2))
@@ -263,7 +257,8 @@ def test_the_commands_take_urls(store: str, shop: Stages, tmp_path: Path) -> Non
         ["verify", f"{base}/d"],
         ["summary", f"{base}/d"],
     ):
-        code, printed = fae(*arguments)
+        done = fae(*arguments)
+        code, printed = done.exit_code, done.output
         assert code == 0, printed
         assert base in printed
     assert digests(Folder.of(f"{base}/d")) == digests(shop.dataset)
@@ -284,7 +279,8 @@ def test_what_needs_a_local_disk_says_so(
             trainer(["train", "s3://data/out", *out])
         printed = capsys.readouterr().err
     else:
-        code, printed = fae(command, "s3://data/out", *out)
+        done = fae(command, "s3://data/out", *out)
+        code, printed = done.exit_code, done.output
         assert code == 1
     assert "s3://data/out is" in printed
     assert "aws s3 sync" in printed
@@ -303,7 +299,8 @@ def test_missing_places_are_one_clear_line(store: str, tmp_path: Path) -> None:
         (["prepare", "s3://data/logs/*.tsv", *common, *out], "no log is at s3://data/logs/*.tsv"),
         (["profile", "s3://data/no/staging", *out], "s3://data/no/staging is not a finished"),
     ):
-        code, printed = fae(*arguments)
+        done = fae(*arguments)
+        code, printed = done.exit_code, done.output
         *_, line = printed.splitlines()
         assert (code, line.startswith("error:"), printed.count("error")) == (1, True, 1)
         assert words in line
@@ -313,7 +310,8 @@ def test_no_secret_is_shown_or_stored(store: str, tmp_path: Path) -> None:
     (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
     arguments = ["prepare", "s3://data/logs/shop.csv", "--schema", schema, "--keep-work"]
     arguments += ["--hot-budget", "120", "--out", "s3://data/kept"]
-    code, printed = fae(*arguments)
+    done = fae(*arguments)
+    code, printed = done.exit_code, done.output
     assert code == 0, printed
     wrong = subprocess.run(
         [sys.executable, "-m", "fae", *arguments],

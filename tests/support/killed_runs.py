@@ -21,28 +21,34 @@ BLOCK_BYTES = 64
 MOST_ENTRIES = 4
 
 PROGRAM = f"""
-import sys
+import argparse, sys
 import tests.support.holding
 from pathlib import Path
 from tests.support.oracle import Options
 from fae.profiling import value_ranges
-from fae.cli.app import app
 from fae.execution.executor import open_executor
+from fae.format.program import run_program
 from fae.logs.files import find_logs
 from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
 value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = {MOST_ENTRIES}, 0
+parser = argparse.ArgumentParser()
+parser.add_argument("directory", type=Path)
+parser.add_argument("--scheduler")
+parser.add_argument("--workers", type=int)
+given = parser.parse_args()
 
-@app.command()
-def run(directory: Path, scheduler: str = "", workers: int = 0):
-    found = find_logs([str(directory / "shop.csv")], SHOP)
+def program():
+    logs = find_logs([str(given.directory / "shop.csv")], SHOP)
     options = Options(budget=SHOP_BUDGET)
-    threads = None if scheduler or workers else 1
-    with open_executor(threads, workers or None, scheduler or None) as here:
-        stages(found, SHOP, directory, options, executor=here, block_bytes={BLOCK_BYTES})
+    threads = None if given.scheduler or given.workers else 1
+    with open_executor(threads, given.workers, given.scheduler) as executor:
+        stages(
+            logs, SHOP, given.directory, options, executor=executor, block_bytes={BLOCK_BYTES}
+        )
+    return 0
 
-from fae import cli
-cli.main()
+sys.exit(run_program(program, "finished tasks are kept"))
 """
 
 
@@ -55,7 +61,7 @@ def environment(hold: Path) -> dict[str, str]:
 @contextmanager
 def driver(directory: Path, hold: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the stages in `directory`, killed at the end if it still runs."""
-    command = [sys.executable, "-c", PROGRAM, "run", str(directory), *arguments]
+    command = [sys.executable, "-c", PROGRAM, str(directory), *arguments]
     with process(command, hold) as started:
         yield started
 

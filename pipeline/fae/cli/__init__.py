@@ -1,29 +1,36 @@
-"""`fae`: the stages as commands. It parses, calls and prints; what is done is done elsewhere."""
+"""The command `fae`: it parses, calls and prints; what is done is done elsewhere.
+
+arguments   commands and options, with their help
+commands    what each command calls, and what it prints
+printing    tables for people, on standard output
+"""
 
 from __future__ import annotations
 
 import gc
 import signal
 import sys
+from collections.abc import Sequence
 
 from fae.format.errors import explain_error
 
 
-def main() -> None:
-    """The entry point of `fae`. As long as it loads, there is nothing that a signal could spoil.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own, and return its exit code.
 
-    Where memory is too short even to tell so as commands do, it is told in plain text.
+    While the program loads, Ctrl-C simply ends it: there is nothing yet that it could spoil.
     """
-    gc.set_threshold(100_000, 50, 50)  # what is imported is much, and none of it is garbage
-    usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.set_threshold(100_000, 50, 50)  # imports make many objects, and none of them is garbage
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from fae.cli.commands import run
 
-        signal.signal(signal.SIGINT, usual)
-        run()
+        signal.signal(signal.SIGINT, handler)
+        return run(arguments)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
-        if (told := explain_error(error)) is None:
+        if (message := explain_error(error)) is None:
             raise
-        sys.exit(f"error: {told}")
+        print(f"error: {message}", file=sys.stderr)
+        return 1
     finally:
-        gc.freeze()  # or the interpreter's end goes through all of it once more
+        gc.freeze()  # spare the interpreter's exit a pass over everything that was imported

@@ -1,18 +1,130 @@
-"""All commands together, and how a process runs the one that it was asked for."""
+"""What each command of `fae` calls, and what it prints."""
 
 from __future__ import annotations
 
-from fae.cli import stages, uses
-from fae.cli.app import app, asked_to_end
-from fae.format.signals import Terminated, terminate_on_sigterm
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["app", "run", "stages", "uses"]
+from fae.api import stages
+from fae.cli.arguments import parse
+from fae.format.program import USER_ERROR, run_program
+from fae.format.version import __version__
+from fae_trainer.commands import COMMANDS as TRAINER_COMMANDS
+from fae_trainer.commands import RESUME_HINT as TRAINER_HINT
+
+_RESUME_HINT = "finished tasks are kept; run the same command to resume"
 
 
-def run() -> None:
-    """Run the command line that the process was given; it ends by SystemExit."""
-    try:
-        with terminate_on_sigterm():
-            app()
-    except (KeyboardInterrupt, Terminated) as asked:  # while the command line was still read
-        raise SystemExit(asked_to_end(asked)) from None
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own; return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    of_trainer = words[:1] and words[0] in TRAINER_COMMANDS
+    return run_program(lambda: _run(words), TRAINER_HINT if of_trainer else _RESUME_HINT)
+
+
+def _run(words: Sequence[str]) -> int:
+    name, options = parse(words)
+    if name in TRAINER_COMMANDS:
+        return TRAINER_COMMANDS[name](options)
+    return _COMMANDS[name](**options) or 0
+
+
+def _prepare(**options: Any) -> None:
+    from fae.cli.printing import print_dataset
+
+    run = stages.append if options.pop("append", False) else stages.prepare
+    dataset = run(**options)
+    print_dataset(dataset.manifest, dataset.folder)
+
+
+def _ingest(**options: Any) -> None:
+    from fae.cli.printing import print_staging
+
+    print_staging(stages.ingest(**options))
+
+
+def _profile(**options: Any) -> None:
+    from fae.cli.printing import print_frequencies
+
+    print_frequencies(stages.profile(**options))
+
+
+def _calibrate(**options: Any) -> None:
+    from fae.cli.printing import print_calibration
+
+    print_calibration(stages.calibrate(**options))
+
+
+def _partition(**options: Any) -> None:
+    from fae.cli.printing import print_dataset
+
+    dataset = stages.partition(**options)
+    print_dataset(dataset.manifest, dataset.folder)
+
+
+def _verify(dataset: str, threads: int | None = None) -> int:
+    from fae.api.dataset import Dataset
+
+    found = Dataset(dataset).verify(threads)
+    for fault in found.faults:
+        print(f"fault: {fault}", file=sys.stderr)
+    if found.faults:
+        return USER_ERROR
+    print(f"{dataset}: {found.files} files and {found.rows:,} rows are as the manifest says.")
+    return 0
+
+
+def _summary(dataset: str, run: Path | None = None) -> None:
+    from fae.api.dataset import Dataset
+    from fae.cli.printing import print_dataset, print_run
+
+    opened = Dataset(dataset)
+    print_dataset(opened.manifest, opened.folder)
+    if run is not None:
+        print_run(run)
+
+
+def _report(dataset: str, **options: Any) -> None:
+    from fae.reporting import report
+    from fae.storage.folder import Folder
+
+    written = report(Folder.of(dataset).path, **options)
+    print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
+
+
+def _export(**options: Any) -> None:
+    from fae.api.export import export
+
+    tables = export(**options)
+    print(f"{options['out']}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows")
+
+
+def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
+    from fae.cli.printing import rows_progress
+    from fae.synthetic import write_log
+
+    with rows_progress("synth", rows) as advance:
+        log = write_log(kind, rows, out, seed, advance)
+    print(f"{log.path}: {log.rows:,} rows, {log.bytes:,} bytes")
+    print(f"the best AUC that a model can reach on it: {log.best_auc:.4f}")
+
+
+def _version() -> None:
+    print(f"fae {__version__}")
+
+
+_COMMANDS: dict[str, Callable[..., int | None]] = {
+    "prepare": _prepare,
+    "ingest": _ingest,
+    "profile": _profile,
+    "calibrate": _calibrate,
+    "partition": _partition,
+    "verify": _verify,
+    "summary": _summary,
+    "report": _report,
+    "export": _export,
+    "synth": _synth,
+    "version": _version,
+}

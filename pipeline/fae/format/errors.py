@@ -5,6 +5,7 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── SchemaError          a schema file or a preset's name is wrong
 ├── ParameterError       an option or a parameter is out of range
 ├── BudgetError          the byte budget cannot hold even the rows that must be hot
+├── MissingExtraError    an optional library is not installed
 ├── StorageError         a folder or an object store cannot be reached, read or written
 ├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
 └── ClusterError         the machines that do the work are gone; what they finished is kept
@@ -13,6 +14,7 @@ What the operating system refuses (disk, memory, open files) is `explain_error` 
 """
 
 import errno
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -55,6 +57,10 @@ class BudgetError(FaeError):
     """The byte budget cannot hold even the rows that must be hot."""
 
 
+class MissingExtraError(FaeError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+
 class StorageError(FaeError):
     """A folder or an object store cannot be reached, read or written."""
 
@@ -65,6 +71,15 @@ class DatasetError(FaeError):
 
 class ClusterError(FaeError):
     """The machines that do the work are gone; what they finished is kept for the next run."""
+
+
+def require(module: str, extra: str, purpose: str) -> None:
+    """Raise MissingExtraError where `module`, which `purpose` needs, is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(
+            f"{purpose} needs {module}, which is not installed. "
+            f"Install it: pip install 'fae-recsys[{extra}]'"
+        )
 
 
 def explain_disk_error(error: OSError) -> str | None:

@@ -45,7 +45,7 @@ def signals_deferred() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
     former = [signal.signal(number, lambda number, _: arrived.append(number)) for number in signals]
     try:
         yield

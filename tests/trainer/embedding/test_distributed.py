@@ -23,10 +23,10 @@ from fae_trainer.model.recommender import ALONE, Recommender
 from fae_trainer.parameters import parameters
 from fae_trainer.run import checkpoint, train
 from fae_trainer.run.train import epoch_order
-from tests.support.project import PYTHONPATH
+from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
-from tests.support.trainer_runs import OPTIONS, ROOT, run, state
+from tests.support.trainer_runs import OPTIONS, run, state
 
 SHAPES = {
     "plain": Shape(wide_ids=True, hot=60, cold=70),

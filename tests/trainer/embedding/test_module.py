@@ -14,8 +14,9 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+from tests.support.project import ROOT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
-from tests.support.trainer_runs import ROOT, assert_same
+from tests.support.trainer_runs import assert_same
 
 SHAPES = {
     "plain": Shape(),

@@ -24,9 +24,9 @@ from fae_trainer.run.checkpoint import table_weights
 from fae_trainer.run.evaluate import evaluate, predict
 from fae_trainer.run.metrics import area_under_curve
 from fae_trainer.run.train import train
-from tests.support.project import PYTHONPATH
+from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
-from tests.support.trainer_runs import OPTIONS, ROOT, SMALL, assert_same, run, state
+from tests.support.trainer_runs import OPTIONS, SMALL, assert_same, run, state
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_weights_are_in_the_order_of_ids(data: Path, tmp_path: Path) -> None:
     assert all(np.array_equal(cold[name], both[name]) for name in both)
 
 
-@pytest.mark.parametrize("program", ["trainer", "fae.cli"])
+@pytest.mark.parametrize("program", ["fae_trainer", "fae"])
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_who_is_asked_to_end_while_torch_is_loaded_ends_after_it(
     tmp_path: Path, program: str, asked: signal.Signals
@@ -239,5 +239,5 @@ def test_who_is_asked_to_end_while_torch_is_loaded_ends_after_it(
         process.send_signal(asked)
         said, errors = process.communicate(timeout=30)
     assert (process.returncode, said) == (128 + asked, b"loaded\n")
-    assert b"the last checkpoint remains" in errors
+    assert b"the last checkpoint, if any, is kept" in errors
     assert b"Traceback" not in errors

@@ -1,0 +1,46 @@
+"""Run a program so that it ends in one message and an exit code that scripts can rely on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from fae.format.errors import FaeError, explain_error
+from fae.format.signals import Terminated, terminate_on_sigterm
+
+USER_ERROR, USAGE_ERROR, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+
+def run_program(program: Callable[[], int], resume_hint: str) -> int:
+    """Run `program` and return its exit code, or that of the way in which it was ended.
+
+    A FaeError, and what the operating system refuses, end in one message on standard error and
+    code 1; Ctrl-C in 130 and SIGTERM in 143, with `resume_hint` after the word. Other exceptions
+    are faults of the program and are raised.
+    """
+    try:
+        with terminate_on_sigterm():
+            return program()
+    except FaeError as error:
+        print_error(str(error))
+    except KeyboardInterrupt:
+        print(f"interrupted; {resume_hint}", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print(f"terminated; {resume_hint}", file=sys.stderr)
+        return TERMINATED
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # Polars' PanicException is no Exception
+        if (message := explain_error(error)) is None:
+            raise
+        print_error(message)
+    return USER_ERROR
+
+
+def print_error(message: str) -> None:
+    """Print `error: message` to standard error, the first word in red on a terminal."""
+    in_color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    word = "\x1b[1;31merror:\x1b[0m" if in_color else "error:"
+    print(word, message, file=sys.stderr)

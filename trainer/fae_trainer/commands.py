@@ -1,0 +1,100 @@
+"""What each command of the trainer calls, and what it prints."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fae.format.errors import require
+from fae.format.signals import signals_deferred
+
+RESUME_HINT = "the last checkpoint, if any, is kept; train again with --resume"
+
+Command = Callable[[dict[str, Any]], int]
+
+
+def _with_torch(command: Callable[[dict[str, Any]], None]) -> Command:
+    """Return `command` with torch loaded before it; it exits with 0 unless it raises.
+
+    Raises MissingExtraError where torch is not installed.
+    """
+
+    @functools.wraps(command)
+    def run(options: dict[str, Any]) -> int:
+        require("torch", "train", "Training")
+        with signals_deferred():  # an exception during this import can be lost or abort the process
+            importlib.import_module("torch")
+        command(options)
+        return 0
+
+    return run
+
+
+@_with_torch
+def _train(options: dict[str, Any]) -> None:
+    from fae_trainer.run.checkpoint import FILE_NAME
+    from fae_trainer.run.progress import summary
+    from fae_trainer.run.train import CURVE, METRICS, train
+
+    flags = {name: options.pop(name, False) for name in ("resume", "overwrite", "quiet")}
+    metrics = train(options, **flags)
+    if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
+        run = Path(options["out"])
+        names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
+        print(summary(metrics, {name: str(run / file) for name, file in names.items()}))
+
+
+@_with_torch
+def _evaluate(options: dict[str, Any]) -> None:
+    from fae_trainer.run.evaluate import evaluate
+    from fae_trainer.run.files import write_json
+
+    data, run = Path(options.pop("data")), Path(options.pop("run"))
+    split = options.pop("split")
+    out = Path(options.pop("out", run / f"evaluation-{split}.json"))
+    metrics = evaluate(data, run, split, **options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, metrics)
+    print(json.dumps(metrics, indent=1))
+
+
+@_with_torch
+def _import(options: dict[str, Any]) -> None:
+    from fae_trainer.run.import_run import transfer
+
+    former = Path(options["former"]) if "former" in options else None
+    tables = transfer(
+        Path(options["run"]),
+        Path(options["data"]),
+        Path(options["out"]),
+        former=former,
+        overwrite=options.get("overwrite", False),
+    )
+    for table in tables:
+        print(f"{table.name}: {table.known:,} of {table.rows:,} rows carried over")
+    data, out = options["data"], options["out"]
+    print(f"run in {out}; to continue: train {data} --out {out} --resume")
+
+
+@_with_torch
+def _bench_device(options: dict[str, Any]) -> None:
+    from fae_trainer.run.bench_device import measure
+    from fae_trainer.run.files import write_json
+
+    out = Path(options.pop("out"))
+    profile = measure(options)
+    write_json(out, profile)
+    print(json.dumps(profile, indent=1))
+
+
+COMMANDS: dict[str, Command] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "import": _import,
+    "bench-device": _bench_device,
+}
