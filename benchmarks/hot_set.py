@@ -28,7 +28,8 @@ from fae.hotset.rules.inputs import worth
 from fae.hotset.rules.problem import Problem, StackedInputs, bound
 from fae.hotset.stacking import stacked_inputs, stacked_rows
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.stage import Staging, ingest
+from fae.ingestion.stage import ingest
+from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies

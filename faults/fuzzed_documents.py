@@ -29,8 +29,8 @@ from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.stage import Staging
-from fae.logs.schema import parse_schema, presets
+from fae.ingestion.staging import Staging
+from fae.logs.schema import list_presets, parse_schema
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts
@@ -72,7 +72,7 @@ class Documents:
         }
         self._schemas = [
             (resources.files("fae.logs.presets") / f"{name}.yaml").read_text("utf-8")
-            for name in presets()
+            for name in list_presets()
         ]
         self._schemas.append(yaml.safe_dump(SHOP.document(), allow_unicode=True))
 

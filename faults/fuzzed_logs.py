@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fae.format.errors import LogError
-from fae.ingestion.casting import Parsed
-from fae.ingestion.parser import _parse_odd, parse_text
-from fae.logs.files import BLOCK_BYTES, find_logs
-from fae.logs.schema import Column, Schema, load_schema, presets
+from fae.ingestion.casting import ParsedLines
+from fae.ingestion.parser import parse_odd_lines, parse_text
+from fae.logs.blocks import BLOCK_BYTES
+from fae.logs.files import find_logs
+from fae.logs.schema import Column, Schema, list_presets, load_schema
 from faults.mutators import mutated
 from faults.trials import Trial, WrongError
 from tests.support import oracle, random_logs
@@ -41,7 +42,7 @@ class Logs:
 
     def __init__(self, seed: int) -> None:
         self._seeds = _random_texts(seed)
-        for name in presets():
+        for name in list_presets():
             schema = load_schema(name)
             self._seeds += [(schema, _preset_text(Random(f"{seed}{name}"), schema))] * 8
 
@@ -191,10 +192,10 @@ def _typed(value: Any, column: Any) -> Any:
     return int(value, 16) if column.encoding == "hex" and value is not None else value
 
 
-def check_alike(text: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
+def check_alike(text: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
     """What the general parser makes of a text; WrongError unless the fast way makes the same."""
     whole = text if text.endswith(b"\n") or text == b"" else text + b"\n"
-    plain, general = parse_text(text, fields, schema), _parse_odd(whole, fields, schema)
+    plain, general = parse_text(text, fields, schema), parse_odd_lines(whole, fields, schema)
     if plain.rejects != general.rejects:
         raise WrongError(f"the fast way rejects {plain.rejects}, not {general.rejects}")
     one, two = ([repr(row) for row in found.rows.rows()] for found in (plain, general))

@@ -18,7 +18,7 @@ from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.hotset.stage import calibrate
 from fae.ingestion.stage import ingest
-from fae.logs.files import split_logs
+from fae.logs.files import find_logs_by_split
 from fae.logs.schema import load_schema
 from fae.preparation import Preparation
 from fae.profiling.stage import profile
@@ -75,7 +75,7 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
 
     def cell(case: Case, place: Path) -> Digests:
         schema = load_schema(case.schema)
-        logs = split_logs([str(log) for log in case.logs], [], [], schema)
+        logs = find_logs_by_split([str(log) for log in case.logs], [], [], schema)
         size = max(sum(log.bytes for log in logs) // count, 1)
         here = Executor(threads, memory=memory)
         chosen = Preparation.of(read_manifest(Folder.of(case.plain / "out")))

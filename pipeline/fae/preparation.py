@@ -17,10 +17,10 @@ from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import calibrate
-from fae.ingestion.log_root import log_root, write_root
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.stage import ingest, log_fingerprints
-from fae.logs.checksums import checksums
+from fae.ingestion.stage import ingest
+from fae.ingestion.staging import fingerprint_logs, write_log_root
+from fae.logs.checksums import checksum_logs
 from fae.logs.files import Log
 from fae.logs.schema import Schema
 from fae.profiling.parameters import ProfileParameters
@@ -94,8 +94,8 @@ def prepare(
     staged even where the data set is there, for further ones to be added. Errors are the stages'.
     """
     out = Folder.of(out)
-    digests = checksums(logs, executor)
-    staged = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
+    checksums = checksum_logs(logs, executor)
+    staged = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
     made_from = parameters.fingerprints(staged)
     made = outputs.is_made(out, made_from[-1], overwrite)
     work = out.beside(".work")
@@ -114,11 +114,11 @@ def prepare(
             work / names[0],
             executor,
             parameters.ingest,
-            digests=digests,
+            checksums=checksums,
             overwrite=True,
         )
         if keep_work:
-            write_root(staging.directory, log_root(logs[0]))
+            write_log_root(staging.directory, logs[0].root)
         if made:
             return outputs.read_manifest(out), False
         frequencies = profile(

@@ -20,7 +20,7 @@ from fae.format.errors import DatasetError, FaeError, LogError
 from fae.format.manifest import SPLITS
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
-from fae.logs.files import split_logs
+from fae.logs.files import find_logs_by_split
 from fae.logs.schema import load_schema
 from fae.preparation import Preparation, prepare
 from fae.profiling.parameters import ProfileParameters
@@ -142,7 +142,7 @@ def test_a_file_system_without_links_is_copied_on(
 
 
 def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
-    found = split_logs(day[1:], [], [], SHOP)
+    found = find_logs_by_split(day[1:], [], [], SHOP)
     with open_executor(workers=2) as workers:
         append(found, SHOP, tmp_path / "added", workers, {})
     at_once(day[:1], SHOP, tmp_path / "other", SHOP_PARAMETERS, keep_work=True)

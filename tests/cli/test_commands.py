@@ -18,7 +18,7 @@ from fae.cli.arguments import parser, subparsers
 from fae.format.version import __version__
 from fae.hotset.parameters import COLD_IDS, OBJECTIVES
 from fae.hotset.rules import RULES
-from fae.logs.schema import presets
+from fae.logs.schema import list_presets
 from fae.synthetic.log import KINDS
 from tests.support import oracle
 from tests.support.command_line import Result, assert_mistake, fae, plain
@@ -70,7 +70,7 @@ def test_a_stage_has_the_same_parameters_as_command_and_as_function(command: str
 
 
 def test_the_choices_in_the_help_are_those_of_the_program() -> None:
-    assert tuple(sorted(presets(), key=arguments.PRESETS.index)) == arguments.PRESETS
+    assert tuple(sorted(list_presets(), key=arguments.PRESETS.index)) == arguments.PRESETS
     assert set(arguments.RULES) == set(RULES)
     assert set(arguments.OBJECTIVES) == set(OBJECTIVES)
     assert arguments.COLD_IDS == COLD_IDS
@@ -87,7 +87,7 @@ def test_the_program_tells_where_to_start(arguments: list[str]) -> None:
 
 def test_presets_are_in_the_help() -> None:
     text = plain(fae("prepare", "--help").output)
-    for name in presets():
+    for name in list_presets():
         assert name in text
 
 

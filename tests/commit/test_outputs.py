@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fae.commit import outputs
 from fae.commit.outputs import build_output, compute_fingerprint
 from fae.format.errors import ClusterError, DatasetError, FaeError, LogError, StorageError
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.storage.folder import Folder
 from tests.support.small_logs import Stages
 

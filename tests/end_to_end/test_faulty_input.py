@@ -11,7 +11,7 @@ import yaml
 from fae.execution.executor import Executor
 from fae.format.errors import FaeError
 from fae.format.manifest import Manifest
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from fae.preparation import prepare
 from tests.support.command_line import fae

@@ -14,7 +14,8 @@ import pytest
 from fae.commit.lock import lock_output
 from fae.execution.executor import open_executor
 from fae.format.errors import DatasetError, LogError, StorageError, explain_error
-from fae.logs.files import blocks, find_logs, texts
+from fae.logs.blocks import cut_blocks, read_block
+from fae.logs.files import find_logs
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main
 from fae_trainer.run.files import held
@@ -78,13 +79,13 @@ def test_a_log_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> No
     path = tmp_path / "shop.csv.gz"
     path.write_bytes(gzip.compress(SHOP_LOG.encode()))
     (log,) = find_logs([str(path)], SHOP)
-    (block,) = blocks(log)
+    (block,) = cut_blocks(log)
     path.unlink()
     with pytest.raises(LogError, match="went away"):
-        list(texts(block))
+        list(read_block(block))
     path.write_bytes(gzip.compress(SHOP_LOG.encode())[:-12])
     with pytest.raises(LogError, match="damaged or cut short"):
-        list(texts(block))
+        list(read_block(block))
 
 
 def fails(task: int) -> int:

@@ -20,8 +20,8 @@ from fae.format.manifest import Manifest
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration
-from fae.ingestion.stage import Staging
-from fae.logs.files import split_logs
+from fae.ingestion.staging import Staging
+from fae.logs.files import find_logs_by_split
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts
@@ -94,7 +94,7 @@ def test_a_manifest_with_another_schema_is_damaged(shop_copy: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"former": 1}', "\ud800"])
 def test_damaged_drift_is_one_message(day: list[str], tmp_path: Path, text: str) -> None:
-    added, new = tmp_path / "added", split_logs(day[1:], [], [], SHOP)
+    added, new = tmp_path / "added", find_logs_by_split(day[1:], [], [], SHOP)
     manifest, _ = append(new, SHOP, added, Executor(1), {})
     (added / "drift.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
@@ -106,7 +106,7 @@ def test_damaged_rejects_stop_an_addition(day: list[str], tmp_path: Path) -> Non
     rejects.write_text('{"line": 3}\n')
     before = digests(tmp_path / "added")
     with pytest.raises(DatasetError, match=r"rejects\.jsonl is damaged"):
-        append(split_logs(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Executor(1), {})
+        append(find_logs_by_split(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Executor(1), {})
     assert digests(tmp_path / "added") == before
 
 

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from fae.ingestion.fast_parser import tokenize
-from fae.ingestion.parser import _parse_odd, parse_text
+from fae.ingestion.fast_parser import parse_plain_lines
+from fae.ingestion.parser import parse_odd_lines, parse_text
 from fae.logs.schema import Schema
 from tests.support.small_logs import schema_of
 
@@ -64,7 +64,7 @@ def lines(draw: st.DrawFn) -> bytes:
 def check(data: bytes, schema: Schema) -> None:
     """The text gives the same rows and rejects with plain lines and without."""
     fields = tuple(column.name for column in schema.fields)
-    found, expected = parse_text(data, fields, schema), _parse_odd(data, fields, schema)
+    found, expected = parse_text(data, fields, schema), parse_odd_lines(data, fields, schema)
     assert_frame_equal(found.rows, expected.rows, check_exact=True)
     assert found.rejects == expected.rejects
     assert found.lines == expected.lines
@@ -105,7 +105,7 @@ def test_every_count_has_the_logarithm_that_polars_gives_it() -> None:
     counts = np.concatenate([np.arange(1 << 13), counts])
     schema = schema_of([LABEL, {"name": "n", "role": "dense"}, TEXT], separator=",")
     data = "".join(f"1,{count},\n" for count in counts).encode()
-    found = tokenize(data, ("label", "n", "text"), schema)
+    found = parse_plain_lines(data, ("label", "n", "text"), schema)
     assert found.odd.size == 0
     expected = pl.Series("n", counts).cast(pl.Float64).log1p().cast(pl.Float32)
     assert found.columns["n"].equals(expected)
@@ -117,7 +117,7 @@ TEXT = {"name": "text", "role": "sparse"}
 
 def test_nearly_every_line_is_plain() -> None:
     data = (",".join(PLAIN) + "\n").encode() * 5
-    found = tokenize(data + b"1,2\n" + data, FIELDS, EVERY_KIND)
+    found = parse_plain_lines(data + b"1,2\n" + data, FIELDS, EVERY_KIND)
     assert found.odd.tolist() == [5]
     assert found.columns.height == 10
     assert found.starts.tolist()[-1] == len(data) * 2 + 4
@@ -125,6 +125,6 @@ def test_nearly_every_line_is_plain() -> None:
 
 
 def test_no_text_has_no_lines() -> None:
-    found = tokenize(b"", FIELDS, EVERY_KIND)
+    found = parse_plain_lines(b"", FIELDS, EVERY_KIND)
     assert found.columns.height == 0
     assert found.odd.size == 0

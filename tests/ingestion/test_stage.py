@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import given
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, LogError
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.stage import Staging, ingest, sentence
+from fae.ingestion.rejects import Reject
+from fae.ingestion.stage import ingest
+from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from tests.support import oracle
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
@@ -156,9 +159,9 @@ def test_a_file_of_malformed_lines_alone_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_reject_reads_as_a_sentence() -> None:
-    reject = {"file": "a.txt", "line": 3, "column": "d", "reason": "not a number", "text": "x"}
-    assert sentence(reject) == "a.txt, line 3, column d: not a number: 'x'"
-    assert sentence({**reject, "column": None}) == "a.txt, line 3: not a number: 'x'"
+    reject = Reject(3, "d", "not a number", "x", file="a.txt")
+    assert reject.describe() == "a.txt, line 3, column d: not a number: 'x'"
+    assert replace(reject, column=None).describe() == "a.txt, line 3: not a number: 'x'"
 
 
 def test_rejects_are_written_in_the_logs_own_letters(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fae.execution.executor import Executor
 from fae.logs import checksums as module
-from fae.logs.checksums import checksums
+from fae.logs.checksums import checksum_logs
 from fae.logs.files import find_logs
 from fae.storage import remote
 from tests.support.small_logs import LABEL, schema_of, written
@@ -19,7 +19,7 @@ LINES = "1,Oslo\n0,Lima\n" * 50
 
 def checksums_of(directory: Path, *texts: str) -> list[str]:
     paths = written(directory, {f"{i}.csv": text for i, text in enumerate(texts)})
-    return checksums(find_logs(paths, SCHEMA), Executor(2))
+    return checksum_logs(find_logs(paths, SCHEMA), Executor(2))
 
 
 def test_a_checksum_is_of_the_bytes_alone(tmp_path: Path) -> None:

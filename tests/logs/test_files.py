@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.format.errors import LogError
-from fae.logs.files import Log, blocks, find_logs, split_logs, texts
+from fae.logs.blocks import cut_blocks, read_block
+from fae.logs.files import Log, find_logs, find_logs_by_split
 from fae.logs.schema import Schema
 from tests.support.small_logs import LABEL, schema_of, staged, staged_rows, written
 
@@ -199,7 +200,7 @@ def parquet(directory: Path, columns: dict[str, object], **options: object) -> s
 def test_a_parquet_log_is_read_by_row_groups(tmp_path: Path) -> None:
     columns = {"city": ["Oslo", "Rome", None], "more": [1, 2, 3], "label": [1, 0, 1]}
     (log,) = find_logs([parquet(tmp_path, columns, row_group_size=2)], PLAIN)
-    assert [(block.start, block.stop) for block in blocks(log)] == [(0, 1), (1, 2)]
+    assert [(block.start, block.stop) for block in cut_blocks(log)] == [(0, 1), (1, 2)]
     staging = staged([log], PLAIN, tmp_path / "staging")
     assert staged_rows(staging) == [(1, "Oslo"), (0, "Rome"), (1, None)]
     assert staging.logs[0].lines == 3
@@ -250,16 +251,16 @@ def test_blocks_are_whole_lines_without_gaps(
     directory = tmp_path_factory.mktemp("blocks")
     data = (end.join(lines) + (end if last else "x")).encode()
     log = opened(directory, "a.txt", data)
-    found = blocks(log, block_bytes)
+    found = cut_blocks(log, block_bytes)
     assert [block.start for block in found[1:]] == [block.stop for block in found[:-1]]
-    pieces = [bytes(text) for block in found for text in texts(block, block_bytes)]
+    pieces = [bytes(text) for block in found for text in read_block(block, block_bytes)]
     assert b"".join(pieces) == data
     assert all(piece.endswith(b"\n") for piece in pieces[:-1])
     longest = max(len(line) for line in data.split(b"\n")) + 1
     assert all(len(piece) <= block_bytes + longest for piece in pieces)
     packed = opened(directory, "a.gz", gzip.compress(data, mtime=0))
-    (block,) = blocks(packed, block_bytes)
-    runs = list(texts(block, block_bytes))
+    (block,) = cut_blocks(packed, block_bytes)
+    runs = list(read_block(block, block_bytes))
     assert b"".join(runs) == data
     assert all(run.endswith(b"\n") for run in runs[:-1])
 
@@ -267,16 +268,16 @@ def test_blocks_are_whole_lines_without_gaps(
 def test_blocks_leave_out_a_byte_order_mark_and_a_header(tmp_path: Path) -> None:
     data = "\ufefflabel,city,id\n1,Oslo,9\n0,Rome,9\n".encode()
     (log,) = find_logs(written(tmp_path, {"a.txt": data}), HEADED)
-    pieces = [bytes(text) for block in blocks(log, 1) for text in texts(block)]
+    pieces = [bytes(text) for block in cut_blocks(log, 1) for text in read_block(block)]
     assert pieces == [b"1,Oslo,9\n", b"0,Rome,9\n"]
 
 
 def test_a_log_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     log = opened(tmp_path, "a.txt", LINES.encode())
-    found = blocks(log)
+    found = cut_blocks(log)
     (tmp_path / "a.txt").write_bytes(b"1,Oslo\n")
     with pytest.raises(LogError, match=r"a\.txt became shorter while it was read"):
-        list(texts(found[0]))
+        list(read_block(found[0]))
 
 
 # ── Logs of all splits ───────────────────────────────────────────────────────────────────────────
@@ -284,16 +285,16 @@ def test_a_log_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None
 
 def test_logs_are_named_below_the_folder_that_holds_them_all(tmp_path: Path) -> None:
     written(tmp_path, {"a/day.txt": LINES, "b/day.txt": LINES, "b/c/day.txt": LINES})
-    logs = split_logs(
+    logs = find_logs_by_split(
         [f"{tmp_path}/a/day.txt"], [f"{tmp_path}/b/day.txt"], [f"{tmp_path}/b/c/day.txt"], PLAIN
     )
     assert [log.name for log in logs] == ["a/day.txt", "b/day.txt", "b/c/day.txt"]
     assert [log.split for log in logs] == [None, "valid", "test"]
-    (alone,) = split_logs([f"{tmp_path}/a/day.txt"], [], [], PLAIN)
+    (alone,) = find_logs_by_split([f"{tmp_path}/a/day.txt"], [], [], PLAIN)
     assert alone.name == "day.txt"
 
 
 def test_a_file_of_two_splits_is_an_error(tmp_path: Path) -> None:
     written(tmp_path, {"a.txt": LINES})
     with pytest.raises(LogError, match=r"a\.txt is named twice"):
-        split_logs([f"{tmp_path}/a.txt"], [], [f"{tmp_path}/a.txt"], PLAIN)
+        find_logs_by_split([f"{tmp_path}/a.txt"], [], [f"{tmp_path}/a.txt"], PLAIN)

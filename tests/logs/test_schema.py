@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from fae.format.errors import SchemaError
-from fae.logs.schema import Schema, load_schema, parse_schema, presets
+from fae.logs.schema import Schema, list_presets, load_schema, parse_schema
 from tests.support.random_logs import schemas
 
 SMALL = """\
@@ -35,7 +35,7 @@ def with_column(column: str) -> str:
 
 
 def test_the_presets_are_these() -> None:
-    assert presets() == ["avazu", "criteo-kaggle", "criteo-terabyte", "taobao"]
+    assert list_presets() == ["avazu", "criteo-kaggle", "criteo-terabyte", "taobao"]
 
 
 @pytest.mark.parametrize(("name", "dim"), [("criteo-kaggle", 16), ("criteo-terabyte", 64)])
@@ -211,7 +211,7 @@ def test_only_the_label_may_be_called_label(role: str) -> None:
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SchemaError) as caught:
         load_schema("criteo")
-    for name in presets():
+    for name in list_presets():
         assert name in str(caught.value)
 
 

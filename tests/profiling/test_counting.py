@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.ingestion.dictionaries import encoded
+from fae.ingestion.dictionaries import encode_dictionary
 from fae.profiling import counting
 from fae.profiling.counting import (
     AccessHistogram,
@@ -42,7 +42,7 @@ def test_a_dictionary_ascends_and_its_places_are_the_values(
     table: tuple[pa.DataType, list[Any]],
 ) -> None:
     kind, values = table
-    places, dictionary = encoded(pa.array(values, kind))
+    places, dictionary = encode_dictionary(pa.array(values, kind))
     assert dictionary.to_pylist() == sorted(set(values), key=as_stored)
     assert [dictionary.to_pylist()[place] for place in places.tolist()] == values
     assert places.dtype == np.min_scalar_type(max(len(dictionary) - 1, 0))

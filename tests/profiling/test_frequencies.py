@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies, OutOfVocabulary
@@ -103,7 +103,7 @@ def test_every_part_has_ranks_for_its_dictionary(tmp_path: Path) -> None:
     frequencies = profile(staging, tmp_path / "out", Executor(1), ProfileParameters.of())
     for name in ("city", "item", "seen"):
         for index in range(len(staging.parts)):
-            values = staging.part(index).values(name)
+            values = staging.open_part(index).read_values(name)
             assert (
                 len(frequencies.read_ranks(name, index))
                 == len(values)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fae.execution.executor import Executor
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
 from fae.profiling import value_ranges

@@ -20,8 +20,7 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, FaeError, StorageError
 from fae.format.manifest import Manifest
 from fae.hotset.stage import Calibration
-from fae.ingestion.log_root import log_root
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.files import Log, find_logs
 from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies
@@ -158,7 +157,7 @@ def test_a_staging_leads_to_no_file_outside(shop: Stages, tmp_path: Path) -> Non
     document["parts"][0]["path"] = "../../etc/passwd"
     written(tmp_path, {"staging.json": json.dumps(document), "_SUCCESS": "x\n"})
     with pytest.raises(StorageError, match="leads out of the folder"):
-        Staging.read(tmp_path).part(0).columns(["label"])
+        Staging.read(tmp_path).open_part(0).read_columns(["label"])
 
 
 def test_frequencies_lead_to_no_file_outside(shop: Stages) -> None:
@@ -268,4 +267,4 @@ def test_a_signature_in_a_chained_url_is_not_shown() -> None:
 def test_a_signed_log_leaves_its_signature_nowhere() -> None:
     log = Log(f"https://host/a.csv?sig={SECRET}", "a.csv", 1, "plain", False, (), 0, 1, None)
     assert SECRET not in repr(log)  # which Dask's workers log where a task fails
-    assert log_root(log) == "https://host/"
+    assert log.root == "https://host/"

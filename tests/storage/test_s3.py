@@ -22,7 +22,7 @@ from fae.dataset.verify import verify
 from fae.execution.executor import Executor, open_executor
 from fae.format.errors import BudgetError, DatasetError, LogError, StorageError
 from fae.format.manifest import Manifest
-from fae.logs.files import find_logs, split_logs
+from fae.logs.files import find_logs, find_logs_by_split
 from fae.preparation import prepare
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main as trainer
@@ -126,7 +126,7 @@ def test_compressed_and_split_logs_are_read(store: str) -> None:
     with Folder.of("s3://data/days").write("1/log.csv.gz") as path:
         path.write_bytes(gzip.compress("".join(lines[:17]).encode()))
     Folder.of("s3://data/days").write_text("2/log.csv", "".join([lines[0], *lines[17:]]))
-    logs = split_logs(["s3://data/days/1/*"], ["s3://data/days/2/log.csv"], [], SHOP)
+    logs = find_logs_by_split(["s3://data/days/1/*"], ["s3://data/days/2/log.csv"], [], SHOP)
     assert [log.name for log in logs] == ["1/log.csv.gz", "2/log.csv"]
     manifest, _ = prepare(logs, SHOP, "s3://data/days.out", Executor(1), PARAMETERS)
     assert [log["rows"] for log in manifest.preparation["logs"]] == [16, 4]

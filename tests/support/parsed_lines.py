@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fae.ingestion.casting import Parsed
+from fae.ingestion.casting import ParsedLines
 from fae.ingestion.parser import parse_text
 from fae.logs.schema import Schema
 from tests.support.small_logs import LABEL, schema_of
@@ -12,7 +12,7 @@ from tests.support.small_logs import LABEL, schema_of
 CITY = {"name": "city", "role": "sparse"}
 
 
-def parsed(data: bytes | str, schema: Schema) -> Parsed:
+def parsed(data: bytes | str, schema: Schema) -> ParsedLines:
     data = data.encode() if isinstance(data, str) else data
     return parse_text(data, tuple(column.name for column in schema.fields), schema)
 
@@ -30,5 +30,5 @@ def value(text: str, column: dict[str, Any]) -> Any:
     return one
 
 
-def reasons(found: Parsed) -> list[tuple[int, str | None, str, str]]:
+def reasons(found: ParsedLines) -> list[tuple[int, str | None, str, str]]:
     return [(one.line, one.column, one.reason, one.text) for one in found.rejects]

@@ -11,7 +11,7 @@ from fae.appending.append import append
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
-from fae.logs.files import split_logs
+from fae.logs.files import find_logs_by_split
 from fae.logs.schema import Schema
 from fae.preparation import Preparation, prepare
 from tests.support.oracle import Options
@@ -42,12 +42,12 @@ def contents(dataset: Path) -> dict[str, Any]:
 def at_once(
     paths: Sequence[str], schema: Schema, out: Path, parameters: Preparation, **rest: Any
 ) -> Manifest:
-    found = split_logs(list(paths), [], [], schema)
+    found = find_logs_by_split(list(paths), [], [], schema)
     return prepare(found, schema, out, Executor(2), parameters, **rest)[0]
 
 
 def added(paths: Sequence[str], schema: Schema, out: Path, **given: Any) -> Manifest:
-    found = split_logs(list(paths), [], [], schema)
+    found = find_logs_by_split(list(paths), [], [], schema)
     return append(found, schema, out, Executor(2), {"max_reject_share": 1.0, **given})[0]
 
 

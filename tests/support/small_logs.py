@@ -22,8 +22,10 @@ from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.stage import Calibration, calibrate
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.part import Codes
-from fae.ingestion.stage import Staging, ingest
-from fae.logs.files import BLOCK_BYTES, Log, find_logs
+from fae.ingestion.stage import ingest
+from fae.ingestion.staging import Staging
+from fae.logs.blocks import BLOCK_BYTES
+from fae.logs.files import Log, find_logs
 from fae.logs.schema import Schema
 from fae.preparation import Preparation
 from fae.profiling.frequencies import Frequencies
@@ -137,13 +139,13 @@ def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
     plain = ["label", *(column.name for column in schema.dense)]
     found: list[tuple[Any, ...]] = []
     for index in range(len(staging.parts)):
-        part = staging.part(index)
-        columns = [part.columns([name])[name].to_pylist() for name in plain]
+        part = staging.open_part(index)
+        columns = [part.read_columns([name])[name].to_pylist() for name in plain]
         for column in schema.sparse:
-            values = part.values(column.name).to_pylist()
-            columns.append(cells(part.codes(column.name), values))
+            values = part.read_values(column.name).to_pylist()
+            columns.append(cells(part.read_codes(column.name), values))
         if schema.time:
-            columns.append(part.columns(["@time"])["@time"].to_pylist())
+            columns.append(part.read_columns(["@time"])["@time"].to_pylist())
         found += zip(*columns, strict=True)
     return found
 
@@ -163,7 +165,7 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
         cell
         for index in range(len(staging.parts))
         for cell in cells(
-            staging.part(index).codes(column),
+            staging.open_part(index).read_codes(column),
             frequencies.read_ranks(column, index).tolist(),
         )
     ]

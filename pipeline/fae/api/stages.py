@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fae.execution.executor import Executor
     from fae.hotset.parameters import CalibrateParameters
     from fae.hotset.stage import Calibration
-    from fae.ingestion.stage import Staging
+    from fae.ingestion.staging import Staging
     from fae.logs.files import Log
     from fae.logs.schema import Schema
     from fae.profiling.frequencies import Frequencies
@@ -308,7 +308,7 @@ def _schema(schema: PathLike | Schema) -> Schema:
 
 
 def _staging(staging: PathLike | Staging) -> Staging:
-    from fae.ingestion.stage import Staging
+    from fae.ingestion.staging import Staging
 
     return staging if isinstance(staging, Staging) else Staging.read(os.fspath(staging))
 
@@ -352,9 +352,9 @@ def _calibrate_parameters(
 
 
 def _find_logs(logs: Paths, valid_logs: Paths, test_logs: Paths, schema: Schema) -> list[Log]:
-    from fae.logs.files import split_logs
+    from fae.logs.files import find_logs_by_split
 
-    return split_logs(_texts(logs), _texts(valid_logs), _texts(test_logs), schema)
+    return find_logs_by_split(_texts(logs), _texts(valid_logs), _texts(test_logs), schema)
 
 
 def _texts(paths: Paths) -> list[str]:

@@ -18,9 +18,9 @@ from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
 from fae.format.manifest import SUCCESS, Manifest, Table
 from fae.hotset.stage import calibrate
-from fae.ingestion.log_root import log_root, read_root
-from fae.ingestion.stage import Staging, ingest, log_fingerprints
-from fae.logs.checksums import checksums
+from fae.ingestion.stage import ingest
+from fae.ingestion.staging import Staging, fingerprint_logs, read_log_root
+from fae.logs.checksums import checksum_logs
 from fae.logs.files import Log
 from fae.logs.schema import Schema
 from fae.preparation import Preparation
@@ -78,7 +78,7 @@ def _append(
     staging, joined, fresh = work / "staging", work / "extended", work / "new"
     if _is_of(joined, manifest, former_parameters):
         _settle(staging, joined)
-    root = read_root(staging)
+    root = read_log_root(staging)
     if root is None or not _is_of(staging, manifest, former_parameters):
         raise DatasetError(
             f"{staging} does not hold the staged rows that {out} was made from, and --append adds "
@@ -86,13 +86,15 @@ def _append(
             "makes nothing else anew; or prepare all logs at once with --overwrite."
         )
     former = Staging.read(staging)
-    digests = checksums(logs, executor)
-    if _is_done(logs, digests, schema, parameters, fresh, former):
+    checksums = checksum_logs(logs, executor)
+    if _is_done(logs, checksums, schema, parameters, fresh, former):
         _clean(out, work, keep_work)
         return manifest, False
-    check_new(former, root, logs, digests)
-    new = ingest(logs, schema, fresh, executor, parameters.ingest, digests=digests, overwrite=True)
-    extension = extended(former, root, new, log_root(logs[0]), joined)
+    check_new(former, root, logs, checksums)
+    new = ingest(
+        logs, schema, fresh, executor, parameters.ingest, checksums=checksums, overwrite=True
+    )
+    extension = extended(former, root, new, logs[0].root, joined)
     frequencies = profile(
         extension.staging, work / "frequencies", executor, parameters.profile, overwrite=True
     )
@@ -141,17 +143,17 @@ def _is_of(staging: Folder, manifest: Manifest, parameters: Preparation) -> bool
 
 def _is_done(
     logs: Sequence[Log],
-    digests: Sequence[str],
+    checksums: Sequence[str],
     schema: Schema,
     parameters: Preparation,
     fresh: Folder,
     former: Staging,
 ) -> bool:
     """Whether a call was killed when it had added just these logs and had only to tidy up."""
-    made_from = parameters.ingest.fingerprint(*log_fingerprints(logs, digests, schema))
+    made_from = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
     known = {log.xxh3 for log in former.logs}
     left_over = _is_finished(fresh) and outputs.read_fingerprint(fresh) == made_from
-    return left_over and known >= set(digests)
+    return left_over and known >= set(checksums)
 
 
 def _is_finished(folder: Folder) -> bool:

@@ -18,7 +18,7 @@ from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
 from fae.hotset.stage import Calibration
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
@@ -222,7 +222,7 @@ def _covered(task: _Task) -> list[int]:
     frequencies = Frequencies.read(task.frequencies)
     calibration = Calibration.read(task.calibration)
     hot_rows = {table.name: table.hot_rows for table in calibration.tables}
-    staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
+    staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
     accesses, ids_of = 0, calibration.ids()
     hot = np.zeros(2, dtype=np.int64)
     cold = np.zeros((2, rows), dtype=np.bool_)
@@ -231,7 +231,7 @@ def _covered(task: _Task) -> list[int]:
         ranks = frequencies.read_ranks(column.name, task.part)
         ids = ids_of[name][ranks]
         was_hot = read_numbers(Folder.of(task.masks), f"{name}.bool", np.bool_)
-        found = staged.codes(column.name)
+        found = staged.read_codes(column.name)
         accesses += found.codes.size
         for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):
             touched = meant[found.codes]
@@ -239,7 +239,7 @@ def _covered(task: _Task) -> list[int]:
             if found.lengths is None:
                 cold[one] |= ~touched
             else:
-                cold[one, found.owners(rows)[~touched]] = True
+                cold[one, found.expand_rows(rows)[~touched]] = True
     inputs = rows - cold.sum(axis=1)
     return [rows, accesses, *(int(n) for pair in zip(inputs, hot, strict=True) for n in pair)]
 

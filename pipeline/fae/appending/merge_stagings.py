@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fae.commit import outputs
 from fae.format.errors import LogError
 from fae.format.manifest import SPLITS
-from fae.ingestion.log_root import write_root
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.part import ROWS, VALUES
-from fae.ingestion.stage import REJECTS, Part, StagedLog, Staging, log_fingerprints, write_rejects
-from fae.logs.files import Log, log_names
+from fae.ingestion.part import ROWS_SUFFIX, VALUES_SUFFIX
+from fae.ingestion.rejects import REJECTS_FILE, REJECTS_FOLDER, Reject, parse_rejects, write_rejects
+from fae.ingestion.staging import Part, StagedLog, Staging, fingerprint_logs, write_log_root
+from fae.logs.files import Log, name_logs
 from fae.storage.folder import Folder
 from fae.storage.remote import redact_url
 
@@ -31,11 +30,11 @@ class Extension:
     new_parts: frozenset[int]
 
 
-def check_new(former: Staging, root: str, logs: Sequence[Log], digests: Sequence[str]) -> None:
+def check_new(former: Staging, root: str, logs: Sequence[Log], checksums: Sequence[str]) -> None:
     """Raise LogError where one of `logs` is staged in `former` already, by its bytes or its URL."""
     bytes_known = {log.xxh3: log.name for log in former.logs}
     urls_known = {root + log.name for log in former.logs}
-    for log, xxh3 in zip(logs, digests, strict=True):
+    for log, xxh3 in zip(logs, checksums, strict=True):
         if xxh3 in bytes_known:
             raise LogError(
                 f"{log.name} is in the data set already (as {bytes_known[xxh3]}); its rows would "
@@ -55,29 +54,29 @@ def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folde
     a command names them: those to be split, then those of the valid and of the test split.
     """
     urls = [root + log.name for log in former.logs] + [new_root + log.name for log in new.logs]
-    names = log_names(urls)
+    names = name_logs(urls)
     count = len(former.logs)
     logs = _ordered(_renamed(former.logs, names[:count]) + _renamed(new.logs, names[count:]))
     moved = {part: replace(part, path=_moved(part, count)) for part in new.parts}
     parts = _ordered([*former.parts, *moved.values()])
     new_parts = frozenset(parts.index(part) for part in moved.values())
-    digests = [log.xxh3 for log in logs]
-    made_from = IngestParameters().fingerprint(*log_fingerprints(logs, digests, former.schema))
+    checksums = [log.xxh3 for log in logs]
+    made_from = IngestParameters().fingerprint(*fingerprint_logs(logs, checksums, former.schema))
     if outputs.is_made(out, made_from, overwrite=True):
         return Extension(Staging.read(out), new_parts)
     with outputs.build_output(out, made_from) as partial:
-        for end in (ROWS, VALUES):
+        for end in (ROWS_SUFFIX, VALUES_SUFFIX):
             for part in former.parts:
                 _link(former.directory, part.path + end, partial, part.path + end)
             for part, there in moved.items():
                 _link(new.directory, part.path + end, partial, there.path + end)
         rejects = _rejects(former, names[:count]) + _rejects(new, names[count:])
         places = {log.name: place for place, log in enumerate(logs)}
-        write_rejects(sorted(rejects, key=lambda one: places[one["file"]]), partial / REJECTS)
+        write_rejects(sorted(rejects, key=lambda one: places[one.file]), partial / REJECTS_FOLDER)
         reasons = Counter(former.reasons) + Counter(new.reasons)
         staged = tuple(parts), tuple(logs), dict(sorted(reasons.items()))
         Staging(partial, former.schema, *staged).write()
-        write_root(partial, urls[0].removesuffix(names[0]))
+        write_log_root(partial, urls[0].removesuffix(names[0]))
     return Extension(Staging.read(out), new_parts)
 
 
@@ -108,11 +107,10 @@ def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _rejects(staging: Staging, names: Sequence[str]) -> list[dict[str, Any]]:
-    """A staging's rejects, with the logs' new names."""
+def _rejects(staging: Staging, names: Sequence[str]) -> list[Reject]:
+    """Return a staging's rejects, with the logs' new names."""
     renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
-    name = f"{REJECTS}/rejects.jsonl"
-    with outputs.damage_reported(staging.directory / name):
-        lines = staging.directory.text(name).split("\n")
-        rejects = [json.loads(line) for line in lines if line]
-        return [reject | {"file": renamed[reject["file"]]} for reject in rejects]
+    with outputs.damage_reported(staging.directory / REJECTS_FILE):
+        lines = staging.directory.text(REJECTS_FILE).split("\n")
+        rejects = parse_rejects(line for line in lines if line)
+        return [replace(reject, file=renamed[reject.file]) for reject in rejects]

@@ -21,7 +21,7 @@ from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
 from fae.hotset.stage import Calibration, SampleCheck
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 

@@ -29,7 +29,7 @@ from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.stage import Calibration
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
@@ -163,7 +163,7 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     codes = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
     if task.spent:
         for part in parts:
-            staging.part(part).forget_rows()
+            staging.open_part(part).release_rows()
     keys = generate_row_keys(staging.first_row(task.first), cold.size, task.seed)
     leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
     count = np.array(task.buckets, dtype=np.uint64)[leaf]
@@ -200,8 +200,8 @@ def _encoded(
     for part in parts:
         first = staging.first_row(part) - staging.first_row(parts.start)
         mine = slice(first, first + staging.parts[part].rows)
-        staged = staging.part(part, passing=True)
-        table = staged.columns([LABEL, *(column.name for column in dense)])
+        staged = staging.open_part(part, passing=True)
+        table = staged.read_columns([LABEL, *(column.name for column in dense)])
         fields[0, mine] = to_numpy(table[LABEL].chunk(0))
         for field, name in enumerate(table.column_names[1:], start=1):
             fields[field, mine] = to_numpy(table[name].chunk(0)).view(np.int32)
@@ -209,12 +209,12 @@ def _encoded(
             ids = ids_of[column.table_name][frequencies.read_ranks(column.name, part)].view(
                 np.int32
             )
-            found, hot_rows = staged.codes(column.name), tables[column.table_name].hot_rows
+            found, hot_rows = staged.read_codes(column.name), tables[column.table_name].hot_rows
             if found.lengths is None:
                 _gather_ids(ids, found.codes, hot_rows, fields[field, mine], cold[mine])
             else:
                 accessed = ids[found.codes]
-                cold[mine][found.owners(staging.parts[part].rows)[accessed >= hot_rows]] = True
+                cold[mine][found.expand_rows(staging.parts[part].rows)[accessed >= hot_rows]] = True
                 lists.setdefault(field, []).append(accessed)
                 fields[field, mine] = found.lengths
     return Columns(fields, {field: np.concatenate(some) for field, some in lists.items()}), cold

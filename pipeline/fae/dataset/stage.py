@@ -30,7 +30,8 @@ from fae.format.manifest import (
     Table,
 )
 from fae.hotset.stage import CURVE, Calibration
-from fae.ingestion.stage import REJECTS, Staging
+from fae.ingestion.rejects import REJECTS_FILE
+from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
@@ -158,7 +159,7 @@ def _write(tables: Iterator[pa.Table], path: Path) -> None:
 def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:
     """Copy what tells of the preparation: the rejects and the curve."""
     records = (
-        (staging.directory, f"{REJECTS}/rejects.jsonl", sum(staging.reasons.values())),
+        (staging.directory, REJECTS_FILE, sum(staging.reasons.values())),
         (calibration.directory, CURVE, calibration.curve().height),
     )
     return tuple(_copied(source, name, rows, folder) for source, name, rows in records)

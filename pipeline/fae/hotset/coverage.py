@@ -18,7 +18,7 @@ from fae.format.manifest import SPLITS
 from fae.hotset.rules.problem import StackedRows
 from fae.hotset.stacking import counted_rows
 from fae.ingestion.part import Codes
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
@@ -141,12 +141,12 @@ def _inputs_by_cell(task: _Task) -> list[list[int]]:
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     cell = read_numbers(Folder.of(task.scratch), task.cells, _CELL)
-    staged, rows = staging.part(task.part, passing=True), staging.parts[task.part].rows
+    staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.read_ranks(column.name, task.part)
         cells = cell[ranks.astype(np.int64) + task.starts[column.table_name]]
-        _raise_to(coldest, cells, staged.codes(column.name))
+        _raise_to(coldest, cells, staged.read_codes(column.name))
     splits = frequencies.assign_splits(staging, task.part)
     counted = counted_rows(frequencies, splits, staging.first_row(task.part))
     groups = [splits == code for code in range(len(SPLITS))]
@@ -159,7 +159,7 @@ def _raise_to(coldest: Cells, cells: Cells, found: Codes) -> None:
     if found.lengths is None:
         _raise_each(coldest, cells, found.codes)
     else:
-        np.maximum.at(coldest, found.owners(coldest.size), cells[found.codes])
+        np.maximum.at(coldest, found.expand_rows(coldest.size), cells[found.codes])
 
 
 @kernel

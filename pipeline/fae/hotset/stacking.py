@@ -14,7 +14,7 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import OOV_ID, Embedding
 from fae.hotset.rules.problem import StackedInputs, StackedRows
 from fae.ingestion.part import Codes
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN, SplitCodes
@@ -81,12 +81,12 @@ def stacked_inputs(staging: Staging, frequencies: Frequencies, rows: StackedRows
     flat: list[npt.NDArray[np.int32]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     for index in range(len(staging.parts)):
-        staged = staging.part(index, passing=True)
+        staged = staging.open_part(index, passing=True)
         splits = frequencies.assign_splits(staging, index)
         counted = counted_rows(frequencies, splits, staging.first_row(index))
         columns = [
             _accesses(
-                staged.codes(column.name),
+                staged.read_codes(column.name),
                 frequencies.read_ranks(column.name, index),
                 start[column.table_name],
                 counted,

@@ -26,7 +26,7 @@ from fae.hotset.rules import RULES
 from fae.hotset.rules.problem import Problem, Ranking, StackedInputs, StackedRows
 from fae.hotset.selection import HotSet, check_budget, hot_set, id_offsets
 from fae.hotset.stacking import exact_levels, stacked_inputs, stacked_rows
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike

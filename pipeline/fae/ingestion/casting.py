@@ -8,6 +8,7 @@ from typing import cast
 
 import polars as pl
 
+from fae.ingestion.rejects import Reject
 from fae.logs.schema import (
     Column,
     DenseColumn,
@@ -18,24 +19,14 @@ from fae.logs.schema import (
 )
 
 #: The staged time column: seconds since 1970 (int64). No schema can name a column so.
-TIME = "@time"
+TIME_COLUMN = "@time"
 #: In raw frames, the number of each row's line, from 0.
-LINE = "@line"
+LINE_COLUMN = "@line"
 _TEXT_KEPT = 80
 
 
 @dataclass(frozen=True)
-class Reject:
-    """A line that was set aside: its number (from 0, in its block), the column and the reason."""
-
-    line: int
-    column: str | None
-    reason: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Parsed:
+class ParsedLines:
     """A block's rows in the order of its lines, and the lines that gave none.
 
     `rows` has label (int8), the dense columns (float32, transformed), the sparse columns (uint32 or
@@ -48,19 +39,19 @@ class Parsed:
     lines: int
 
 
-def shown(line: bytes) -> str:
+def preview(line: bytes) -> str:
     """The beginning of a line or value, for a person to read."""
     text = line[: 4 * _TEXT_KEPT].decode("utf-8", "backslashreplace")
     return text if len(text) <= _TEXT_KEPT else text[:_TEXT_KEPT] + "…"
 
 
-def typed(
+def cast_columns(
     frame: pl.DataFrame,
     rejects: list[Reject],
     lines: int,
     schema: Schema,
     final: frozenset[str] = frozenset(),
-) -> Parsed:
+) -> ParsedLines:
     """`frame`'s columns as the schema types them; rows with a value that does not fit set aside.
 
     `frame` has the log's columns, as text or typed, and `@line`; those named in `final` are what
@@ -86,8 +77,8 @@ def typed(
         rows = rows.filter(~bad)
     rows = rows.with_columns(_derived(column) for column in schema.sparse if column.source)
     order = ["label", *(c.name for c in schema.dense), *(c.name for c in schema.sparse)]
-    rows = rows.select(order + ([TIME] if schema.time else []))
-    return Parsed(rows, sorted(rejects, key=lambda reject: reject.line), lines)
+    rows = rows.select(order + ([TIME_COLUMN] if schema.time else []))
+    return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines)
 
 
 def _value_rejects(rows: pl.DataFrame, faulty: pl.DataFrame, columns: list[Column]) -> list[Reject]:
@@ -97,8 +88,8 @@ def _value_rejects(rows: pl.DataFrame, faulty: pl.DataFrame, columns: list[Colum
     for row, first in zip(rows.iter_rows(named=True), matrix.argmax(axis=1), strict=True):
         column = columns[int(first)]
         found = row[column.name]
-        text = shown(str(found).encode("utf-8", "replace")) if found is not None else ""
-        rejects.append(Reject(row[LINE], column.name, _expected(column), text))
+        text = preview(str(found).encode("utf-8", "replace")) if found is not None else ""
+        rejects.append(Reject(row[LINE_COLUMN], column.name, _expected(column), text))
     return rejects
 
 
@@ -111,7 +102,7 @@ def _staged(column: Column) -> str:
     """The staged name of a log's column."""
     if isinstance(column, LabelColumn):
         return "label"
-    return TIME if isinstance(column, TimeColumn) else column.name
+    return TIME_COLUMN if isinstance(column, TimeColumn) else column.name
 
 
 def _expected(column: Column) -> str:
@@ -255,6 +246,6 @@ def _category_fault(
 
 def _derived(column: SparseColumn) -> pl.Expr:
     """A category made of the time: the hour, 0 to 23, or the day of the week, 0 for Monday."""
-    days, hours = pl.col(TIME) // 86_400, pl.col(TIME) % 86_400 // 3_600
+    days, hours = pl.col(TIME_COLUMN) // 86_400, pl.col(TIME_COLUMN) % 86_400 // 3_600
     category = hours if column.derive == "hour_of_day" else (days + 3) % 7
     return category.cast(pl.Int64()).alias(column.name)

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from fae.arrays.arrow import to_arrow, to_numpy
 from fae.arrays.stable_argsort import stable_argsort
 
-Places = npt.NDArray[np.integer[Any]]
+Positions = npt.NDArray[np.integer[Any]]
 
 
-def encoded(values: pa.Array) -> tuple[Places, pa.Array]:
+def encode_dictionary(values: pa.Array) -> tuple[Positions, pa.Array]:
     """Each value's place in the dictionary, shape (values,), and the dictionary."""
     found = pc.dictionary_encode(values, null_encoding="encode")
     order = _order(found.dictionary)
@@ -25,7 +25,7 @@ def encoded(values: pa.Array) -> tuple[Places, pa.Array]:
     return place[to_numpy(found.indices)], found.dictionary.take(to_arrow(order))
 
 
-def _order(values: pa.Array) -> Places:
+def _order(values: pa.Array) -> Positions:
     """The place of the least of some distinct values, and so on."""
     if not pa.types.is_integer(values.type):
         return pl.Series(values).arg_sort(nulls_last=False).to_numpy()

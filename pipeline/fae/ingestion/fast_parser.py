@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import to_arrow
 from fae.arrays.jit import kernel
-from fae.logs.files import Text
+from fae.logs.blocks import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
 #: How a field is read.
@@ -38,7 +38,7 @@ _HEX_DIGITS = np.full(256, _NO_DIGIT, dtype=np.uint8)
 for _value, _digit in enumerate("0123456789abcdef"):
     _HEX_DIGITS[ord(_digit)] = _HEX_DIGITS[ord(_digit.upper())] = _value
 
-Lines = npt.NDArray[np.int64]
+LineNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Plain:
 
     columns: pl.DataFrame
     typed: frozenset[str]
-    odd: Lines
-    starts: Lines
+    odd: LineNumbers
+    starts: LineNumbers
 
 
-def tokenize(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
+def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
     """The plain lines of `data`, whose fields are the columns `fields` in that order.
 
     Each line, the last one too, must end in a line break.
@@ -123,11 +123,11 @@ def _digits(column: Column | None) -> int:
     return 1 if isinstance(column, TimeColumn) else 0
 
 
-def _room(kinds: Lines, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
+def _room(kinds: LineNumbers, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
     return np.empty((np.count_nonzero(kinds == kind), size), dtype=dtype)
 
 
-def _texts(text: npt.NDArray[np.uint8], begins: Lines, lengths: Lines) -> pa.Array:
+def _texts(text: npt.NDArray[np.uint8], begins: LineNumbers, lengths: LineNumbers) -> pa.Array:
     """Pieces of `text`, as UTF-8; ArrowInvalid where one is none."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     joined = np.empty(int(offsets[-1]), dtype=np.uint8)
@@ -148,7 +148,10 @@ def _count(text: npt.NDArray[np.uint8], byte: int) -> int:
 
 @kernel
 def _join(
-    text: npt.NDArray[np.uint8], begins: Lines, offsets: Lines, joined: npt.NDArray[np.uint8]
+    text: npt.NDArray[np.uint8],
+    begins: LineNumbers,
+    offsets: LineNumbers,
+    joined: npt.NDArray[np.uint8],
 ) -> None:
     for one in range(begins.size):
         for at in range(offsets[one + 1] - offsets[one]):
@@ -169,9 +172,9 @@ def _tokenize(
     text: npt.NDArray[np.uint8],
     separator: int,
     quote: int,
-    kinds: Lines,
-    places: Lines,
-    digits: Lines,
+    kinds: LineNumbers,
+    places: LineNumbers,
+    digits: LineNumbers,
     missing: npt.NDArray[np.float64],
     logarithmic: npt.NDArray[np.bool_],
     log1p: npt.NDArray[np.float32],
@@ -181,12 +184,12 @@ def _tokenize(
     dense: npt.NDArray[np.float32],
     hex32: npt.NDArray[np.uint32],
     hex64: npt.NDArray[np.uint64],
-    integers: Lines,
-    begins: Lines,
-    lengths: Lines,
+    integers: LineNumbers,
+    begins: LineNumbers,
+    lengths: LineNumbers,
     given: npt.NDArray[np.bool_],
-    starts: Lines,
-    odd: Lines,
+    starts: LineNumbers,
+    odd: LineNumbers,
 ) -> int:
     """Fill the columns from the plain lines; how many these are."""
     fields = kinds.size

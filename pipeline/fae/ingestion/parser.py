@@ -17,9 +17,10 @@ import polars as pl
 import pyarrow as pa
 
 from fae.format.errors import LogError
-from fae.ingestion.casting import LINE, Parsed, Reject, shown, typed
-from fae.ingestion.fast_parser import Lines, tokenize
-from fae.logs.files import Text
+from fae.ingestion.casting import LINE_COLUMN, ParsedLines, cast_columns, preview
+from fae.ingestion.fast_parser import LineNumbers, parse_plain_lines
+from fae.ingestion.rejects import Reject
+from fae.logs.blocks import Text
 from fae.logs.schema import Column, Schema, SparseColumn
 
 _BOM = b"\xef\xbb\xbf"
@@ -27,54 +28,56 @@ _BOM = b"\xef\xbb\xbf"
 csv.field_size_limit(2**31 - 1)
 
 
-def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> Parsed:
+def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
     """The lines of `data`, whose fields are the columns `fields` in that order."""
     if len(data) and data[-1:] != b"\n":
         data = bytes(data) + b"\n"
     try:
-        plain = tokenize(data, fields, schema)
+        plain = parse_plain_lines(data, fields, schema)
     except pa.ArrowInvalid:  # not UTF-8
-        return _parse_odd(bytes(data), fields, schema)
+        return parse_odd_lines(bytes(data), fields, schema)
     lines = plain.starts.size - 1
     if plain.odd.size == lines:
-        return _parse_odd(bytes(data), fields, schema)
+        return parse_odd_lines(bytes(data), fields, schema)
     is_plain = np.ones(lines, dtype=np.bool_)
     is_plain[plain.odd] = False
-    numbered = plain.columns.with_columns(pl.Series(LINE, np.flatnonzero(is_plain)))
-    parsed = typed(numbered, [], lines, schema, final=plain.typed)
+    numbered = plain.columns.with_columns(pl.Series(LINE_COLUMN, np.flatnonzero(is_plain)))
+    parsed = cast_columns(numbered, [], lines, schema, final=plain.typed)
     if not plain.odd.size:
         return parsed
     begins, ends = (plain.starts[plain.odd + step].tolist() for step in (0, 1))
     lone = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
-    odd = _parse_odd(b"".join(lone), fields, schema)
+    odd = parse_odd_lines(b"".join(lone), fields, schema)
     return _joined(parsed, np.flatnonzero(is_plain), odd, plain.odd)
 
 
-def _joined(plain: Parsed, plain_lines: Lines, odd: Parsed, odd_lines: Lines) -> Parsed:
+def _joined(
+    plain: ParsedLines, plain_lines: LineNumbers, odd: ParsedLines, odd_lines: LineNumbers
+) -> ParsedLines:
     """The plain lines' rows and the odd ones', in the order of the lines, given their numbers."""
     moved = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
     rejects = sorted(plain.rejects + moved, key=lambda reject: reject.line)
     lines = np.concatenate([plain_lines, odd_lines])
     kept = lines[~np.isin(lines, [reject.line for reject in rejects])]
     rows = pl.concat([plain.rows, odd.rows])[np.argsort(kept)]
-    return Parsed(rows, rejects, plain.lines)
+    return ParsedLines(rows, rejects, plain.lines)
 
 
-def _parse_odd(data: bytes, fields: tuple[str, ...], schema: Schema) -> Parsed:
+def parse_odd_lines(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
     """The lines of `data`, however they are written."""
     lines = data.count(b"\n")
     for numbers in (pl.Float64(), pl.String()):
         frame = _whole(data, lines, fields, schema, numbers)
         if frame is not None:
-            numbered = frame.with_columns(pl.Series(LINE, np.arange(lines)))
-            parsed = typed(numbered, [], lines, schema)
+            numbered = frame.with_columns(pl.Series(LINE_COLUMN, np.arange(lines)))
+            parsed = cast_columns(numbered, [], lines, schema)
             if not parsed.rejects or numbers == pl.String():
                 return parsed
     frame, rejects = _line_by_line(data, fields, schema)
-    return typed(frame, rejects, lines, schema)
+    return cast_columns(frame, rejects, lines, schema)
 
 
-def parse_table(frame: pl.DataFrame, schema: Schema) -> Parsed:
+def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     """The rows of `frame`, from a columnar log, as `parse_text` gives them.
 
     Raises LogError where a column's type is none that a value of the schema can have.
@@ -86,9 +89,9 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> Parsed:
             plain, garbled = _plain(frame[column.name], column)
             frame = frame.with_columns(plain)
             rejects += garbled
-    numbered = frame.with_columns(pl.Series(LINE, np.arange(lines)))
-    whole = ~pl.col(LINE).is_in([reject.line for reject in rejects])
-    return typed(numbered.filter(whole), rejects, lines, schema)
+    numbered = frame.with_columns(pl.Series(LINE_COLUMN, np.arange(lines)))
+    whole = ~pl.col(LINE_COLUMN).is_in([reject.line for reject in rejects])
+    return cast_columns(numbered.filter(whole), rejects, lines, schema)
 
 
 def _plain(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:
@@ -121,7 +124,7 @@ def _decoded(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
             texts.append(value.decode("utf-8") if value is not None else None)
         except UnicodeDecodeError:
             texts.append(None)
-            rejects.append(Reject(number, series.name, "not UTF-8", shown(value)))
+            rejects.append(Reject(number, series.name, "not UTF-8", preview(value)))
     return pl.Series(series.name, texts, dtype=pl.String()), rejects
 
 
@@ -184,12 +187,12 @@ def _line_by_line(
         line = piece.removesuffix(b"\r")
         values = _fields(line, len(fields), schema)
         if isinstance(values, str):
-            rejects.append(Reject(number, None, values, shown(line)))
+            rejects.append(Reject(number, None, values, preview(line)))
         else:
             kept.append(number)
             rows.append([value if value != "" else None for value in values])
     frame = pl.DataFrame(rows, schema=dict.fromkeys(fields, pl.String()), orient="row")
-    return frame.with_columns(pl.Series(LINE, kept, dtype=pl.Int64())), rejects
+    return frame.with_columns(pl.Series(LINE_COLUMN, kept, dtype=pl.Int64())), rejects
 
 
 def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list
 from fae.arrays.buffers import read_into_buffer
-from fae.ingestion.dictionaries import encoded
+from fae.ingestion.dictionaries import encode_dictionary
 from fae.storage.folder import Folder
 
 Numbers = npt.NDArray[np.integer[Any]]
@@ -36,7 +36,7 @@ class Codes:
     codes: npt.NDArray[np.unsignedinteger[Any]]
     lengths: Int64Array | None
 
-    def owners(self, rows: int) -> Int64Array:
+    def expand_rows(self, rows: int) -> Int64Array:
         """The row of each access."""
         every = np.arange(rows)
         return every if self.lengths is None else np.repeat(every, self.lengths)
@@ -45,7 +45,7 @@ class Codes:
 #: A part is two files, by the ends of their names. The first has a line for each row, and codes in
 #: the sparse columns; the second has one line: each sparse column's dictionary, as a list, and
 #: beside it how often each of its values stands in the part.
-ROWS, VALUES = ".rows.arrow", ".values.arrow"
+ROWS_SUFFIX, VALUES_SUFFIX = ".rows.arrow", ".values.arrow"
 
 
 class StagedPart:
@@ -60,37 +60,37 @@ class StagedPart:
         self._folder, self._path, self._passing = folder, path, passing
         self._open: dict[str, pa.Table] = {}
 
-    def columns(self, names: list[str]) -> pa.Table:
+    def read_columns(self, names: list[str]) -> pa.Table:
         """Columns that are not sparse: label, dense features, `@time`."""
         return self._rows.select(names)
 
-    def values(self, column: str) -> pa.Array:
+    def read_values(self, column: str) -> pa.Array:
         """The dictionary of a sparse column: its distinct raw values, null where one is missing."""
         return self._values[column].chunk(0).values
 
-    def accesses(self, column: str) -> Numbers:
+    def read_accesses(self, column: str) -> Numbers:
         """How often each value of the dictionary stands in the part."""
         counts: Numbers = to_numpy(self._values[_accesses(column)].chunk(0).values)
         return counts
 
-    def codes(self, column: str) -> Codes:
+    def read_codes(self, column: str) -> Codes:
         """The accesses of a sparse column."""
         array = self._rows[column].chunk(0)
         if pa.types.is_large_list(array.type):
             return Codes(to_numpy(array.values), np.diff(to_numpy(array.offsets)))
         return Codes(to_numpy(array), None)
 
-    def forget_rows(self) -> None:
+    def release_rows(self) -> None:
         """Let the system use the memory that holds the file of rows for others; they were read."""
-        self._folder.forget(self._path + ROWS)
+        self._folder.forget(self._path + ROWS_SUFFIX)
 
     @property
     def _rows(self) -> pa.Table:
-        return self._table(ROWS, _read if self._passing else _mapped)
+        return self._table(ROWS_SUFFIX, _read if self._passing else _mapped)
 
     @property
     def _values(self) -> pa.Table:
-        return self._table(VALUES, _mapped)
+        return self._table(VALUES_SUFFIX, _mapped)
 
     def _table(self, end: str, opened: Callable[[Folder, str], pa.Table]) -> pa.Table:
         """One of the files; `cached_property` would let threads wait for others' parts."""
@@ -116,8 +116,8 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         for key, items in ((name, values), (_accesses(name), counts)):
             dictionaries[key] = wrap_in_list(items)
-    _write(table, folder, path + ROWS)
-    _write(pa.table(dictionaries), folder, path + VALUES)
+    _write(table, folder, path + ROWS_SUFFIX)
+    _write(pa.table(dictionaries), folder, path + VALUES_SUFFIX)
     return tuple(len(dictionaries[name].values) for name in sparse)
 
 
@@ -126,7 +126,7 @@ def _encoded(values: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
 
     A null is a value.
     """
-    codes, dictionary = encoded(values)
+    codes, dictionary = encode_dictionary(values)
     counts = np.bincount(codes, minlength=len(dictionary))
     return to_arrow(codes), dictionary, to_arrow(shrink_dtype(counts))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from fae.execution.executor import Executor
-from fae.logs.compression import whole
+from fae.logs.compression import explain_read_errors
 from fae.logs.files import Log
 from fae.storage.remote import iterate_range, redact_url
 
@@ -24,7 +24,7 @@ class _Chunk:
     start: int
 
 
-def checksums(logs: Sequence[Log], executor: Executor) -> list[str]:
+def checksum_logs(logs: Sequence[Log], executor: Executor) -> list[str]:
     """For each file, as it lies on disk, xxh3-128 over that of its chunks of 32 MiB."""
     starts = [range(0, log.bytes, _CHUNK) for log in logs]
     chunks = [
@@ -39,7 +39,7 @@ def checksums(logs: Sequence[Log], executor: Executor) -> list[str]:
 
 def _checksum(chunk: _Chunk) -> str:
     digest = xxhash.xxh3_128()
-    with whole(redact_url(chunk.url), "plain"):
+    with explain_read_errors(redact_url(chunk.url), "plain"):
         for piece in iterate_range(chunk.url, chunk.start, _CHUNK):
             digest.update(piece)
     return digest.hexdigest()

@@ -26,14 +26,14 @@ _MAGIC = {
 }
 
 
-def compression_of(name: str) -> Compression:
+def detect_compression(name: str) -> Compression:
     """How a file of this name is packed."""
     if name.endswith(".gz"):
         return "gzip"
     return "zstd" if name.endswith((".zst", ".zstd")) else "plain"
 
 
-def unpacked(raw: IO[bytes], compression: Compression) -> IO[bytes]:
+def decompress(raw: IO[bytes], compression: Compression) -> IO[bytes]:
     """The bytes of a file, decompressed."""
     if compression == "plain":
         return raw
@@ -49,7 +49,7 @@ def check_text(stream: IO[bytes], name: str) -> None:
             raise LogError(f"{name} {what}.")
 
 
-def line_end(stream: IO[bytes], name: str, at: int | None = None) -> bytes:
+def read_to_line_end(stream: IO[bytes], name: str, at: int | None = None) -> bytes:
     """The rest of a stream's line, from byte `at` on where known; LogError if that is too long."""
     line = stream.readline(LONGEST_LINE)
     if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -62,7 +62,7 @@ def line_end(stream: IO[bytes], name: str, at: int | None = None) -> bytes:
 
 
 @contextmanager
-def whole(name: str, compression: Compression) -> Iterator[None]:
+def explain_read_errors(name: str, compression: Compression) -> Iterator[None]:
     """Turn an error in reading a log into a LogError with its remedy."""
     try:
         yield

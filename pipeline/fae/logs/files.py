@@ -1,15 +1,10 @@
-"""Logs: the files that the user names, and the blocks of whole lines that they are read in.
-
-A record is a line. A quoted field may hold the separator but never a line break, so a file can be
-cut at any line and every malformed line has a number that an editor shows.
-"""
+"""Find the logs that the user names, open them, and check their headers."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,21 +15,17 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from fae.format.errors import LogError
-from fae.logs.compression import Compression, check_text, compression_of, line_end, unpacked, whole
-from fae.logs.schema import Schema
-from fae.storage.remote import (
-    call_with_retries,
-    find_matches,
-    open_file,
-    read_range,
-    redact_url,
-    resolve,
+from fae.logs.compression import (
+    Compression,
+    check_text,
+    decompress,
+    detect_compression,
+    explain_read_errors,
+    read_to_line_end,
 )
+from fae.logs.schema import Schema
+from fae.storage.remote import call_with_retries, find_matches, open_file, redact_url, resolve
 
-#: The bytes of a text, whether they were read or are mapped.
-Text = bytes | memoryview
-
-BLOCK_BYTES = 32 << 20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -57,17 +48,10 @@ class Log:
     first_line: int
     split: str | None
 
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a log for one task: bytes [start, stop) of whole lines, or row group `start`.
-
-    A compressed log is one block, read as a stream.
-    """
-
-    log: Log
-    start: int
-    stop: int
+    @property
+    def root(self) -> str:
+        """The URL of the directory below which the log has its name."""
+        return redact_url(self.url).removesuffix(self.name)
 
 
 def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> list[Log]:
@@ -101,7 +85,9 @@ def find_logs(patterns: list[str], schema: Schema, split: str | None = None) -> 
     return [_opened(url, schema, split) for url in urls]
 
 
-def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schema) -> list[Log]:
+def find_logs_by_split(
+    logs: list[str], valid: list[str], test: list[str], schema: Schema
+) -> list[Log]:
     """The logs to be split, then those that are the valid and the test split, whole.
 
     They are named by their path below the directory that holds them all. Raises LogError as
@@ -110,11 +96,11 @@ def split_logs(logs: list[str], valid: list[str], test: list[str], schema: Schem
     found = find_logs(logs, schema)
     found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
     _check_distinct([log.url for log in found])
-    names = log_names([log.url for log in found])
+    names = name_logs([log.url for log in found])
     return [replace(log, name=name) for log, name in zip(found, names, strict=True)]
 
 
-def log_names(urls: Sequence[str]) -> list[str]:
+def name_logs(urls: Sequence[str]) -> list[str]:
     """The path of each log below the directory that holds them all."""
     paths = [redact_url(url).split("/") for url in urls]
     levels = zip(*(path[:-1] for path in paths), strict=False)
@@ -138,16 +124,16 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
     name = redact_url(path).rstrip("/").rsplit("/", 1)[-1]
     size = int(call_with_retries(filesystem, "size", path))
     parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
-    compression = compression_of(name)
+    compression = detect_compression(name)
     log = Log(url, name, size, compression, parquet, (), 0, 1, split)
     if size == 0:
         raise LogError(f"{name} is empty (0 bytes). Leave it out, or fetch it again.")
     if parquet:
-        with parquet_file(log) as file:
+        with open_parquet(log) as file:
             found = tuple(file.schema_arrow.names)
         start, first_line = 0, 1
     else:
-        with whole(log.name, log.compression), text_stream(log) as stream:
+        with explain_read_errors(log.name, log.compression), open_text(log) as stream:
             check_text(stream, name)
             head = stream.read(len(_UTF8_BOM))
             if head.startswith(_OTHER_BOMS):
@@ -158,7 +144,7 @@ def _opened(url: str, schema: Schema, split: str | None) -> Log:
                 return Log(url, name, size, compression, False, fields, start, 1, split)
             first = head[start:]
             if b"\n" not in first:
-                first += line_end(stream, name)
+                first += read_to_line_end(stream, name)
             first = first[: first.find(b"\n") + 1] or first
         found = _header(first, schema, name)
         start, first_line = start + len(first), 2
@@ -200,15 +186,15 @@ def _check_fields(found: tuple[str, ...], schema: Schema, name: str, what: str) 
         )
 
 
-def text_stream(log: Log) -> IO[bytes]:
+def open_text(log: Log) -> IO[bytes]:
     """The log's bytes, decompressed, from its beginning."""
-    return unpacked(open_file(log.url), log.compression)
+    return decompress(open_file(log.url), log.compression)
 
 
 @contextmanager
-def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
+def open_parquet(log: Log) -> Iterator[pq.ParquetFile]:
     """The log as an open Parquet file; LogError where it is none."""
-    with whole(log.name, "plain"), open_file(log.url) as raw:
+    with explain_read_errors(log.name, "plain"), open_file(log.url) as raw:
         try:
             file = pq.ParquetFile(raw, page_checksum_verification=True)
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -217,57 +203,11 @@ def parquet_file(log: Log) -> Iterator[pq.ParquetFile]:
             yield file
 
 
-def blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
-    """The log in blocks of about `block_bytes`, cut at line ends, in order and without gaps."""
-    if log.parquet:
-        with parquet_file(log) as file:
-            return [Block(log, group, group + 1) for group in range(file.num_row_groups)]
-    if log.compression != "plain":
-        return [Block(log, log.start, -1)]
-    cuts = [log.start]
-    with whole(log.name, "plain"), open_file(log.url) as file:
-        while cuts[-1] + block_bytes < log.bytes:
-            at = cuts[-1] + block_bytes
-            file.seek(at)
-            line_end(file, log.name, at)
-            cuts.append(min(file.tell(), log.bytes))
-    if cuts[-1] < log.bytes:
-        cuts.append(log.bytes)
-    return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
-
-
-def texts(block: Block, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
-    """The block's bytes in runs of whole lines; a plain block is one run.
-
-    A run may lie in memory that the next one, in any block that this thread reads, uses again.
-    A compressed log's next run is unpacked by another thread while the last one is worked on.
-    Raises LogError where a compressed log is damaged or cut short.
-    """
-    log = block.log
-    if log.compression == "plain":
-        with whole(log.name, "plain"):
-            run = read_range(log.url, block.start, block.stop - block.start)
-        if len(run) != block.stop - block.start:
-            raise LogError(f"{log.name} became shorter while it was read. Run again.")
-        yield run
-        return
-    with (
-        whole(log.name, log.compression),
-        text_stream(log) as stream,
-        ThreadPoolExecutor(1) as unpacker,
-    ):
-        stream.read(log.start)
-        coming = unpacker.submit(_run, stream, log.name, block_bytes)
-        while data := coming.result():
-            coming = unpacker.submit(_run, stream, log.name, block_bytes)
-            yield data
-
-
 def check_sizes(logs: Sequence[Log]) -> None:
     """Raise LogError where a log is not as long as when it was found: rows of it may be missing."""
     for log in logs:
         filesystem, path = resolve(log.url)
-        with whole(log.name, "plain"):
+        with explain_read_errors(log.name, "plain"):
             size = int(call_with_retries(filesystem, "size", path))
         if size != log.bytes:
             how = "grew" if size > log.bytes else "became shorter"
@@ -275,9 +215,3 @@ def check_sizes(logs: Sequence[Log]) -> None:
                 f"{log.name} {how} while it was read, from {log.bytes:,} to {size:,} bytes. Run "
                 "again when no one writes to it any more."
             )
-
-
-def _run(stream: IO[bytes], name: str, block_bytes: int) -> bytes:
-    """The next whole lines of a stream, about `block_bytes` of them; nothing at its end."""
-    data = stream.read(block_bytes)
-    return data + line_end(stream, name) if data else data

@@ -236,7 +236,7 @@ def _written_out(column: Any) -> list[Any]:
     return [{**column, "name": f"{found[1]}{number}"} for number in range(first, last + 1)]
 
 
-def presets() -> list[str]:
+def list_presets() -> list[str]:
     """The names of the schemas that come with the program."""
     names = (file.name for file in resources.files("fae.logs.presets").iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
@@ -247,13 +247,13 @@ def load_schema(name_or_path: str) -> Schema:
 
     Raises SchemaError, which names the place in the file, what was found and what is valid.
     """
-    if name_or_path in presets():
+    if name_or_path in list_presets():
         text = (resources.files("fae.logs.presets") / f"{name_or_path}.yaml").read_text("utf-8")
         return parse_schema(text, name_or_path)
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         raise SchemaError(
-            f"no schema is called {name_or_path!r}. Presets: {', '.join(presets())}; "
+            f"no schema is called {name_or_path!r}. Presets: {', '.join(list_presets())}; "
             "or give the path of a .yaml file of your own."
         )
     try:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from fae.arrays.arrow import Int64Array, to_numpy
 from fae.arrays.stable_argsort import stable_argsort
-from fae.ingestion.dictionaries import encoded
+from fae.ingestion.dictionaries import encode_dictionary
 from fae.ingestion.part import Numbers
 
 Ranks = npt.NDArray[np.uint32]
@@ -229,7 +229,7 @@ def _encoded(values: pa.Array) -> tuple[npt.NDArray[np.integer[Any]], pl.Series]
     Integers are sorted where others are looked up, for hardly one comes twice.
     """
     if not pa.types.is_integer(values.type):
-        codes, dictionary = encoded(values)
+        codes, dictionary = encode_dictionary(values)
         return codes, pl.Series(dictionary)
     missing = min(values.null_count, 1)
     given = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if missing else slice(None)

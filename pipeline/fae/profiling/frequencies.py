@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fae.arrays.run_length import RunLengthArray
 from fae.commit import outputs
 from fae.format.errors import DatasetError
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
 from fae.storage.folder import Folder, FolderLike
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fae.arrays.arrow import Int64Array
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.counting import RankedValues, expand_ranks
 from fae.profiling.frequencies import OFFSET, RANK, accesses_file, ranks_file
 from fae.profiling.split_counts import SplitCounts

@@ -17,7 +17,7 @@ from fae.arrays.row_keys import draw_sample
 from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Numbers, StagedPart
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.splits import TRAIN, SplitPoints, assign_splits
 from fae.storage.folder import Folder
 
@@ -53,7 +53,7 @@ class SplitCounts:
         """
         split = self._split_of(staging, part)
         if split is not None:
-            return [{split: staged.accesses(column)} for column in columns]
+            return [{split: staged.read_accesses(column)} for column in columns]
         with Folder.of(self.directory).open(_file(part)) as source:
             counts = pa.ipc.open_file(source).get_batch(0)
         return [
@@ -83,7 +83,7 @@ class _Task:
 def _count(task: _Task) -> int:
     """Write how often each entry of a part stands in each split and in the sample."""
     staging = Staging.read(task.of.staging)
-    staged, rows = staging.part(task.part), staging.parts[task.part].rows
+    staged, rows = staging.open_part(task.part), staging.parts[task.part].rows
     splits = assign_splits(staging, task.part, task.of.cuts)
     kinds = {code: splits == code for code in range(len(SPLITS)) if (splits == code).any()}
     if task.of.sample < 1:
@@ -91,7 +91,7 @@ def _count(task: _Task) -> int:
         kinds[SAMPLED] = drawn & (splits == TRAIN)
     columns = {}
     for column in staging.schema.sparse:
-        found, size = staged.codes(column.name), len(staged.values(column.name))
+        found, size = staged.read_codes(column.name), len(staged.read_values(column.name))
         for kind, chosen in kinds.items():
             kept = chosen if found.lengths is None else np.repeat(chosen, found.lengths)
             counts = np.bincount(found.codes[kept], minlength=size)

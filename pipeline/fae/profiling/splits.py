@@ -21,7 +21,7 @@ import numpy.typing as npt
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import Times
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 
 TRAIN, VALID, TEST = 0, 1, 2
 SECONDS_PER_DAY = 86_400
@@ -173,7 +173,9 @@ class Timeline:
 
 def assign_splits(staging: Staging, part: int, points: SplitPoints) -> SplitCodes:
     """Return the split of each row of a staged part, as TRAIN, VALID or TEST."""
-    return points.assign(staging.parts[part].split, staging.first_row(part), staging.times(part))
+    return points.assign(
+        staging.parts[part].split, staging.first_row(part), staging.read_times(part)
+    )
 
 
 def find_split_points(

@@ -16,7 +16,7 @@ from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.counting import merge_histograms
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.merge_ranges import rank_ranges
@@ -153,13 +153,13 @@ def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline
 
     def rows_at(place: int, time: int) -> npt.NDArray[np.integer[Any]]:
         part = parts[place]
-        return staging.first_row(part) + np.flatnonzero(staging.times(part) == time)
+        return staging.first_row(part) + np.flatnonzero(staging.read_times(part) == time)
 
     return Timeline(measure, rows_at)
 
 
 def _counted(task: _Window) -> StepCounts:
-    return task.window.count(Staging.read(task.staging).times(task.part))
+    return task.window.count(Staging.read(task.staging).read_times(task.part))
 
 
 def _given(staging: Staging) -> dict[str, int]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
-from fae.ingestion.stage import Staging
+from fae.ingestion.staging import Staging
 from fae.profiling.counting import (
     AccessHistogram,
     DictionaryCounts,
@@ -80,13 +80,13 @@ class ValueRange:
 
 def plan_ranges(staging: Staging, table: str) -> list[ValueRange]:
     """The ranges of a table; which they are shows in nothing but memory and time."""
-    entries = staging.entries(table)
+    entries = staging.count_values(table)
     most = max(MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART * len(staging.parts))
     if entries <= most:
         return [ValueRange(table, 0, None, None)]
     columns = [column.name for column in staging.schema.tables[table]]
     drawn = range(0, len(staging.parts), -(-len(staging.parts) // _DRAWN))
-    values = [staging.part(part).values(column) for part in drawn for column in columns]
+    values = [staging.open_part(part).read_values(column) for part in drawn for column in columns]
     ranges = -(-entries // most)
     bounds = draw_bounds(values, -(-sum(map(len, values)) // ranges)).to_list()
     pairs = zip([None, *bounds], [*bounds, None], strict=True)
@@ -124,7 +124,7 @@ def count_ranges(
     numbers = Counter(one.table for one in fewest)
     least = _SLICE * len(staging.parts)
     entries = {
-        table: max(staging.entries(table) // number, least * len(staging.schema.tables[table]))
+        table: max(staging.count_values(table) // number, least * len(staging.schema.tables[table]))
         for table, number in numbers.items()
     }
     sizes = {one: entries[one.table] for one in fewest}
@@ -175,11 +175,11 @@ def _count(task: _Task) -> list[RangeCounts]:
         for one, _ in task.ranges
     }
     for part in range(len(staging.parts)):
-        staged = staging.part(part)
+        staged = staging.open_part(part)
         for one, its in entries.items():
             found = task.counts.of(staging, part, staged, list(its))
             for column, counts in zip(its, found, strict=True):
-                values = staged.values(column)
+                values = staged.read_values(column)
                 mine = one.of(values)
                 some = {kind: numbers[mine] for kind, numbers in counts.items()}
                 slices = DictionaryCounts(values[mine], some)

@@ -16,24 +16,14 @@ from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
 from fae.hotset.curve import knee
 from fae.hotset.stage import CURVE
-from fae.ingestion.stage import REJECTS, StagedLog
+from fae.ingestion.rejects import REJECTS_FILE, Reject, parse_rejects
+from fae.ingestion.staging import StagedLog
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import TableFrequencies
 
 #: Rejects are looked through this far for examples, and so many of one reason are kept.
 _LOOKED_AT = 1_000
 _OF_A_REASON = 3
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A line that was set aside: where it stands, why, and what it says."""
-
-    file: str
-    line: int
-    column: str | None
-    reason: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ def facts(dataset: Path) -> Facts:
             reasons=told.rejects,
             sample=told.sample,
             sharing=told.sharing,
-            rejects=_first_rejects(dataset / REJECTS / "rejects.jsonl"),
+            rejects=_first_rejects(dataset / REJECTS_FILE),
             curve=pl.read_csv(dataset / CURVE),
         )
     except ValidationError as error:
@@ -138,8 +128,7 @@ def _first_rejects(path: Path) -> tuple[Reject, ...]:
     """The first rejects of each reason, in the order of the logs."""
     kept: list[Reject] = []
     with path.open(encoding="utf-8") as lines:
-        for line in islice(lines, _LOOKED_AT):
-            reject = TypeAdapter(Reject).validate_json(line)
+        for reject in parse_rejects(islice(lines, _LOOKED_AT)):
             if sum(one.reason == reject.reason for one in kept) < _OF_A_REASON:
                 kept.append(reject)
     return tuple(kept)

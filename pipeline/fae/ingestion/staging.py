@@ -1,0 +1,132 @@
+"""The staging: the logs' rows as typed columns, which `ingest` writes and later stages read.
+
+It has one part per block, in the order of the lines. A row's number over all parts is its identity
+in every later stage: it does not depend on how the logs were cut into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
+
+from fae.arrays.arrow import to_numpy
+from fae.commit import outputs
+from fae.ingestion.casting import TIME_COLUMN
+from fae.ingestion.part import StagedPart, Times
+from fae.logs.files import Log
+from fae.logs.schema import Schema
+from fae.storage.folder import Folder, FolderLike
+
+_FILE_NAME = "staging.json"
+#: Beside the staged parts: the URL of the directory that holds all the logs.
+_ROOT_FILE_NAME = "root"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One staged part: its path, its rows, and the split that the user named its log for, if any.
+
+    `values` is the number of distinct values in each of the schema's sparse columns.
+    """
+
+    path: str
+    rows: int
+    split: str | None
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StagedLog:
+    """What became of one log: `lines` = `rows` + `rejects`; `split` is the one it was named for."""
+
+    name: str
+    bytes: int
+    xxh3: str
+    lines: int
+    rows: int
+    rejects: int
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A finished staging directory."""
+
+    directory: Folder
+    schema: Schema
+    parts: tuple[Part, ...]
+    logs: tuple[StagedLog, ...]
+    reasons: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    def first_row(self, part: int) -> int:
+        """Return the number of a part's first row; for the part after the last, of all rows."""
+        return self._first_rows[part]
+
+    @cached_property
+    def _first_rows(self) -> list[int]:
+        return [0, *accumulate(part.rows for part in self.parts)]
+
+    def read_times(self, part: int) -> Times:
+        """Return the time of each row of a part, in seconds since 1970; 0 without a time column."""
+        if self.schema.time is None:
+            return np.zeros(self.parts[part].rows, dtype=np.int64)
+        times: Times = to_numpy(
+            self.open_part(part).read_columns([TIME_COLUMN])[TIME_COLUMN].chunk(0)
+        )
+        return times
+
+    def count_values(self, table: str) -> int:
+        """Return the number of distinct values of a table's columns, summed over the parts."""
+        columns = [i for i, c in enumerate(self.schema.sparse) if c.table_name == table]
+        return sum(part.values[column] for part in self.parts for column in columns)
+
+    def open_part(self, index: int, *, passing: bool = False) -> StagedPart:
+        """Open one part for reading; `passing` as in StagedPart."""
+        return StagedPart(self.directory, self.parts[index].path, passing=passing)
+
+    def write(self) -> None:
+        """Write `staging.json`, once all that it names is in the directory."""
+        document = {
+            "schema": self.schema.document(),
+            "parts": [asdict(part) for part in self.parts],
+            "logs": [asdict(log) for log in self.logs],
+            "reasons": self.reasons,
+        }
+        outputs.write_document(self.directory, _FILE_NAME, document)
+
+    @classmethod
+    def read(cls, directory: FolderLike) -> Staging:
+        """Read the staging in a finished directory; raises DatasetError where there is none."""
+        return outputs.read_dataclass(cls, Folder.of(directory), _FILE_NAME)
+
+
+def fingerprint_logs(
+    logs: Sequence[Log | StagedLog], checksums: Sequence[str], schema: Schema
+) -> list[str]:
+    """Return what decides a staging: the schema, and each log's name, bytes and split, in order."""
+    return [
+        outputs.compute_fingerprint(schema.document()),
+        *(
+            f"{log.name}:{log.bytes}:{checksum}:{log.split}"
+            for log, checksum in zip(logs, checksums, strict=True)
+        ),
+    ]
+
+
+def write_log_root(staging: Folder, root: str) -> None:
+    """Keep the URL of the logs' common directory with their staging, to name further logs alike."""
+    staging.write_text(_ROOT_FILE_NAME, root + "\n")
+
+
+def read_log_root(staging: Folder) -> str | None:
+    """Return what `write_log_root` wrote, or None where it wrote nothing."""
+    return staging.text(_ROOT_FILE_NAME).strip() if staging.exists(_ROOT_FILE_NAME) else None

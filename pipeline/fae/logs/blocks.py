@@ -1,0 +1,87 @@
+"""Cut logs into blocks of whole lines, one block per task, and read the blocks' text.
+
+A record is a line. A quoted field may hold the separator but never a line break, so a file can be
+cut at any line, and every malformed line has the number that an editor shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO
+
+from fae.format.errors import LogError
+from fae.logs.compression import explain_read_errors, read_to_line_end
+from fae.logs.files import Log, open_parquet, open_text
+from fae.storage.remote import open_file, read_range
+
+#: The bytes of a text.
+Text = bytes | memoryview
+
+BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one task reads of a log: bytes [start, stop) of whole lines, or row group `start`.
+
+    A compressed log is one block, read as a stream; its `stop` is -1.
+    """
+
+    log: Log
+    start: int
+    stop: int
+
+
+def cut_blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
+    """Cut a log at line ends into blocks of about `block_bytes`, in order and without gaps."""
+    if log.parquet:
+        with open_parquet(log) as file:
+            return [Block(log, group, group + 1) for group in range(file.num_row_groups)]
+    if log.compression != "plain":
+        return [Block(log, log.start, -1)]
+    cuts = [log.start]
+    with explain_read_errors(log.name, "plain"), open_file(log.url) as file:
+        while cuts[-1] + block_bytes < log.bytes:
+            at = cuts[-1] + block_bytes
+            file.seek(at)
+            read_to_line_end(file, log.name, at)
+            cuts.append(min(file.tell(), log.bytes))
+    if cuts[-1] < log.bytes:
+        cuts.append(log.bytes)
+    return [Block(log, start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def read_block(block: Block, text_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
+    """Yield the block's bytes as texts of whole lines: one text, or of a compressed log several.
+
+    A text is valid until the next one is read, of any block, by this thread. While the caller works
+    on a compressed log's text, another thread decompresses the next one. Raises LogError where the
+    log is damaged or has become shorter.
+    """
+    log = block.log
+    if log.compression == "plain":
+        with explain_read_errors(log.name, "plain"):
+            text = read_range(log.url, block.start, block.stop - block.start)
+        if len(text) != block.stop - block.start:
+            raise LogError(f"{log.name} became shorter while it was read. Run again.")
+        yield text
+        return
+    with (
+        explain_read_errors(log.name, log.compression),
+        open_text(log) as stream,
+        ThreadPoolExecutor(1) as decompressor,
+    ):
+        stream.read(log.start)
+        next_text = decompressor.submit(_read_text, stream, log.name, text_bytes)
+        while compressed_text := next_text.result():
+            next_text = decompressor.submit(_read_text, stream, log.name, text_bytes)
+            yield compressed_text
+
+
+def _read_text(stream: IO[bytes], name: str, text_bytes: int) -> bytes:
+    """Return about `text_bytes` of a stream, up to the end of a line; b"" at the stream's end."""
+    text = stream.read(text_bytes)
+    return text + read_to_line_end(stream, name) if text else text
