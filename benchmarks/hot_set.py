@@ -23,10 +23,10 @@ import numpy as np
 
 from fae.execution.executor import Executor
 from fae.format.manifest import Embedding
+from fae.hotset.problem import Problem, StackedSamples, bound_worth
+from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.hotset.rules import RULES
-from fae.hotset.rules.inputs import worth
-from fae.hotset.rules.problem import Problem, StackedInputs, bound
-from fae.hotset.stacking import stacked_inputs, stacked_rows
+from fae.hotset.rules.peeling import measure_worth
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
 from fae.ingestion.staging import Staging
@@ -64,11 +64,11 @@ def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, fl
 
 def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Problem:
     """The choice of a hot set of `share` of all rows' bytes."""
-    rows = stacked_rows(frequencies, staging.schema, Embedding("float32", "rowwise_adagrad"))
+    rows = stack_rows(frequencies, staging.schema, Embedding("float32", "rowwise_adagrad"))
 
     @cache
-    def inputs() -> StackedInputs:
-        return stacked_inputs(staging, frequencies, rows)
+    def inputs() -> StackedSamples:
+        return stack_samples(staging, frequencies, rows)
 
     return Problem(rows, inputs, int(share * rows.total_bytes))
 
@@ -78,8 +78,10 @@ def compare(staging: Staging, frequencies: Frequencies) -> None:
     problems = [problem_of(staging, frequencies, SHARES[0])]
     first = problems[0]
     everything = first.rows.total_bytes
-    problems += [Problem(first.rows, first.inputs, int(share * everything)) for share in SHARES[1:]]
-    given = first.inputs()
+    problems += [
+        Problem(first.rows, first.read_samples, int(share * everything)) for share in SHARES[1:]
+    ]
+    given = first.read_samples()
     print(f"{given.count:,} train inputs, {first.rows.count:,} rows")
     print("bytes     " + "".join(f"{rule:>12}" for rule in RULES) + "       bound  inputs/accesses")
     for share, problem in zip(SHARES, problems, strict=True):
@@ -87,10 +89,10 @@ def compare(staging: Staging, frequencies: Frequencies) -> None:
         most = 1.0
         for name, rule in RULES.items():
             ranking = rule(problem)
-            reached[name] = worth(problem, given, ranking.placed) / given.count
+            reached[name] = measure_worth(problem, given, ranking.ranked_rows) / given.count
             if ranking.loads is not None:
                 most = (
-                    bound(problem.rows, ranking.loads, np.array([problem.budget_bytes]))[0]
+                    bound_worth(problem.rows, ranking.loads, np.array([problem.budget_bytes]))[0]
                     / given.count
                 )
         ratio = reached["inputs"] / reached["accesses"] if reached["accesses"] else float("inf")
@@ -102,7 +104,7 @@ def cost(rule: str, staging: str, frequencies: str, share: float, out: Any) -> N
     """In a process of its own: seconds of reading the inputs and of ranking, and peak GiB."""
     problem = problem_of(Staging.read(Path(staging)), Frequencies.read(Path(frequencies)), share)
     begin = time.perf_counter()
-    accesses = problem.inputs().rows.size
+    accesses = problem.read_samples().rows.size
     middle = time.perf_counter()
     ranking = RULES[rule](problem)
     end = time.perf_counter()

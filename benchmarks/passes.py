@@ -10,45 +10,44 @@ themselves, after the last pass.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from hot_set import problem_of, profiled
 
-import fae.hotset.rules.inputs
-from fae.hotset.rules.inputs import worth
-from fae.hotset.rules.problem import Problem, Ranking, bound, cut
+from fae.hotset.problem import Problem, Ranking, bound_worth, count_affordable
+from fae.hotset.rules import peeling
+from fae.hotset.rules.peeling import measure_worth, rank_by_peeling
 
-rule = sys.modules["fae.hotset.rules.inputs"]
 PASSES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def after(passes: int, problem: Problem) -> Ranking:
     """The ranking after so many passes, without an early end."""
-    rule.LEAST_PASSES = rule.MOST_PASSES = passes  # type: ignore[attr-defined]
-    return fae.hotset.rules.inputs(problem)
+    peeling.MIN_PASSES = peeling.MAX_PASSES = passes
+    return rank_by_peeling(problem)
 
 
 def refilled(problem: Problem, ranking: Ranking) -> int:
     """Wholly hot inputs after freed bytes have gone to the rows that complete the most inputs."""
-    rows, given = problem.rows, problem.inputs()
+    rows, given = problem.rows, problem.read_samples()
     hot = np.zeros(rows.count, dtype=np.bool_)
-    hot[ranking.placed.head(cut(rows, ranking.placed, problem.budget_bytes)).to_rows()] = True
+    bought = count_affordable(rows, ranking.ranked_rows, problem.budget_bytes)
+    hot[ranking.ranked_rows.head(bought).to_rows()] = True
     owner = np.repeat(np.arange(given.count), np.diff(given.offsets))
     for _ in range(10):
         missing = np.bincount(owner[~hot[given.rows]], minlength=given.count)
         whole = missing == 0
         used = np.zeros_like(hot)
         used[given.rows[whole[owner]]] = True
-        used[rows.out_of_vocabulary] = True
+        used[rows.oov_rows] = True
         single = given.rows[(missing[owner] == 1) & ~hot[given.rows]]
         gain = np.bincount(single, minlength=hot.size)
-        free = problem.budget_bytes - int(rows.price[used].sum())
-        candidates = np.argsort(-gain / rows.price, kind="stable")
+        free = problem.budget_bytes - int(rows.cost_bytes[used].sum())
+        candidates = np.argsort(-gain / rows.cost_bytes, kind="stable")
         candidates = candidates[(gain[candidates] > 0) & ~used[candidates]]
-        fits = np.cumsum(rows.price[candidates]) <= free
+        fits = np.cumsum(rows.cost_bytes[candidates]) <= free
         hot = used
         hot[candidates[fits]] = True
     missing = np.bincount(owner[~hot[given.rows]], minlength=given.count)
@@ -68,7 +67,7 @@ def main() -> None:
         staging, frequencies, _, _ = profiled(kind, Path(path), options.work)
         for share in (0.1, 0.2):
             problem = problem_of(staging, frequencies, share)
-            given = problem.inputs()
+            given = problem.read_samples()
             after(1, problem)
             print(f"\n{path.rsplit('/', 1)[-1]}, {share:.0%} of the bytes")
             print("passes   hot share       bound     refilled    seconds")
@@ -76,10 +75,10 @@ def main() -> None:
                 begin = time.perf_counter()
                 ranking = after(passes, problem)
                 seconds = time.perf_counter() - begin
-                reached = worth(problem, given, ranking.placed) / given.count
+                reached = measure_worth(problem, given, ranking.ranked_rows) / given.count
                 loads = ranking.loads
                 assert loads is not None
-                most = bound(problem.rows, loads, np.array([problem.budget_bytes]))[0]
+                most = bound_worth(problem.rows, loads, np.array([problem.budget_bytes]))[0]
                 more = refilled(problem, ranking) / given.count
                 print(
                     f"{passes:6} {reached:11.4f} {most / given.count:11.4f} {more:12.4f} "

@@ -26,8 +26,8 @@ from fae.format.errors import FaeError, SchemaError
 from fae.format.manifest import Manifest
 from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
+from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.stage import Calibration
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.staging import Staging
 from fae.logs.schema import list_presets, parse_schema
@@ -196,7 +196,7 @@ def _read_frequencies(place: Path) -> None:
 
 
 def _read_hot_set(place: Path) -> None:
-    _quietly(printing.print_calibration, Calibration.read(place))
+    _quietly(printing.print_hot_set, HotSet.read(place))
 
 
 def _read_rejects(place: Path) -> None:

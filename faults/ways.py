@@ -81,8 +81,8 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         chosen = Preparation.of(read_manifest(Folder.of(case.plain / "out")))
         staging = ingest(logs, schema, place / "s", here, chosen.ingest, block_bytes=size)
         frequencies = profile(staging, place / "f", here, chosen.profile)
-        calibration = calibrate(staging, frequencies, place / "h", here, chosen.calibrate)
-        parts = (staging, frequencies, calibration)
+        hot_set = calibrate(staging, frequencies, place / "h", here, chosen.calibrate)
+        parts = (staging, frequencies, hot_set)
         write_dataset(*parts, place / "out", here, chosen.partition)
         made: Digests = digests(place / "out")
         return made

@@ -44,8 +44,8 @@ class Preparation:
     def fingerprints(self, staging: str) -> tuple[str, str, str, str]:
         """The fingerprints of the four outputs made from logs whose staging has this one."""
         frequencies = self.profile.fingerprint(staging)
-        calibration = self.calibrate.fingerprint(frequencies)
-        return staging, frequencies, calibration, self.partition.fingerprint(calibration)
+        hot_set = self.calibrate.fingerprint(frequencies)
+        return staging, frequencies, hot_set, self.partition.fingerprint(hot_set)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -124,13 +124,13 @@ def prepare(
         frequencies = profile(
             staging, work / names[1], executor, parameters.profile, overwrite=True
         )
-        calibration = calibrate(
+        hot_set = calibrate(
             staging, frequencies, work / names[2], executor, parameters.calibrate, overwrite=True
         )
         manifest = write_dataset(
             staging,
             frequencies,
-            calibration,
+            hot_set,
             out,
             executor,
             parameters.partition,

@@ -185,9 +185,9 @@ def test_outputs_of_other_stages_are_refused(shop: Stages, tmp_path: Path) -> No
     found = find_logs(written(tmp_path, {"other.csv": log}), SHOP)
     other = stages(found, SHOP, tmp_path, oracle.Options(budget=SHOP_BUDGET))
     for mixed in [
-        (other.staging, shop.frequencies, shop.calibration),
-        (shop.staging, other.frequencies, shop.calibration),
-        (shop.staging, shop.frequencies, other.calibration),
+        (other.staging, shop.frequencies, shop.hot_set),
+        (shop.staging, other.frequencies, shop.hot_set),
+        (shop.staging, shop.frequencies, other.hot_set),
     ]:
         with pytest.raises(DatasetError):
             write_dataset(*mixed, tmp_path / "out", Executor(1), PartitionParameters.of())

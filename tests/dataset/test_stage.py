@@ -135,7 +135,7 @@ def test_pyarrow_reads_it(shop: Stages) -> None:
 def test_it_is_made_once_and_refused_with_another_seed(tmp_path: Path) -> None:
     made = shop_stages(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in made.dataset.rglob("*")}
-    inputs = (made.staging, made.frequencies, made.calibration, made.dataset, Executor(1))
+    inputs = (made.staging, made.frequencies, made.hot_set, made.dataset, Executor(1))
     seed = parameters_of(oracle.Options(budget=SHOP_BUDGET)).partition
     assert write_dataset(*inputs, seed) == made.manifest
     assert {path: path.stat().st_mtime_ns for path in made.dataset.rglob("*")} == before

@@ -18,8 +18,8 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae.hotset.device_profile import DeviceProfile
+from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.stage import Calibration
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs_by_split
 from fae.preparation import Preparation
@@ -31,7 +31,7 @@ from tests.support.small_logs import SHOP, digests, edit_manifest, shop_stages
 READERS = [
     (Staging, "staging", "staging.json"),
     (Frequencies, "frequencies", "frequencies.json"),
-    (Calibration, "hot_set", "hot_set.json"),
+    (HotSet, "hot_set", "hot_set.json"),
 ]
 
 
@@ -121,7 +121,7 @@ def test_a_lock_of_no_text_is_of_an_unknown_run(tmp_path: Path) -> None:
 
 def test_a_device_profile_that_is_no_text_is_none(tmp_path: Path) -> None:
     (tmp_path / "device.json").write_bytes(b"\x80")
-    with pytest.raises(ParameterError, match="is no device profile"):
+    with pytest.raises(ParameterError, match="is not a device profile"):
         DeviceProfile.read(tmp_path / "device.json")
 
 

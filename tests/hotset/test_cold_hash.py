@@ -17,13 +17,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fae.api.export import export
-from fae.cli.printing import print_calibration, print_dataset
+from fae.cli.printing import print_dataset, print_hot_set
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
-from fae.hotset.cold_hash import is_hashed, value_hashes
+from fae.hotset.cold_hash import hash_values, is_hashed
 from fae.hotset.parameters import CalibrateParameters
 from fae.logs.files import find_logs
 from fae.reporting import report
@@ -52,13 +52,13 @@ from tests.support.trainer_runs import run
 
 
 def test_the_hashes_never_change() -> None:
-    assert value_hashes(pl.Series([0, 1, None, -1])).tolist() == [
+    assert hash_values(pl.Series([0, 1, None, -1])).tolist() == [
         0xE220A8397B1DCDAF,
         0x910A2DEC89025CC1,
         0,
         0xE4D971771B652C20,
     ]
-    assert value_hashes(pl.Series(["", "a", None, "é"])).tolist() == [
+    assert hash_values(pl.Series(["", "a", None, "é"])).tolist() == [
         0x2D06800538D394C2,
         0xE6C632B61E964E1F,
         0,
@@ -69,15 +69,15 @@ def test_the_hashes_never_change() -> None:
 @given(values=st.lists(st.none() | st.integers(-128, 127)), data=st.data())
 def test_a_hash_is_of_the_value_alone(values: list[int | None], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(values))))
-    found = value_hashes(pl.Series(values, dtype=pl.Int64()))
-    narrow = value_hashes(pl.Series([values[i] for i in order], dtype=pl.Int8()))
+    found = hash_values(pl.Series(values, dtype=pl.Int64()))
+    narrow = hash_values(pl.Series([values[i] for i in order], dtype=pl.Int8()))
     assert narrow.tolist() == found[order].tolist()
 
 
 @given(texts=st.lists(st.none() | st.text(max_size=5)))
 def test_texts_hash_as_their_utf8(texts: list[str | None]) -> None:
     column = schema_of([LABEL, {"name": "x", "role": "sparse"}]).sparse[0]
-    assert value_hashes(pl.Series(texts, dtype=pl.String())).tolist() == [
+    assert hash_values(pl.Series(texts, dtype=pl.String())).tolist() == [
         oracle.hashed(text, column) for text in texts
     ]
 
@@ -144,8 +144,8 @@ def test_hot_rows_and_hot_inputs_are_those_of_exact_ids(log: RandomLog) -> None:
         )
         ids = [ids_by_value(each.dataset, each.manifest) for each in (one, two)]
         leaves = [leaf_rows(each.dataset, each.manifest, log.schema) for each in (one, two)]
-    assert one.calibration.inputs == two.calibration.inputs
-    assert one.calibration.budget == two.calibration.budget
+    assert one.hot_set.inputs == two.hot_set.inputs
+    assert one.hot_set.budget == two.hot_set.budget
     for split in oracle.SPLITS:
         assert leaves[0][split, "hot"] == leaves[1][split, "hot"]
         assert len(leaves[0][split, "cold"]) == len(leaves[1][split, "cold"])
@@ -182,7 +182,7 @@ def test_collisions_are_counted(made: Stages) -> None:
         name: pl.read_parquet(made.dataset / "vocabulary" / f"{name}.parquet").rows()
         for name in KINDS
     }
-    found = {one.table: one for one in made.calibration.sharing}
+    found = {one.table: one for one in made.hot_set.sharing}
     assert list(found) == ["word", "hex"]
     for name, one in found.items():
         cold = [(id_, accesses) for _, id_, accesses in counts[name] if id_ >= hot_rows(made)[name]]
@@ -205,7 +205,7 @@ def test_a_vocabulary_is_by_id_and_then_by_access_rank(made: Stages) -> None:
 
 
 def test_summaries_tell_of_collisions(made: Stages, capsys: pytest.CaptureFixture[str]) -> None:
-    print_calibration(made.calibration)
+    print_hot_set(made.hot_set)
     print_dataset(made.manifest, made.dataset)
     printed = capsys.readouterr().out
     assert printed.count("hashed cold ids") == 2
@@ -217,7 +217,7 @@ def test_exact_ids_say_nothing_of_collisions(
 ) -> None:
     print_dataset(shop.manifest, shop.dataset)
     assert "cold values" not in capsys.readouterr().out
-    assert shop.calibration.sharing == ()
+    assert shop.hot_set.sharing == ()
     assert not any(table.hashed for table in shop.manifest.tables)
 
 
@@ -301,7 +301,7 @@ def test_damage_is_found(made: Stages, tmp_path: Path, change: Change, fault: st
     ("given_parameters", "message"),
     [
         ({"cold_ids": "hashed"}, "needs --cold-buckets"),
-        ({"cold_buckets": 8}, "--cold-buckets is for --cold-ids hashed"),
+        ({"cold_buckets": 8}, "--cold-buckets applies only to --cold-ids hashed"),
         ({"cold_ids": "folded"}, "must be one of exact, hashed"),
         ({"cold_ids": "hashed", "cold_buckets": -1}, "--cold-buckets"),
     ],
@@ -334,4 +334,4 @@ def test_the_shop_with_one_cold_row_a_table(tmp_path: Path) -> None:
     assert city.rows() == [
         ("Oslo", 1, 8), ("Rome", 2, 4), (None, 2, 2), ("Bonn", 2, 1), ("Lima", 2, 1),
     ]  # fmt: skip
-    assert SHOP.tables.keys() == {one.table for one in shop.calibration.sharing}
+    assert SHOP.tables.keys() == {one.table for one in shop.hot_set.sharing}

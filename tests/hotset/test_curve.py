@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.hotset.coverage import COUNTED, Reach, rows_for
-from fae.hotset.curve import curve, knee
-from fae.hotset.curve import points as curve_points
+from fae.hotset.coverage import COUNTED, Coverage, find_row_count
+from fae.hotset.curve import choose_points as curve_points
+from fae.hotset.curve import draw_curve, find_knee
 from fae.hotset.device_profile import DeviceProfile
-from fae.hotset.rules.accesses import accesses
-from fae.hotset.rules.problem import Objective, Ranking, StackedRows
-from fae.hotset.selection import hot_set
-from tests.hotset.test_rules import problem, stacked, stacks
+from fae.hotset.problem import Objective, Ranking, StackedRows
+from fae.hotset.rules.accesses import rank_by_accesses
+from fae.hotset.selection import select_rows
+from tests.support.stacked_tables import problem, stacked, stacks
 
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2]], [4, 4])
 HOT_INPUTS = Objective()
 
 
-def at_every_cut(inputs: np.ndarray) -> Reach:
-    return Reach(np.arange(inputs.size - 1), inputs)
+def at_every_cut(inputs: np.ndarray) -> Coverage:
+    return Coverage(np.arange(inputs.size - 1), inputs)
 
 
 NOTHING = at_every_cut(np.zeros(9, int))
@@ -30,7 +30,7 @@ NOTHING = at_every_cut(np.zeros(9, int))
 
 def points(
     rows: StackedRows,
-    reach: dict[str, Reach],
+    reach: dict[str, Coverage],
     budget: int,
     *,
     objective: Objective = HOT_INPUTS,
@@ -38,17 +38,17 @@ def points(
     device: DeviceProfile | None = None,
 ) -> pl.DataFrame:
     """The curve of the paper's rule; splits that are not given are empty."""
-    ranking = Ranking(accesses(problem(rows)).placed, loads)
+    ranking = Ranking(rank_by_accesses(problem(rows)).ranked_rows, loads)
     everything = dict.fromkeys(("train", "valid", "test", COUNTED), NOTHING) | reach
-    at = curve_points(rows, ranking.placed, budget)
-    return curve(rows, ranking, at, everything, objective, device)
+    at = curve_points(rows, ranking.ranked_rows, budget)
+    return draw_curve(rows, ranking, at, everything, objective, device)
 
 
 def test_reach_counts_inputs_by_their_coldest_access() -> None:
     # Hot from the start, once 2 and once 3 rows are hot, never.
     reach = at_every_cut(np.array([1, 0, 4, 2, 3]))
     assert reach.total == 10
-    assert reach.hot(np.array([0, 1, 2, 3])).tolist() == [1, 1, 5, 7]
+    assert reach.count_hot(np.array([0, 1, 2, 3])).tolist() == [1, 1, 5, 7]
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_reach_counts_inputs_by_their_coldest_access() -> None:
 )
 def test_reach_knows_the_fewest_rows_for_a_share(share: float, rows: int | None) -> None:
     inputs = np.array([1, 0, 4, 2, 3])
-    assert rows_for(share, 3, lambda at: at_some(inputs, at)) == rows
+    assert find_row_count(share, 3, lambda at: at_some(inputs, at)) == rows
 
 
-def at_some(inputs: np.ndarray, cuts: np.ndarray) -> Reach:
+def at_some(inputs: np.ndarray, cuts: np.ndarray) -> Coverage:
     """What is known at every cut, at some cuts only."""
     hot = np.cumsum(inputs)[cuts]
-    return Reach(cuts, np.diff(hot, prepend=0, append=inputs.sum()))
+    return Coverage(cuts, np.diff(hot, prepend=0, append=inputs.sum()))
 
 
 def test_a_search_among_many_rows_looks_at_few_cuts() -> None:
@@ -71,12 +71,12 @@ def test_a_search_among_many_rows_looks_at_few_cuts() -> None:
     for share in (0.0, 1e-7, 0.3, 0.77777, 0.999999):
         enough = np.flatnonzero(hot >= share * inputs.sum())
         expected = int(enough[0]) if enough.size else None
-        assert rows_for(share, inputs.size - 2, lambda at: at_some(inputs, at)) == expected
+        assert find_row_count(share, inputs.size - 2, lambda at: at_some(inputs, at)) == expected
 
 
 def test_reach_between_cuts_is_not_known() -> None:
-    with pytest.raises(ValueError, match="at its cuts alone"):
-        Reach(np.array([0, 5]), np.array([1, 2, 3])).hot(np.array([3]))
+    with pytest.raises(ValueError, match="only at its cuts"):
+        Coverage(np.array([0, 5]), np.array([1, 2, 3])).count_hot(np.array([3]))
 
 
 def test_the_curve_has_the_budget_and_everything_among_its_points() -> None:
@@ -132,14 +132,14 @@ def test_the_knee_stands_highest_above_the_straight_line() -> None:
     found = pl.DataFrame(
         {"budget_bytes": [1, 10, 40, 70, 100], "train_hot_share": [0.0, 0.3, 0.9, 0.95, 1.0]}
     )
-    assert knee(found) == 40
+    assert find_knee(found) == 40
 
 
 @given(rows=stacks(), budget=st.integers(1, 300), data=st.data())
 def test_every_point_is_what_that_budget_buys(
     rows: StackedRows, budget: int, data: st.DataObject
 ) -> None:
-    order = accesses(problem(rows)).placed
+    order = rank_by_accesses(problem(rows)).ranked_rows
     counts = data.draw(
         st.lists(st.integers(0, 5), min_size=order.size + 2, max_size=order.size + 2)
     )
@@ -147,7 +147,7 @@ def test_every_point_is_what_that_budget_buys(
     total, accessed = sum(counts), int(rows.accesses.sum())
     for point in found.iter_rows(named=True):
         if point["budget_bytes"] >= rows.row_bytes.sum():
-            assert point["hot_rows"] == hot_set(rows, order, point["budget_bytes"]).hot
+            assert point["hot_rows"] == select_rows(rows, order, point["budget_bytes"]).hot_count
         bought = order.head(point["hot_rows"]).to_rows()
         assert point["access_share"] == rows.accesses[bought].sum() / max(accessed, 1)
         if total:

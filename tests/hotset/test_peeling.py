@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.hotset.rules import RULES
-from fae.hotset.rules.inputs import worth
-from fae.hotset.rules.peeling import STATE, holders, peel
-from fae.hotset.rules.problem import (
+from fae.hotset.problem import (
     Objective,
     Problem,
     Ranking,
-    StackedInputs,
     StackedRows,
-    bound,
-    cut,
+    StackedSamples,
+    bound_worth,
+    count_affordable,
 )
+from fae.hotset.rules import RULES
+from fae.hotset.rules.peeling import STATE, index_samples_by_row, measure_worth, peel
 
 FOR_INPUTS = Objective()
 
@@ -35,7 +34,7 @@ def problem(
     """Tables of these numbers of rows, id 0 included; inputs as lists of stacked rows."""
     first = np.cumsum([0, *tables])
     accesses = np.bincount([row for one in inputs for row in one], minlength=int(first[-1]))
-    rows = StackedRows.of(
+    rows = StackedRows.from_accesses(
         tuple(f"t{i}" for i in range(len(tables))),
         first,
         accesses.astype(np.int64),
@@ -43,7 +42,7 @@ def problem(
     )
     flat = np.array([row for one in inputs for row in one], dtype=np.int32)
     offsets = np.cumsum([0, *map(len, inputs)]).astype(np.int64)
-    return Problem(rows, lambda: StackedInputs(flat, offsets), budget, objective)
+    return Problem(rows, lambda: StackedSamples(flat, offsets), budget, objective)
 
 
 @st.composite
@@ -67,17 +66,17 @@ def problems(draw: st.DrawFn) -> Problem:
 
 def optimum(given: Problem) -> float:
     """The most that any set of rows within the budget is worth, looking at all of them."""
-    rows, inputs = given.rows, given.inputs()
+    rows, inputs = given.rows, given.read_samples()
     sets = [set(inputs.rows[a:b].tolist()) for a, b in itertools.pairwise(inputs.offsets)]
-    left = given.budget_bytes - int(rows.price[rows.out_of_vocabulary].sum())
+    left = given.budget_bytes - int(rows.cost_bytes[rows.oov_rows].sum())
     best = 0.0
-    for count in range(rows.seen.size + 1):
-        for chosen in itertools.combinations(rows.seen.tolist(), count):
-            if sum(int(rows.price[row]) for row in chosen) > left:
+    for count in range(rows.seen_rows.size + 1):
+        for chosen in itertools.combinations(rows.seen_rows.tolist(), count):
+            if sum(int(rows.cost_bytes[row]) for row in chosen) > left:
                 continue
             whole = sum(one <= set(chosen) for one in sets)
             accessed = sum(int(rows.accesses[row]) for row in chosen)
-            reached = given.objective.per_input * whole + given.objective.per_access * accessed
+            reached = given.objective.per_sample * whole + given.objective.per_access * accessed
             best = max(best, reached)
     return best
 
@@ -86,11 +85,12 @@ def optimum(given: Problem) -> float:
 def test_no_rule_beats_the_optimum_and_inputs_is_never_below_accesses(given: Problem) -> None:
     best = optimum(given)
     reached = {
-        name: worth(given, given.inputs(), rule(given).placed) for name, rule in RULES.items()
+        name: measure_worth(given, given.read_samples(), rule(given).ranked_rows)
+        for name, rule in RULES.items()
     }
     ranking = RULES["inputs"](given)
     assert ranking.loads is not None
-    most = bound(given.rows, ranking.loads, np.array([given.budget_bytes]))[0]
+    most = bound_worth(given.rows, ranking.loads, np.array([given.budget_bytes]))[0]
     assert all(value <= best + 1e-9 for value in reached.values())
     assert reached["inputs"] >= reached["accesses"]
     assert most >= best - 1e-9
@@ -105,7 +105,7 @@ def test_inputs_comes_nearer_to_the_optimum_than_any_other_rule() -> None:
         given = problem([5, 5, 5], inputs, [4, 4, 4], 4 * int(rng.integers(5, 11)))
         total["optimum"] += optimum(given)
         for name, rule in RULES.items():
-            total[name] += worth(given, given.inputs(), rule(given).placed)
+            total[name] += measure_worth(given, given.read_samples(), rule(given).ranked_rows)
     near = {name: value / total["optimum"] for name, value in total.items()}
     assert near["inputs"] > 0.97
     assert max(near, key=lambda name: near[name] if name != "optimum" else 0) == "inputs"
@@ -115,8 +115,8 @@ def test_rows_that_serve_together_beat_rows_that_are_merely_frequent() -> None:
     # Row 1 is in every input, but each with a partner of its own, while 2 and 5 serve three alone.
     inputs = [[1, 6], [1, 7], [1, 8], [1, 9], [2, 5], [2, 5], [2, 5]]
     given = problem([4, 6], inputs, [4, 4], 4 * 4)
-    by_accesses = worth(given, given.inputs(), RULES["accesses"](given).placed)
-    by_inputs = worth(given, given.inputs(), RULES["inputs"](given).placed)
+    by_accesses = measure_worth(given, given.read_samples(), RULES["accesses"](given).ranked_rows)
+    by_inputs = measure_worth(given, given.read_samples(), RULES["inputs"](given).ranked_rows)
     assert (by_accesses, by_inputs) == (0, 3)
 
 
@@ -124,15 +124,15 @@ def test_a_dear_row_must_earn_its_bytes() -> None:
     # Two inputs need the row of 16 bytes, three others two rows of 4 bytes each.
     inputs = [[1], [1], [4], [4], [5]]
     given = problem([3, 4], inputs, [16, 4], 20 + 8)
-    placed = RULES["inputs"](given).placed
-    bought = placed.head(cut(given.rows, placed, given.budget_bytes)).to_rows()
+    placed = RULES["inputs"](given).ranked_rows
+    bought = placed.head(count_affordable(given.rows, placed, given.budget_bytes)).to_rows()
     assert set(bought.tolist()) == {0, 3, 4, 5}
 
 
 def test_an_objective_of_accesses_ranks_by_accesses() -> None:
     inputs = [[1, 5], [1, 6], [1, 7], [2, 8], [2, 8]]
     given = problem([4, 6], inputs, [4, 4], 4 * 4, Objective(0, 1))
-    placed = RULES["inputs"](given).placed.to_rows()
+    placed = RULES["inputs"](given).ranked_rows.to_rows()
     assert given.rows.accesses[placed[2:4]].tolist() == [3, 2]
 
 
@@ -141,10 +141,10 @@ def test_every_seen_row_is_ranked_once_and_id_0_comes_first() -> None:
     inputs = [[int(a), 30 + int(b)] for a, b in rng.integers(1, 25, (200, 2))]
     given = problem([30, 30], inputs, [4, 8], 200)
     ranking: Ranking = RULES["inputs"](given)
-    assert ranking.placed.to_rows()[:2].tolist() == [0, 30]
-    assert sorted(ranking.placed.to_rows()[2:].tolist()) == given.rows.seen.tolist()
+    assert ranking.ranked_rows.to_rows()[:2].tolist() == [0, 30]
+    assert sorted(ranking.ranked_rows.to_rows()[2:].tolist()) == given.rows.seen_rows.tolist()
     again = RULES["inputs"](given)
-    assert ranking.placed.to_rows().tolist() == again.placed.to_rows().tolist()
+    assert ranking.ranked_rows.to_rows().tolist() == again.ranked_rows.to_rows().tolist()
 
 
 def test_loads_share_out_every_input() -> None:
@@ -166,9 +166,9 @@ def random_inputs() -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
 def peeled(stop_bytes: int, charged: np.ndarray) -> np.ndarray:
     flat, offsets, _ = random_inputs()
     state = np.zeros(50, dtype=STATE)
-    state["rate"] = 1
+    state["inverse_cost"] = 1
     price = np.full(50, 4, dtype=np.int64)
-    starts, held_by = holders(flat, offsets, 50)
+    starts, held_by = index_samples_by_row(flat, offsets, 50)
     return peel(flat, offsets, starts, held_by, state, 1.0, price, stop_bytes, charged)
 
 
@@ -195,9 +195,11 @@ def test_the_threshold_rule_bounds_the_hot_bytes_of_large_tables() -> None:
     size = 100_000
     accesses = np.sort(rng.zipf(1.5, size).clip(max=10_000))[::-1].astype(np.int64)
     accesses[0] = 0
-    rows = StackedRows.of(("t",), np.array([0, size]), accesses, np.array([68], dtype=np.int64))
+    rows = StackedRows.from_accesses(
+        ("t",), np.array([0, size]), accesses, np.array([68], dtype=np.int64)
+    )
     given = Problem(
-        rows, lambda: StackedInputs(np.empty(0, np.int32), np.zeros(1, np.int64)), 10**6
+        rows, lambda: StackedSamples(np.empty(0, np.int32), np.zeros(1, np.int64)), 10**6
     )
     ranking = RULES["threshold"](given)
     notes = ranking.notes
@@ -208,7 +210,7 @@ def test_the_threshold_rule_bounds_the_hot_bytes_of_large_tables() -> None:
 def test_the_rule_per_table_takes_a_like_share_of_each() -> None:
     inputs = [[1 + i % 10, 11 + 1 + i % 20] for i in range(200)]
     given = problem([11, 21], inputs, [4, 4], 4 * (2 + 15))
-    placed = RULES["per-table"](given).placed
-    bought = placed.head(cut(given.rows, placed, given.budget_bytes)).to_rows()
-    tables = np.bincount(given.rows.table_of[bought], minlength=2) - 1
+    placed = RULES["per-table"](given).ranked_rows
+    bought = placed.head(count_affordable(given.rows, placed, given.budget_bytes)).to_rows()
+    tables = np.bincount(given.rows.table_of_row[bought], minlength=2) - 1
     assert tables.tolist() == [5, 10]

@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from fae.hotset.problem import Problem, StackedRows
 from fae.hotset.rules import RULES
-from fae.hotset.rules.accesses import accesses
-from fae.hotset.rules.per_table import per_table
-from fae.hotset.rules.problem import Problem, StackedInputs, StackedRows
-from fae.hotset.rules.threshold import threshold
-
-
-def stacked(tables: list[list[int]], prices: list[int]) -> StackedRows:
-    """Tables of these accesses by rank, rank 0 first."""
-    return StackedRows.of(
-        tables=tuple(f"t{i}" for i in range(len(tables))),
-        first=np.cumsum([0, *map(len, tables)]),
-        accesses=np.array([one for table in tables for one in table], dtype=np.int64),
-        row_bytes=np.array(prices, dtype=np.int64),
-    )
-
-
-def inputs_of(sets: list[list[int]]) -> StackedInputs:
-    """Inputs that access these stacked rows."""
-    return StackedInputs(
-        np.array([row for one in sets for row in one], dtype=np.int32),
-        np.cumsum([0, *map(len, sets)]).astype(np.int64),
-    )
-
-
-def problem(
-    rows: StackedRows, budget_bytes: int = 1, sets: list[list[int]] | None = None
-) -> Problem:
-    """The choice of a hot set among these rows for these inputs."""
-    return Problem(rows, lambda: inputs_of(sets or []), budget_bytes)
+from fae.hotset.rules.accesses import rank_by_accesses, rank_per_table
+from fae.hotset.rules.threshold import rank_by_threshold
+from tests.support.stacked_tables import problem, problems, stacked, stacks
 
 
 def named(rows: StackedRows, order: np.ndarray) -> list[tuple[int, int]]:
     """Stacked rows as (table, rank)."""
-    return [(int(rows.table_of[row]), int(row - rows.first[rows.table_of[row]])) for row in order]
-
-
-counts_of_tables = st.lists(
-    st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=1, max_size=4
-)
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> StackedRows:
-    """Tables of any accesses and prices."""
-    found = draw(counts_of_tables)
-    prices = [draw(st.sampled_from([1, 2, 3, 20])) for _ in found]
-    return stacked(found, prices)
-
-
-@st.composite
-def problems(draw: st.DrawFn) -> Problem:
-    """A few inputs over a few tables, accesses counted from them, and a budget."""
-    sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
-    first = np.cumsum([0, *sizes]).tolist()
-    sets = []
-    for _ in range(draw(st.integers(0, 8))):
-        ranks = [draw(st.integers(0, size - 1)) for size in sizes]
-        sets.append([at + rank for at, rank in zip(first, ranks, strict=False) if rank])
-    counts = np.bincount([row for one in sets for row in one] or [0], minlength=first[-1])
-    counts[first[:-1]] = 0
-    tables = [counts[a:b].tolist() for a, b in itertools.pairwise(first)]
-    rows = stacked(tables, [draw(st.sampled_from([1, 2, 5])) for _ in sizes])
-    least = int(rows.row_bytes.sum())
-    budget = draw(st.integers(least, least + 15))
-    return problem(rows, budget, sets)
+    return [
+        (int(rows.table_of_row[row]), int(row - rows.table_offsets[rows.table_of_row[row]]))
+        for row in order
+    ]
 
 
 # ── Every rule ───────────────────────────────────────────────────────────────────────────────────
@@ -92,21 +37,23 @@ def test_every_rule_places_id_0_of_each_table_then_seen_rows_once(
 ) -> None:
     rows = given_problem.rows
     before = rows.accesses.copy()
-    placed = RULES[name](given_problem).placed.to_rows()
+    placed = RULES[name](given_problem).ranked_rows.to_rows()
     assert np.array_equal(rows.accesses, before)
     tables = len(rows.tables)
-    assert placed[:tables].tolist() == rows.out_of_vocabulary.tolist()
+    assert placed[:tables].tolist() == rows.oov_rows.tolist()
     assert len(set(placed.tolist())) == placed.size
-    assert set(placed[tables:].tolist()) <= set(rows.seen.tolist())
+    assert set(placed[tables:].tolist()) <= set(rows.seen_rows.tolist())
     if name != "threshold":
-        assert set(placed[tables:].tolist()) == set(rows.seen.tolist())
-    again = RULES[name](given_problem).placed.to_rows()
+        assert set(placed[tables:].tolist()) == set(rows.seen_rows.tolist())
+    again = RULES[name](given_problem).ranked_rows.to_rows()
     assert np.array_equal(placed, again)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_rule_bears_a_log_without_accesses(name: str) -> None:
-    placed = RULES[name](problem(stacked([[0, 0], [0]], [4, 4]), 100, [[], []])).placed.to_rows()
+    placed = RULES[name](
+        problem(stacked([[0, 0], [0]], [4, 4]), 100, [[], []])
+    ).ranked_rows.to_rows()
     assert placed.tolist() == [0, 2]
 
 
@@ -114,7 +61,7 @@ def test_a_rule_bears_a_log_without_accesses(name: str) -> None:
 
 
 def by_accesses(rows: StackedRows, budget_bytes: int = 1) -> list[tuple[int, int]]:
-    return named(rows, accesses(problem(rows, budget_bytes)).placed.to_rows())
+    return named(rows, rank_by_accesses(problem(rows, budget_bytes)).ranked_rows.to_rows())
 
 
 def test_rows_come_by_accesses_over_all_tables() -> None:
@@ -148,7 +95,7 @@ def test_the_order_is_by_density_then_table_then_rank(rows: StackedRows) -> None
 
     def key(row: tuple[int, int]) -> tuple[Fraction, int, int]:
         table, rank = row
-        count = int(rows.accesses[rows.first[table] + rank])
+        count = int(rows.accesses[rows.table_offsets[table] + rank])
         return -Fraction(count, int(rows.row_bytes[table])), table, rank
 
     everything = named(rows, np.arange(rows.accesses.size))
@@ -161,14 +108,14 @@ def test_the_order_is_by_density_then_table_then_rank(rows: StackedRows) -> None
 
 def test_per_table_takes_the_same_share_of_each_table() -> None:
     rows = stacked([[0, 9, 9, 9, 9], [0, 2, 1]], [4, 4])
-    placed = named(rows, per_table(problem(rows)).placed.to_rows())
+    placed = named(rows, rank_per_table(problem(rows)).ranked_rows.to_rows())
     assert placed[2:] == [(0, 1), (0, 2), (1, 1), (0, 3), (0, 4), (1, 2)]
 
 
 def test_the_threshold_is_the_lowest_whose_rows_fit() -> None:
     rows = stacked([[0, 9, 5, 5, 1], [0, 7, 2]], [4, 4])
     for budget, least, count in [(8, 10, 2), (16, 6, 4), (23, 6, 4), (24, 3, 6), (28, 2, 7)]:
-        ranking = threshold(problem(rows, budget))
+        ranking = rank_by_threshold(problem(rows, budget))
         assert ranking.notes["threshold"] == least
-        assert ranking.placed.size == count
+        assert ranking.ranked_rows.size == count
         assert ranking.notes["true_bytes"] == 4 * count <= budget

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from fae.arrays.run_length import RowRanges
 from fae.format.errors import BudgetError
-from fae.hotset.rules.accesses import accesses
-from fae.hotset.rules.problem import StackedRows
-from fae.hotset.selection import check_budget, hot_set, id_offsets
-from tests.hotset.test_rules import counts_of_tables, problem, stacked, stacks
+from fae.hotset.problem import StackedRows
+from fae.hotset.rules.accesses import rank_by_accesses
+from fae.hotset.selection import check_budget, compute_id_offsets, select_rows
 from tests.support import oracle
+from tests.support.stacked_tables import counts_of_tables, problem, stacked, stacks
 
 #: Table 0 has three rows beside id 0, table 1 two and table 2 one that was never seen.
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
@@ -21,12 +21,12 @@ ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
 
 def placed(rows: StackedRows, budget_bytes: int = 1) -> RowRanges:
     """Rows as the paper's rule places them."""
-    return accesses(problem(rows, budget_bytes)).placed
+    return rank_by_accesses(problem(rows, budget_bytes)).ranked_rows
 
 
 def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
     """The id of each stacked row."""
-    return id_offsets(rows, order).to_numpy() + np.arange(rows.count)
+    return compute_id_offsets(rows, order).to_numpy() + np.arange(rows.count)
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,15 @@ def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
     ],
 )
 def test_the_budget_is_spent_from_the_front(budget: int, hot_rows: list[int], used: int) -> None:
-    found = hot_set(ROWS, placed(ROWS), budget)
+    found = select_rows(ROWS, placed(ROWS), budget)
     assert found.hot_rows.tolist() == hot_rows
     assert found.used_bytes == used
-    assert found.hot == sum(hot_rows)
+    assert found.hot_count == sum(hot_rows)
 
 
 def test_a_budget_below_one_row_of_each_table_is_an_error_with_the_least() -> None:
     with pytest.raises(BudgetError, match=r"one row of each of the 3 tables.*at least 12 bytes"):
-        hot_set(ROWS, placed(ROWS), 11)
+        select_rows(ROWS, placed(ROWS), 11)
     with pytest.raises(BudgetError, match=r"at least 12 bytes"):
         check_budget(ROWS, 11)
 
@@ -58,7 +58,7 @@ def test_a_budget_below_one_row_of_each_table_is_an_error_with_the_least() -> No
 def test_ids_follow_the_placement_within_each_table() -> None:
     rows = stacked([[1, 2, 2, 0, 1], [0, 1]], [4, 4])
     order = np.array([3, 2, 5, 6, 4])  # the rule may order as it likes
-    ids = data_set_ids(rows, rows.runs(np.concatenate([[0, 5], order[[0, 1, 3, 4]]])))
+    ids = data_set_ids(rows, rows.to_ranges(np.concatenate([[0, 5], order[[0, 1, 3, 4]]])))
     # Table 0: id 0 stays, then stacked rows 3, 2 and 4 as placed, then row 1, which is not.
     assert ids.tolist() == [0, 4, 2, 1, 3, 0, 1]
 
@@ -71,12 +71,12 @@ def test_hot_bytes_are_within_the_budget_and_not_one_more_row_fits(
     order = runs.to_rows()
     assert sorted(set(order.tolist())) == sorted(order.tolist())
     assume(budget >= rows.row_bytes.sum())
-    found = hot_set(rows, runs, budget)
-    hot = order[: found.hot]
-    spent = sum(int(rows.row_bytes[rows.table_of[row]]) for row in hot)
+    found = select_rows(rows, runs, budget)
+    hot = order[: found.hot_count]
+    spent = sum(int(rows.row_bytes[rows.table_of_row[row]]) for row in hot)
     assert found.used_bytes == spent <= budget
-    if found.hot < order.size:
-        assert spent + rows.row_bytes[rows.table_of[order[found.hot]]] > budget
+    if found.hot_count < order.size:
+        assert spent + rows.row_bytes[rows.table_of_row[order[found.hot_count]]] > budget
 
 
 @given(rows=stacks(), budget=st.integers(1, 200), whole=st.integers(0, 60 * 256))
@@ -85,11 +85,11 @@ def test_an_id_is_hot_just_where_its_row_was_bought(
 ) -> None:
     assume(budget >= rows.row_bytes.sum())
     order = placed(rows, whole)
-    found = hot_set(rows, order, budget)
+    found = select_rows(rows, order, budget)
     ids = data_set_ids(rows, order)
-    bought = set(order.head(found.hot).to_rows().tolist())
+    bought = set(order.head(found.hot_count).to_rows().tolist())
     for table in range(len(rows.tables)):
-        mine = np.arange(rows.first[table], rows.first[table + 1])
+        mine = np.arange(rows.table_offsets[table], rows.table_offsets[table + 1])
         assert sorted(ids[mine]) == list(range(mine.size))
         assert ids[mine[0]] == 0
         assert {row for row in mine.tolist() if ids[row] < found.hot_rows[table]} == (
@@ -108,10 +108,10 @@ def test_the_hot_set_is_the_oracles(counts: list[list[int]], budget: int, price:
         plain.append(oracle.Table(f"t{t}", price + t, list(seen), seen, seen))
     used = oracle.choose_hot(plain, budget)
     order = placed(rows, budget)
-    found = hot_set(rows, order, budget)
+    found = select_rows(rows, order, budget)
     assert found.used_bytes == used
     assert found.hot_rows.tolist() == [table.hot_rows for table in plain]
     ids = data_set_ids(rows, order)
     for t, table_of in enumerate(plain):
-        mine = ids[rows.first[t] : rows.first[t + 1]].tolist()
+        mine = ids[rows.table_offsets[t] : rows.table_offsets[t + 1]].tolist()
         assert mine == [0, *table_of.ids.values()]

@@ -12,16 +12,17 @@ from hypothesis import assume, given
 from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.format.manifest import Budget, Embedding
+from fae.hotset.hot_set import HotSet, compute_wilson_interval
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES
-from fae.hotset.stage import Calibration, calibrate, wilson
+from fae.hotset.stage import calibrate
 from fae.logs.files import find_logs
 from tests.support import oracle
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 
-def calibrated(shop: Stages, out: Path, **parameters: Any) -> Calibration:
+def calibrated(shop: Stages, out: Path, **parameters: Any) -> HotSet:
     options = {"hot_budget": SHOP_BUDGET, "rule": "accesses", **parameters}
     return calibrate(
         shop.staging, shop.frequencies, out, Executor(1), CalibrateParameters.of(**options)
@@ -29,7 +30,7 @@ def calibrated(shop: Stages, out: Path, **parameters: Any) -> Calibration:
 
 
 def test_six_rows_are_hot_in_the_twenty_rows(shop: Stages) -> None:
-    found = shop.calibration
+    found = shop.hot_set
     # Id 0 of both tables, then items 7 (12 accesses), Oslo (8), item 5 (6), and of Rome and
     # item 3 (4 each) the one of the first table.
     hot = {table.name: table.hot_rows for table in found.tables}
@@ -46,18 +47,18 @@ def test_six_rows_are_hot_in_the_twenty_rows(shop: Stages) -> None:
 def test_inputs_are_hot_where_all_their_accesses_are(shop: Stages) -> None:
     # Cold in train are e, f, i, j, m and p; the valid q is hot and r touches id 0, hot too;
     # so are both test rows: 8 is unknown, and unknown is id 0.
-    assert shop.calibration.inputs == {
+    assert shop.hot_set.inputs == {
         "train": {"hot": 10, "cold": 6},
         "valid": {"hot": 2, "cold": 0},
         "test": {"hot": 2, "cold": 0},
     }
-    assert shop.calibration.hot_share("train") == 10 / 16
-    assert shop.calibration.hot_share("test") == 1.0
+    assert shop.hot_set.hot_share("train") == 10 / 16
+    assert shop.hot_set.hot_share("test") == 1.0
 
 
 def test_ids_are_access_ranks_where_tables_are_placed_by_rank(shop: Stages) -> None:
-    assert shop.calibration.ids()["city"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert shop.calibration.ids()["item"].dtype == np.uint32
+    assert shop.hot_set.read_ids()["city"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert shop.hot_set.read_ids()["item"].dtype == np.uint32
 
 
 @pytest.mark.parametrize(
@@ -96,11 +97,11 @@ def test_tables_of_several_dims_share_one_budget(tmp_path: Path) -> None:
     # Rows of 32 and 8 bytes: per byte x has 5/8, y 3/8, z 2/8, and a and b 5/32 each.
     options = oracle.Options(budget=40 + 24 + 32, valid="0", test="0", optimizer="sgd")
     made = stages(found, schema, tmp_path, options)
-    assert {table.name: table.hot_rows for table in made.calibration.tables} == {
+    assert {table.name: table.hot_rows for table in made.hot_set.tables} == {
         "wide": 2,
         "slim": 4,
     }
-    assert made.calibration.inputs["train"] == {"hot": 5, "cold": 5}
+    assert made.hot_set.inputs["train"] == {"hot": 5, "cold": 5}
 
 
 def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sampled(
@@ -112,7 +113,7 @@ def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sam
     options = oracle.Options(budget=256 * 64, valid="0", test="0", optimizer="sgd", sample=0.05)
     found = find_logs(written(tmp_path, {"a.txt": log}), schema)
     made = stages(found, schema, tmp_path, options)
-    a, b = made.calibration.tables
+    a, b = made.hot_set.tables
     assert (a.rows, a.hot_rows) == (4, 4)
     sampled = sum(oracle.in_sample(i, 0.05, 0) for i in range(40))
     assert 0 < sampled < 40
@@ -120,7 +121,7 @@ def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sam
 
 
 def test_the_curve_tells_the_chosen_budget(shop: Stages) -> None:
-    point = shop.calibration.curve().filter(budget_bytes=SHOP_BUDGET).row(0, named=True)
+    point = shop.hot_set.read_curve().filter(budget_bytes=SHOP_BUDGET).row(0, named=True)
     assert point == {
         "budget_bytes": 120,
         "hot_rows": 6,
@@ -129,7 +130,7 @@ def test_the_curve_tells_the_chosen_budget(shop: Stages) -> None:
         "valid_hot_share": 1.0,
         "test_hot_share": 1.0,
     }
-    last = shop.calibration.curve().row(-1, named=True)
+    last = shop.hot_set.read_curve().row(-1, named=True)
     assert (last["budget_bytes"], last["hot_rows"], last["train_hot_share"]) == (220, 11, 1.0)
 
 
@@ -137,9 +138,9 @@ def test_a_split_without_rows_has_no_share(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "city", "role": "sparse"}])
     found = find_logs(written(tmp_path, {"a.txt": "1,a\n0,b\n"}), schema)
     made = stages(found, schema, tmp_path, oracle.Options(budget=100))
-    assert made.calibration.inputs["valid"] == {"hot": 0, "cold": 0}
-    assert made.calibration.hot_share("valid") is None
-    assert "valid_hot_share" not in made.calibration.curve().columns
+    assert made.hot_set.inputs["valid"] == {"hot": 0, "cold": 0}
+    assert made.hot_set.hot_share("valid") is None
+    assert "valid_hot_share" not in made.hot_set.read_curve().columns
 
 
 def test_a_budget_that_holds_no_row_of_each_table_is_an_error(shop: Stages, tmp_path: Path) -> None:
@@ -151,9 +152,9 @@ def test_a_budget_that_holds_no_row_of_each_table_is_an_error(shop: Stages, tmp_
 def test_it_is_made_once_and_refused_with_other_parameters(shop: Stages, tmp_path: Path) -> None:
     first = calibrated(shop, tmp_path / "out")
     before = (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
-    assert calibrated(shop, tmp_path / "out") == first == Calibration.read(tmp_path / "out")
+    assert calibrated(shop, tmp_path / "out") == first == HotSet.read(tmp_path / "out")
     assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == before
-    assert first.inputs == shop.calibration.inputs
+    assert first.inputs == shop.hot_set.inputs
     for other in ({"hot_budget": 140}, {"dtype": "float16"}, {"optimizer": "sgd"}):
         with pytest.raises(DatasetError, match="--overwrite"):
             calibrated(shop, tmp_path / "out", **other)
@@ -161,9 +162,9 @@ def test_it_is_made_once_and_refused_with_other_parameters(shop: Stages, tmp_pat
 
 def test_what_is_no_calibration_is_refused(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished output"):
-        Calibration.read(tmp_path)
+        HotSet.read(tmp_path)
     with pytest.raises(DatasetError, match="frequencies"):
-        Calibration.read(shop.frequencies.directory)
+        HotSet.read(shop.frequencies.directory)
 
 
 @FEW_EXAMPLES
@@ -174,17 +175,17 @@ def test_hot_and_cold_inputs_are_the_oracles(
     files, splits = zip(*((file.plain, file.split) for file in log.files), strict=True)
     right = oracle.prepare(files, splits, log.schema, log.options)
     assume("train" in right.splits)
-    directory = tmp_path_factory.mktemp("calibration")
-    found = stages(log.find(directory), log.schema, directory, log.options).calibration
+    directory = tmp_path_factory.mktemp("hot_set")
+    found = stages(log.find(directory), log.schema, directory, log.options).hot_set
     assert found.inputs == {
         split: {kind: len(right.leaves[split, kind]) for kind in ("hot", "cold")}
         for split in oracle.SPLITS
     }
     for table, known in zip(found.tables, right.tables, strict=True):
         assert table.row_bytes == known.price
-        assert found.ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
+        assert found.read_ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
         assert table.hot_rows == known.hot_rows
-    point = found.curve().filter(budget_bytes=log.options.budget).row(0, named=True)
+    point = found.read_curve().filter(budget_bytes=log.options.budget).row(0, named=True)
     assert point["hot_rows"] == sum(table.hot_rows for table in found.tables)
     for split in oracle.SPLITS:
         assert point.get(f"{split}_hot_share") == found.hot_share(split)
@@ -213,7 +214,7 @@ def test_a_hot_share_takes_the_fewest_rows_that_reach_it(
     reached = found.hot_share("train")
     assert reached is not None
     assert reached >= share
-    curve = found.curve().select("hot_rows", "train_hot_share").rows()
+    curve = found.read_curve().select("hot_rows", "train_hot_share").rows()
     assert all(hot < share for rows, hot in curve if rows < least)
 
 
@@ -223,7 +224,7 @@ def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"a.txt": log}), schema)
     made = stages(found, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
     parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
-    with pytest.raises(BudgetError, match=r"no budget makes 90\.0% of the train inputs hot"):
+    with pytest.raises(BudgetError, match=r"90\.0% of the train samples hot at no budget"):
         calibrate(made.staging, made.frequencies, tmp_path / "out", Executor(1), parameters)
     assert not (tmp_path / "out").exists()
 
@@ -239,7 +240,7 @@ def test_a_sample_is_checked_on_the_rows_outside_it(tmp_path: Path) -> None:
     every = oracle.Counter(i % 25 for i in range(100))
     order = oracle.ranked(every, schema.sparse[0])
     hot = sorted(counts, key=lambda value: (-counts[value], order.index(value)))[:7]
-    check = made.calibration.sample
+    check = made.hot_set.sample
     assert check is not None
     assert check.sampled == sum(counts[value] for value in hot) / len(chosen)
     others = [i for i in range(100) if i not in chosen]
@@ -249,7 +250,7 @@ def test_a_sample_is_checked_on_the_rows_outside_it(tmp_path: Path) -> None:
 
 
 def test_without_a_sample_there_is_nothing_to_check(shop: Stages) -> None:
-    assert shop.calibration.sample is None
+    assert shop.hot_set.sample is None
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_without_a_sample_there_is_nothing_to_check(shop: Stages) -> None:
     ],
 )
 def test_wilsons_interval_is_as_published(hits: int, total: int, low: float, high: float) -> None:
-    assert wilson(hits, total) == pytest.approx((low, high), abs=1e-4)
+    assert compute_wilson_interval(hits, total) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
@@ -271,7 +272,7 @@ def test_every_rule_keeps_to_the_budget(shop: Stages, tmp_path: Path, rule: str)
     assert found.budget.rule == rule
     assert sum(t.hot_rows * t.row_bytes for t in found.tables) == found.budget.used_bytes <= 120
     for table in found.tables:
-        ids = found.ids()[table.name]
+        ids = found.read_ids()[table.name]
         assert ids[0] == 0
         assert sorted(ids) == list(range(table.rows))
 
@@ -290,7 +291,7 @@ def test_a_rule_that_needs_more_memory_than_there_is_says_what_to_do(
 ) -> None:
     parameters = CalibrateParameters.of(hot_budget=200, rule="inputs")
     stages = shop.staging, shop.frequencies, tmp_path / "out"
-    with pytest.raises(ParameterError, match=r"which needs .* there are 9 B for it.*--sample"):
+    with pytest.raises(ParameterError, match=r"which takes .* 9 B are available.*--sample"):
         calibrate(*stages, Executor(1, memory=9), parameters)
     parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
     assert calibrate(*stages, Executor(1, memory=9), parameters).tables

@@ -19,7 +19,7 @@ from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, FaeError, StorageError
 from fae.format.manifest import Manifest
-from fae.hotset.stage import Calibration
+from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.logs.files import Log, find_logs
 from fae.logs.schema import load_schema
@@ -192,9 +192,9 @@ def test_a_linked_data_set_is_as_good_as_any(shop: Stages, tmp_path: Path) -> No
 # ── Documents that are read back ─────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", [Staging, Frequencies, Calibration])
+@pytest.mark.parametrize("kind", [Staging, Frequencies, HotSet])
 def test_a_damaged_document_of_a_stage_is_named(shop: Stages, tmp_path: Path, kind: Any) -> None:
-    stage = {Staging: shop.staging, Frequencies: shop.frequencies, Calibration: shop.calibration}
+    stage = {Staging: shop.staging, Frequencies: shop.frequencies, HotSet: shop.hot_set}
     (path,) = stage[kind].directory.path.glob("*.json")
     document = json.loads(path.read_text())
     said = []

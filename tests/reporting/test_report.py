@@ -16,9 +16,9 @@ import pytest
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
+from fae.hotset.problem import Problem
+from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.hotset.rules import RULES
-from fae.hotset.rules.problem import Problem
-from fae.hotset.stacking import stacked_inputs, stacked_rows
 from fae.logs.files import find_logs
 from fae.reporting import Report, report
 from fae.reporting.canvas import PALETTE
@@ -216,14 +216,14 @@ def test_the_rows_are_stacked_as_calibration_stacked_them(
     shop: Stages, criteo: Stages, tmp_path: Path
 ) -> None:
     for made, schema in ((shop, SHOP), (criteo, criteo.staging.schema)):
-        right = stacked_rows(made.frequencies, schema, made.manifest.embedding)
-        inputs = stacked_inputs(made.staging, made.frequencies, right)
+        right = stack_rows(made.frequencies, schema, made.manifest.embedding)
+        inputs = stack_samples(made.staging, made.frequencies, right)
         known = facts(made.dataset)
         mine = tables(made.dataset, known)
         rows, sets = train_inputs(made.dataset, known, mine, 1_000_000, 0)
         for found in (mine.rows, rows):
             assert found.tables == right.tables
-            for name in ("first", "accesses", "row_bytes"):
+            for name in ("table_offsets", "accesses", "row_bytes"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(right, name))
         assert Counter(as_sets(sets)) == Counter(as_sets(inputs))
 
@@ -261,17 +261,19 @@ def test_the_compared_shares_are_right(shop: Stages, tmp_path: Path) -> None:
     """Against sets in plain Python; and no rule beats the best of all choices of rows."""
     _, done = reported(shop.dataset, tmp_path)
     schema = shop.staging.schema
-    rows = stacked_rows(shop.frequencies, schema, shop.manifest.embedding)
-    given = stacked_inputs(shop.staging, shop.frequencies, rows)
+    rows = stack_rows(shop.frequencies, schema, shop.manifest.embedding)
+    given = stack_samples(shop.staging, shop.frequencies, rows)
     inputs = [set(one) for one in as_sets(given)]
     for place, budget in enumerate(done.compared.budgets):
         for name in ("accesses", "threshold", "per-table"):
-            placed = RULES[name](Problem(rows, lambda: given, budget)).placed.order().tolist()
+            placed = (
+                RULES[name](Problem(rows, lambda: given, budget)).ranked_rows.to_rows().tolist()
+            )
             hot = set(placed[: budget // 20])
             right = sum(one <= hot for one in inputs) / 16
             assert done.compared.hot[name][place] == right
-        spare = min(budget // 20 - 2, rows.seen.size)
-        choices = combinations(rows.seen.tolist(), spare)
+        spare = min(budget // 20 - 2, rows.seen_rows.size)
+        choices = combinations(rows.seen_rows.tolist(), spare)
         best = max(sum(one <= set(choice) for one in inputs) for choice in choices) / 16
         assert done.compared.hot["inputs"][place] <= best <= (done.compared.bounds[place] or 1)
 
@@ -287,7 +289,7 @@ def test_a_sample_is_said_to_be_one_and_drawn_by_the_seed(criteo: Stages, tmp_pa
     assert one.accesses.sum() == 26 * inputs.count
     assert (one.accesses != two.accesses).any()
     counted = np.bincount(inputs.rows, minlength=one.accesses.size)
-    counted[one.out_of_vocabulary] = one.accesses[one.out_of_vocabulary]
+    counted[one.oov_rows] = one.accesses[one.oov_rows]
     np.testing.assert_array_equal(counted, one.accesses)
 
 
@@ -406,7 +408,7 @@ def test_other_shapes_of_data_sets(tmp_path: Path) -> None:
     splits = {row["split"]: row for row in page.table("Inputs by split")}
     assert (splits["test"]["inputs"], splits["test"]["hot share"]) == ("0", "–")
     assert "sample of 50.0 %" in spaced(page.text)
-    right = stacked_rows(made.frequencies, schema, made.manifest.embedding)
+    right = stack_rows(made.frequencies, schema, made.manifest.embedding)
     known = facts(made.dataset)
     exact = np.concatenate(
         [[0, *made.frequencies.read_accesses(table)["accesses"]] for table in right.tables]

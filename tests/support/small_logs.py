@@ -18,8 +18,9 @@ from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.format.integrity import compute_sha256
 from fae.format.manifest import Manifest, format_success
+from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.stage import Calibration, calibrate
+from fae.hotset.stage import calibrate
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.part import Codes
 from fae.ingestion.stage import ingest
@@ -95,7 +96,7 @@ class Stages:
 
     staging: Staging
     frequencies: Frequencies
-    calibration: Calibration
+    hot_set: HotSet
     manifest: Manifest
     dataset: Path
 
@@ -226,14 +227,10 @@ def stages(
         block_bytes=block_bytes,
     )
     frequencies = profile(staging, directory / "frequencies", executor, parameters.profile)
-    calibration = calibrate(
-        staging, frequencies, directory / "hot_set", executor, parameters.calibrate
-    )
+    hot_set = calibrate(staging, frequencies, directory / "hot_set", executor, parameters.calibrate)
     dataset = directory / "dataset"
-    manifest = write_dataset(
-        staging, frequencies, calibration, dataset, executor, parameters.partition
-    )
-    return Stages(staging, frequencies, calibration, manifest, dataset)
+    manifest = write_dataset(staging, frequencies, hot_set, dataset, executor, parameters.partition)
+    return Stages(staging, frequencies, hot_set, manifest, dataset)
 
 
 def shop_stages(directory: Path, **changed: Any) -> Stages:

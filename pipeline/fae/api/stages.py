@@ -16,8 +16,8 @@ from fae.format.errors import ParameterError
 if TYPE_CHECKING:
     from fae.api.dataset import Dataset
     from fae.execution.executor import Executor
+    from fae.hotset.hot_set import HotSet
     from fae.hotset.parameters import CalibrateParameters
-    from fae.hotset.stage import Calibration
     from fae.ingestion.staging import Staging
     from fae.logs.files import Log
     from fae.logs.schema import Schema
@@ -241,7 +241,7 @@ def calibrate(
     scheduler: str | None = None,
     scheduler_file: PathLike | None = None,
     memory: str | None = None,
-) -> Calibration:
+) -> HotSet:
     """Choose the hot rows that the byte budget holds, stage 3."""
     from fae.hotset.stage import calibrate as run
 
@@ -270,7 +270,7 @@ def calibrate(
 def partition(
     staging: PathLike | Staging,
     frequencies: PathLike | Frequencies,
-    hot_set: PathLike | Calibration,
+    hot_set: PathLike | HotSet,
     *,
     out: PathLike,
     seed: int = 0,
@@ -285,9 +285,9 @@ def partition(
     from fae.api.dataset import Dataset
     from fae.dataset.parameters import PartitionParameters
     from fae.dataset.stage import write_dataset
-    from fae.hotset.stage import Calibration
+    from fae.hotset.hot_set import HotSet
 
-    chosen = hot_set if isinstance(hot_set, Calibration) else Calibration.read(os.fspath(hot_set))
+    chosen = hot_set if isinstance(hot_set, HotSet) else HotSet.read(os.fspath(hot_set))
     with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         manifest = write_dataset(
             _staging(staging),

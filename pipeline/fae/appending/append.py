@@ -98,7 +98,7 @@ def _append(
     frequencies = profile(
         extension.staging, work / "frequencies", executor, parameters.profile, overwrite=True
     )
-    calibration = calibrate(
+    hot_set = calibrate(
         extension.staging,
         frequencies,
         work / "hot_set",
@@ -108,12 +108,12 @@ def _append(
     )
 
     def drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
-        return write_drift(out, extension, frequencies, calibration, partial, tables, executor)
+        return write_drift(out, extension, frequencies, hot_set, partial, tables, executor)
 
     manifest = write_dataset(
         extension.staging,
         frequencies,
-        calibration,
+        hot_set,
         out,
         executor,
         parameters.partition,

@@ -17,7 +17,7 @@ from fae.dataset.presence import checked
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
-from fae.hotset.stage import Calibration
+from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
@@ -101,7 +101,7 @@ class _Task:
 
     staging: str
     frequencies: str
-    calibration: str
+    hot_set: str
     part: int
     masks: str
 
@@ -110,7 +110,7 @@ def write_drift(
     former: Folder,
     extension: Extension,
     frequencies: Frequencies,
-    calibration: Calibration,
+    hot_set: HotSet,
     partial: Folder,
     tables: tuple[Table, ...],
     executor: Executor,
@@ -121,7 +121,7 @@ def write_drift(
     """
     manifest = outputs.read_manifest(former)
     masks = partial / _MASKS
-    files, found, ids = [], [], calibration.ids()
+    files, found, ids = [], [], hot_set.read_ids()
     for table in tables:
         before = manifest.table(table.name)
         with (
@@ -144,7 +144,7 @@ def write_drift(
         _Task(
             str(extension.staging.directory),
             str(frequencies.directory),
-            str(calibration.directory),
+            str(hot_set.directory),
             part,
             str(masks),
         )
@@ -154,7 +154,7 @@ def write_drift(
     drift = Drift(
         former=manifest.fingerprint,
         former_budget=manifest.budget.bytes,
-        budget=calibration.budget.bytes,
+        budget=hot_set.budget.bytes,
         new_rows=_summed(counts[sorted(extension.new_parts)]),
         all_rows=_summed(counts),
         tables=tuple(found),
@@ -220,10 +220,10 @@ def _covered(task: _Task) -> list[int]:
     """A part's inputs and accesses, and those that the former hot set and this one cover."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    calibration = Calibration.read(task.calibration)
-    hot_rows = {table.name: table.hot_rows for table in calibration.tables}
+    hot_set = HotSet.read(task.hot_set)
+    hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
     staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
-    accesses, ids_of = 0, calibration.ids()
+    accesses, ids_of = 0, hot_set.read_ids()
     hot = np.zeros(2, dtype=np.int64)
     cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:

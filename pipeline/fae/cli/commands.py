@@ -52,9 +52,9 @@ def _profile(**options: Any) -> None:
 
 
 def _calibrate(**options: Any) -> None:
-    from fae.cli.printing import print_calibration
+    from fae.cli.printing import print_hot_set
 
-    print_calibration(stages.calibrate(**options))
+    print_hot_set(stages.calibrate(**options))
 
 
 def _partition(**options: Any) -> None:

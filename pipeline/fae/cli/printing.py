@@ -20,7 +20,7 @@ from fae.execution.progress import console as messages
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
-from fae.hotset.stage import Calibration, SampleCheck
+from fae.hotset.hot_set import HotSet, SampleCheck
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
@@ -70,10 +70,10 @@ def print_frequencies(frequencies: Frequencies) -> None:
 
 
 @_told
-def print_calibration(calibration: Calibration) -> None:
+def print_hot_set(hot_set: HotSet) -> None:
     """The curve about the chosen budget, its knee, and what is proved and advised."""
-    points = calibration.curve()
-    budget, knee = calibration.budget.bytes, calibration.knee_bytes
+    points = hot_set.read_curve()
+    budget, knee = hot_set.budget.bytes, hot_set.knee_bytes
     columns = [(name, title) for name, title in _CURVE.items() if name in points.columns]
     table = _table("budget", "hot rows", *(title for _, title in columns), "")
     last = points.height - 1
@@ -86,22 +86,22 @@ def print_calibration(calibration: Calibration) -> None:
         style = "bold green" if here == budget else None
         table.add_row(format_bytes(here), f"{point['hot_rows']:,}", *values, mark, style=style)
     output.print(table)
-    hot = calibration.hot_share("train") or 0.0
-    if calibration.bound:
+    hot = hot_set.hot_share("train") or 0.0
+    if hot_set.bound:
         output.print(
-            f"hot share {hot:.2%}; no hot set of these bytes exceeds {calibration.bound:.2%} "
+            f"hot share {hot:.2%}; no hot set of these bytes exceeds {hot_set.bound:.2%} "
             "of the inputs that were counted"
         )
-    for name, value in calibration.notes.items():
+    for name, value in hot_set.notes.items():
         output.print(f"{name.replace('_', ' ')}: {value:,}")
-    if calibration.sample is not None:
-        _print_sample(calibration.sample)
-    _print_sharing(calibration.parameters, calibration.sharing, len(calibration.tables))
+    if hot_set.sample is not None:
+        _print_sample(hot_set.sample)
+    _print_sharing(hot_set.parameters, hot_set.sharing, len(hot_set.tables))
     output.print(
         f"the knee is at {format_bytes(knee)}: beyond it, bytes buy less than on average. "
         "For a share instead of a budget: --hot-share 0.8"
     )
-    output.print(f"hot set in {calibration.directory}")
+    output.print(f"hot set in {hot_set.directory}")
 
 
 def _print_sample(check: SampleCheck) -> None:

@@ -28,7 +28,7 @@ from fae.dataset.row_codec import Columns, Records, Words
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
-from fae.hotset.stage import Calibration
+from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
@@ -58,7 +58,7 @@ class _Scatter:
 
     staging: str
     frequencies: str
-    calibration: str
+    hot_set: str
     first: int
     stop: int
     seed: int
@@ -81,7 +81,7 @@ class _Gather:
 def partition(
     staging: Staging,
     frequencies: Frequencies,
-    calibration: Calibration,
+    hot_set: HotSet,
     directory: Folder,
     executor: Executor,
     seed: int,
@@ -92,14 +92,14 @@ def partition(
     Nobody wants the rows of a `spent` staging after this.
     """
     leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
-    rows = [calibration.inputs[split][temperature] for split, temperature in leaves]
+    rows = [hot_set.inputs[split][temperature] for split, temperature in leaves]
     buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
     step = min(-(-len(staging.parts) // _PARTS), _TOGETHER)
     tasks = [
         _Scatter(
             str(staging.directory),
             str(frequencies.directory),
-            str(calibration.directory),
+            str(hot_set.directory),
             part,
             min(part + step, len(staging.parts)),
             seed,
@@ -159,7 +159,7 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     parts = range(task.first, task.stop)
-    columns, cold = _encoded(staging, frequencies, Calibration.read(task.calibration), parts)
+    columns, cold = _encoded(staging, frequencies, HotSet.read(task.hot_set), parts)
     codes = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
     if task.spent:
         for part in parts:
@@ -187,7 +187,7 @@ def _scatter(task: _Scatter) -> list[tuple[int, int]]:
 
 
 def _encoded(
-    staging: Staging, frequencies: Frequencies, calibration: Calibration, parts: range
+    staging: Staging, frequencies: Frequencies, hot_set: HotSet, parts: range
 ) -> tuple[Columns, npt.NDArray[np.bool_]]:
     """Parts' labels, dense features and ids, in the order of the schema, and their cold rows."""
     dense, sparse = staging.schema.dense, staging.schema.sparse
@@ -195,7 +195,7 @@ def _encoded(
     width = 1 + len(dense) + len(sparse)
     fields = reuse_buffer("fields", (width, rows), np.int32)
     cold = np.zeros(rows, dtype=np.bool_)
-    tables, ids_of = {table.name: table for table in calibration.tables}, calibration.ids()
+    tables, ids_of = {table.name: table for table in hot_set.tables}, hot_set.read_ids()
     lists: dict[int, list[Words]] = {}
     for part in parts:
         first = staging.first_row(part) - staging.first_row(parts.start)

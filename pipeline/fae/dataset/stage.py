@@ -29,7 +29,7 @@ from fae.format.manifest import (
     SparseFeature,
     Table,
 )
-from fae.hotset.stage import CURVE, Calibration
+from fae.hotset.hot_set import CURVE, HotSet
 from fae.ingestion.rejects import REJECTS_FILE
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
@@ -43,7 +43,7 @@ class _Task:
 
     staging: str
     frequencies: str
-    calibration: str
+    hot_set: str
     table: str
     directory: str
 
@@ -51,7 +51,7 @@ class _Task:
 def write_dataset(
     staging: Staging,
     frequencies: Frequencies,
-    calibration: Calibration,
+    hot_set: HotSet,
     out: FolderLike,
     executor: Executor,
     parameters: PartitionParameters,
@@ -67,53 +67,51 @@ def write_dataset(
     vocabularies of the tables lie already.
     """
     out = Folder.of(out)
-    _check_stages(staging, frequencies, calibration)
-    made_from = parameters.fingerprint(outputs.read_fingerprint(calibration.directory))
+    _check_stages(staging, frequencies, hot_set)
+    made_from = parameters.fingerprint(outputs.read_fingerprint(hot_set.directory))
     if outputs.is_made(out, made_from, overwrite):
         return outputs.read_manifest(out)
     with outputs.build_output(out, made_from) as partial:
-        splits = partition(
-            staging, frequencies, calibration, partial, executor, parameters.seed, spent
-        )
+        splits = partition(staging, frequencies, hot_set, partial, executor, parameters.seed, spent)
         tasks = [
             _Task(
                 str(staging.directory),
                 str(frequencies.directory),
-                str(calibration.directory),
+                str(hot_set.directory),
                 table.name,
                 str(partial),
             )
-            for table in calibration.tables
+            for table in hot_set.tables
         ]
         with ThreadPoolExecutor(1, "sweeper") as sweeper:
             sweeper.submit(outputs.remove_output, partial / SCATTERED)
             vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
-            for table, file in zip(calibration.tables, vocabularies, strict=True)
+            for table, file in zip(hot_set.tables, vocabularies, strict=True)
         )
         manifest = Manifest(
             version=VERSION,
             fingerprint=made_from,
             seed=parameters.seed,
-            embedding=calibration.embedding,
-            budget=calibration.budget,
+            embedding=hot_set.embedding,
+            budget=hot_set.budget,
             features=features(staging.schema),
             tables=tables,
             splits=splits,
             schema=staging.schema.document(),
-            preparation=_preparation(staging, frequencies, calibration, parameters),
-            records=(*_records(staging, calibration, partial), *more_records(partial, tables)),
+            preparation=_preparation(staging, frequencies, hot_set, parameters),
+            records=(*_records(staging, hot_set, partial), *more_records(partial, tables)),
         )
         partial.write_text(MANIFEST_FILE, manifest.text())
     return outputs.read_manifest(out)
 
 
-def _check_stages(staging: Staging, frequencies: Frequencies, calibration: Calibration) -> None:
+def _check_stages(staging: Staging, frequencies: Frequencies, hot_set: HotSet) -> None:
     """Raise DatasetError unless each of the outputs was made from the one before."""
     for made, found, source in (
         (frequencies.directory, frequencies.staging, staging.directory),
-        (calibration.directory, calibration.frequencies, frequencies.directory),
+        (hot_set.directory, hot_set.frequencies, frequencies.directory),
     ):
         if found != outputs.read_fingerprint(source):
             raise DatasetError(f"{made} was not made from {source}. Run its stage again.")
@@ -131,7 +129,7 @@ def features(schema: Schema) -> Features:
 def _write_vocabulary(task: _Task) -> DataFile:
     schema = Staging.read(task.staging).schema
     accesses = Frequencies.read(task.frequencies).iter_accesses(task.table, "value", "accesses")
-    ids = Calibration.read(task.calibration).ids()[task.table]
+    ids = HotSet.read(task.hot_set).read_ids()[task.table]
     frames = vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
@@ -156,11 +154,11 @@ def _write(tables: Iterator[pa.Table], path: Path) -> None:
             writer.write_table(table)
 
 
-def _records(staging: Staging, calibration: Calibration, folder: Folder) -> tuple[DataFile, ...]:
+def _records(staging: Staging, hot_set: HotSet, folder: Folder) -> tuple[DataFile, ...]:
     """Copy what tells of the preparation: the rejects and the curve."""
     records = (
         (staging.directory, REJECTS_FILE, sum(staging.reasons.values())),
-        (calibration.directory, CURVE, calibration.curve().height),
+        (hot_set.directory, CURVE, hot_set.read_curve().height),
     )
     return tuple(_copied(source, name, rows, folder) for source, name, rows in records)
 
@@ -174,7 +172,7 @@ def _copied(source: Folder, name: str, rows: int, folder: Folder) -> DataFile:
 def _preparation(
     staging: Staging,
     frequencies: Frequencies,
-    calibration: Calibration,
+    hot_set: HotSet,
     parameters: PartitionParameters,
 ) -> dict[str, Any]:
     """How the data set came about, without times, hosts or absolute paths."""
@@ -183,15 +181,15 @@ def _preparation(
         "rejects": staging.reasons,
         "sample": frequencies.sample,
         "sample_seed": frequencies.seed,
-        "objective": calibration.objective,
-        "bound": calibration.bound,
-        "access_share": calibration.access_share,
-        "sharing": [asdict(table) for table in calibration.sharing],
-        "hot_share": {split: calibration.hot_share(split) for split in calibration.inputs},
+        "objective": hot_set.objective,
+        "bound": hot_set.bound,
+        "access_share": hot_set.access_share,
+        "sharing": [asdict(table) for table in hot_set.sharing],
+        "hot_share": {split: hot_set.hot_share(split) for split in hot_set.inputs},
         "tables": [asdict(table) for table in frequencies.tables],
         "parameters": {
             "profile": frequencies.parameters,
-            "calibrate": calibration.parameters,
+            "calibrate": hot_set.parameters,
             "partition": parameters.model_dump(mode="json"),
         },
     }

@@ -28,7 +28,7 @@ from fae.format.manifest import (
     Table,
     format_success,
 )
-from fae.hotset.cold_hash import hashed_ids
+from fae.hotset.cold_hash import hash_ids
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
@@ -244,7 +244,7 @@ def _hashed_faults(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any])
     if not np.array_equal(ids[: hot - 1], np.arange(1, hot)) or (np.diff(ids) < 0).any():
         yield f"{where}: its ids are not 1 to {hot - 1:,} in order, then hashed ones"
     cold = staged_values(frame["value"][hot - 1 :], column)
-    wrong = np.count_nonzero(ids[hot - 1 :] != hashed_ids(cold, hot, table.rows - hot))
+    wrong = np.count_nonzero(ids[hot - 1 :] != hash_ids(cold, hot, table.rows - hot))
     if wrong:
         yield f"{where}: {wrong:,} values have another id than their hash says"
 

@@ -1,4 +1,4 @@
-"""Cold ids that are hashed: a table's rare values share so many rows, whatever its vocabulary."""
+"""Hashed cold ids: the cold values of a table share a fixed number of rows."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from fae.arrays.row_keys import UInt64Array, mix_bits
 Ids = npt.NDArray[np.integer[Any]]
 
 #: The hash of the missing category.
-_MISSING = 0
+_MISSING_HASH = 0
 
 
 @dataclass(frozen=True)
 class Sharing:
     """How the cold values of one table share its cold rows.
 
-    `values` cold values have `rows` rows, of which `unused` have no value; `shared` of the values
-    share theirs with another one. `access_share` of the table's train accesses go to such rows.
+    There are `values` cold values for `rows` rows, of which `unused` have no value; `shared` of the
+    values share their row with another value. `access_share` of the table's train accesses go to
+    shared rows.
     """
 
     table: str
@@ -34,53 +35,61 @@ class Sharing:
     access_share: float
 
 
-def value_hashes(staged: pl.Series) -> UInt64Array:
-    """A 64-bit hash of each value as staged, shape (values,): a function of the value alone.
+def hash_values(staged: pl.Series) -> UInt64Array:
+    """Return a 64-bit hash of each staged value, shape (values,), that depends on nothing else.
 
-    Splitmix64 of an integer (hex values are numbers, negative ones are taken modulo 2^64), and
-    XXH3 of a text's UTF-8 bytes. The missing category has the hash 0.
+    An integer is hashed by splitmix64 (hex values are integers, negative ones are taken modulo
+    2^64), a text's UTF-8 bytes by XXH3. The missing category has the hash 0.
     """
     if staged.dtype == pl.String():
         texts = staged.cast(pl.Binary()).to_list()
-        found = (_MISSING if text is None else xxhash.xxh3_64_intdigest(text) for text in texts)
-        return np.fromiter(found, dtype=np.uint64, count=len(staged))
+        hashes = (
+            _MISSING_HASH if text is None else xxhash.xxh3_64_intdigest(text) for text in texts
+        )
+        return np.fromiter(hashes, dtype=np.uint64, count=len(staged))
     keys = mix_bits(staged.fill_null(0).to_numpy().astype(np.uint64))
-    keys[staged.is_null().to_numpy()] = _MISSING
+    keys[staged.is_null().to_numpy()] = _MISSING_HASH
     return keys
 
 
 def is_hashed(rows: int, hot_rows: int, buckets: int) -> bool:
-    """Whether a table with `rows` exact ids has more cold ones than `buckets`; 0 hashes none."""
+    """Return whether a table of `rows` exact ids has more cold ones than `buckets`.
+
+    With 0 buckets, no table is hashed.
+    """
     return 0 < buckets < rows - hot_rows
 
 
-def hashed_ids(staged: pl.Series, hot_rows: int, buckets: int) -> Ids:
-    """The ids of cold values as staged, shape (values,): `hot_rows` + hash modulo `buckets`."""
-    return hot_rows + (value_hashes(staged) % np.uint64(buckets)).astype(np.int64)
+def hash_ids(staged: pl.Series, hot_rows: int, buckets: int) -> Ids:
+    """Return the ids of staged cold values, shape (values,): `hot_rows` + hash modulo `buckets`."""
+    return hot_rows + (hash_values(staged) % np.uint64(buckets)).astype(np.int64)
 
 
-def with_hashed(ids: Ids, staged: pl.Series, hot_rows: int, buckets: int) -> Ids:
-    """`ids` (rows,) of a table by access rank, but for its cold ones, which become hashed.
+def replace_cold_ids(ids: Ids, staged: pl.Series, hot_rows: int, buckets: int) -> Ids:
+    """Return `ids` (rows,) of a table by access rank, with its cold ids replaced by hashed ones.
 
     `staged` has the values from rank 1 on; rank 0 is out of vocabulary, and hot.
     """
-    cold = np.flatnonzero(ids >= hot_rows)
-    found = ids.copy()
-    found[cold] = hashed_ids(staged.gather(cold - 1), hot_rows, buckets)
-    return found
+    cold_ranks = np.flatnonzero(ids >= hot_rows)
+    replaced = ids.copy()
+    replaced[cold_ranks] = hash_ids(staged.gather(cold_ranks - 1), hot_rows, buckets)
+    return replaced
 
 
-def sharing(table: str, ids: Ids, hot_rows: int, buckets: int, accesses: Ids) -> Sharing:
-    """What the hashed `ids` (rows,) of a table share, given the train `accesses` of each rank."""
-    cold = ids >= hot_rows
-    bucket = ids[cold] - hot_rows
-    values = np.bincount(bucket, minlength=buckets)
-    shared = values[bucket] > 1
+def measure_sharing(table: str, ids: Ids, hot_rows: int, buckets: int, accesses: Ids) -> Sharing:
+    """Return what the hashed `ids` (rows,) of a table share; `accesses` (rows,) are those in train.
+
+    Both are by access rank.
+    """
+    is_cold = ids >= hot_rows
+    bucket = ids[is_cold] - hot_rows
+    values_per_bucket = np.bincount(bucket, minlength=buckets)
+    is_shared = values_per_bucket[bucket] > 1
     return Sharing(
         table=table,
         values=bucket.size,
         rows=buckets,
-        unused=int(np.count_nonzero(values == 0)),
-        shared=int(np.count_nonzero(shared)),
-        access_share=int(accesses[cold][shared].sum()) / max(int(accesses.sum()), 1),
+        unused=int(np.count_nonzero(values_per_bucket == 0)),
+        shared=int(np.count_nonzero(is_shared)),
+        access_share=int(accesses[is_cold][is_shared].sum()) / max(int(accesses.sum()), 1),
     )

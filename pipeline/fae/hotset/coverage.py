@@ -1,4 +1,8 @@
-"""Reach: how far in a placement each input's coldest access lies, so how many rows make it hot."""
+"""Coverage: how many samples of each split are hot, for any number of hot rows of a ranking.
+
+A sample becomes hot with the last of its rows. Its coldest row, the one ranked last, therefore
+says from how many hot rows on the sample is hot, and one pass over the log answers for all budgets.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
-from fae.hotset.rules.problem import StackedRows
-from fae.hotset.stacking import counted_rows
+from fae.hotset.problem import StackedRows
+from fae.hotset.problem_data import mask_counted_rows
 from fae.ingestion.part import Codes
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
@@ -24,54 +28,58 @@ from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
-#: Beside the splits: the train inputs that were counted, and those that the sample left out.
+#: Groups beside the splits: the train samples in the sample of train, and those outside it.
 COUNTED, UNCOUNTED = "counted", "uncounted"
-#: How many cuts a search looks at together.
-_CUTS = 1 << 12
-_FOLDER = "reach.partial"
-_CELL = np.dtype("<u2")
+_CUTS_PER_SEARCH_STEP = 1 << 12
+_CELL_FOLDER = "reach.partial"
+_CELL_DTYPE = np.dtype("<u2")
 
 Cells = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Inputs by the number of placed rows that make them hot.
+class Coverage:
+    """Samples of one group by the number of hot rows from which on they are hot.
 
-    `cuts`, ascending, are numbers of placed rows. Entry k of `inputs` (cuts + 1,) counts the inputs
-    that are hot once `cuts[k]` rows are and not at the cut before; the last, those hot at none.
+    `cuts`, ascending, are numbers of hot rows. Entry k of `samples` (cuts + 1,) counts the samples
+    that are hot with `cuts[k]` hot rows but not with `cuts[k - 1]`; the last entry, those that are
+    hot at no cut.
     """
 
     cuts: Int64Array
-    inputs: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
 
     @property
     def total(self) -> int:
-        """All inputs."""
-        return int(self.inputs.sum())
+        """The number of samples."""
+        return int(self.samples.sum())
 
-    def hot(self, rows: Int64Array) -> npt.NDArray[np.int64]:
-        """The number of hot inputs once the first `rows` rows, each one of the cuts, are hot."""
-        places = np.searchsorted(self.cuts, rows)
-        if not np.array_equal(self.cuts[places], rows):
-            raise ValueError("reach is known at its cuts alone")
-        hot: npt.NDArray[np.int64] = np.cumsum(self.inputs)[places]
+    def count_hot(self, hot_rows: Int64Array) -> npt.NDArray[np.int64]:
+        """Return how many samples are hot with each number of hot rows, all of which are cuts."""
+        positions = np.searchsorted(self.cuts, hot_rows)
+        if not np.array_equal(self.cuts[positions], hot_rows):
+            raise ValueError("coverage is known only at its cuts")
+        hot: npt.NDArray[np.int64] = np.cumsum(self.samples)[positions]
         return hot
 
 
-def rows_for(share: float, placed: int, measure: Callable[[Int64Array], Reach]) -> int | None:
-    """The fewest of `placed` rows that make this share of the inputs hot; None where none do.
+def find_row_count(
+    share: float, ranked_count: int, measure: Callable[[Int64Array], Coverage]
+) -> int | None:
+    """Return the fewest hot rows with which this share of the samples is hot; None if none do.
 
-    `measure` gives the reach at some cuts.
+    There are `ranked_count` rows in the ranking; `measure` returns its coverage at the given cuts.
     """
-    first, last = 0, placed
+    first, last = 0, ranked_count
     while True:
-        cuts = np.unique(np.linspace(first, last, min(last - first + 1, _CUTS)).astype(np.int64))
-        found = measure(cuts)
-        enough = np.cumsum(found.inputs[:-1]) >= share * found.total
-        if not enough.any():
+        # Measuring is a pass over the log, so split the range in thousands rather than in two.
+        step_cuts = min(last - first + 1, _CUTS_PER_SEARCH_STEP)
+        cuts = np.unique(np.linspace(first, last, step_cuts).astype(np.int64))
+        coverage = measure(cuts)
+        suffices = np.cumsum(coverage.samples[:-1]) >= share * coverage.total
+        if not suffices.any():
             return None
-        best = int(enough.argmax())
+        best = int(suffices.argmax())
         last = int(cuts[best])
         if best == 0 or cuts[best - 1] == last - 1:
             return last
@@ -80,89 +88,94 @@ def rows_for(share: float, placed: int, measure: Callable[[Int64Array], Reach]) 
 
 @dataclass(frozen=True)
 class _Task:
-    """The inputs of one staged part; the file `cells` of `scratch` has each stacked row's cell."""
+    """A staged part whose samples to count; the file `cells` has each stacked row's cell."""
 
     staging: str
     frequencies: str
     part: int
-    starts: dict[str, int]
+    table_offsets: dict[str, int]
     scratch: str
     cells: str
-    count: int
+    cell_count: int
 
 
-def reach(
+def measure_coverage(
     staging: Staging,
     frequencies: Frequencies,
     rows: StackedRows,
-    placed: RowRanges,
+    ranked_rows: RowRanges,
     cuts: Int64Array,
     scratch: Folder,
     executor: Executor,
-) -> dict[str, Reach]:
-    """The reach of `placed` over each split, and over the counted and uncounted train inputs.
+) -> dict[str, Coverage]:
+    """Return the coverage of `ranked_rows` at `cuts` for each split, COUNTED and UNCOUNTED.
 
-    It is known at `cuts`, fewer than 2^16 - 1 of them. Between two cuts lies a cell of rows.
+    There may be no more than 2^16 - 2 cuts. Between two cuts lies a cell of rows: cell k has the
+    ranked rows from `cuts[k - 1]` to `cuts[k]`. A sample's cell is the highest of its rows' cells.
     """
-    found_cells = _cells(placed, cuts, rows.count)
-    digest = xxhash.xxh3_64(found_cells.begins.data)
-    digest.update(found_cells.values.data)
-    cells = f"{_FOLDER}/{digest.hexdigest()}.uint16"
-    write_numbers(scratch, cells, (some.astype(_CELL) for _, some in found_cells.chunks()))
-    starts = dict(zip(rows.tables, rows.first.tolist(), strict=False))
+    row_cells = _assign_cells(ranked_rows, cuts, rows.count)
+    # A file named by its content serves tasks on other machines, and those of a resumed run.
+    digest = xxhash.xxh3_64(row_cells.begins.data)
+    digest.update(row_cells.values.data)
+    cells = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
+    write_numbers(scratch, cells, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
+    table_offsets = dict(zip(rows.tables, rows.table_offsets.tolist(), strict=False))
     tasks = [
         _Task(
             str(staging.directory),
             str(frequencies.directory),
             part,
-            starts,
+            table_offsets,
             str(scratch),
             cells,
             cuts.size + 1,
         )
         for part in range(len(staging.parts))
     ]
-    found = executor.run("calibrate", _inputs_by_cell, tasks, task_log=scratch)
-    counts = np.array(found).sum(axis=0)
-    names = (*SPLITS, COUNTED, UNCOUNTED)
-    return {name: Reach(cuts, counts[group]) for group, name in enumerate(names)}
+    counts_by_part = executor.run("calibrate", _count_samples_by_cell, tasks, task_log=scratch)
+    counts = np.array(counts_by_part).sum(axis=0)
+    groups = (*SPLITS, COUNTED, UNCOUNTED)
+    return {group: Coverage(cuts, counts[number]) for number, group in enumerate(groups)}
 
 
-def _cells(placed: RowRanges, cuts: Int64Array, rows: int) -> RunLengthArray:
-    """The cell of each of `rows` rows; those that are not placed are in the last."""
-    pieces, rest = placed.split_at(cuts), placed.complement(rows)
+def _assign_cells(ranked_rows: RowRanges, cuts: Int64Array, count: int) -> RunLengthArray:
+    """Return the cell of each of `count` rows; those that are not ranked are in the last one."""
+    pieces, unranked = ranked_rows.split_at(cuts), ranked_rows.complement(count)
     cell = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
-    numbers = np.append(cell, np.full(rest.lengths.size, cuts.size))
-    return RunLengthArray.from_ranges(RowRanges.concat(pieces, rest), numbers)
+    cells = np.append(cell, np.full(unranked.lengths.size, cuts.size))
+    return RunLengthArray.from_ranges(RowRanges.concat(pieces, unranked), cells)
 
 
-def _inputs_by_cell(task: _Task) -> list[list[int]]:
-    """The inputs of each split, and those counted and not, by the cell of their coldest access."""
+def _count_samples_by_cell(task: _Task) -> list[list[int]]:
+    """Return the samples of each split, of COUNTED and of UNCOUNTED, by cell."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    cell = read_numbers(Folder.of(task.scratch), task.cells, _CELL)
+    cell_of_row = read_numbers(Folder.of(task.scratch), task.cells, _CELL_DTYPE)
     staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.read_ranks(column.name, task.part)
-        cells = cell[ranks.astype(np.int64) + task.starts[column.table_name]]
-        _raise_to(coldest, cells, staged.read_codes(column.name))
+        cells = cell_of_row[ranks.astype(np.int64) + task.table_offsets[column.table_name]]
+        _raise_cells(coldest, cells, staged.read_codes(column.name))
     splits = frequencies.assign_splits(staging, task.part)
-    counted = counted_rows(frequencies, splits, staging.first_row(task.part))
+    is_counted = mask_counted_rows(frequencies, splits, staging.first_row(task.part))
     groups = [splits == code for code in range(len(SPLITS))]
-    groups += [counted, groups[TRAIN] & ~counted]
-    return [np.bincount(coldest[group], minlength=task.count).tolist() for group in groups]
+    groups += [is_counted, groups[TRAIN] & ~is_counted]
+    return [np.bincount(coldest[group], minlength=task.cell_count).tolist() for group in groups]
 
 
-def _raise_to(coldest: Cells, cells: Cells, found: Codes) -> None:
-    """Raise each input's coldest cell to the cells of its accesses, given by their codes."""
-    if found.lengths is None:
-        _raise_each(coldest, cells, found.codes)
+def _raise_cells(coldest: Cells, cells: Cells, codes: Codes) -> None:
+    """Raise each sample's `coldest` cell to those of its accesses; `cells` are by code."""
+    if codes.lengths is None:
+        _raise_cells_in_loop(coldest, cells, codes.codes)
     else:
-        np.maximum.at(coldest, found.expand_rows(coldest.size), cells[found.codes])
+        np.maximum.at(coldest, codes.expand_rows(coldest.size), cells[codes.codes])
 
 
 @kernel
-def _raise_each(coldest: Cells, cells: Cells, codes: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+def _raise_cells_in_loop(
+    coldest: Cells, cells: Cells, codes: npt.NDArray[np.unsignedinteger[Any]]
+) -> None:
+    """Raise as `_raise_cells` where each sample has one access: gather and compare in one pass."""
     for row in range(codes.size):
         coldest[row] = max(coldest[row], cells[codes[row]])

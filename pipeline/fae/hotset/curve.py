@@ -1,4 +1,4 @@
-"""The curve of hot share against budget: what every other budget would have bought."""
+"""The curve of hot share against budget: what every other budget would buy."""
 
 from __future__ import annotations
 
@@ -9,69 +9,76 @@ import polars as pl
 from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges
 from fae.format.manifest import SPLITS
-from fae.hotset.coverage import COUNTED, Reach
+from fae.hotset.coverage import COUNTED, Coverage
 from fae.hotset.device_profile import DeviceProfile
-from fae.hotset.rules.problem import Objective, Ranking, StackedRows, bound, cuts
+from fae.hotset.problem import (
+    Objective,
+    Ranking,
+    StackedRows,
+    bound_worth,
+    count_affordable_each,
+)
 
 _POINTS = 60
 
-
-#: Budgets, and the number of rows that each buys from the beginning of a placement.
+#: Budgets in bytes, and how many rows of a ranking each buys.
 Points = tuple[Int64Array, Int64Array]
 
 
-def points(rows: StackedRows, placed: RowRanges, budget_bytes: int) -> Points:
-    """Budgets from a thousandth of all bytes to all, `budget_bytes` among them; what each buys."""
-    everything = rows.total_bytes
-    budgets = np.geomspace(max(everything / 1000, 1), everything, _POINTS).astype(np.int64)
-    budgets = np.unique(np.append(budgets, [budget_bytes, everything]))
-    return budgets, cuts(rows, placed, budgets)
+def choose_points(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) -> Points:
+    """Return budgets from a thousandth of all bytes to all of them, `budget_bytes` included."""
+    total_bytes = rows.total_bytes
+    budgets = np.geomspace(max(total_bytes / 1000, 1), total_bytes, _POINTS).astype(np.int64)
+    budgets = np.unique(np.append(budgets, [budget_bytes, total_bytes]))
+    return budgets, count_affordable_each(rows, ranked_rows, budgets)
 
 
-def curve(
+def draw_curve(
     rows: StackedRows,
     ranking: Ranking,
-    at: Points,
-    reach: dict[str, Reach],
+    points: Points,
+    coverage: dict[str, Coverage],
     objective: Objective,
     device: DeviceProfile | None,
 ) -> pl.DataFrame:
-    """Hot share by split and access share, `at` some budgets, at which the reach is known.
+    """Return the hot share by split and the access share at `points`, which `coverage` knows.
 
-    Shares are exact for the ranking, not interpolated. Where the rule gives loads and the objective
-    is wholly hot inputs, `bound` is a share of the counted inputs that no hot set can exceed; where
-    there is a device profile, `speedup` is the expected gain over a hot set of nothing.
+    Shares are exact for the ranking, not interpolated. `bound`, present if the rule computes loads
+    and the objective is hot samples, is a share of the counted samples that no hot set can exceed.
+    `speedup`, present with a device profile, is the expected gain over having no hot rows.
     """
-    budgets, count = at
-    pieces = ranking.placed.split_at(count)
-    gained = np.cumsum(np.append(0, rows.levels.sum_ranges(pieces)))
-    accesses = gained[np.searchsorted(pieces.ends, count, side="right")]
-    total = rows.levels.total
+    budgets, hot_rows = points
+    pieces = ranking.ranked_rows.split_at(hot_rows)
+    accesses_after = np.cumsum(np.append(0, rows.access_counts.sum_ranges(pieces)))
+    accesses = accesses_after[np.searchsorted(pieces.ends, hot_rows, side="right")]
+    total_accesses = rows.access_counts.total
     columns: dict[str, npt.NDArray[np.generic]] = {
         "budget_bytes": budgets,
-        "hot_rows": count,
-        "access_share": accesses / max(total, 1),
+        "hot_rows": hot_rows,
+        "access_share": accesses / max(total_accesses, 1),
     }
     for split in SPLITS:
-        if reach[split].total:
-            columns[f"{split}_hot_share"] = reach[split].hot(count) / reach[split].total
-    counted = reach[COUNTED]
+        if coverage[split].total:
+            hot_samples = coverage[split].count_hot(hot_rows)
+            columns[f"{split}_hot_share"] = hot_samples / coverage[split].total
+    counted = coverage[COUNTED]
     if ranking.loads is not None and not objective.per_access:
-        best = bound(rows, ranking.loads, budgets) / (objective.per_input * counted.total)
-        columns["bound"] = np.minimum(best, 1.0)
+        bounds = bound_worth(rows, ranking.loads, budgets)
+        columns["bound"] = np.minimum(bounds / (objective.per_sample * counted.total), 1.0)
     if device is not None:
-        cold = (total - accesses).astype(np.float64)
-        hot = counted.hot(count).astype(np.float64)
-        none = device.seconds(counted.total, np.zeros(1), np.array([float(total)]))
-        columns["speedup"] = none / device.seconds(counted.total, hot, cold)
+        cold = (total_accesses - accesses).astype(np.float64)
+        hot = counted.count_hot(hot_rows).astype(np.float64)
+        all_cold = np.array([float(total_accesses)])
+        baseline = device.estimate_seconds(counted.total, np.zeros(1), all_cold)
+        columns["speedup"] = baseline / device.estimate_seconds(counted.total, hot, cold)
     return pl.DataFrame(columns)
 
 
-def knee(found: pl.DataFrame) -> int:
-    """The budget where the train hot share stands highest above the line from nothing to all bytes.
+def find_knee(curve: pl.DataFrame) -> int:
+    """Return the budget where the train hot share is highest above the line from none to all bytes.
 
     Beyond it, a byte buys less than it does on average (Satopaa et al., "Kneedle", 2011).
     """
-    budgets = found["budget_bytes"].to_numpy()
-    above = found["train_hot_share"].to_numpy() - budgets / budgets[-1]
-    return int(budgets[int(above.argmax())])
+    budgets = curve["budget_bytes"].to_numpy()
+    above_line = curve["train_hot_share"].to_numpy() - budgets / budgets[-1]
+    return int(budgets[int(above_line.argmax())])

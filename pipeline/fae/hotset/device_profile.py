@@ -1,4 +1,4 @@
-"""A device's times: what a hot input, a cold input and a cold row cost on the user's machine."""
+"""Device profiles: what a hot sample, a cold sample and a cold access cost on a machine."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from fae.format.errors import ParameterError
-from fae.hotset.rules.problem import Floats, Objective
+from fae.hotset.problem import Floats, Objective
 
 
 class DeviceProfile(BaseModel):
-    """Seconds a training step takes for each hot input, each cold input, and each cold access.
+    """The training seconds for each hot sample, each cold sample, and each cold access.
 
-    `fae bench-device` measures and writes them. `device` and `batch_size` say where and how.
+    `fae bench-device` measures and writes them; `device` and `batch_size` say where and how.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,26 +26,29 @@ class DeviceProfile(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> DeviceProfile:
-        """The profile in a JSON file; ParameterError where it is none."""
+        """Read a profile from a JSON file; raises ParameterError where it is not one."""
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ParameterError(
-                f"{path} is no device profile ({error}). Make one: fae bench-device --out {path}"
+                f"{path} is not a device profile ({error}). "
+                f"Create one: fae bench-device --out {path}"
             ) from None
 
     @property
     def objective(self) -> Objective:
         """The time that a hot set saves, in units of the larger of its two savings."""
-        saved = max(self.seconds_per_cold_input - self.seconds_per_hot_input, 0.0)
-        unit = max(saved, self.seconds_per_cold_access)
-        return Objective(saved / unit, self.seconds_per_cold_access / unit) if unit else Objective()
+        per_sample = max(self.seconds_per_cold_input - self.seconds_per_hot_input, 0.0)
+        unit = max(per_sample, self.seconds_per_cold_access)
+        if not unit:
+            return Objective()
+        return Objective(per_sample / unit, self.seconds_per_cold_access / unit)
 
-    def seconds(self, inputs: int, hot_inputs: Floats, cold_accesses: Floats) -> Floats:
-        """The expected time of an epoch of `inputs`, of which `hot_inputs` are hot."""
-        cold_inputs = inputs - hot_inputs
+    def estimate_seconds(self, samples: int, hot_samples: Floats, cold_accesses: Floats) -> Floats:
+        """Return the expected time of an epoch of `samples`, of which `hot_samples` are hot."""
+        cold_samples = samples - hot_samples
         return (
-            hot_inputs * self.seconds_per_hot_input
-            + cold_inputs * self.seconds_per_cold_input
+            hot_samples * self.seconds_per_hot_input
+            + cold_samples * self.seconds_per_cold_input
             + cold_accesses * self.seconds_per_cold_access
         )

@@ -1,4 +1,4 @@
-"""The parameters of calibration."""
+"""The parameters of `fae calibrate`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from fae.commit.stage_parameters import StageParameters, one_of
 from fae.format.manifest import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
+from fae.hotset.problem import Objective
 from fae.hotset.rules import RULES
-from fae.hotset.rules.problem import Objective
 
 #: What the ids of cold rows can be.
 COLD_IDS = ("exact", "hashed")
-#: The objectives by the names that `--objective` knows; `time` takes its weights from a device.
+#: The objectives by their names for `--objective`; `time` takes its weights from a device profile.
 OBJECTIVES = {"inputs": Objective(1, 0), "accesses": Objective(0, 1), "time": Objective(1, 0)}
 
 
 class CalibrateParameters(StageParameters):
-    """The byte budget or the hot share to reach, what a row costs, and the rule that chooses.
+    """The byte budget or the hot share to reach, the cost of a row, and the rule that chooses.
 
-    `objective` is what the rule `inputs` maximises: wholly hot inputs, accesses to hot rows, or the
-    time saved by the profile of a device, which `device` names as a file. With `cold_ids` hashed, a
-    table's cold values share at most `cold_buckets` rows; 0 of them where ids are exact.
+    `objective` is what the rule `inputs` maximises: hot samples, accesses to hot rows, or the time
+    saved on the device that `device_profile` describes. With hashed `cold_ids`, the cold values of
+    a table share at most `cold_buckets` rows; with exact ones, `cold_buckets` is 0.
     """
 
     stage: ClassVar[str] = "CalibrateParameters"
@@ -42,28 +42,29 @@ class CalibrateParameters(StageParameters):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.hot_budget is None) == (self.hot_share is None):
-            raise ValueError("give either --hot-budget (bytes) or --hot-share (of the inputs)")
+            raise ValueError(
+                "use either --hot-budget (in bytes) or --hot-share (of the train samples)"
+            )
         if self.objective == "time" and self.device_profile is None:
             raise ValueError(
-                "--objective time needs --device-profile; fae bench-device makes such a file"
+                "--objective time needs --device-profile; fae bench-device creates this file"
             )
         if self.cold_ids == "hashed" and not self.cold_buckets:
             raise ValueError(
-                "--cold-ids hashed needs --cold-buckets, the most rows that a table's cold values "
-                "share"
+                "--cold-ids hashed needs --cold-buckets, the maximum number of cold rows per table"
             )
         if self.cold_ids == "exact" and self.cold_buckets:
-            raise ValueError("--cold-buckets is for --cold-ids hashed; exact ids have none")
+            raise ValueError("--cold-buckets applies only to --cold-ids hashed")
         return self
 
     @property
     def embedding(self) -> Embedding:
-        """What a row costs."""
+        """The dtype and optimiser of a row, which give its cost."""
         return Embedding(self.dtype, self.optimizer)
 
     @property
     def weights(self) -> Objective:
-        """The objective as the rule has it."""
+        """The objective that the rule maximises."""
         if self.objective == "time" and self.device_profile is not None:
             return self.device_profile.objective
         return OBJECTIVES[self.objective]

@@ -1,4 +1,4 @@
-"""The hot set: the rows that a byte budget buys, and the ids that put them first."""
+"""Selection: the rows that a byte budget buys from a ranking, and the ids that put them first."""
 
 from __future__ import annotations
 
@@ -10,52 +10,55 @@ from dask.utils import format_bytes
 
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.format.errors import BudgetError
-from fae.hotset.rules.problem import StackedRows, cut
+from fae.hotset.problem import StackedRows, count_affordable
 
 
 @dataclass(frozen=True)
-class HotSet:
-    """A cut of `placed`, the stacked rows in the order in which the budget buys them.
+class Selection:
+    """The first `hot_count` of `ranked_rows`, which are hot and take `used_bytes`.
 
-    The first `hot` of them are hot and take `used_bytes`; `hot_rows` (tables,) counts them.
+    `hot_rows` (tables,) counts them by table.
     """
 
-    placed: RowRanges
-    hot: int
+    ranked_rows: RowRanges
+    hot_count: int
     used_bytes: int
     hot_rows: npt.NDArray[np.int64]
 
 
-def hot_set(rows: StackedRows, placed: RowRanges, budget_bytes: int) -> HotSet:
-    """The longest beginning of `placed` within `budget_bytes`.
+def select_rows(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) -> Selection:
+    """Return as many of `ranked_rows`, from the first on, as fit in `budget_bytes`.
 
-    `placed` begins with id 0 of each table. Raises BudgetError where these do not fit.
+    `ranked_rows` begins with id 0 of each table. Raises BudgetError where these do not fit.
     """
     check_budget(rows, budget_bytes)
-    hot = cut(rows, placed, budget_bytes)
-    hot_rows = rows.counts_of(placed.head(hot))
-    return HotSet(placed, hot, int(hot_rows @ rows.row_bytes), hot_rows)
+    hot_count = count_affordable(rows, ranked_rows, budget_bytes)
+    hot_rows = rows.count_per_table(ranked_rows.head(hot_count))
+    return Selection(ranked_rows, hot_count, int(hot_rows @ rows.row_bytes), hot_rows)
 
 
 def check_budget(rows: StackedRows, budget_bytes: int) -> None:
-    """Raise BudgetError where not even id 0 of every table fits in `budget_bytes`."""
-    least = int(rows.row_bytes.sum())
-    if budget_bytes < least:
+    """Raise BudgetError where id 0 of every table does not fit in `budget_bytes`."""
+    min_bytes = int(rows.row_bytes.sum())
+    if budget_bytes < min_bytes:
         raise BudgetError(
             f"a hot budget of {format_bytes(budget_bytes)} cannot hold one row of each of the "
-            f"{len(rows.tables)} tables. Give at least {least:,} bytes ({format_bytes(least)})."
+            f"{len(rows.tables)} tables. Use at least {min_bytes:,} bytes "
+            f"({format_bytes(min_bytes)})."
         )
 
 
-def id_offsets(rows: StackedRows, placed: RowRanges) -> RunLengthArray:
-    """What to add to each stacked row for its data-set id: that is its place within its table.
+def compute_id_offsets(rows: StackedRows, ranked_rows: RowRanges) -> RunLengthArray:
+    """Return what to add to each stacked row to get its id in the data set.
 
-    Rows that are not in `placed` follow by access rank. Id 0 stays out of vocabulary.
+    The id is the row's position among the rows of its table in `ranked_rows`; rows that are not
+    ranked follow by access rank. Id 0 stays out of vocabulary.
     """
-    every = RowRanges.concat(placed, placed.complement(rows.count))
-    table = rows.tables_of(every)
+    all_rows = RowRanges.concat(ranked_rows, ranked_rows.complement(rows.count))
+    # Ranges move as wholes, so compute where each begins once they are grouped by table.
+    table = rows.find_tables(all_rows)
     by_table = np.argsort(table, kind="stable")
-    before = np.cumsum(every.lengths[by_table]) - every.lengths[by_table]
-    ids = np.empty(table.size, dtype=np.int64)
-    ids[by_table] = before - rows.first[table[by_table]]
-    return RunLengthArray.from_ranges(every, ids - every.begins)
+    position = np.cumsum(all_rows.lengths[by_table]) - all_rows.lengths[by_table]
+    first_ids = np.empty(table.size, dtype=np.int64)
+    first_ids[by_table] = position - rows.table_offsets[table[by_table]]
+    return RunLengthArray.from_ranges(all_rows, first_ids - all_rows.begins)

@@ -1,14 +1,13 @@
-"""Calibration: frequencies and a byte budget in, the hot set and its curve out."""
+"""Calibration: choose the hot set of a byte budget from frequencies, and write it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from dask.utils import format_bytes
 
@@ -17,114 +16,32 @@ from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, ParameterError
-from fae.format.manifest import SPLITS, Budget, Embedding
-from fae.hotset.cold_hash import Sharing, is_hashed, sharing, with_hashed
-from fae.hotset.coverage import COUNTED, UNCOUNTED, Reach, reach, rows_for
-from fae.hotset.curve import curve, knee, points
+from fae.format.manifest import SPLITS, Budget
+from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
+from fae.hotset.coverage import COUNTED, UNCOUNTED, Coverage, find_row_count, measure_coverage
+from fae.hotset.curve import choose_points, draw_curve, find_knee
+from fae.hotset.hot_set import (
+    CURVE,
+    FILE_NAME,
+    ID_DTYPE,
+    IDS,
+    HotSet,
+    HotTable,
+    SampleCheck,
+    compute_wilson_interval,
+)
 from fae.hotset.parameters import CalibrateParameters
+from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
+from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
 from fae.hotset.rules import RULES
-from fae.hotset.rules.problem import Problem, Ranking, StackedInputs, StackedRows
-from fae.hotset.selection import HotSet, check_budget, hot_set, id_offsets
-from fae.hotset.stacking import exact_levels, stacked_inputs, stacked_rows
+from fae.hotset.selection import Selection, check_budget, compute_id_offsets, select_rows
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
-from fae.storage.raw_arrays import read_numbers
 
-FILE_NAME = "hot_set.json"
-CURVE = "curve.csv"
-#: The data set's id of each access rank, table by table.
-IDS = "ids.uint32"
-_ID = np.dtype("<u4")
-#: z of a two-sided 95 % interval.
-_Z = 1.96
-#: What peeling needs, with what it is given: see the growth in benchmarks/RESULTS.md.
-_BYTES_AN_ACCESS = 15
-
-
-@dataclass(frozen=True)
-class HotTable:
-    """One table's size and price, and how many of its rows are hot; hashed cold rows count.
-
-    `ranks` are the values that have rows, and one for those that have none.
-    """
-
-    name: str
-    ranks: int
-    rows: int
-    hot_rows: int
-    dim: int
-    row_bytes: int
-
-
-@dataclass(frozen=True)
-class SampleCheck:
-    """The hot share of the sampled train inputs, and that of the others with its 95 % interval.
-
-    A hot set fits the inputs that it was chosen for best; the others say what it is worth.
-    """
-
-    sampled: float
-    others: float
-    low: float
-    high: float
-
-    @property
-    def too_small(self) -> bool:
-        """Whether the sample promises more than the other inputs keep."""
-        return self.sampled > self.high + 0.01
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A finished calibration. `inputs` counts hot and cold inputs by split.
-
-    `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share
-    of the counted inputs that no hot set of this budget can exceed; `knee_bytes` is the budget
-    beyond which bytes buy little; `sharing` tells of the tables with hashed ids; `parameters` and
-    `frequencies`, a fingerprint, are what it was made from.
-    """
-
-    directory: Folder
-    embedding: Embedding
-    budget: Budget
-    tables: tuple[HotTable, ...]
-    inputs: dict[str, dict[str, int]]
-    access_share: float
-    bound: float | None
-    knee_bytes: int
-    sample: SampleCheck | None
-    notes: dict[str, int]
-    objective: str
-    sharing: tuple[Sharing, ...]
-    parameters: dict[str, Any]
-    frequencies: str
-
-    def ids(self) -> dict[str, npt.NDArray[np.uint32]]:
-        """The data set's id for each access rank of each table, rank 0 included."""
-        every = read_numbers(self.directory, IDS, _ID)
-        found, first = {}, 0
-        for table in self.tables:
-            found[table.name] = every[first : first + table.ranks]
-            first += table.ranks
-        return found
-
-    def hot_share(self, split: str) -> float | None:
-        """The share of a split's inputs that touch hot rows only; None for an empty split."""
-        counts = self.inputs[split]
-        total = counts["hot"] + counts["cold"]
-        return counts["hot"] / total if total else None
-
-    def curve(self) -> pl.DataFrame:
-        """Hot and access shares against budget."""
-        with self.directory.read(CURVE) as path:
-            return pl.read_csv(path)
-
-    @classmethod
-    def read(cls, directory: FolderLike) -> Calibration:
-        """The calibration in a finished directory; DatasetError where there is none."""
-        return outputs.read_dataclass(cls, Folder.of(directory), FILE_NAME)
+#: Peak memory of peeling, samples included: see the growth in benchmarks/RESULTS.md.
+_PEELING_BYTES_PER_ACCESS = 15
 
 
 def calibrate(
@@ -135,8 +52,8 @@ def calibrate(
     parameters: CalibrateParameters,
     *,
     overwrite: bool = False,
-) -> Calibration:
-    """Choose the hot rows by the budget or the hot share of `parameters`, into `out`.
+) -> HotSet:
+    """Choose the hot rows for the budget or the hot share of `parameters`, and write them to `out`.
 
     The budget counts each row's dim, dtype and optimiser state. Raises BudgetError where it cannot
     hold one row of each table, or where no budget reaches the hot share.
@@ -144,142 +61,191 @@ def calibrate(
     out = Folder.of(out)
     made_from = parameters.fingerprint(outputs.read_fingerprint(frequencies.directory))
     if outputs.is_made(out, made_from, overwrite):
-        return Calibration.read(out)
-    schema = staging.schema
-    rows = stacked_rows(frequencies, schema, parameters.embedding)
-
-    @cache
-    def inputs() -> StackedInputs:
-        _check_memory(rows.levels.total, parameters.rule, executor.memory)
-        return stacked_inputs(staging, frequencies, rows)
-
-    def ranked(budget_bytes: int) -> Ranking:
-        problem = Problem(rows, inputs, budget_bytes, parameters.weights, frequencies.seed)
-        return RULES[parameters.rule](problem)
-
-    def reached(placed: RowRanges, at: Int64Array) -> dict[str, Reach]:
-        return reach(staging, frequencies, rows, placed, at, partial, executor)
-
-    def bytes_for(share: float, placed: RowRanges) -> int:
-        count = rows_for(share, placed.size, lambda at: reached(placed, at)[SPLITS[0]])
-        if count is None:
-            raise BudgetError(
-                f"no budget makes {share:.1%} of the train inputs hot by this rule. Ask for less."
-            )
-        return rows.bytes_of(placed.head(max(count, len(rows.tables))))
-
+        return HotSet.read(out)
+    rows = stack_rows(frequencies, staging.schema, parameters.embedding)
     with outputs.build_output(out, made_from) as partial:
-        if parameters.hot_budget is not None:
-            budget_bytes = int(parameters.hot_budget)
-            check_budget(rows, budget_bytes)
-            ranking = ranked(budget_bytes)
-        else:
-            share = parameters.hot_share or 0.0
-            ranking = ranked(rows.total_bytes)
-            ranking = ranked(bytes_for(share, ranking.placed))
-            budget_bytes = bytes_for(share, ranking.placed)
-        chosen = hot_set(rows, ranking.placed, budget_bytes)
-        at = points(rows, ranking.placed, budget_bytes)
-        found = reached(ranking.placed, np.unique(at[1]))
-        at_budgets = curve(rows, ranking, at, found, parameters.weights, parameters.device_profile)
+        chooser = _Chooser(staging, frequencies, rows, parameters, executor, partial)
+        budget_bytes, ranking = chooser.choose()
+        selection = select_rows(rows, ranking.ranked_rows, budget_bytes)
+        points = choose_points(rows, ranking.ranked_rows, budget_bytes)
+        coverage = chooser.measure(ranking.ranked_rows, np.unique(points[1]))
+        curve = draw_curve(
+            rows, ranking, points, coverage, parameters.weights, parameters.device_profile
+        )
         with partial.write(CURVE) as path:
-            at_budgets.write_csv(path)
-        shared = _write_ids(partial, frequencies, rows, chosen, parameters.cold_buckets)
-        accesses = rows.levels if frequencies.sample >= 1 else exact_levels(frequencies)
+            curve.write_csv(path)
+        sharing = _write_ids(partial, frequencies, rows, selection, parameters.cold_buckets)
+        accesses = (
+            rows.access_counts if frequencies.sample >= 1 else stack_train_accesses(frequencies)
+        )
         document = {
             "embedding": asdict(parameters.embedding),
-            "budget": asdict(Budget(budget_bytes, chosen.used_bytes, parameters.rule)),
-            "tables": [asdict(table) for table in _tables(schema, rows, chosen, shared)],
-            **_shares(accesses, chosen, found),
-            "bound": _at(at_budgets, budget_bytes, "bound"),
-            "knee_bytes": knee(at_budgets),
+            "budget": asdict(Budget(budget_bytes, selection.used_bytes, parameters.rule)),
+            "tables": [
+                asdict(table)
+                for table in _describe_tables(staging.schema, rows, selection, sharing)
+            ],
+            **_describe_shares(accesses, selection, coverage),
+            "bound": _read_bound(curve, budget_bytes),
+            "knee_bytes": find_knee(curve),
             "notes": dict(ranking.notes),
             "objective": parameters.objective,
-            "sharing": [asdict(table) for table in shared],
+            "sharing": [asdict(table) for table in sharing],
             "parameters": parameters.model_dump(mode="json"),
             "frequencies": outputs.read_fingerprint(frequencies.directory),
         }
         outputs.write_document(partial, FILE_NAME, document)
-    return Calibration.read(out)
+    return HotSet.read(out)
+
+
+class _Chooser:
+    """The choice of a budget and a ranking; `scratch` is the unfinished output."""
+
+    def __init__(
+        self,
+        staging: Staging,
+        frequencies: Frequencies,
+        rows: StackedRows,
+        parameters: CalibrateParameters,
+        executor: Executor,
+        scratch: Folder,
+    ) -> None:
+        self._staging, self._frequencies, self._rows = staging, frequencies, rows
+        self._parameters, self._executor, self._scratch = parameters, executor, scratch
+
+    def choose(self) -> tuple[int, Ranking]:
+        """Return the budget in bytes and the ranking for it."""
+        if self._parameters.hot_budget is not None:
+            budget_bytes = int(self._parameters.hot_budget)
+            check_budget(self._rows, budget_bytes)
+            return budget_bytes, self._rank(budget_bytes)
+        # A rule ranks for a budget, which is not known yet: rank for all bytes, take the budget
+        # that this ranking needs for the share, and rank for that.
+        ranking = self._rank(self._rows.total_bytes)
+        ranking = self._rank(self._find_budget(ranking.ranked_rows))
+        return self._find_budget(ranking.ranked_rows), ranking
+
+    def measure(self, ranked_rows: RowRanges, cuts: Int64Array) -> dict[str, Coverage]:
+        """Return the coverage of `ranked_rows` at `cuts`, by group of samples."""
+        return measure_coverage(
+            self._staging,
+            self._frequencies,
+            self._rows,
+            ranked_rows,
+            cuts,
+            self._scratch,
+            self._executor,
+        )
+
+    @cached_property
+    def _samples(self) -> StackedSamples:
+        _check_memory(self._rows.access_counts.total, self._parameters.rule, self._executor.memory)
+        return stack_samples(self._staging, self._frequencies, self._rows)
+
+    def _rank(self, budget_bytes: int) -> Ranking:
+        seed = self._frequencies.seed
+        weights = self._parameters.weights
+        problem = Problem(self._rows, lambda: self._samples, budget_bytes, weights, seed)
+        return RULES[self._parameters.rule](problem)
+
+    def _find_budget(self, ranked_rows: RowRanges) -> int:
+        """Return the least budget at which `ranked_rows` reach the hot share."""
+        share = self._parameters.hot_share or 0.0
+        count = find_row_count(
+            share, ranked_rows.size, lambda cuts: self.measure(ranked_rows, cuts)[SPLITS[0]]
+        )
+        if count is None:
+            raise BudgetError(
+                f"the rule {self._parameters.rule!r} makes {share:.1%} of the train samples hot at "
+                "no budget. Lower --hot-share."
+            )
+        return self._rows.sum_bytes(ranked_rows.head(max(count, len(self._rows.tables))))
 
 
 def _check_memory(accesses: int, rule: str, memory: int) -> None:
-    """Raise ParameterError where the accesses of all inputs are too many for a rule to rank by."""
-    needed = accesses * _BYTES_AN_ACCESS
+    """Raise ParameterError where the accesses of all samples do not fit in memory."""
+    needed = accesses * _PEELING_BYTES_PER_ACCESS
     if needed > memory:
         sample = max(memory / needed * 0.9, 0.01)
         raise ParameterError(
-            f"the rule {rule!r} ranks by all {accesses:,} accesses at a time, which needs "
-            f"{format_bytes(needed)}; there are {format_bytes(memory)} for it. Give more by "
-            f"--memory, profile with --sample {sample:.2f}, or take --rule accesses."
+            f"the rule {rule!r} keeps all {accesses:,} accesses in memory, which takes "
+            f"{format_bytes(needed)}; {format_bytes(memory)} are available. Raise --memory, "
+            f"profile with --sample {sample:.2f}, or use --rule accesses."
         )
 
 
 def _write_ids(
-    directory: Folder, frequencies: Frequencies, rows: StackedRows, chosen: HotSet, buckets: int
+    directory: Folder,
+    frequencies: Frequencies,
+    rows: StackedRows,
+    selection: Selection,
+    buckets: int,
 ) -> list[Sharing]:
-    """Write each table's ids; return what the tables share whose cold ids are hashed."""
-    found = []
+    """Write each table's ids; return the sharing of each table whose cold ids are hashed."""
+    sharing = []
     with directory.write(IDS) as path:
         with path.open("wb") as file:
-            for first, offsets in id_offsets(rows, chosen.placed).chunks():
+            for first, offsets in compute_id_offsets(rows, selection.ranked_rows).chunks():
                 ids = offsets + np.arange(first, first + offsets.size)
-                file.write(ids.astype(_ID).data)
-        every = np.memmap(path, _ID, mode="r+")
-        for t, counted in enumerate(frequencies.tables):
-            mine, hot_rows = every[rows.first[t] : rows.first[t + 1]], int(chosen.hot_rows[t])
-            if is_hashed(mine.size, hot_rows, buckets):
-                known = frequencies.read_accesses(counted.name)
-                mine[:] = with_hashed(mine, known["value"], hot_rows, buckets)
-                accesses = np.append([counted.folded_accesses], known["accesses"])
-                found.append(sharing(counted.name, mine, hot_rows, buckets, accesses))
-    return found
+                file.write(ids.astype(ID_DTYPE).data)
+        all_ids = np.memmap(path, ID_DTYPE, mode="r+")
+        for t, table in enumerate(frequencies.tables):
+            table_ids = all_ids[rows.table_offsets[t] : rows.table_offsets[t + 1]]
+            hot_rows = int(selection.hot_rows[t])
+            if is_hashed(table_ids.size, hot_rows, buckets):
+                values = frequencies.read_accesses(table.name)
+                table_ids[:] = replace_cold_ids(table_ids, values["value"], hot_rows, buckets)
+                accesses = np.append([table.folded_accesses], values["accesses"])
+                sharing.append(measure_sharing(table.name, table_ids, hot_rows, buckets, accesses))
+    return sharing
 
 
-def _tables(
-    schema: Schema, rows: StackedRows, chosen: HotSet, shared: Sequence[Sharing]
+def _describe_tables(
+    schema: Schema, rows: StackedRows, selection: Selection, sharing: Sequence[Sharing]
 ) -> list[HotTable]:
-    ranks = np.diff(rows.first).tolist()
+    """Return the figures of each table."""
+    ranks = np.diff(rows.table_offsets).tolist()
     sizes = dict(zip(rows.tables, ranks, strict=True))
-    for one in shared:
-        sizes[one.table] += one.rows - one.values
+    for shared in sharing:
+        sizes[shared.table] += shared.rows - shared.values
     return [
         HotTable(
-            name, ranks[t], sizes[name], int(chosen.hot_rows[t]), schema.dim(columns[0]),
-            int(rows.row_bytes[t]),
+            name=name,
+            ranks=ranks[t],
+            rows=sizes[name],
+            hot_rows=int(selection.hot_rows[t]),
+            dim=schema.dim(columns[0]),
+            row_bytes=int(rows.row_bytes[t]),
         )
         for t, (name, columns) in enumerate(schema.tables.items())
-    ]  # fmt: skip
+    ]
 
 
-def _shares(accesses: RunLengthArray, chosen: HotSet, found: Mapping[str, Reach]) -> dict[str, Any]:
-    """Hot and cold inputs by split, the share of accesses, and what the sample promised."""
-    hot = {name: int(one.hot(np.array(chosen.hot))) for name, one in found.items()}
-    accessed = int(accesses.sum_ranges(chosen.placed.head(chosen.hot)).sum())
-    sample = None
-    if found[UNCOUNTED].total:
-        others, total = hot[UNCOUNTED], found[UNCOUNTED].total
-        low, high = wilson(others, total)
-        sampled = hot[COUNTED] / max(found[COUNTED].total, 1)
-        sample = asdict(SampleCheck(sampled, others / total, low, high))
+def _describe_shares(
+    accesses: RunLengthArray, selection: Selection, coverage: Mapping[str, Coverage]
+) -> dict[str, Any]:
+    """Return hot and cold samples by split, the share of accesses, and the check of the sample."""
+    hot_count = np.array(selection.hot_count)
+    hot = {group: int(covered.count_hot(hot_count)) for group, covered in coverage.items()}
+    hot_accesses = accesses.sum_ranges(selection.ranked_rows.head(selection.hot_count))
+    check = None
+    if coverage[UNCOUNTED].total:
+        others, total = hot[UNCOUNTED], coverage[UNCOUNTED].total
+        low, high = compute_wilson_interval(others, total)
+        sampled = hot[COUNTED] / max(coverage[COUNTED].total, 1)
+        check = asdict(SampleCheck(sampled, others / total, low, high))
     return {
         "inputs": {
-            split: {"hot": hot[split], "cold": found[split].total - hot[split]} for split in SPLITS
+            split: {"hot": hot[split], "cold": coverage[split].total - hot[split]}
+            for split in SPLITS
         },
-        "access_share": accessed / max(accesses.total, 1),
-        "sample": sample,
+        "access_share": int(hot_accesses.sum()) / max(accesses.total, 1),
+        "sample": check,
     }
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval (1927) of a share of which `hits` of `total` were seen."""
-    share, weight = hits / total, _Z**2 / total
-    centre = (share + weight / 2) / (1 + weight)
-    half = _Z / (1 + weight) * float(np.sqrt(share * (1 - share) / total + weight / (4 * total)))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def _at(points: pl.DataFrame, budget_bytes: int, column: str) -> float | None:
-    if column not in points.columns:
+def _read_bound(curve: pl.DataFrame, budget_bytes: int) -> float | None:
+    """Return the bound at a budget of the curve; None where the curve has no bounds."""
+    if "bound" not in curve.columns:
         return None
-    return float(points.filter(pl.col("budget_bytes") == budget_bytes)[column][0])
+    return float(curve.filter(pl.col("budget_bytes") == budget_bytes)["bound"][0])

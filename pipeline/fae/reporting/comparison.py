@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fae.hotset.problem import (
+    Problem,
+    Ranking,
+    StackedRows,
+    StackedSamples,
+    bound_worth,
+    count_affordable,
+)
 from fae.hotset.rules import RULES
-from fae.hotset.rules.peeling import wholly_hot
-from fae.hotset.rules.problem import Problem, Ranking, StackedInputs, StackedRows, bound, cut
+from fae.hotset.rules.peeling import count_hot_samples
 
 #: Budgets as shares of the bytes of all rows.
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -31,7 +38,7 @@ class Comparison:
     accessed: int
 
 
-def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int) -> Comparison:
+def compare(rows: StackedRows, inputs: StackedSamples, own_budget: int, seed: int) -> Comparison:
     """Every rule of RULES at each share of SHARES and at `own_budget`.
 
     `rows` has the accesses of just these `inputs`. Budgets that cannot hold id 0 of every table are
@@ -62,22 +69,23 @@ def compare(rows: StackedRows, inputs: StackedInputs, own_budget: int, seed: int
             for place, budget in enumerate(budgets)
         ),
         everything=everything,
-        accessed=rows.bytes_of(rows.levels.ranges.take(rows.levels.values > 0)),
+        accessed=rows.sum_bytes(rows.access_counts.ranges.take(rows.access_counts.values > 0)),
     )
 
 
 def _hot_share(
-    rows: StackedRows, inputs: StackedInputs, ranking: Ranking, budget_bytes: int
+    rows: StackedRows, inputs: StackedSamples, ranking: Ranking, budget_bytes: int
 ) -> float:
     hot = np.zeros(rows.count, dtype=np.bool_)
-    hot[ranking.placed.head(cut(rows, ranking.placed, budget_bytes)).to_rows()] = True
-    return wholly_hot(inputs.rows, inputs.offsets, hot) / inputs.count
+    bought = count_affordable(rows, ranking.ranked_rows, budget_bytes)
+    hot[ranking.ranked_rows.head(bought).to_rows()] = True
+    return count_hot_samples(inputs.rows, inputs.offsets, hot) / inputs.count
 
 
 def _bound(
-    rows: StackedRows, inputs: StackedInputs, rankings: list[Ranking], budget_bytes: int
+    rows: StackedRows, inputs: StackedSamples, rankings: list[Ranking], budget_bytes: int
 ) -> float | None:
     """The least of the bounds that the rankings' loads give, as a share of the inputs."""
     at = np.array([budget_bytes])
-    found = [bound(rows, one.loads, at)[0] for one in rankings if one.loads is not None]
+    found = [bound_worth(rows, one.loads, at)[0] for one in rankings if one.loads is not None]
     return min(1.0, float(min(found)) / inputs.count) if found else None

@@ -14,8 +14,8 @@ from fae.dataset.presence import UNREADABLE
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
-from fae.hotset.curve import knee
-from fae.hotset.stage import CURVE
+from fae.hotset.curve import find_knee
+from fae.hotset.hot_set import CURVE
 from fae.ingestion.rejects import REJECTS_FILE, Reject, parse_rejects
 from fae.ingestion.staging import StagedLog
 from fae.logs.schema import Schema
@@ -66,7 +66,7 @@ class Facts:
     @property
     def knee_bytes(self) -> int:
         """The budget beyond which a byte buys less than it does on average."""
-        return knee(self.curve)
+        return find_knee(self.curve)
 
     def near(self, budget_bytes: float) -> dict[str, Any] | None:
         """The point of the curve nearest to a budget; None where none is within a sixth of it."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from fae.format.manifest import SPLITS
-from fae.hotset.rules.problem import StackedRows
+from fae.hotset.problem import StackedRows
 from fae.reporting.canvas import DASHES, LIGHT, MARKERS, Drawing, axes, drawing, legend
 from fae.reporting.comparison import Comparison
 from fae.reporting.facts import Facts
@@ -138,7 +138,7 @@ def rules(compared: Comparison) -> Drawing:
 
 def _styles(rows: StackedRows) -> list[tuple[int, dict[str, Any]]]:
     """How each table is drawn: the largest in colours, above all others in grey."""
-    sizes = np.diff(rows.first)
+    sizes = np.diff(rows.table_offsets)
     largest = np.argsort(-sizes, kind="stable")[:_NAMED].tolist()
     others = [table for table in range(sizes.size) if table not in largest]
     grey = {"color": LIGHT["faint"], "linewidth": 1.0}
@@ -169,7 +169,7 @@ def name(table: str) -> str:
 
 def _descending(rows: StackedRows, table: int) -> Counts:
     """One table's accesses, most first."""
-    return np.sort(rows.accesses[rows.first[table] : rows.first[table + 1]])[::-1]
+    return np.sort(rows.accesses[rows.table_offsets[table] : rows.table_offsets[table + 1]])[::-1]
 
 
 def _log_spaced(length: int) -> Counts:

@@ -7,7 +7,7 @@ from string import Template
 
 from fae.format.manifest import SPLITS
 from fae.format.version import __version__
-from fae.hotset.rules.problem import StackedRows
+from fae.hotset.problem import StackedRows
 from fae.reporting.canvas import Drawing
 from fae.reporting.comparison import Comparison
 from fae.reporting.elements import Row, card, cards, pair, paragraph, picture, section, table

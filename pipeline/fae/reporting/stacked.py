@@ -18,7 +18,7 @@ import polars as pl
 from fae.dataset.presence import UNREADABLE
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
-from fae.hotset.rules.problem import StackedInputs, StackedRows
+from fae.hotset.problem import StackedRows, StackedSamples
 from fae.logs.schema import SparseColumn
 from fae.reporting.facts import Facts
 
@@ -57,9 +57,9 @@ def tables(dataset: Path, facts: Facts) -> Tables:
         row_of[table.name] = places
         first += table.rows
     price = [manifest.embedding.row_bytes(table.dim) for table in manifest.tables]
-    rows = StackedRows.of(
+    rows = StackedRows.from_accesses(
         tables=tuple(table.name for table in manifest.tables),
-        first=np.cumsum([0, *(table.rows for table in manifest.tables)]),
+        table_offsets=np.cumsum([0, *(table.rows for table in manifest.tables)]),
         accesses=np.concatenate(counts),
         row_bytes=np.array(price, dtype=np.int64),
     )
@@ -98,7 +98,7 @@ def _by_row(frame: pl.DataFrame, every: pl.Series) -> pl.DataFrame:
 
 def train_inputs(
     dataset: Path, facts: Facts, known: Tables, most: int, seed: int
-) -> tuple[StackedRows, StackedInputs]:
+) -> tuple[StackedRows, StackedSamples]:
     """At most `most` train inputs, and the rows with the accesses of just these inputs.
 
     Hot and cold inputs keep their proportion. Within each, rows lie in a full shuffle, so a stretch
@@ -123,9 +123,11 @@ def train_inputs(
             lengths.append(length)
     empty = np.zeros(0, dtype=np.int32)
     offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
-    inputs = StackedInputs(np.concatenate([empty, *flat]), offsets)
+    inputs = StackedSamples(np.concatenate([empty, *flat]), offsets)
     every = known.rows
-    return StackedRows.of(every.tables, every.first, accesses, every.row_bytes), inputs
+    return StackedRows.from_accesses(
+        every.tables, every.table_offsets, accesses, every.row_bytes
+    ), inputs
 
 
 def _stretch(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:
@@ -175,7 +177,7 @@ def _sets(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Each input's rows once, ascending, without those out of vocabulary; and their number."""
     out_of_vocabulary = np.zeros(rows.accesses.size, dtype=np.bool_)
-    out_of_vocabulary[rows.out_of_vocabulary] = True
+    out_of_vocabulary[rows.oov_rows] = True
     kept = ~out_of_vocabulary[accessed]
     key = np.sort(owner[kept] * rows.accesses.size + accessed[kept])
     key = key[np.diff(key, prepend=-1) > 0]

@@ -1,24 +1,27 @@
 """Rules that rank embedding rows, hottest first; the byte budget then cuts the ranking.
 
-A rule is a function of a Problem alone: no clock, no hidden randomness.
+A rule is a pure function of a Problem: no clock, and no randomness but that of its seed.
+
+    peeling     `inputs`: the rows that make the most samples wholly hot
+    accesses    `accesses`: the rows accessed most; `per-table`: an equal share of each table
+    threshold   `threshold`: the FAE paper's search for an access threshold
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from fae.hotset.rules.accesses import accesses
-from fae.hotset.rules.inputs import inputs
-from fae.hotset.rules.per_table import per_table
-from fae.hotset.rules.problem import Problem, Ranking
-from fae.hotset.rules.threshold import threshold
+from fae.hotset.problem import Problem, Ranking
+from fae.hotset.rules.accesses import rank_by_accesses, rank_per_table
+from fae.hotset.rules.peeling import rank_by_peeling
+from fae.hotset.rules.threshold import rank_by_threshold
 
 Rule = Callable[[Problem], Ranking]
 
-#: The rules by the names that `--rule` knows.
+#: The rules by their names for `--rule`.
 RULES: dict[str, Rule] = {
-    "inputs": inputs,
-    "accesses": accesses,
-    "threshold": threshold,
-    "per-table": per_table,
+    "inputs": rank_by_peeling,
+    "accesses": rank_by_accesses,
+    "threshold": rank_by_threshold,
+    "per-table": rank_per_table,
 }

@@ -1,44 +1,68 @@
-"""The FAE paper's rule: rows with the most accesses, over all tables."""
+"""Rules that rank rows by their accesses alone: over all tables, or within each table."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fae.arrays.run_length import RowRanges
-from fae.hotset.rules.problem import Problem, Ranking, StackedRows
+from fae.hotset.problem import Problem, Ranking, StackedRows
 
-#: A table is hot whole where it takes at most this share of the budget: 1 MiB of FAE's 256 MiB.
+#: A table that takes at most this share of the budget is hot as a whole: 1 MiB of FAE's 256 MiB.
 WHOLE_TABLE_SHARE = 1 / 256
 
 
-def accesses(problem: Problem) -> Ranking:
-    """Small tables whole, then seen rows by accesses per byte, most first.
+def rank_by_accesses(problem: Problem) -> Ranking:
+    """Rank small tables first, as wholes, then seen rows by accesses per byte, most first.
 
-    With one embedding dim for all tables this is the order by accesses (Adnan et al., "Accelerating
-    Recommendation System Training by Leveraging Popular Choices", PVLDB 15(1), 2021). With several,
-    a row that costs twice the bytes must earn twice the accesses. Ties go by table, then by rank.
+    This is the FAE paper's rule where all tables have one embedding dim (Adnan et al.,
+    "Accelerating Recommendation System Training by Leveraging Popular Choices", PVLDB 15(1), 2021).
+    With several dims, a row of twice the bytes needs twice the accesses for the same place. Ties go
+    by table, then by access rank.
     """
     rows = problem.rows
-    order = by_density(rows)
-    return Ranking(small_tables_first(rows, order, int(problem.budget_bytes * WHOLE_TABLE_SHARE)))
+    whole_table_bytes = int(problem.budget_bytes * WHOLE_TABLE_SHARE)
+    return Ranking(put_small_tables_first(rows, rank_by_density(rows), whole_table_bytes))
 
 
-def by_density(rows: StackedRows) -> RowRanges:
-    """Seen rows by accesses per byte, most first; ties by table, then by rank."""
-    levels, runs = rows.levels, rows.levels.ranges
-    kept = (levels.values > 0) & ~np.isin(runs.begins, rows.out_of_vocabulary)
-    seen = runs.take(kept)
-    density = levels.values[kept] / rows.row_bytes[rows.tables_of(seen)]
+def rank_by_density(rows: StackedRows) -> RowRanges:
+    """Return the seen rows by accesses per byte, most first; ties by table, then by rank."""
+    counts, ranges = rows.access_counts, rows.access_counts.ranges
+    is_seen = (counts.values > 0) & ~np.isin(ranges.begins, rows.oov_rows)
+    seen = ranges.take(is_seen)
+    density = counts.values[is_seen] / rows.row_bytes[rows.find_tables(seen)]
     return seen.take(np.argsort(-density, kind="stable"))
 
 
-def small_tables_first(rows: StackedRows, order: RowRanges, whole_table_bytes: int) -> RowRanges:
-    """Id 0 of every table, then the tables of at most `whole_table_bytes`, whole, then `order`."""
-    sizes = np.diff(rows.first)
-    whole = sizes * rows.row_bytes <= whole_table_bytes
-    in_whole = whole[rows.tables_of(order)]
-    first = rows.runs(rows.out_of_vocabulary)
-    seen = order.take(in_whole)
-    others = RowRanges(rows.first[:-1], sizes).take(~whole)
-    unseen = RowRanges.concat(first.take(whole), seen, others).complement(rows.count)
-    return RowRanges.concat(first, seen, unseen, order.take(~in_whole))
+def put_small_tables_first(
+    rows: StackedRows, ranked_rows: RowRanges, whole_table_bytes: int
+) -> RowRanges:
+    """Return id 0 of each table, then all rows of small tables, then the rest of `ranked_rows`.
+
+    A table is small if it has at most `whole_table_bytes`. Its unseen rows follow the seen ones.
+    """
+    sizes = np.diff(rows.table_offsets)
+    is_small = sizes * rows.row_bytes <= whole_table_bytes
+    in_small = is_small[rows.find_tables(ranked_rows)]
+    oov = rows.to_ranges(rows.oov_rows)
+    seen = ranked_rows.take(in_small)
+    large = RowRanges(rows.oov_rows, sizes).take(~is_small)
+    unseen = RowRanges.concat(oov.take(is_small), seen, large).complement(rows.count)
+    return RowRanges.concat(oov, seen, unseen, ranked_rows.take(~in_small))
+
+
+def rank_per_table(problem: Problem) -> Ranking:
+    """Rank seen rows by their access rank relative to the number of rows seen in their table.
+
+    Every budget thus takes about the same share of each table's seen rows, the simplest of rules
+    and a common one in practice. Ties go by table.
+    """
+    rows, seen = problem.rows, problem.rows.seen_rows
+    table = rows.table_of_row[seen]
+    seen_per_table = np.bincount(table, minlength=len(rows.tables))
+    by_accesses = np.lexsort((-rows.accesses[seen], table))  # within each table, table by table
+    first = np.cumsum(seen_per_table) - seen_per_table
+    rank = np.empty(seen.size, dtype=np.int64)
+    rank[by_accesses] = np.arange(seen.size) - first[table[by_accesses]]
+    share = (rank + 1) / seen_per_table[table]
+    order = seen[np.argsort(share, kind="stable")]
+    return Ranking(rows.to_ranges(np.concatenate([rows.oov_rows, order])))

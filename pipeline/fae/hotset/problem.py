@@ -1,0 +1,202 @@
+"""The problem that a rule solves: which rows to make hot, for which samples, at what cost.
+
+All tables are numbered as one ("stacked"), so that a rule can compare rows of different tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fae.arrays.run_length import RowRanges, RunLengthArray
+
+#: Stacked rows, of which there are fewer than 2^31, or numbers of them.
+RowNumbers = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """The rows of all tables in one numbering: table by table, by access rank in each.
+
+    Row `table_offsets[t] + r` is rank r of table t; rank 0 is out of vocabulary. `access_counts`
+    has the accesses in train, or in the sample of train if there is one. No run of it spans two
+    tables, and rank 0 has a run of its own. `row_bytes` (tables,) is the cost of a row with its
+    optimiser state.
+    """
+
+    tables: tuple[str, ...]
+    table_offsets: npt.NDArray[np.int64]
+    access_counts: RunLengthArray
+    row_bytes: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_accesses(
+        cls,
+        tables: tuple[str, ...],
+        table_offsets: npt.NDArray[np.int64],
+        accesses: npt.NDArray[Any],
+        row_bytes: npt.NDArray[np.int64],
+    ) -> StackedRows:
+        """Return rows with the number of `accesses` of each, shape (rows,)."""
+        oov_rows = table_offsets[:-1]
+        next_rows = np.minimum(oov_rows + 1, table_offsets[-1] - 1)
+        access_counts = RunLengthArray.from_numpy(accesses, np.concatenate([oov_rows, next_rows]))
+        return cls(tables, table_offsets, access_counts, row_bytes)
+
+    @cached_property
+    def accesses(self) -> npt.NDArray[np.int64]:
+        """The accesses of each row, shape (rows,)."""
+        return self.access_counts.to_numpy()
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return int(self.table_offsets[-1])
+
+    @cached_property
+    def table_of_row(self) -> RowNumbers:
+        """The table of each row, shape (rows,)."""
+        tables = np.arange(len(self.tables))
+        dtype = np.min_scalar_type(tables.size)
+        return np.repeat(tables.astype(dtype), np.diff(self.table_offsets))
+
+    @cached_property
+    def cost_bytes(self) -> npt.NDArray[np.int64]:
+        """The bytes of each row, shape (rows,)."""
+        return self.row_bytes[self.table_of_row]
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all rows."""
+        return int(np.diff(self.table_offsets) @ self.row_bytes)
+
+    @property
+    def oov_rows(self) -> npt.NDArray[np.int64]:
+        """Id 0 of each table, always hot: most samples that are new to the model access one."""
+        return self.table_offsets[:-1]
+
+    @cached_property
+    def seen_rows(self) -> npt.NDArray[np.int32]:
+        """The rows that a rule may rank, ascending: accessed, and not out of vocabulary."""
+        seen = self.accesses > 0
+        seen[self.oov_rows] = False
+        return np.flatnonzero(seen).astype(np.int32)
+
+    def to_ranges(self, order: RowNumbers) -> RowRanges:
+        """Return the rows in this order as ranges; no range spans two tables."""
+        return RowRanges.from_rows(order, self.table_offsets)
+
+    def find_tables(self, ranges: RowRanges) -> npt.NDArray[np.int64]:
+        """Return the table of each range, shape (ranges,)."""
+        return np.searchsorted(self.table_offsets, ranges.begins, side="right") - 1
+
+    def count_per_table(self, ranges: RowRanges) -> npt.NDArray[np.int64]:
+        """Return how many rows of `ranges` each table has, shape (tables,)."""
+        counts = np.zeros(len(self.tables), dtype=np.int64)
+        np.add.at(counts, self.find_tables(ranges), ranges.lengths)
+        return counts
+
+    def sum_bytes(self, ranges: RowRanges) -> int:
+        """Return the bytes of all rows in `ranges`."""
+        return int(self.count_per_table(ranges) @ self.row_bytes)
+
+
+@dataclass(frozen=True)
+class StackedSamples:
+    """Train samples (or a sample of them) as sets of stacked rows.
+
+    Sample i accesses `rows[offsets[i]:offsets[i + 1]]`, each row once. Accesses to id 0 of a table
+    are left out, since these rows are always hot; a sample with no other access is always hot.
+    """
+
+    rows: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return self.offsets.size - 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The worth of a hot set: a weight for each hot sample and for each access to a hot row."""
+
+    per_sample: float = 1.0
+    per_access: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The choice of a hot set: rows with their costs, the samples, and a budget in bytes.
+
+    `read_samples` loads the samples on demand, since they take about 5 bytes per access.
+    """
+
+    rows: StackedRows
+    read_samples: Callable[[], StackedSamples]
+    budget_bytes: int
+    objective: Objective = Objective()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A rule's answer: rows in the order in which a budget buys them, id 0 of each table first.
+
+    Rows that are not in `ranked_rows` are never bought. `loads` (rows,), where a rule computes
+    them, distribute the worth of every sample among its rows; `bound_worth` turns them into a bound
+    on what any hot set can reach. `notes` are figures that the rule reports about its work.
+    """
+
+    ranked_rows: RowRanges
+    loads: Floats | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_affordable(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) -> int:
+    """Return how many of `ranked_rows`, from the first on, a budget buys."""
+    return int(count_affordable_each(rows, ranked_rows, np.array([budget_bytes]))[0])
+
+
+def count_affordable_each(
+    rows: StackedRows, ranked_rows: RowRanges, budgets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return how many of `ranked_rows`, from the first on, each of `budgets` buys."""
+    cost = rows.row_bytes[rows.find_tables(ranked_rows)]
+    spent = np.cumsum(cost * ranked_rows.lengths)  # after each range
+    first_partial = np.searchsorted(spent, budgets, side="right")
+    last = np.minimum(first_partial, spent.size - 1)
+    # All rows of a range cost the same: divide the missing bytes, rounding up, to get missing rows.
+    missing = np.where(first_partial < spent.size, -(-(spent[last] - budgets) // cost[last]), 0)
+    affordable: npt.NDArray[np.int64] = ranked_rows.ends[last] - missing
+    return affordable
+
+
+def bound_worth(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> Floats:
+    """Return an upper bound on the worth of any hot set at each of `budgets`, from loads.
+
+    The worth of a hot set is the sum over its hot samples and its rows' accesses. Loads assign all
+    of a sample's worth to the sample's own rows. A hot sample has all its rows in the hot set, so
+    the hot set is worth at most the sum of its rows' loads. No set of that many bytes has a larger
+    sum than the rows of highest load per byte, the last of them in part: this is the fractional
+    knapsack, and the loads are a feasible point of the dual of the linear programme.
+    """
+    oov_rows = rows.oov_rows
+    oov_bytes = int(rows.cost_bytes[oov_rows].sum())
+    oov_worth = float(loads[oov_rows].sum())
+    loaded = loads > 0
+    loaded[oov_rows] = False
+    candidates = np.flatnonzero(loaded)
+    density = loads[candidates] / rows.cost_bytes[candidates]
+    best = candidates[np.argsort(-density, kind="stable")]
+    spent = np.concatenate([[0], np.cumsum(rows.cost_bytes[best])])
+    worth = np.concatenate([[0.0], np.cumsum(loads[best])])
+    bounds: Floats = oov_worth + np.interp(np.maximum(budgets - oov_bytes, 0), spent, worth)
+    return bounds
