@@ -44,6 +44,9 @@ class Forked:
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
+    def __repr__(self) -> str:
+        return f"process {self.pid}, exit code {self.poll()}: {self.errors}"
+
     @property
     def errors(self) -> str:
         """What it has written to standard error so far."""
@@ -55,11 +58,13 @@ def forked(
     program: Callable[..., object],
     *arguments: object,
     errors: Path,
+    output: Path = Path(os.devnull),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Forked]:
     """Run `program(*arguments)` in a process and a group of its own, killed when the block ends."""
     process = _CONTEXT.Process(
-        target=_run, args=(program, arguments, str(errors), {**os.environ, **(environment or {})})
+        target=_run,
+        args=(program, arguments, output, errors, {**os.environ, **(environment or {})}),
     )
     process.start()
     running = Forked(process, errors)
@@ -72,17 +77,15 @@ def forked(
 def _run(
     program: Callable[..., object],
     arguments: tuple[object, ...],
-    errors: str,
+    output: Path,
+    errors: Path,
     environment: Mapping[str, str],
 ) -> None:
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
-    streams = (
-        (os.open(os.devnull, os.O_WRONLY), 1),
-        (os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2),
-    )
-    for opened, stream in streams:
+    for stream, path in ((1, output), (2, errors)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, stream)
         os.close(opened)
     try:

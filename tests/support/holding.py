@@ -13,34 +13,38 @@ from pathlib import Path
 from typing import Any
 
 from fae.commit import task_log
+from fae.execution import executor
 
 FOLDER = Path(os.environ["HOLD"])
-real = task_log.perform_step
+perform_step = task_log.perform_step
 
 
-def said(stage: str) -> str:
+def read_order(stage: str) -> str:
+    """Return what the file of a stage says, or nothing."""
     try:
         return (FOLDER / stage).read_text()
     except FileNotFoundError:
         return ""
 
 
-def perform(step: Any, later: Any = None) -> Any:
+def hold_and_perform(step: Any, later: Any = None) -> Any:
+    """Wait as long as the step's stage is held, then perform it."""
     del later  # an entry is there when its task is done
     if step.entry is None:
-        return real(step)
+        return perform_step(step)
     entry = Path(step.entry)
     stage = entry.parent.name
     held = {"all", "rest"} if any(entry.parent.glob("*.json")) else {"all"}
-    while said(stage) in held:
+    while read_order(stage) in held:
         (FOLDER / f"{stage}.{os.getpid()}").touch()
         time.sleep(0.01)
     new = not entry.exists()
-    result = real(step)
+    result = perform_step(step)
     if new:
         with (FOLDER / "done").open("a") as file:
             file.write(f"{stage} {entry.name}\n")
     return result
 
 
-task_log.perform_step = perform
+task_log.perform_step = hold_and_perform
+executor.perform_step = hold_and_perform  # type: ignore[attr-defined]

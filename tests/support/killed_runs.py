@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.forked import Forked, forked
 from tests.support.project import PYTHONPATH
 
 #: The stages with a task log, in order.
@@ -20,36 +21,31 @@ BLOCK_BYTES = 64
 #: Few enough for tables to be counted in several ranges.
 MOST_ENTRIES = 4
 
-PROGRAM = f"""
-import argparse, sys
-import tests.support.holding
-from pathlib import Path
-from tests.support.oracle import Options
-from fae.profiling import value_ranges
-from fae.execution.executor import open_executor
-from fae.format.program import run_program
-from fae.logs.files import find_logs
-from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
-value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = {MOST_ENTRIES}, 0
-parser = argparse.ArgumentParser()
-parser.add_argument("directory", type=Path)
-parser.add_argument("--scheduler")
-parser.add_argument("--workers", type=int)
-given = parser.parse_args()
+def run_stages(directory: Path, scheduler: str, workers: int) -> None:
+    """Run the four stages in `directory` as a command would, holding tasks as HOLD says."""
+    import dask.config
 
-def program():
-    logs = find_logs([str(given.directory / "shop.csv")], SHOP)
-    options = Options(budget=SHOP_BUDGET)
-    threads = None if given.scheduler or given.workers else 1
-    with open_executor(threads, given.workers, given.scheduler) as executor:
-        stages(
-            logs, SHOP, given.directory, options, executor=executor, block_bytes={BLOCK_BYTES}
-        )
-    return 0
+    import tests.support.holding  # noqa: F401
+    from fae.execution.executor import open_executor
+    from fae.format.program import run_program
+    from fae.logs.files import find_logs
+    from fae.profiling import value_ranges
+    from tests.support.oracle import Options
+    from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
-sys.exit(run_program(program, "finished tasks are kept"))
-"""
+    dask.config.refresh()  # it was read in another environment
+    value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = MOST_ENTRIES, 0
+
+    def program() -> int:
+        logs = find_logs([str(directory / "shop.csv")], SHOP)
+        options = Options(budget=SHOP_BUDGET)
+        threads = None if scheduler or workers else 1
+        with open_executor(threads, workers or None, scheduler or None) as executor:
+            stages(logs, SHOP, directory, options, executor=executor, block_bytes=BLOCK_BYTES)
+        return 0
+
+    sys.exit(run_program(program, "finished tasks are kept"))
 
 
 def environment(hold: Path) -> dict[str, str]:
@@ -59,10 +55,12 @@ def environment(hold: Path) -> dict[str, str]:
 
 
 @contextmanager
-def driver(directory: Path, hold: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def driver(directory: Path, hold: Path, scheduler: str = "", workers: int = 0) -> Iterator[Forked]:
     """A process that runs the stages in `directory`, killed at the end if it still runs."""
-    command = [sys.executable, "-c", PROGRAM, str(directory), *arguments]
-    with process(command, hold) as started:
+    files = {"errors": hold / "errors", "output": hold / "output"}
+    with forked(
+        run_stages, directory, scheduler, workers, environment=environment(hold), **files
+    ) as started:
         yield started
 
 
@@ -88,12 +86,14 @@ def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
         assert started.poll() is not None
 
 
-def until(found: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def until(
+    found: Callable[[], object], process: subprocess.Popen[str] | Forked | None = None
+) -> None:
     """Wait until `found` is true; a process that ends before, or a minute, is a failure."""
     for _ in range(6000):
         if found():
             return
-        assert process is None or process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process
         time.sleep(0.01)
     raise AssertionError("nothing came within a minute")
 
