@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tests.support import stream_clocks
 from tests.support.captured_graphs import Graph, capturing, forget_graphs, memory
 from tests.support.stream_clocks import MACHINE, Event, Machine, Stream, streaming
 
@@ -259,5 +261,7 @@ def simulated() -> Iterator[Machine]:
             "graph_pool_handle": object,
         }.items():
             patch.setattr(torch.cuda, name, value)
+        patch.setattr(Future, "set_result", stream_clocks.set_result)
+        patch.setattr(Future, "result", stream_clocks.result)
         yield MACHINE
     assert not MACHINE.errors, MACHINE.errors[0]

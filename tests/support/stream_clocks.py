@@ -1,10 +1,10 @@
 """Which use of memory comes after which, on a device whose streams run apart from each other.
 
 Each stream has a clock, which says how far itself and every other stream are for certain before its
-next work: by its own order, by events that it waited for, and by what the host had waited for when
-it gave the work (Mattern, 1989). A use that does not come after the last change of the same memory
-is an error, whether or not it would go wrong today. The host's threads count as one, since they
-hand each other what they made.
+next work: by its own order, by events that it waited for, and by what the thread that gave the work
+had waited for by then (Mattern, 1989). A thread of the host has a clock too, and hands it on with
+the result of a future. A use that does not come after the last change of the same memory is an
+error, whether or not it would go wrong today: how the threads happen to be timed plays no part.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +92,7 @@ class Stream:
 
 
 class Machine:
-    """The streams, the memories, and what the host has waited for."""
+    """The streams, the memories, and what each thread of the host has waited for."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -100,12 +101,16 @@ class Machine:
     def begin(self) -> None:
         """Be as new."""
         self.streams.clear()
-        self.host: Clock = {}
         self.uses: dict[int, Use] = {}
         self.pinned: set[int] = set()
         self.errors: list[str] = []
         self._local = threading.local()
         self._default = Stream()
+
+    @property
+    def host(self) -> Clock:
+        """How far the streams are for certain, as far as this thread has waited."""
+        return self._local.__dict__.setdefault("host", {})
 
     @property
     def stream(self) -> Stream:
@@ -129,7 +134,7 @@ class Machine:
         return self.uses.setdefault(memory, Use())
 
     def wait(self, *clocks: Clock) -> None:
-        """The host waits; every stream's next work comes after that."""
+        """This thread waits; all work that it gives comes after that."""
         if self.graph is not None:
             raise RuntimeError("operation not permitted when stream is capturing")
         with self.lock:
@@ -189,3 +194,21 @@ def streaming(stream: Stream) -> Iterator[None]:
         yield
     finally:
         MACHINE.stream = former
+
+
+_set_result, _result = Future.set_result, Future.result
+
+
+def set_result(self: Future[Any], result: Any) -> None:
+    """Future.set_result, with the clock of the thread that calls it."""
+    with MACHINE.lock:
+        self.clock = dict(MACHINE.host)  # type: ignore[attr-defined]
+    _set_result(self, result)
+
+
+def result(self: Future[Any], timeout: float | None = None) -> Any:
+    """Future.result; the thread that calls it now knows what the maker of the result knew."""
+    value = _result(self, timeout)
+    with MACHINE.lock:
+        advance(MACHINE.host, self.__dict__.get("clock", {}))
+    return value

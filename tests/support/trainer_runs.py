@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from fae.format.manifest import Manifest
@@ -82,5 +83,22 @@ def assert_same(one: Any, two: Any) -> None:
         assert list(one) == list(two)
         for key in one:
             assert_same(one[key], two[key])
+    else:
+        assert one == two
+
+
+def assert_close(one: Any, two: Any, rtol: float) -> None:
+    """Fail unless numbers are within `rtol` of each other and all else is the same."""
+    if isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, two, rtol=rtol, atol=rtol / 10)
+    elif isinstance(one, float):
+        assert one == pytest.approx(two, rel=rtol)
+    elif isinstance(one, dict):
+        assert list(one) == list(two)
+        for key in one:
+            assert_close(one[key], two[key], rtol)
+    elif isinstance(one, list):
+        for each, other in zip(one, two, strict=True):
+            assert_close(each, other, rtol)
     else:
         assert one == two

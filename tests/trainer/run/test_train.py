@@ -174,7 +174,7 @@ class Block:
         if name.split(".")[0] in {"polars", "dask", "distributed", "typer", "rich", "pydantic"}:
             raise ImportError(name)
 sys.meta_path.insert(0, Block())
-import trainer, fae_trainer.parameters, fae_trainer.arguments
+import fae_trainer.parameters, fae_trainer.arguments
 assert "torch" not in sys.modules
 """
     out = tmp_path / "run"
