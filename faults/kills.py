@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
-from faults.victim import COUNT, KILL_AT
-from tests.support.project import PYTHONPATH, ROOT
+from faults.victim import COUNT, KILL_AT, main
+from tests.support.forked import Forked, forked
 
 _POLL = 0.002
 #: Seconds after which a process counts as hanging.
@@ -58,13 +56,11 @@ class Instant:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its code (negative for a signal), its messages, whether it was hit."""
+    """How a process ended: its code (negative for a signal), its messages."""
 
     code: int
     errors: str
-    hit: bool
     hung: bool
-    seconds: float
 
 
 def drawn(draw: random.Random, pace: Pace, *, dask: bool) -> Instant:
@@ -94,8 +90,9 @@ def measured(command: Sequence[str], place: Path, progress: Callable[[], int]) -
             begins = begins or (time.monotonic() - started) * bool(seen)
             time.sleep(_POLL)
     ends = time.monotonic() - started
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    if process.poll():
+        raise RuntimeError(f"{' '.join(command)} ended with {process.poll()}: {process.errors}")
+    (place / "errors").unlink()
     calls = int(count.read_text(encoding="utf-8"))
     count.unlink()
     return Pace(begins or ends / 2, ends, calls, max(seen, 1))
@@ -120,33 +117,20 @@ def killed(
             if not hit and due <= now and (instant.how == "time" or reached):
                 hit = _send(process.pid, instant)
             time.sleep(_POLL)
-        seconds = time.monotonic() - started
         hung = process.poll() is None
-        _sweep(process.pid)
-        process.wait()
-    errors = (place / "errors").read_text(encoding="utf-8")
+        process.kill()
+    code, errors = process.wait(), process.errors
+    assert code is not None
     (place / "errors").unlink()
-    return Ended(process.returncode, errors, hit, hung, seconds)
+    return Ended(code, errors, hung)
 
 
-def _started(command: Sequence[str], more: dict[str, str], place: Path) -> subprocess.Popen[bytes]:
+def _started(
+    command: Sequence[str], more: dict[str, str], place: Path
+) -> AbstractContextManager[Forked]:
     """A victim with its messages in the file `errors`, in a group of its own."""
-    with (place / "errors").open("wb") as errors:
-        environment = {**os.environ, **more, "PYTHONPATH": PYTHONPATH, "COLUMNS": "200"}
-        return _spawned(command, environment, errors)
-
-
-def _spawned(
-    command: Sequence[str], environment: dict[str, str], errors: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "faults.victim", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        env=environment,
-        cwd=ROOT,
-        start_new_session=True,
-    )
+    environment = {**more, "COLUMNS": "200"}
+    return forked(main, command, errors=place / "errors", environment=environment)
 
 
 def _send(pid: int, instant: Instant) -> bool:
@@ -168,23 +152,3 @@ def _send(pid: int, instant: Instant) -> bool:
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
     return True
-
-
-def _sweep(pid: int) -> None:
-    """Kill what is left of a group."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def left_running(pid: int) -> list[int]:
-    """The processes of a group that still run."""
-    found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        try:
-            if os.getpgid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found

@@ -71,9 +71,8 @@ _READ_ONLY = (
 )
 
 LIMITS = [
-    _full(4, _PREPARE, cheap=True),
     _full(60, _PREPARE, cheap=True),
-    *(_full(size, _PREPARE) for size in (16, 120, 200, 300)),
+    *(_full(size, _PREPARE) for size in (4, 16, 120, 200, 300)),
     _full(500, _APPEND),
     _full(400, _APPEND),
     *(_full(size, _DASK) for size in (16, 200)),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import multiprocessing
 import random
 import shutil
 import traceback
@@ -27,6 +26,7 @@ from fae.format.errors import FaeError
 from faults import damage, forgery
 from faults.damage import Damage, Place
 from faults.outcome import Outcome
+from tests.support.forked import CONTEXT
 
 #: Kinds of damage, and how often each comes; the more there is to try of one, the more often.
 KINDS: dict[Callable[[Place], Damage], int] = {
@@ -78,7 +78,8 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
             whole, twin = draw.choice(wholes)
             copy = folder / "copy" / "DIR"
             shutil.copytree(whole, copy)
-            (kind,) = draw.choices([*KINDS], [*KINDS.values()])
+            # Each kind once, and then as often as its weight says.
+            (kind,) = [*KINDS][number:][:1] or draw.choices([*KINDS], [*KINDS.values()])
             done = kind(Place(copy, twin, draw))
             verified = checks.verify(copy)
             trained = {verify: checks.train(copy, verify) for verify in (False, True)}
@@ -228,7 +229,7 @@ class _Checks:
 
     @staticmethod
     def _new() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(1, CONTEXT)
 
 
 def _ending(check: object, dataset: str, verify: bool) -> Ending:

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -60,8 +60,10 @@ def counted() -> Iterator[list[int]]:
         found.append(next(events))
 
 
-def main() -> None:
-    """Run the command line that the process was given, watched once all of it is loaded."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, the process's own by default, watched once all of it is loaded."""
+    if arguments is not None:
+        sys.argv[1:] = arguments
     from fae import cli
     from fae.cli import commands  # noqa: F401
 

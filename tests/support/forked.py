@@ -17,8 +17,8 @@ from typing import Any
 
 #: Imported once per test process. None of them starts threads that a fork would miss.
 PRELOADED = ["pytest", "fae.cli.commands", "fae.appending.append", "torch", "fae_trainer.__main__"]
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(PRELOADED)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 class Forked:
@@ -40,8 +40,9 @@ class Forked:
 
     def kill(self) -> None:
         """Kill it and its group, and wait for its end."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # it has ended, or has no group yet
             os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
         self.wait()
 
     def __repr__(self) -> str:
@@ -62,7 +63,7 @@ def forked(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Forked]:
     """Run `program(*arguments)` in a process and a group of its own, killed when the block ends."""
-    process = _CONTEXT.Process(
+    process = CONTEXT.Process(
         target=_run,
         args=(program, arguments, output, errors, {**os.environ, **(environment or {})}),
     )
