@@ -26,9 +26,9 @@ from fae.format.manifest import Manifest
 from fae.hotset.cold_hash import hash_values, is_hashed
 from fae.hotset.parameters import CalibrateParameters
 from fae.logs.files import find_logs
-from fae.reporting import report
-from fae.reporting.facts import facts
-from fae.reporting.stacked import tables
+from fae.reporting.data import read_rows
+from fae.reporting.facts import read_facts
+from fae.reporting.report import write_report
 from fae_trainer.run.checkpoint import table_weights
 from tests.support import oracle
 from tests.support.command_line import fae
@@ -246,16 +246,16 @@ def test_every_value_is_exported_with_the_vector_of_its_row(made: Stages, tmp_pa
 
 
 def test_a_report_counts_the_shared_rows(made: Stages, tmp_path: Path) -> None:
-    report(made.dataset, tmp_path / "report.html")
+    write_report(made.dataset, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Tables whose cold ids are hashed" in page
-    stacked = tables(made.dataset, facts(made.dataset))
+    rows = read_rows(made.dataset, read_facts(made.dataset))
     for table in made.manifest.tables:
         lines = pl.read_parquet(made.dataset / table.vocabulary.path).rows()
         counts = Counter({0: 0})
         for _, id_, accesses in lines:
             counts[id_] += accesses
-        found = stacked.rows.accesses[stacked.row_of[table.name]].tolist()
+        found = rows.stacked.accesses[rows.row_of[table.name]].tolist()
         assert found == [counts[id_] for id_ in range(table.rows)]
 
 

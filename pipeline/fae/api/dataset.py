@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fae.dataset.encoder import Encoder
     from fae.dataset.verify import Verification
-    from fae.reporting import Report
+    from fae.reporting.report import Report
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class Dataset:
         The rules that choose hot rows are compared on at most `compare_rows` training rows, drawn
         by `seed`. Needs the extra `report`.
         """
-        from fae.reporting import report
+        from fae.reporting.report import write_report
 
-        return report(self.folder.path, Path(out), compare_rows=compare_rows, seed=seed)
+        return write_report(self.folder.path, Path(out), compare_rows=compare_rows, seed=seed)
 
     def __repr__(self) -> str:
         splits = "".join(f"\n  {name:5} {text}" for name, text in self._lines())

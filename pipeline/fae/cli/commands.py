@@ -87,10 +87,10 @@ def _summary(dataset: str, run: Path | None = None) -> None:
 
 
 def _report(dataset: str, **options: Any) -> None:
-    from fae.reporting import report
+    from fae.reporting.report import write_report
     from fae.storage.folder import Folder
 
-    written = report(Folder.of(dataset).path, **options)
+    written = write_report(Folder.of(dataset).path, **options)
     print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
 
 

@@ -1,4 +1,4 @@
-"""The comparison: what every rule would have made of the same train inputs, budget by budget."""
+"""Compare all rules on the same train samples, budget by budget."""
 
 from __future__ import annotations
 
@@ -17,75 +17,79 @@ from fae.hotset.problem import (
 from fae.hotset.rules import RULES
 from fae.hotset.rules.peeling import count_hot_samples
 
-#: Budgets as shares of the bytes of all rows.
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+#: Budgets to compare at, as shares of the bytes of all rows.
+BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The share of `inputs` that are hot, by rule, at each of `budgets`, which ascend.
+    """The share of `samples` samples that each rule makes hot at each of `budgets`.
 
-    `bounds` (budgets,) is a share that no hot set can exceed, or None where no rule knows one.
-    `everything` is the bytes of all rows; `accessed` those of rows that the inputs access.
+    `budgets` ascend, and `hot_shares[rule]` and `bounds` have a number for each. `bounds` are
+    shares that no hot set can exceed, or None where no rule proves one. `total_bytes` are those of
+    all rows, and `accessed_bytes` those of the rows that the samples access.
     """
 
-    inputs: int
+    samples: int
     budgets: tuple[int, ...]
-    own: int
-    hot: dict[str, tuple[float, ...]]
+    chosen_budget: int
+    hot_shares: dict[str, tuple[float, ...]]
     bounds: tuple[float | None, ...]
-    everything: int
-    accessed: int
+    total_bytes: int
+    accessed_bytes: int
 
 
-def compare(rows: StackedRows, inputs: StackedSamples, own_budget: int, seed: int) -> Comparison:
-    """Every rule of RULES at each share of SHARES and at `own_budget`.
+def compare_rules(
+    rows: StackedRows, samples: StackedSamples, chosen_budget: int, seed: int
+) -> Comparison:
+    """Compare every rule at each share of BUDGET_SHARES and at `chosen_budget`, in bytes.
 
-    `rows` has the accesses of just these `inputs`. Budgets that cannot hold id 0 of every table are
-    left out, for no hot set has so few bytes. Each rule ranks anew for each budget: the cost is
-    that of a calibration for each of them.
+    `rows` has the accesses of just these `samples`. Budgets that cannot hold id 0 of every table
+    are left out, since no hot set is that small. Each rule ranks anew for each budget, which costs
+    as much as that many calibrations.
     """
-    everything = rows.total_bytes
     least = int(rows.row_bytes.sum())
-    wanted = {own_budget, *(int(share * everything) for share in SHARES)}
+    wanted = {chosen_budget, *(int(share * rows.total_bytes) for share in BUDGET_SHARES)}
     budgets = tuple(sorted(budget for budget in wanted if budget >= least))
     rankings = {
-        name: [rule(Problem(rows, lambda: inputs, budget, seed=seed)) for budget in budgets]
+        name: [rule(Problem(rows, lambda: samples, budget, seed=seed)) for budget in budgets]
         for name, rule in RULES.items()
     }
     return Comparison(
-        inputs=inputs.count,
+        samples=samples.count,
         budgets=budgets,
-        own=own_budget,
-        hot={
+        chosen_budget=chosen_budget,
+        hot_shares={
             name: tuple(
-                _hot_share(rows, inputs, ranking, budget)
-                for ranking, budget in zip(found, budgets, strict=True)
+                _hot_share(rows, samples, ranking, budget)
+                for ranking, budget in zip(of_rule, budgets, strict=True)
             )
-            for name, found in rankings.items()
+            for name, of_rule in rankings.items()
         },
         bounds=tuple(
-            _bound(rows, inputs, [found[place] for found in rankings.values()], budget)
-            for place, budget in enumerate(budgets)
+            _bound(rows, samples, [of_rule[index] for of_rule in rankings.values()], budget)
+            for index, budget in enumerate(budgets)
         ),
-        everything=everything,
-        accessed=rows.sum_bytes(rows.access_counts.ranges.take(rows.access_counts.values > 0)),
+        total_bytes=rows.total_bytes,
+        accessed_bytes=rows.sum_bytes(
+            rows.access_counts.ranges.take(rows.access_counts.values > 0)
+        ),
     )
 
 
 def _hot_share(
-    rows: StackedRows, inputs: StackedSamples, ranking: Ranking, budget_bytes: int
+    rows: StackedRows, samples: StackedSamples, ranking: Ranking, budget_bytes: int
 ) -> float:
     hot = np.zeros(rows.count, dtype=np.bool_)
     bought = count_affordable(rows, ranking.ranked_rows, budget_bytes)
     hot[ranking.ranked_rows.head(bought).to_rows()] = True
-    return count_hot_samples(inputs.rows, inputs.offsets, hot) / inputs.count
+    return count_hot_samples(samples.rows, samples.offsets, hot) / samples.count
 
 
 def _bound(
-    rows: StackedRows, inputs: StackedSamples, rankings: list[Ranking], budget_bytes: int
+    rows: StackedRows, samples: StackedSamples, rankings: list[Ranking], budget_bytes: int
 ) -> float | None:
-    """The least of the bounds that the rankings' loads give, as a share of the inputs."""
-    at = np.array([budget_bytes])
-    found = [bound_worth(rows, one.loads, at)[0] for one in rankings if one.loads is not None]
-    return min(1.0, float(min(found)) / inputs.count) if found else None
+    """Return the least bound that the rankings' loads prove, as a share of the samples."""
+    budgets = np.array([budget_bytes])
+    bounds = [bound_worth(rows, one.loads, budgets)[0] for one in rankings if one.loads is not None]
+    return min(1.0, float(min(bounds)) / samples.count) if bounds else None

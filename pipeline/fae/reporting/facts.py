@@ -1,4 +1,4 @@
-"""Facts: what a finished data set says of itself, beside its rows."""
+"""Read what a finished data set records about itself: manifest, curve and rejected lines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from fae.ingestion.staging import StagedLog
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import TableFrequencies
 
-#: Rejects are looked through this far for examples, and so many of one reason are kept.
-_LOOKED_AT = 1_000
-_OF_A_REASON = 3
+#: Examples are taken from the first rejected lines, a few of each reason.
+_MAX_REJECTS_READ = 1_000
+_EXAMPLES_PER_REASON = 3
+
+_CURVE_COLUMNS = {"budget_bytes", "hot_rows", "access_share", "train_hot_share"}
 
 
 @dataclass(frozen=True)
 class _Preparation:
-    """The part of the manifest's `preparation` that the report tells of."""
+    """The part of the manifest's `preparation` that the report shows; fields are its JSON keys."""
 
     tables: tuple[TableFrequencies, ...]
     logs: tuple[StagedLog, ...]
@@ -39,27 +41,29 @@ class _Preparation:
 
 @dataclass(frozen=True)
 class Facts:
-    """The manifest with its preparation typed, the curve, and the first rejects of each reason.
+    """The manifest with its preparation typed, the curve, and example rejects.
 
-    `curve` has hot and access shares by `budget_bytes`; the chosen budget is one of its rows.
+    `reject_counts` has the rejected lines by reason, `sample_share` the share of train that rows
+    were chosen on. `curve` has hot and access shares by `budget_bytes`; the chosen budget is one of
+    its rows.
     """
 
     manifest: Manifest
     schema: Schema
     tables: tuple[TableFrequencies, ...]
     logs: tuple[StagedLog, ...]
-    reasons: dict[str, int]
-    sample: float
+    reject_counts: dict[str, int]
+    sample_share: float
     sharing: tuple[Sharing, ...]
-    rejects: tuple[Reject, ...]
+    example_rejects: tuple[Reject, ...]
     curve: pl.DataFrame
 
     def rows(self, split: str) -> int:
-        """Rows of a split, hot and cold."""
+        """Return the rows of a split, hot and cold."""
         return sum(leaf.rows for leaf in self.manifest.splits[split].values())
 
     def hot_share(self, split: str) -> float | None:
-        """The share of a split's rows that are hot; None for an empty split."""
+        """Return the share of a split's rows that are hot; None for an empty split."""
         rows = self.rows(split)
         return self.manifest.splits[split]["hot"].rows / rows if rows else None
 
@@ -68,67 +72,70 @@ class Facts:
         """The budget beyond which a byte buys less than it does on average."""
         return find_knee(self.curve)
 
-    def near(self, budget_bytes: float) -> dict[str, Any] | None:
-        """The point of the curve nearest to a budget; None where none is within a sixth of it."""
-        away = (pl.col("budget_bytes") / budget_bytes).log().abs()
-        found = self.curve.sort(away, maintain_order=True).row(0, named=True)
-        return found if abs(found["budget_bytes"] / budget_bytes - 1) <= 1 / 6 else None
+    def curve_point(self, budget_bytes: float) -> dict[str, Any] | None:
+        """Return the curve's point nearest to a budget; None if it is off by more than a sixth."""
+        distance = (pl.col("budget_bytes") / budget_bytes).log().abs()
+        nearest = self.curve.sort(distance, maintain_order=True).row(0, named=True)
+        return nearest if abs(nearest["budget_bytes"] / budget_bytes - 1) <= 1 / 6 else None
 
 
-def facts(dataset: Path) -> Facts:
-    """The facts of the data set in `dataset`; DatasetError where they are absent or damaged."""
+def read_facts(dataset: Path) -> Facts:
+    """Return the facts of the data set in `dataset`.
+
+    Raises DatasetError where they are absent, damaged or contradict each other.
+    """
     manifest = Manifest.read(dataset)
     try:
-        told = TypeAdapter(_Preparation).validate_python(manifest.preparation)
-        found = Facts(
+        preparation = TypeAdapter(_Preparation).validate_python(manifest.preparation)
+        facts = Facts(
             manifest=manifest,
             schema=Schema.model_validate(manifest.schema),
-            tables=told.tables,
-            logs=told.logs,
-            reasons=told.rejects,
-            sample=told.sample,
-            sharing=told.sharing,
-            rejects=_first_rejects(dataset / REJECTS_FILE),
+            tables=preparation.tables,
+            logs=preparation.logs,
+            reject_counts=preparation.rejects,
+            sample_share=preparation.sample,
+            sharing=preparation.sharing,
+            example_rejects=_read_example_rejects(dataset / REJECTS_FILE),
             curve=pl.read_csv(dataset / CURVE),
         )
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise _damaged(dataset, f"{place}: {first['msg']}") from None
+        field = ".".join(str(step) for step in first["loc"])
+        raise _damaged(dataset, f"{field}: {first['msg']}") from None
     except (*UNREADABLE, ValueError, RecursionError) as error:
         raise _damaged(dataset, error) from None
-    _check(dataset, found)
-    return found
+    if fault := _contradiction(facts):
+        raise _damaged(dataset, fault)
+    return facts
 
 
-def _check(dataset: Path, found: Facts) -> None:
-    """Raise DatasetError unless the parts of `found` tell of the same tables and budget."""
-    names = [table.name for table in found.manifest.tables]
-    if names != [table.name for table in found.tables] or names != list(found.schema.tables):
-        raise _damaged(dataset, "its manifest names different tables in different places")
-    counted = [splits for table in found.tables for splits in table.columns.values()]
-    if any(set(splits) != set(SPLITS) for splits in counted):
-        raise _damaged(dataset, f"a column's counts are not of {', '.join(SPLITS)}")
-    if {"budget_bytes", "hot_rows", "access_share", "train_hot_share"} - set(found.curve.columns):
-        raise _damaged(dataset, f"{CURVE} lacks columns")
-    if found.manifest.budget.bytes not in found.curve["budget_bytes"].to_list():
-        raise _damaged(dataset, f"{CURVE} has no point at its budget")
-    if not found.rows(SPLITS[0]):
-        raise _damaged(dataset, "it has no row to train on")
+def _contradiction(facts: Facts) -> str | None:
+    """Return the first way in which parts of the data set's record disagree, or None."""
+    names = [table.name for table in facts.manifest.tables]
+    if names != [table.name for table in facts.tables] or names != list(facts.schema.tables):
+        return "its manifest names different tables in different places"
+    counts = [splits for table in facts.tables for splits in table.columns.values()]
+    if any(set(splits) != set(SPLITS) for splits in counts):
+        return f"a column's counts are not for {', '.join(SPLITS)}"
+    if missing := _CURVE_COLUMNS - set(facts.curve.columns):
+        return f"{CURVE} lacks the columns {', '.join(sorted(missing))}"
+    if facts.manifest.budget.bytes not in facts.curve["budget_bytes"].to_list():
+        return f"{CURVE} has no point at the data set's budget"
+    return None if facts.rows(SPLITS[0]) else "it has no row to train on"
 
 
 def _damaged(dataset: Path, fault: object) -> DatasetError:
     return DatasetError(
-        f"{dataset} does not tell how it was prepared ({fault}). See what `fae verify` says, "
-        "or prepare it again."
+        f"{dataset} does not say how it was prepared ({fault}). Run `fae verify`, or prepare the "
+        "data set again."
     )
 
 
-def _first_rejects(path: Path) -> tuple[Reject, ...]:
-    """The first rejects of each reason, in the order of the logs."""
-    kept: list[Reject] = []
+def _read_example_rejects(path: Path) -> tuple[Reject, ...]:
+    """Return the first rejects of each reason, in the order of the logs."""
+    examples: list[Reject] = []
     with path.open(encoding="utf-8") as lines:
-        for reject in parse_rejects(islice(lines, _LOOKED_AT)):
-            if sum(one.reason == reject.reason for one in kept) < _OF_A_REASON:
-                kept.append(reject)
-    return tuple(kept)
+        for reject in parse_rejects(islice(lines, _MAX_REJECTS_READ)):
+            if sum(one.reason == reject.reason for one in examples) < _EXAMPLES_PER_REASON:
+                examples.append(reject)
+    return tuple(examples)

@@ -1,220 +1,329 @@
-"""Figures of the curves: skew of accesses, what a budget buys, and the rules side by side."""
+"""Draw the report's figures: skew of accesses, budgets, rules, hot rows, vocabulary and splits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fae.format.manifest import SPLITS
+from fae.format.manifest import SPLITS, Table
 from fae.hotset.problem import StackedRows
-from fae.reporting.canvas import DASHES, LIGHT, MARKERS, Drawing, axes, drawing, legend
 from fae.reporting.comparison import Comparison
 from fae.reporting.facts import Facts
-from fae.reporting.formats import SPACE, count, plain, share, size, tick
+from fae.reporting.style import (
+    DASHES,
+    LIGHT,
+    MARKERS,
+    NO_BREAK_SPACE,
+    Drawing,
+    add_legend,
+    format_count,
+    format_power_of_ten,
+    format_share,
+    format_share_tick,
+    format_size,
+    new_figure,
+    ratio,
+    render,
+    set_byte_axis,
+    set_share_axis,
+    to_printable,
+)
 
-_HEIGHT = 330
-#: Tables that have a colour of their own; all others are drawn in grey.
-_NAMED = 4
-_POINTS = 120
-_NAME_LENGTH = 18
+#: Bars that a figure shows at most, so that it fits a screen or two; the page's tables have all.
+MAX_BARS = 40
+_LINE_CHART_UNITS = 330
+_BAR_CHART_UNITS = 120
+_UNITS_PER_BAR = 16
+#: The largest tables have a colour of their own; all others are drawn in grey.
+_COLOURED_TABLES = 4
+#: Points of a line on a logarithmic axis.
+_LINE_POINTS = 120
+_MAX_NAME_LENGTH = 18
 
-Counts = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 
-def skew(rows: StackedRows) -> Drawing:
-    """Accesses against rank, a line for each table, both axes logarithmic."""
-    figure, pair = axes(_HEIGHT, "Accesses of each row, by rank")
-    steepest, longest = 0, 0
-    for table, style in _styles(rows):
-        accesses = _descending(rows, table)
+def draw_figures(
+    facts: Facts, rows: StackedRows, hot_rows: Int64Array, comparison: Comparison
+) -> list[Drawing]:
+    """Draw all figures of a report, inside `matplotlib_settings`.
+
+    `rows` are the data set's rows with their accesses in train, and `hot_rows` those that are hot.
+    """
+    return [
+        _draw_access_skew(rows),
+        _draw_cumulative_accesses(rows, hot_rows),
+        _draw_hot_share_by_budget(facts),
+        _draw_rules(comparison),
+        _draw_hot_rows(facts),
+        _draw_out_of_vocabulary(facts),
+        _draw_splits(facts),
+    ]
+
+
+def _draw_access_skew(rows: StackedRows) -> Drawing:
+    """Draw accesses against rank, a line for each table, on two logarithmic axes."""
+    figure, axes = new_figure(_LINE_CHART_UNITS, "Accesses of each row, by rank")
+    most_accesses, most_rows = 0, 0
+    for table, style in _line_styles(rows):
+        accesses = _sorted_accesses(rows, table)
         accesses = accesses[accesses > 0]
-        steepest = max(steepest, int(accesses.max(initial=0)))
-        longest = max(longest, accesses.size)
-        at = _log_spaced(accesses.size)
-        pair.plot(at + 1, accesses[at], **style)
-    pair.set_xscale("log")
-    pair.set_yscale("log")
-    pair.set_xlabel("rank of the row within its table")
-    pair.set_ylabel("accesses in train")
-    for axis, most in ((pair.xaxis, longest), (pair.yaxis, steepest)):
+        most_accesses = max(most_accesses, int(accesses.max(initial=0)))
+        most_rows = max(most_rows, accesses.size)
+        indices = _log_spaced_indices(accesses.size)
+        axes.plot(indices + 1, accesses[indices], **style)
+    axes.set(
+        xscale="log", yscale="log",
+        xlabel="rank of the row within its table", ylabel="accesses in train",
+    )  # fmt: skip
+    for axis, most in ((axes.xaxis, most_rows), (axes.yaxis, most_accesses)):
         steps = (1.0,) if most >= 100 else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(subs=steps, numticks=7))
-        axis.set_major_formatter(FuncFormatter(_short))
+        axis.set_major_formatter(FuncFormatter(format_power_of_ten))
         axis.set_minor_locator(NullLocator())
-    legend(figure, 2)
+    add_legend(figure, 2)
     alt = (
         "Line chart, both axes logarithmic: accesses of each embedding row against its rank in its "
-        f"table. The most accessed row has {count(steepest)} accesses; the lines fall steeply."
+        f"table. The most accessed row has {format_count(most_accesses)} accesses; the lines fall "
+        "steeply."
     )
-    return drawing("access-skew", figure, alt)
+    return render("access-skew", figure, alt)
 
 
-def cumulative(rows: StackedRows, hot: Counts) -> Drawing:
-    """The share of accesses that the most accessed rows get, over all tables and the largest."""
-    figure, pair = axes(_HEIGHT, "Share of accesses that a share of rows gets")
-    for table, style in _styles(rows):
-        _plot_cumulative(pair, _descending(rows, table), style)
-    everything = np.sort(rows.accesses)[::-1]
+def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawing:
+    """Draw the share of accesses to the most accessed rows, for all tables and the largest."""
+    figure, axes = new_figure(_LINE_CHART_UNITS, "Share of accesses that a share of rows gets")
+    for table, style in _line_styles(rows):
+        _plot_cumulative(axes, _sorted_accesses(rows, table), style)
+    accesses = np.sort(rows.accesses)[::-1]
     style = {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
-    _plot_cumulative(pair, everything, style)
-    total = max(int(everything.sum()), 1)
-    has = hot.size / rows.accesses.size, float(rows.accesses[hot].sum()) / total
-    pair.plot(
-        *has, marker="*", markersize=13, linestyle="", color=LIGHT["hot"], label="the hot set",
-        markeredgecolor=LIGHT["page"], zorder=5, clip_on=False,
+    _plot_cumulative(axes, accesses, style)
+    total = max(int(accesses.sum()), 1)
+    row_share = hot_rows.size / rows.accesses.size
+    access_share = float(rows.accesses[hot_rows].sum()) / total
+    axes.plot(
+        row_share, access_share, marker="*", markersize=13, linestyle="", color=LIGHT["hot"],
+        label="the hot set", markeredgecolor=LIGHT["page"], zorder=5, clip_on=False,
     )  # fmt: skip
-    pair.set_xscale("log")
-    pair.set_xlabel("share of rows, the most accessed first")
-    pair.set_ylabel("share of accesses")
-    _shares(pair)
-    pair.xaxis.set_major_locator(LogLocator(numticks=7))
-    pair.xaxis.set_major_formatter(FuncFormatter(lambda at, _: tick(at)))
-    legend(figure, 2)
-    tenth = share(float(everything[: max(1, everything.size // 10)].sum()) / total)
-    alt = (
-        f"Line chart: over all tables, the most accessed tenth of the rows gets {tenth} of the "
-        f"accesses. The hot set is {share(has[0])} of the rows and gets {share(has[1])}."
+    axes.set(
+        xscale="log", xlabel="share of rows, the most accessed first", ylabel="share of accesses"
     )
-    return drawing("cumulative-accesses", figure, alt)
+    set_share_axis(axes)
+    axes.xaxis.set_major_locator(LogLocator(numticks=7))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
+    add_legend(figure, 2)
+    top_tenth = format_share(float(accesses[: max(1, accesses.size // 10)].sum()) / total)
+    alt = (
+        f"Line chart: over all tables, the most accessed tenth of the rows gets {top_tenth} of the "
+        f"accesses. The hot set is {format_share(row_share)} of the rows and gets "
+        f"{format_share(access_share)}."
+    )
+    return render("cumulative-accesses", figure, alt)
 
 
-def budgets(facts: Facts) -> Drawing:
-    """Hot share of each split and share of accesses against the budget, from the curve."""
-    figure, pair = axes(_HEIGHT, "Hot share against budget")
-    points = facts.curve
-    lines = [(f"{split}_hot_share", f"hot inputs, {split}") for split in SPLITS]
+def _draw_hot_share_by_budget(facts: Facts) -> Drawing:
+    """Draw each split's hot share and the share of accesses against the budget, from the curve."""
+    figure, axes = new_figure(_LINE_CHART_UNITS, "Hot share against budget")
+    curve = facts.curve
+    budgets = curve["budget_bytes"].to_numpy()
+    lines = [(f"{split}_hot_share", f"hot samples, {split}") for split in SPLITS]
     lines.append(("access_share", "accesses to hot rows"))
-    for number, (column, label) in enumerate(lines):
-        if column in points.columns:
-            pair.plot(
-                points["budget_bytes"].to_numpy(), points[column].to_numpy(), label=label,
-                color=LIGHT[f"series-{number + 1}"], linestyle=DASHES[number],
+    for index, (column, label) in enumerate(lines):
+        if column in curve.columns:
+            axes.plot(
+                budgets, curve[column].to_numpy(), label=label,
+                color=LIGHT[f"series-{index + 1}"], linestyle=DASHES[index],
             )  # fmt: skip
-    own, knee = facts.manifest.budget.bytes, facts.knee_bytes
-    _mark(pair, own, LIGHT["ink"], "-", f"chosen: {size(own)}")
-    _mark(pair, knee, LIGHT["muted"], (0, (3, 3)), f"knee: {size(knee)}")
-    pair.set_xlabel("bytes for hot rows")
-    pair.set_ylabel("share")
-    _byte_axis(pair, int(points["budget_bytes"][0]), int(points["budget_bytes"][-1]))
-    _shares(pair)
-    legend(figure, 2)
+    chosen, knee = facts.manifest.budget.bytes, facts.knee_bytes
+    _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
+    _mark_budget(axes, knee, LIGHT["muted"], (0, (3, 3)), f"knee: {format_size(knee)}")
+    axes.set(xlabel="bytes for hot rows", ylabel="share")
+    set_byte_axis(axes, int(budgets[0]), int(budgets[-1]))
+    set_share_axis(axes)
+    add_legend(figure, 2)
     alt = (
-        f"Line chart of hot shares against the byte budget. At the chosen {size(own)}, "
-        f"{share(facts.hot_share(SPLITS[0]))} of the train inputs are hot; the knee is at "
-        f"{size(knee)}."
+        f"Line chart of hot shares against the byte budget. At the chosen {format_size(chosen)}, "
+        f"{format_share(facts.hot_share(SPLITS[0]))} of the train samples are hot; the knee is at "
+        f"{format_size(knee)}."
     )
-    return drawing("hot-share-by-budget", figure, alt)
+    return render("hot-share-by-budget", figure, alt)
 
 
-def rules(compared: Comparison) -> Drawing:
-    """The hot share that each rule reaches at each budget, with the bound."""
-    figure, pair = axes(_HEIGHT, "Hot share by rule")
-    at = np.array(compared.budgets)
-    if None not in compared.bounds:
-        bounds = np.array(compared.bounds, dtype=np.float64)
-        pair.plot(at, bounds, color=LIGHT["faint"], linewidth=6, label="at most (bound)")
-    for number, (name, shares) in enumerate(compared.hot.items()):
-        style = number % len(DASHES)
-        pair.plot(
-            at, shares, label=name, color=LIGHT[f"series-{style + 1}"], linestyle=DASHES[style],
-            marker=MARKERS[style],
+def _draw_rules(comparison: Comparison) -> Drawing:
+    """Draw the hot share that each rule reaches at each budget, with the bound."""
+    figure, axes = new_figure(_LINE_CHART_UNITS, "Hot share by rule")
+    budgets, chosen = comparison.budgets, comparison.chosen_budget
+    if None not in comparison.bounds:
+        bounds = np.array(comparison.bounds, dtype=np.float64)
+        axes.plot(budgets, bounds, color=LIGHT["faint"], linewidth=6, label="at most (bound)")
+    for index, (rule, shares) in enumerate(comparison.hot_shares.items()):
+        style = index % len(DASHES)
+        axes.plot(
+            budgets, shares, label=rule, color=LIGHT[f"series-{style + 1}"],
+            linestyle=DASHES[style], marker=MARKERS[style],
         )  # fmt: skip
-    _mark(pair, compared.own, LIGHT["ink"], "-", f"chosen: {size(compared.own)}")
-    pair.set_xlabel("bytes for hot rows")
-    pair.set_ylabel("share of inputs that are hot")
-    if at.size:
-        _byte_axis(pair, int(at[0]), int(at[-1]))
-    _shares(pair)
-    legend(figure, 2)
-    place = compared.budgets.index(compared.own) if compared.own in compared.budgets else -1
-    reached = ", ".join(f"{rule} {share(shares[place])}" for rule, shares in compared.hot.items())
-    alt = f"Line chart of hot share against budget by rule. At {size(compared.own)}: {reached}."
-    return drawing("rules", figure, alt)
+    _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
+    axes.set(xlabel="bytes for hot rows", ylabel="share of samples that are hot")
+    if budgets:
+        set_byte_axis(axes, budgets[0], budgets[-1])
+    set_share_axis(axes)
+    add_legend(figure, 2)
+    index = budgets.index(chosen) if chosen in budgets else -1
+    reached = ", ".join(
+        f"{rule} {format_share(shares[index])}" for rule, shares in comparison.hot_shares.items()
+    )
+    alt = f"Line chart of hot share against budget by rule. At {format_size(chosen)}: {reached}."
+    return render("rules", figure, alt)
 
 
-def _styles(rows: StackedRows) -> list[tuple[int, dict[str, Any]]]:
-    """How each table is drawn: the largest in colours, above all others in grey."""
+def _draw_hot_rows(facts: Facts) -> Drawing:
+    """Draw the share of each table's rows that is hot, for the largest tables if there are many."""
+    tables = _largest_tables(facts.manifest.tables)
+    figure, axes = _new_bar_chart("Hot share of each table’s rows", len(tables))
+    shares = [table.hot_rows / table.rows for table in tables]
+    positions = range(len(tables))
+    axes.barh(positions, [1.0] * len(tables), color=LIGHT["grid"], label="all rows")
+    axes.barh(positions, shares, color=LIGHT["hot"], label="hot rows")
+    for position, table, hot_share in zip(positions, tables, shares, strict=True):
+        text = f"{format_share(hot_share)} of {format_count(table.rows)}"
+        axes.text(1.02, position, text, va="center", fontsize=10)
+    _name_bars(axes, [table.name for table in tables])
+    axes.set(xlim=(0, 1), xlabel="share of the table’s rows")
+    axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
+    add_legend(figure, 2)
+    alt = "Bar chart of the share of each table’s rows that is hot; the table below has numbers."
+    return render("hot-rows", figure, alt)
+
+
+def _draw_out_of_vocabulary(facts: Facts) -> Drawing:
+    """Draw the share of each column's accesses that are out of vocabulary, by split."""
+    columns = [item for table in facts.tables for item in table.columns.items()][:MAX_BARS]
+    figure, axes = _new_bar_chart("Accesses out of vocabulary", len(columns))
+    most = 0.0
+    for index, split in enumerate(SPLITS):
+        shares = [
+            ratio(splits[split].out_of_vocabulary, splits[split].accesses) for _, splits in columns
+        ]
+        points = [(share, place) for place, share in enumerate(shares) if share is not None]
+        if not points:
+            continue
+        most = max(most, *(share for share, _ in points))
+        axes.plot(
+            *zip(*points, strict=True), linestyle="", marker=MARKERS[index], markersize=6,
+            color=LIGHT[f"series-{index + 1}"], fillstyle="none" if index else "full",
+            markeredgewidth=1.5, label=split, clip_on=False, zorder=3,
+        )  # fmt: skip
+    _name_bars(axes, [column for column, _ in columns])
+    axes.set(xlim=(0, max(most * 1.05, 0.01)), xlabel="share of the column’s accesses")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
+    add_legend(figure, 3)
+    alt = (
+        "Dot chart of the share of accesses out of vocabulary by column and split, at most "
+        f"{format_share(most)}; the table below has the numbers."
+    )
+    return render("out-of-vocabulary", figure, alt)
+
+
+def _draw_splits(facts: Facts) -> Drawing:
+    """Draw the hot and cold rows of each split."""
+    figure, axes = _new_bar_chart("Hot and cold samples", 2 * len(SPLITS))
+    left = np.zeros(len(SPLITS))
+    for temperature in ("hot", "cold"):
+        leaves = [facts.manifest.splits[split][temperature] for split in SPLITS]
+        rows = np.array([leaf.rows for leaf in leaves], dtype=np.float64)
+        color = LIGHT[temperature]
+        axes.barh(range(len(SPLITS)), rows, left=left, color=color, label=temperature, height=0.6)
+        left += rows
+    for place, split in enumerate(SPLITS):
+        text = f"{format_count(facts.rows(split))}: {format_share(facts.hot_share(split))} hot"
+        text = text if facts.rows(split) else "empty"
+        end = (float(left[place]), place)
+        axes.annotate(text, end, (6, 0), textcoords="offset points", va="center", fontsize=10)
+    _name_bars(axes, SPLITS)
+    axes.set(xlim=(0, float(left.max()) * 1.5), xlabel="samples")
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(round(value))))
+    add_legend(figure, 2)
+    numbers = ", ".join(
+        f"{split} {format_count(facts.rows(split))}, {format_share(facts.hot_share(split))} hot"
+        for split in SPLITS
+    )
+    alt = f"Stacked bar chart of hot and cold samples by split: {numbers}."
+    return render("splits", figure, alt)
+
+
+def _line_styles(rows: StackedRows) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each table with the style of its line: the largest last, in colours, above the grey."""
     sizes = np.diff(rows.table_offsets)
-    largest = np.argsort(-sizes, kind="stable")[:_NAMED].tolist()
+    largest = np.argsort(-sizes, kind="stable")[:_COLOURED_TABLES].tolist()
     others = [table for table in range(sizes.size) if table not in largest]
-    grey = {"color": LIGHT["faint"], "linewidth": 1.0}
-    styles: list[tuple[int, dict[str, Any]]] = [(table, dict(grey)) for table in others]
-    if styles:
-        word = "other table" if len(styles) == 1 else "other tables"
-        styles[0][1]["label"] = f"{len(styles)} {word}"
-    for number, table in enumerate(largest):
-        named = {
-            "color": LIGHT[f"series-{number + 1}"],
-            "linestyle": DASHES[number],
-            "label": label(rows.tables[table], int(sizes[table])),
-        }
-        styles.append((table, named))
-    return styles
+    for table in others:
+        style = {"color": LIGHT["faint"], "linewidth": 1.0}
+        if table == others[0]:
+            style["label"] = f"{len(others)} other table{'s' if len(others) > 1 else ''}"
+        yield table, style
+    for index, table in enumerate(largest):
+        yield (
+            table,
+            {
+                "color": LIGHT[f"series-{index + 1}"],
+                "linestyle": DASHES[index],
+                "label": f"{_short_name(rows.tables[table])} "
+                f"({format_count(int(sizes[table]))}{NO_BREAK_SPACE}rows)",
+            },
+        )
 
 
-def label(table: str, rows: int) -> str:
-    """A table's name, safe to draw, with its rows; never one that a legend would hide."""
-    return f"{name(table)} ({count(rows)}{SPACE}rows)"
-
-
-def name(table: str) -> str:
-    """A table's name, short, with a place held in front where legends would skip it."""
-    short = plain(table, _NAME_LENGTH)
+def _short_name(name: str) -> str:
+    """Return a table's or a column's name, short, and such that no legend leaves it out."""
+    short = to_printable(name, _MAX_NAME_LENGTH)
+    # Matplotlib hides labels that begin with an underscore.
     return f"\u200b{short}" if short.startswith("_") else short
 
 
-def _descending(rows: StackedRows, table: int) -> Counts:
-    """One table's accesses, most first."""
+def _sorted_accesses(rows: StackedRows, table: int) -> Int64Array:
+    """Return the accesses of one table's rows, most first."""
     return np.sort(rows.accesses[rows.table_offsets[table] : rows.table_offsets[table + 1]])[::-1]
 
 
-def _log_spaced(length: int) -> Counts:
-    """At most so many indices below `length`, evenly spaced on a logarithmic axis, both ends in."""
+def _log_spaced_indices(length: int) -> Int64Array:
+    """Return indices below `length`, evenly spaced on a logarithmic axis, with both ends."""
     if not length:
         return np.zeros(0, dtype=np.int64)
-    return np.unique(np.geomspace(1, length, _POINTS).round().astype(np.int64)) - 1
+    return np.unique(np.geomspace(1, length, _LINE_POINTS).round().astype(np.int64)) - 1
 
 
-def _plot_cumulative(pair: Axes, accesses: Counts, style: dict[str, Any]) -> None:
-    at = _log_spaced(accesses.size)
-    gained = np.cumsum(accesses) / max(int(accesses.sum()), 1)
-    pair.plot((at + 1) / accesses.size, gained[at], **style)
+def _plot_cumulative(axes: Axes, accesses: Int64Array, style: dict[str, Any]) -> None:
+    indices = _log_spaced_indices(accesses.size)
+    shares = np.cumsum(accesses) / max(int(accesses.sum()), 1)
+    axes.plot((indices + 1) / accesses.size, shares[indices], **style)
 
 
-def _mark(pair: Axes, budget: int, color: str, dashes: Any, label: str) -> None:
-    pair.axvline(budget, color=color, linewidth=1.2, linestyle=dashes, label=label, zorder=1)
+def _mark_budget(axes: Axes, budget: int, color: str, dashes: Any, label: str) -> None:
+    axes.axvline(budget, color=color, linewidth=1.2, linestyle=dashes, label=label, zorder=1)
 
 
-def _shares(pair: Axes) -> None:
-    """A vertical axis from nothing to all."""
-    pair.set_ylim(0, 1.03)
-    pair.yaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
-    pair.yaxis.set_major_formatter(FuncFormatter(lambda at, _: tick(at)))
-    pair.xaxis.set_minor_locator(NullLocator())
+def _new_bar_chart(title: str, bars: int) -> tuple[Figure, Axes]:
+    return new_figure(_BAR_CHART_UNITS + _UNITS_PER_BAR * max(bars, 3), title)
 
 
-def _byte_axis(pair: Axes, least: int, most: int) -> None:
-    """A logarithmic axis of bytes, with a tick at every few powers of two."""
-    pair.set_xscale("log", base=2)
-    first, last = int(np.ceil(np.log2(least))), int(np.floor(np.log2(most)))
-    step = max(1, -(-(last - first) // 5))
-    pair.xaxis.set_major_locator(FixedLocator([2**power for power in range(first, last + 1, step)]))
-    pair.xaxis.set_major_formatter(FuncFormatter(_bytes))
-    pair.xaxis.set_minor_locator(NullLocator())
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Order horizontal bars from top to bottom and write their names beside them."""
+    axes.set_yticks(range(len(names)), [_short_name(name) for name in names], fontsize=10)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0, pad=7)
 
 
-def _bytes(at: float, _: object = None) -> str:
-    """A power of two as `4 MiB`."""
-    return size(int(at)).replace(".00", "")
-
-
-def _short(at: float, _: object = None) -> str:
-    """A power of ten as `1`, `1 k`, `1 M`."""
-    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if at >= factor:
-            return f"{at / factor:g}{SPACE}{unit}"
-    return f"{at:g}"
+def _largest_tables(tables: Sequence[Table]) -> list[Table]:
+    """Return the tables that have a bar, in their order."""
+    largest = sorted(range(len(tables)), key=lambda table: -tables[table].rows)[:MAX_BARS]
+    return [tables[table] for table in sorted(largest)]

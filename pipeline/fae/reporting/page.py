@@ -1,211 +1,278 @@
-"""The page: one HTML file that asks for nothing else, for people who have never met FAE."""
+"""Render the page: one HTML file that loads nothing and runs nothing.
+
+`page.html.jinja` has the text and `page.css` the style; this module computes their numbers and
+tables. Jinja escapes every value, and makes it printable first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from string import Template
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fae.format.manifest import SPLITS
 from fae.format.version import __version__
-from fae.hotset.problem import StackedRows
-from fae.reporting.canvas import Drawing
+from fae.hotset.rules import RULES
 from fae.reporting.comparison import Comparison
-from fae.reporting.elements import Row, card, cards, pair, paragraph, picture, section, table
 from fae.reporting.facts import Facts
-from fae.reporting.formats import count, escaped, ratio, share, size
-from fae.reporting.sections import columns_section, logs_section, rules_section, tables_section
-from fae.reporting.style import style
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-$style</style>
-</head>
-<body>
-<header>
-<h1>$title</h1>
-$lead
-$figures
-<nav aria-label="Sections"><ul>$links</ul></nav>
-</header>
-<main>
-$sections
-</main>
-<footer>$footer</footer>
-</body>
-</html>
-""")
-
-_LEAD = (
-    "A click model keeps one embedding row, a short list of learned numbers, for every value of "
-    "every category, and all these rows together outgrow a GPU. Few of them get most of the "
-    "accesses: the rows chosen to live on the GPU are hot, an input (one line of the log) is hot "
-    "when it touches hot rows only, and everything else is cold and has to wait for the host."
+from fae.reporting.figures import MAX_BARS
+from fae.reporting.style import (
+    PALETTE,
+    Drawing,
+    format_count,
+    format_share,
+    format_size,
+    ratio,
+    to_printable,
 )
-_SECTIONS = {
-    "skew": "How uneven the accesses are",
-    "budget": "What a budget buys",
-    "rules": "The rules compared",
-    "tables": "Hot rows per table",
-    "vocabulary": "Out of vocabulary",
-    "splits": "Splits",
-    "logs": "Logs and rejected lines",
+
+#: What each rule does, for people who have not read its module.
+RULE_MEANINGS = {
+    "inputs": "Starts with every row hot and drops, per byte, the row whose loss makes the fewest "
+    "samples cold, again and again. It looks at whole samples, and also proves a bound.",
+    "accesses": "Takes the rows with the most accesses first, over all tables: the choice of the "
+    "FAE paper.",
+    "threshold": "Takes every row above one number of accesses; the paper’s own search for that "
+    "number, which estimates the hot bytes from samples and keeps a margin.",
+    "per-table": "Takes the same share of every table, its most accessed rows: what many do by "
+    "hand.",
 }
+#: Characters of a value that the page shows at most; all texts of our own are shorter.
+_MAX_VALUE_LENGTH = 300
+#: Budgets that the table of the curve shows, relative to the chosen one.
+_BUDGET_FACTORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
 
 
-def page(
-    facts: Facts, rows: StackedRows, access_share: float, compared: Comparison,
-    drawings: Mapping[str, Drawing],
-) -> str:  # fmt: skip
-    """The page as text; the same arguments give the same text."""
-    title = f"Hot and cold in {facts.schema.name}"
-    links = (f'<li><a href="#{name}">{escaped(said)}</a></li>' for name, said in _SECTIONS.items())
-    return _PAGE.substitute(
-        title=escaped(title),
-        style=style(),
-        lead=paragraph(_LEAD, "lead"),
-        figures=cards(_key_figures(facts, rows, access_share)),
-        links="".join(links),
-        sections="\n".join(_sections(facts, access_share, compared, drawings)),
-        footer=paragraph(_colophon(facts)),
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: cells as text, row by row.
+
+    The first `text_columns` columns are words and align left; `code_column` is a log's own text.
+    `chosen_row` is set off.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    text_columns: int = 1
+    code_column: int | None = None
+    chosen_row: int | None = None
+
+
+def render_page(
+    facts: Facts, access_share: float, comparison: Comparison, figures: Sequence[Drawing]
+) -> str:
+    """Return the page as text; the same arguments give the same text.
+
+    `access_share` is the share of accesses in train that go to hot rows.
+    """
+    environment = Environment(
+        loader=PackageLoader("fae.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=False,
     )
-
-
-def _sections(
-    facts: Facts, access_share: float, compared: Comparison, drawings: Mapping[str, Drawing]
-) -> Sequence[str]:
-    skew = (
-        "Each line of the first figure is a table: its rows from the most accessed to the least, "
-        "counted in the train split. The steeper it falls, the fewer rows get most accesses. The "
-        "second figure adds them up. The star is this data set’s hot set; it lies below the line "
-        "of all tables where rows were chosen to make whole inputs hot, not to gather accesses."
-    )
-    return (
-        section(
-            "skew", _SECTIONS["skew"], paragraph(skew),
-            pair(picture(drawings["access-skew"]), picture(drawings["cumulative-accesses"])),
-        ),
-        section(
-            "budget", _SECTIONS["budget"],
-            pair(picture(drawings["hot-share-by-budget"]), paragraph(_budget_text(facts))),
-            _budget_table(facts),
-        ),
-        section("rules", _SECTIONS["rules"], *rules_section(facts, compared, drawings)),
-        section("tables", _SECTIONS["tables"], *tables_section(facts, access_share, drawings)),
-        section("vocabulary", _SECTIONS["vocabulary"], *columns_section(facts, drawings)),
-        section(
-            "splits", _SECTIONS["splits"], pair(picture(drawings["splits"]), _splits_table(facts))
-        ),
-        section("logs", _SECTIONS["logs"], *logs_section(facts)),
-    )  # fmt: skip
-
-
-def _key_figures(facts: Facts, rows: StackedRows, access_share: float) -> list[str]:
-    """What most people come for, as cards."""
-    budget = facts.manifest.budget
-    by_split = ", ".join(f"{split} {count(facts.rows(split))}" for split in SPLITS)
-    hot = sum(table.hot_rows for table in facts.manifest.tables)
-    total = rows.accesses.size
+    environment.filters |= {"count": format_count, "share": format_share, "size": format_size}
+    tables = facts.manifest.tables
     held_out = [split for split in SPLITS[1:] if facts.rows(split)]
-    other = [f"{split} {share(facts.hot_share(split))}" for split in held_out]
-    used = f"{size(budget.used_bytes)} of {size(budget.bytes)}"
-    found = [
-        card("Inputs", count(sum(facts.rows(split) for split in SPLITS)), by_split),
-        card("Hot inputs in train", share(facts.hot_share(SPLITS[0])), ", ".join(other)),
-        card("Budget used", share(ratio(budget.used_bytes, budget.bytes)), used),
-        card("Hot rows", share(hot / total), f"{count(hot)} of {count(total)}"),
-        card("Accesses to hot rows", share(access_share), "of all accesses in train"),
-    ]
-    for words, factor in (("half", 0.5), ("twice", 2.0)):
-        point = facts.near(budget.bytes * factor)
-        if point is not None:
-            title = f"Hot inputs with {words} the budget"
-            found.append(card(title, _hot(point, SPLITS[0]), f"at {size(point['budget_bytes'])}"))
-    found.append(_knee(facts))
-    return found
-
-
-def _knee(facts: Facts) -> str:
-    point = facts.near(facts.knee_bytes)
-    assert point is not None
-    more = f"{_hot(point, SPLITS[0])} hot; beyond it bytes buy less than on average"
-    return card("Knee of the curve", size(facts.knee_bytes), more)
-
-
-def _hot(point: Mapping[str, float], split: str) -> str:
-    return share(point.get(f"{split}_hot_share"))
-
-
-def _budget_text(facts: Facts) -> str:
-    text = (
-        "A budget is the bytes that hot rows may take on the GPU, optimiser state included. With "
-        "the order in which this data set bought its rows, other budgets would have given these "
-        "shares at least; a rule that chooses anew for another budget may do better. The knee is "
-        "where the curve of train stands highest above the straight line from nothing to all "
-        "bytes: before it a byte buys more than on average, beyond it less."
-    )
-    if facts.sample >= 1:
-        return text
-    return text + (
-        f" Rows were chosen on a sample of {share(facts.sample)} of the train inputs: in this "
-        "section, accesses (and the bound, where there is one) are those of the sample."
+    return environment.get_template("page.html.jinja").render(
+        facts=facts,
+        access_share=access_share,
+        comparison=comparison,
+        figures={figure.name: figure for figure in figures},
+        rules={rule: _rule_meaning(rule) for rule in comparison.hot_shares},
+        samples=sum(facts.rows(split) for split in SPLITS),
+        samples_by_split=", ".join(
+            f"{split} {format_count(facts.rows(split))}" for split in SPLITS
+        ),
+        hot_share_elsewhere=", ".join(
+            f"{split} {format_share(facts.hot_share(split))}" for split in held_out
+        ),
+        rows=sum(table.rows for table in tables),
+        hot_rows=sum(table.hot_rows for table in tables),
+        budget_table=_budget_table(facts),
+        rules_table=_rules_table(comparison),
+        hot_rows_table=_hot_rows_table(facts),
+        sharing_table=_sharing_table(facts),
+        columns_table=_columns_table(facts),
+        folded_table=_folded_table(facts),
+        splits_table=_splits_table(facts),
+        logs_table=_logs_table(facts),
+        rejects=sum(facts.reject_counts.values()),
+        lines=sum(log.lines for log in facts.logs),
+        reject_counts_table=_reject_counts_table(facts),
+        reject_examples_table=_reject_examples_table(facts),
+        max_bars=MAX_BARS,
+        palette=PALETTE,
+        version=__version__,
     )
 
 
-def _budget_table(facts: Facts) -> str:
-    """The curve at the chosen budget, its multiples and the knee."""
-    own, knee = facts.manifest.budget.bytes, facts.knee_bytes
-    factors = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
-    near = [facts.near(own * factor) for factor in factors] + [facts.near(knee)]
-    points = {point["budget_bytes"]: point for point in near if point is not None}
-    splits = [split for split in SPLITS if f"{split}_hot_share" in facts.curve.columns]
-    extra = {"bound": "at most", "speedup": "speed-up"}
-    shown = [name for name in extra if name in facts.curve.columns]
-    columns = ["budget", "", "hot rows", *(f"hot, {split}" for split in splits), "accesses"]
+def _finalize(value: object) -> object:
+    """Return what Jinja writes for a value: markup as it is, anything else made printable."""
+    return value if isinstance(value, Markup) else to_printable(value, _MAX_VALUE_LENGTH)
+
+
+def _rule_meaning(rule: str) -> str:
+    return RULE_MEANINGS.get(rule) or (RULES[rule].__doc__ or "").partition("\n")[0]
+
+
+def _budget_table(facts: Facts) -> Table:
+    """Return the curve at the chosen budget, at its multiples and at the knee."""
+    chosen, knee = facts.manifest.budget.bytes, facts.knee_bytes
+    nearest = [facts.curve_point(chosen * factor) for factor in _BUDGET_FACTORS]
+    nearest.append(facts.curve_point(knee))
+    points = {point["budget_bytes"]: point for point in nearest if point is not None}
+    budgets = sorted(points)
+    headings = {f"{split}_hot_share": f"hot, {split}" for split in SPLITS}
+    headings |= {"access_share": "accesses", "bound": "at most"}
+    shares = [name for name in headings if name in facts.curve.columns]
+    speedup = ["speedup"] * ("speedup" in facts.curve.columns)
     rows = []
-    for budget, point in sorted(points.items()):
-        marks = ["chosen"] * (budget == own) + ["knee"] * (budget == knee)
-        cells = [size(budget), ", ".join(marks), count(point["hot_rows"])]
-        cells += [_hot(point, split) for split in splits] + [share(point["access_share"])]
-        for name in shown:
-            cells.append(share(point[name]) if name == "bound" else f"{point[name]:.2f}×")
-        rows.append(Row(cells, chosen=budget == own))
-    caption = "Hot inputs by split, and accesses to hot rows, at budgets around the chosen one."
-    if "bound" in shown:
-        of = "train inputs" if facts.sample >= 1 else "sampled inputs"
-        caption += f" “At most”: a share of the {of} that no choice of rows can exceed."
-    return table(caption, [*columns, *(extra[name] for name in shown)], rows, text=2)
+    for budget in budgets:
+        point = points[budget]
+        marks = ["chosen"] * (budget == chosen) + ["knee"] * (budget == knee)
+        row = [format_size(budget), ", ".join(marks), format_count(point["hot_rows"])]
+        row += [format_share(point[name]) for name in shares]
+        rows.append(row + [f"{point[name]:.2f}×" for name in speedup])
+    caption = "Hot samples by split, and accesses to hot rows, at budgets around the chosen one."
+    if "bound" in shares:
+        samples = "train samples" if facts.sample_share >= 1 else "subset"
+        caption += f" “At most”: a share of the {samples} that no choice of rows can exceed."
+    columns = ["budget", "", "hot rows", *(headings[name] for name in shares)]
+    columns += ["speed-up" for _ in speedup]
+    return Table(caption, columns, rows, text_columns=2, chosen_row=budgets.index(chosen))
 
 
-def _splits_table(facts: Facts) -> str:
+def _rules_table(comparison: Comparison) -> Table:
+    budgets, chosen = comparison.budgets, comparison.chosen_budget
+    rows = [
+        [
+            format_size(budget),
+            "chosen" if budget == chosen else "",
+            format_share(budget / comparison.total_bytes),
+            *(format_share(shares[index]) for shares in comparison.hot_shares.values()),
+            format_share(comparison.bounds[index]),
+        ]
+        for index, budget in enumerate(budgets)
+    ]
+    return Table(
+        "Share of the compared samples that are hot, by rule. “At most”: a bound that no choice of "
+        "rows can exceed.",
+        ["budget", "", "of all bytes", *comparison.hot_shares, "at most"],
+        rows,
+        text_columns=2,
+        chosen_row=budgets.index(chosen) if chosen in budgets else None,
+    )
+
+
+def _hot_rows_table(facts: Facts) -> Table:
+    rows = []
+    for table in facts.manifest.tables:
+        row_bytes = facts.manifest.embedding.row_bytes(table.dim)
+        counts = [format_count(table.rows), format_count(table.hot_rows)]
+        sizes = [format_size(table.hot_rows * row_bytes), format_size(table.rows * row_bytes)]
+        rows.append(
+            [table.name, *counts, format_share(table.hot_rows / table.rows), table.dim, *sizes]
+        )
+    return Table(
+        "Rows of each embedding table, and what they take with their optimizer state.",
+        ["table", "rows", "hot rows", "share hot", "dim", "hot bytes", "all bytes"],
+        rows,
+    )
+
+
+def _sharing_table(facts: Facts) -> Table:
+    rows = []
+    for table in facts.sharing:
+        counts = map(format_count, (table.values, table.rows, table.unused, table.shared))
+        rows.append([table.table, *counts, format_share(table.access_share)])
+    return Table(
+        "Tables whose cold ids are hashed, so that values share rows; and the share of train "
+        "accesses that go to rows with more than one value. Every other figure counts rows.",
+        ["table", "cold values", "cold rows", "unused", "values that share", "their accesses"],
+        rows,
+    )
+
+
+def _columns_table(facts: Facts) -> Table:
+    rows = []
+    for table in facts.tables:
+        for column, splits in table.columns.items():
+            counts = [splits[split] for split in SPLITS]
+            shares = (ratio(count.out_of_vocabulary, count.accesses) for count in counts)
+            rows.append([column, table.name, *map(format_share, shares)])
+    return Table(
+        "Share of accesses out of vocabulary by column and split. A dash: no access.",
+        ["column", "table", *SPLITS],
+        rows,
+        text_columns=2,
+    )
+
+
+def _folded_table(facts: Facts) -> Table:
+    return Table(
+        "Ids folded into row 0, since train shows them fewer times than the minimum count.",
+        ["table", "minimum count", "folded ids", "their accesses"],
+        [
+            [
+                table.name,
+                table.min_count,
+                format_count(table.folded_ids),
+                format_count(table.folded_accesses),
+            ]
+            for table in facts.tables
+            if table.folded_ids
+        ],
+    )
+
+
+def _splits_table(facts: Facts) -> Table:
     rows = []
     for split in SPLITS:
         leaves = facts.manifest.splits[split]
         files = [file for leaf in leaves.values() for file in leaf.files]
-        rows.append(
-            Row(
-                [
-                    split, count(facts.rows(split)), count(leaves["hot"].rows),
-                    count(leaves["cold"].rows), share(facts.hot_share(split)), count(len(files)),
-                    size(sum(file.bytes for file in files)),
-                ]
-            )
-        )  # fmt: skip
-    columns = ["split", "inputs", "hot", "cold", "hot share", "files", "bytes"]
-    return table("Inputs by split, and the files that hold them.", columns, rows)
+        counts = map(format_count, (facts.rows(split), leaves["hot"].rows, leaves["cold"].rows))
+        size = format_size(sum(file.bytes for file in files))
+        hot_share = format_share(facts.hot_share(split))
+        rows.append([split, *counts, hot_share, format_count(len(files)), size])
+    return Table(
+        "Samples by split, and the files that hold them.",
+        ["split", "samples", "hot", "cold", "hot share", "files", "bytes"],
+        rows,
+    )
 
 
-def _colophon(facts: Facts) -> str:
-    manifest = facts.manifest
-    return (
-        f"Rule {manifest.budget.rule}; {manifest.embedding.dtype} rows with "
-        f"{manifest.embedding.optimizer} state; seed {manifest.seed}; fingerprint "
-        f"{manifest.fingerprint}. FAE {__version__}."
+def _logs_table(facts: Facts) -> Table:
+    rows = [
+        [log.name, *map(format_count, (log.lines, log.rows, log.rejects)), format_size(log.bytes)]
+        for log in facts.logs
+    ]
+    return Table("The logs that were read.", ["log", "lines", "rows", "rejects", "bytes"], rows)
+
+
+def _reject_counts_table(facts: Facts) -> Table:
+    rows = [[reason, format_count(lines)] for reason, lines in facts.reject_counts.items()]
+    return Table("Rejected lines by reason.", ["reason", "lines"], rows)
+
+
+def _reject_examples_table(facts: Facts) -> Table:
+    return Table(
+        "The first rejected lines of each reason.",
+        ["log", "line", "column", "reason", "text"],
+        [
+            [
+                reject.file,
+                format_count(reject.line),
+                reject.column or "–",
+                reject.reason,
+                reject.text,
+            ]
+            for reject in facts.example_rejects
+        ],
+        text_columns=5,
+        code_column=4,
     )

@@ -1,0 +1,202 @@
+"""Read the rows of a finished data set, and its train samples, in the form that rules rank.
+
+Within a table, stacked rows are ordered by accesses and then by value, as in profiling, and not by
+the data set's own ids: ids follow the rule that chose the hot set, and rows with equal accesses
+would then be ranked in that rule's favour. A row that several hashed values share has the accesses
+of all of them and the rank of the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fae.dataset.presence import UNREADABLE
+from fae.format.errors import DatasetError
+from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
+from fae.hotset.problem import StackedRows, StackedSamples
+from fae.logs.schema import SparseColumn
+from fae.reporting.facts import Facts
+
+#: Samples are converted to sets of rows in blocks of this many, to bound memory.
+BLOCK_ROWS = 1 << 16
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DatasetRows:
+    """The embedding rows of all tables.
+
+    `row_of[table]`, shape (rows of the table,), is the stacked row of each id.
+    """
+
+    stacked: StackedRows
+    row_of: dict[str, Int64Array]
+
+    def hot_rows(self, manifest: Manifest) -> Int64Array:
+        """Return the stacked rows that are hot in the data set."""
+        hot = [self.row_of[table.name][: table.hot_rows] for table in manifest.tables]
+        return np.concatenate(hot)
+
+
+def read_rows(dataset: Path, facts: Facts) -> DatasetRows:
+    """Return every table's rows with their accesses in train, from the vocabularies.
+
+    Id 0 has the accesses that were folded into it. Raises DatasetError where a vocabulary is
+    damaged.
+    """
+    manifest = facts.manifest
+    accesses: list[Int64Array] = []
+    row_of: dict[str, Int64Array] = {}
+    first = 0
+    for table, frequencies in zip(manifest.tables, facts.tables, strict=True):
+        ids = _ids_by_accesses(dataset, table, facts.schema.tables[table.name][0])
+        accesses.append(np.concatenate([[frequencies.folded_accesses], ids["accesses"].to_numpy()]))
+        rows = np.empty(table.rows, dtype=np.int64)
+        rows[OOV_ID] = first
+        rows[ids["id"].to_numpy()] = first + np.arange(1, table.rows)
+        row_of[table.name] = rows
+        first += table.rows
+    row_bytes = [manifest.embedding.row_bytes(table.dim) for table in manifest.tables]
+    stacked = StackedRows.from_accesses(
+        tables=tuple(table.name for table in manifest.tables),
+        table_offsets=np.cumsum([0, *(table.rows for table in manifest.tables)]),
+        accesses=np.concatenate(accesses),
+        row_bytes=np.array(row_bytes, dtype=np.int64),
+    )
+    return DatasetRows(stacked, row_of)
+
+
+def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.DataFrame:
+    """Return `id` and `accesses` of a vocabulary, most accesses first, then by value.
+
+    The missing value comes before the others, and hex values of varying length sort by length.
+    """
+    path = dataset / table.vocabulary.path
+    order = [pl.col("accesses"), pl.col("value")]
+    if column.encoding == "hex" and column.digits is None:
+        order.insert(1, pl.col("value").str.len_bytes())
+    descending = [True, *(False for _ in order[1:])]
+    expected_ids = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
+    try:
+        vocabulary = pl.read_parquet(path, columns=["value", "id", "accesses"])
+        if table.hashed:
+            vocabulary = _merge_shared_ids(vocabulary, expected_ids)
+        ids = vocabulary["id"].sort()
+        ordered = vocabulary.sort(order, descending=descending, nulls_last=False)
+    except UNREADABLE as error:
+        raise DatasetError(f"Cannot read {path}: {error}. Run `fae verify`.") from None
+    if not ids.equals(expected_ids):
+        raise DatasetError(f"{path}: its ids are not 1 to {table.rows - 1:,}. Run `fae verify`.")
+    return ordered.select("id", "accesses")
+
+
+def _merge_shared_ids(vocabulary: pl.DataFrame, expected_ids: pl.Series) -> pl.DataFrame:
+    """Return one line an id, with its first value and all its accesses; unused ids come last."""
+    rows = vocabulary.group_by("id", maintain_order=True).agg(
+        pl.col("value").first(), pl.col("accesses").sum()
+    )
+    unused = expected_ids.filter(~expected_ids.is_in(rows["id"].to_list())).to_frame()
+    return pl.concat([rows, unused.with_columns(accesses=pl.lit(0, pl.Int64))], how="diagonal")
+
+
+def read_train_samples(
+    dataset: Path, facts: Facts, rows: DatasetRows, max_samples: int, seed: int
+) -> tuple[StackedRows, StackedSamples]:
+    """Return at most `max_samples` train samples, and the rows with these samples' accesses alone.
+
+    Hot and cold samples keep their proportion. Within each leaf the rows lie fully shuffled, so a
+    contiguous slice from a seeded position is a random subset, and only the slice is read. Raises
+    DatasetError where a file is damaged.
+    """
+    manifest, stacked = facts.manifest, rows.stacked
+    leaves = manifest.splits["train"].values()
+    total = sum(leaf.rows for leaf in leaves)
+    random = np.random.default_rng(seed)
+    accesses = np.zeros(stacked.count, dtype=np.int64)
+    flat_rows: list[npt.NDArray[np.int32]] = []
+    lengths: list[Int64Array] = []
+    for leaf in leaves:
+        size = min(leaf.rows, leaf.rows * max_samples // total)
+        start = int(random.integers(0, leaf.rows - size + 1))
+        samples = _read_slice([dataset / file.path for file in leaf.files], manifest, start, size)
+        for block in samples.iter_slices(BLOCK_ROWS):
+            owners, accessed = _block_accesses(block, manifest, rows)
+            accesses += np.bincount(accessed, minlength=accesses.size)
+            block_rows, block_lengths = _row_sets(owners, accessed, stacked, block.height)
+            flat_rows.append(block_rows)
+            lengths.append(block_lengths)
+    empty = np.zeros(0, dtype=np.int32)
+    offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
+    return (
+        StackedRows.from_accesses(
+            stacked.tables, stacked.table_offsets, accesses, stacked.row_bytes
+        ),
+        StackedSamples(np.concatenate([empty, *flat_rows]), offsets),
+    )
+
+
+def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:
+    """Return the sparse features of `rows` rows from row `start` of the concatenated files."""
+    names = [feature.name for feature in manifest.features.sparse]
+    if not rows:
+        return pl.DataFrame(schema=names)
+    try:
+        lazy = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
+        frame = lazy.select(names).slice(start, rows).collect()
+    except UNREADABLE as error:
+        raise DatasetError(f"Cannot read {paths[0].parent}: {error}. Run `fae verify`.") from None
+    if frame.height != rows:
+        raise DatasetError(
+            f"{paths[0].parent} has fewer rows than its manifest says. Run `fae verify`."
+        )
+    return frame
+
+
+def _block_accesses(
+    block: pl.DataFrame, manifest: Manifest, rows: DatasetRows
+) -> tuple[Int64Array, Int64Array]:
+    """Return, for every access of a block, the sample that makes it (from 0) and its row."""
+    owners: list[Int64Array] = []
+    accessed: list[Int64Array] = []
+    for feature in manifest.features.sparse:
+        owner, ids = _flatten_ids(block[feature.name], feature)
+        row_of = rows.row_of[feature.table]
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < row_of.size:
+            raise DatasetError(f"{feature.name!r} has ids outside its table. Run `fae verify`.")
+        owners.append(owner)
+        accessed.append(row_of[ids])
+    return np.concatenate(owners), np.concatenate(accessed)
+
+
+def _flatten_ids(column: pl.Series, feature: SparseFeature) -> tuple[Int64Array, Int64Array]:
+    """Return the sample of each id of a column, and the ids, with lists flattened."""
+    samples = np.arange(column.len(), dtype=np.int64)
+    if not feature.multi:
+        return samples, column.to_numpy().astype(np.int64)
+    lengths = column.list.len().to_numpy()
+    flat = column.filter(column.list.len() > 0).explode()
+    return np.repeat(samples, lengths), flat.to_numpy().astype(np.int64)
+
+
+def _row_sets(
+    owners: Int64Array, accessed: Int64Array, stacked: StackedRows, samples: int
+) -> tuple[npt.NDArray[np.int32], Int64Array]:
+    """Return each sample's distinct rows, ascending, and how many each has.
+
+    Rows out of vocabulary are left out, since they are always hot.
+    """
+    out_of_vocabulary = np.zeros(stacked.count, dtype=np.bool_)
+    out_of_vocabulary[stacked.oov_rows] = True
+    kept = ~out_of_vocabulary[accessed]
+    # One sort orders accesses by sample and, within a sample, by row; equal neighbours are
+    # repeated accesses of one sample to one row.
+    keys = np.sort(owners[kept] * stacked.count + accessed[kept])
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    lengths = np.bincount(keys // stacked.count, minlength=samples)
+    return (keys % stacked.count).astype(np.int32), lengths

@@ -1,0 +1,111 @@
+"""Write a report: a page about a finished data set, and its figures as PNGs beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fae.format.errors import DatasetError, require
+from fae.reporting.comparison import Comparison, compare_rules
+from fae.reporting.data import read_rows, read_train_samples
+from fae.reporting.facts import read_facts
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report: the page, its figures, and how the rules compare."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    comparison: Comparison
+
+
+def write_report(
+    dataset: Path, out: Path, *, compare_rows: int = 1_000_000, seed: int = 0
+) -> Report:
+    """Write the page `out` about the data set `dataset`, and its figures as `STEM-figures/*.png`.
+
+    The rules are compared on at most `compare_rows` train samples, drawn by `seed`. The same data
+    set gives the same bytes. Raises DatasetError where the data set is absent or damaged, or where
+    `out` would replace something that is not a report, and MissingExtraError where matplotlib or
+    jinja2 is not installed.
+    """
+    for library in ("matplotlib", "jinja2"):
+        require(library, extra="report", purpose="The report")
+    from fae.reporting.figures import draw_figures
+    from fae.reporting.page import render_page
+    from fae.reporting.style import matplotlib_settings
+
+    page, folder = output_paths(dataset, out)
+    facts = read_facts(dataset)
+    rows = read_rows(dataset, facts)
+    samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
+    comparison = compare_rules(*samples, facts.manifest.budget.bytes, seed)
+    hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
+    access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
+    with matplotlib_settings():
+        figures = draw_figures(facts, rows.stacked, hot_rows, comparison)
+    text = render_page(facts, access_share, comparison, figures)
+    pngs = {f"{figure.name}.png": figure.png for figure in figures}
+    publish(page, text, folder, pngs)
+    return Report(page, tuple(folder / name for name in pngs), comparison)
+
+
+def output_paths(dataset: Path, out: Path) -> tuple[Path, Path]:
+    """Return the paths of the page and of the folder of its figures.
+
+    Raises DatasetError where one of them would replace something that is not a report, or would
+    lie in the data set, whose manifest names all its files.
+    """
+    page = Path(os.path.abspath(out))  # noqa: PTH100 (resolve would follow links)
+    folder = page.with_name(f"{page.stem}-figures")
+    if page.resolve().is_relative_to(dataset.resolve()):
+        raise DatasetError(f"{out} is inside the data set. Choose a path outside {dataset}.")
+    if page == folder or page.is_dir():
+        raise DatasetError(f"{out} is not a file name for a page. Choose one such as report.html.")
+    if folder.exists() and not _has_only_figures(folder):
+        raise DatasetError(
+            f"{folder} contains more than figures, so it is not replaced. Move it away."
+        )
+    return page, folder
+
+
+def _has_only_figures(folder: Path) -> bool:
+    return folder.is_dir() and all(
+        path.is_file() and path.suffix == ".png" for path in folder.iterdir()
+    )
+
+
+def publish(page: Path, text: str, folder: Path, figures: Mapping[str, bytes]) -> None:
+    """Write the page and the figures (file name → bytes) beside their paths, then rename both.
+
+    After an error nothing new is left, and what was there is unchanged.
+    """
+    page.parent.mkdir(parents=True, exist_ok=True)
+    new_page = page.with_name(f"{page.name}.partial")
+    new_folder = folder.with_name(f"{folder.name}.partial")
+    old_folder = folder.with_name(f"{folder.name}.old.partial")
+    for remains in (new_folder, old_folder):
+        shutil.rmtree(remains, ignore_errors=True)
+    moved = False
+    try:
+        new_folder.mkdir()
+        for name, data in figures.items():
+            (new_folder / name).write_bytes(data)
+        new_page.write_text(text, encoding="utf-8")
+        # A folder cannot replace another in one step, so the old one is kept until both have moved.
+        if folder.exists():
+            folder.rename(old_folder)
+        new_folder.rename(folder)
+        moved = True
+        new_page.replace(page)
+    except BaseException:
+        new_page.unlink(missing_ok=True)
+        shutil.rmtree(folder if moved else new_folder, ignore_errors=True)
+        if old_folder.exists():
+            old_folder.rename(folder)
+        raise
+    shutil.rmtree(old_folder, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""Rules are compared at every budget, and their shares are exact."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+from fae.hotset.problem import Problem
+from fae.hotset.problem_data import stack_rows, stack_samples
+from fae.hotset.rules import RULES
+from fae.reporting.page import RULE_MEANINGS
+from fae.reporting.report import Report
+from fae.reporting.style import format_share, format_size
+from tests.support.report_pages import Page, as_sets, write_page
+from tests.support.small_logs import Stages
+
+
+def test_every_rule_is_compared_at_every_budget(
+    criteo: Stages, criteo_report: tuple[Page, Report]
+) -> None:
+    page, report = criteo_report
+    comparison = report.comparison
+    assert set(comparison.hot_shares) == set(RULES) == set(RULE_MEANINGS)
+    total_bytes = sum(table.rows for table in criteo.manifest.tables) * (16 * 4 + 4)
+    shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+    budgets = sorted({100_000, *(int(share * total_bytes) for share in shares)})
+    assert list(comparison.budgets) == [budget for budget in budgets if budget >= 26 * 68]
+    assert comparison.samples == sum(leaf.rows for leaf in criteo.manifest.splits["train"].values())
+    # The data set was made by `accesses`, from the same samples and with the same budget.
+    chosen = comparison.budgets.index(100_000)
+    expected = criteo.manifest.preparation["hot_share"]["train"]
+    assert comparison.hot_shares["accesses"][chosen] == expected
+    for index in range(len(comparison.budgets)):
+        best = max(shares[index] for shares in comparison.hot_shares.values())
+        assert best == comparison.hot_shares["inputs"][index]
+        assert best <= (comparison.bounds[index] or 1)
+    lines = page.table("Share of the compared samples")
+    assert [row["budget"] for row in lines] == [
+        format_size(budget) for budget in comparison.budgets
+    ]
+    assert lines[chosen]["accesses"] == format_share(expected)
+
+
+def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
+    """Compare with sets in plain Python; no rule beats the best of all choices of rows."""
+    comparison = write_page(shop.dataset, tmp_path)[1].comparison
+    schema = shop.staging.schema
+    rows = stack_rows(shop.frequencies, schema, shop.manifest.embedding)
+    stacked = stack_samples(shop.staging, shop.frequencies, rows)
+    samples = [set(rows_) for rows_ in as_sets(stacked)]
+    for index, budget in enumerate(comparison.budgets):
+        for name in ("accesses", "threshold", "per-table"):
+            ranked = (
+                RULES[name](Problem(rows, lambda: stacked, budget)).ranked_rows.to_rows().tolist()
+            )
+            hot = set(ranked[: budget // 20])
+            expected = sum(sample <= hot for sample in samples) / 16
+            assert comparison.hot_shares[name][index] == expected
+        spare = min(budget // 20 - 2, rows.seen_rows.size)
+        choices = combinations(rows.seen_rows.tolist(), spare)
+        best = max(sum(sample <= set(choice) for sample in samples) for choice in choices) / 16
+        bound = comparison.bounds[index] or 1
+        assert comparison.hot_shares["inputs"][index] <= best <= bound
