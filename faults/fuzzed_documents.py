@@ -31,7 +31,7 @@ from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.staging import Staging
 from fae.logs.schema import list_presets, parse_schema
-from fae.preparation import Preparation
+from fae.preparation import PreparationParameters
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
@@ -150,7 +150,7 @@ def _check_options(data: bytes, folder: Path) -> None:
             parse_bytes(given["hot_budget"])
     stages = (IngestParameters, ProfileParameters, CalibrateParameters, PartitionParameters)
     try:
-        parameters = Preparation(
+        parameters = PreparationParameters(
             *(
                 stage.of(
                     **{key: value for key, value in given.items() if key in stage.model_fields}
@@ -183,7 +183,7 @@ def _read_dataset(place: Path) -> None:
     with contextlib.suppress(FaeError):
         verify(place, Executor(1))
     with contextlib.suppress(FaeError):
-        Preparation.of(manifest)
+        PreparationParameters.from_manifest(manifest)
     _quietly(printing.print_dataset, manifest, Folder.of(place))
 
 
@@ -200,10 +200,10 @@ def _read_hot_set(place: Path) -> None:
 
 
 def _read_rejects(place: Path) -> None:
-    from fae.appending.merge_stagings import _rejects
+    from fae.appending.merge_stagings import read_rejects
 
     staging = Staging.read(place)
-    _rejects(staging, [log.name for log in staging.logs])
+    read_rejects(staging, [log.name for log in staging.logs])
 
 
 def _quietly(show: Callable[..., None], *arguments: Any) -> None:

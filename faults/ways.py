@@ -20,7 +20,7 @@ from fae.hotset.stage import calibrate
 from fae.ingestion.stage import ingest
 from fae.logs.files import find_logs_by_split
 from fae.logs.schema import load_schema
-from fae.preparation import Preparation
+from fae.preparation import PreparationParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder
 from faults.preparations import Case, Digests
@@ -78,7 +78,7 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         logs = find_logs_by_split([str(log) for log in case.logs], [], [], schema)
         size = max(sum(log.bytes for log in logs) // count, 1)
         here = Executor(threads, memory=memory)
-        chosen = Preparation.of(read_manifest(Folder.of(case.plain / "out")))
+        chosen = PreparationParameters.from_manifest(read_manifest(Folder.of(case.plain / "out")))
         staging = ingest(logs, schema, place / "s", here, chosen.ingest, block_bytes=size)
         frequencies = profile(staging, place / "f", here, chosen.profile)
         hot_set = calibrate(staging, frequencies, place / "h", here, chosen.calibrate)

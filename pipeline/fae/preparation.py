@@ -33,7 +33,7 @@ _PASSING = "passing"
 
 
 @dataclass(frozen=True)
-class Preparation:
+class PreparationParameters:
     """The parameters of the four stages."""
 
     ingest: IngestParameters
@@ -41,14 +41,14 @@ class Preparation:
     calibrate: CalibrateParameters
     partition: PartitionParameters
 
-    def fingerprints(self, staging: str) -> tuple[str, str, str, str]:
+    def compute_fingerprints(self, staging: str) -> tuple[str, str, str, str]:
         """The fingerprints of the four outputs made from logs whose staging has this one."""
         frequencies = self.profile.fingerprint(staging)
         hot_set = self.calibrate.fingerprint(frequencies)
         return staging, frequencies, hot_set, self.partition.fingerprint(hot_set)
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
+    def from_manifest(cls, manifest: Manifest) -> Self:
         """The parameters that a data set was made with; what ingestion bears is the default."""
         with outputs.damage_reported("the manifest's preparation"):
             stages = manifest.preparation["parameters"]
@@ -59,7 +59,7 @@ class Preparation:
                 PartitionParameters.of(**stages["partition"]),
             )
 
-    def changed(self, given: Mapping[str, object]) -> Self:
+    def with_changes(self, given: Mapping[str, object]) -> Self:
         """These parameters but for those `given`, by their names; a name counts in every stage.
 
         A budget replaces a hot share, and the other way round; exact cold ids have no buckets.
@@ -82,7 +82,7 @@ def prepare(
     schema: Schema,
     out: FolderLike,
     executor: Executor,
-    parameters: Preparation,
+    parameters: PreparationParameters,
     *,
     overwrite: bool = False,
     keep_work: bool = False,
@@ -96,7 +96,7 @@ def prepare(
     out = Folder.of(out)
     checksums = checksum_logs(logs, executor)
     staged = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
-    made_from = parameters.fingerprints(staged)
+    made_from = parameters.compute_fingerprints(staged)
     made = outputs.is_made(out, made_from[-1], overwrite)
     work = out.beside(".work")
     if made and not keep_work:

@@ -22,7 +22,7 @@ from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.logs.files import find_logs_by_split
 from fae.logs.schema import load_schema
-from fae.preparation import Preparation, prepare
+from fae.preparation import PreparationParameters, prepare
 from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from tests.support.forked import forked
@@ -70,7 +70,7 @@ def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataO
         assert_same(out, place / "whole")
 
 
-CRITEO = Preparation(
+CRITEO = PreparationParameters(
     IngestParameters(),
     ProfileParameters.of(min_count={"": 2, "C3": 4}),
     CalibrateParameters.of(hot_budget="64KiB"),
@@ -84,7 +84,7 @@ AVAZU = replace(CRITEO, profile=ProfileParameters.of(valid="1d", test="1d", samp
     [("criteo", "criteo-kaggle", CRITEO), ("avazu", "avazu", AVAZU)],
 )
 def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
-    tmp_path: Path, kind: str, preset: str, parameters: Preparation
+    tmp_path: Path, kind: str, preset: str, parameters: PreparationParameters
 ) -> None:
     schema = load_schema(preset)
     write_log(kind, 2400, tmp_path / "all", 3)
@@ -111,13 +111,15 @@ def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
 def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -> None:
     changed = {"hot_share": 0.5, "valid": "0.2", "seed": 7, "min_count": {"city": 2}}
     added(day[1:], SHOP, tmp_path / "added", **changed)
-    manifest = at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS.changed(changed))
+    manifest = at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS.with_changes(changed))
     assert manifest.seed == 7
     assert manifest.preparation["parameters"]["profile"]["valid"] == {"share": 0.2, "days": 0}
     assert manifest.preparation["parameters"]["calibrate"]["hot_budget"] is None
     assert_same(tmp_path / "added", tmp_path / "whole")
-    expected = SHOP_PARAMETERS.changed(changed)
-    assert Preparation.of(manifest).fingerprints("x") == expected.fingerprints("x")
+    expected = SHOP_PARAMETERS.with_changes(changed)
+    assert PreparationParameters.from_manifest(manifest).compute_fingerprints(
+        "x"
+    ) == expected.compute_fingerprints("x")
 
 
 def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: list[str]) -> None:

@@ -22,7 +22,7 @@ from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs_by_split
-from fae.preparation import Preparation
+from fae.preparation import PreparationParameters
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
@@ -83,7 +83,7 @@ def test_a_manifest_without_what_a_summary_tells_is_damaged(shop_copy: Path) -> 
     with pytest.raises(DatasetError, match=r"is damaged \(KeyError: 'tables'\)"):
         print_dataset(manifest, Folder.of(shop_copy))
     with pytest.raises(DatasetError, match="preparation is damaged"):
-        Preparation.of(manifest)
+        PreparationParameters.from_manifest(manifest)
 
 
 def test_a_manifest_with_another_schema_is_damaged(shop_copy: Path) -> None:

@@ -17,7 +17,7 @@ from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema, parse_schema
-from fae.preparation import Preparation, prepare
+from fae.preparation import PreparationParameters, prepare
 from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
@@ -38,7 +38,7 @@ def code(language: str, holds: str) -> str:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample of `data/`, prepared, as `DIR` in a folder of its own."""
     schema = load_schema("criteo-kaggle")
-    parameters = Preparation(
+    parameters = PreparationParameters(
         IngestParameters(),
         ProfileParameters(),
         CalibrateParameters.of(hot_budget="128KiB"),

@@ -13,7 +13,7 @@ from fae.execution.executor import Executor
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs_by_split
 from fae.logs.schema import Schema
-from fae.preparation import Preparation, prepare
+from fae.preparation import PreparationParameters, prepare
 from tests.support.oracle import Options
 from tests.support.small_logs import SHOP_BUDGET, SHOP_LOG, digests, parameters_of, written
 
@@ -40,7 +40,7 @@ def contents(dataset: Path) -> dict[str, Any]:
 
 
 def at_once(
-    paths: Sequence[str], schema: Schema, out: Path, parameters: Preparation, **rest: Any
+    paths: Sequence[str], schema: Schema, out: Path, parameters: PreparationParameters, **rest: Any
 ) -> Manifest:
     found = find_logs_by_split(list(paths), [], [], schema)
     return prepare(found, schema, out, Executor(2), parameters, **rest)[0]

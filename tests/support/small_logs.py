@@ -28,7 +28,7 @@ from fae.ingestion.staging import Staging
 from fae.logs.blocks import BLOCK_BYTES
 from fae.logs.files import Log, find_logs
 from fae.logs.schema import Schema
-from fae.preparation import Preparation
+from fae.preparation import PreparationParameters
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
@@ -184,8 +184,8 @@ def rejects_of(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def parameters_of(options: Options) -> Preparation:
-    return Preparation(
+def parameters_of(options: Options) -> PreparationParameters:
+    return PreparationParameters(
         IngestParameters.of(max_reject_share=1.0),
         ProfileParameters.of(
             valid=options.valid,

@@ -81,10 +81,10 @@ def prepare(
     from fae.dataset.parameters import PartitionParameters
     from fae.execution.progress import console
     from fae.ingestion.parameters import IngestParameters
-    from fae.preparation import Preparation
+    from fae.preparation import PreparationParameters
     from fae.preparation import prepare as run
 
-    parameters = Preparation(
+    parameters = PreparationParameters(
         IngestParameters.of(max_reject_share=max_reject_share),
         _profile_parameters(valid, test, min_count, sample, seed),
         _calibrate_parameters(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fae.appending.drift import write_drift
-from fae.appending.merge_stagings import check_new, extended
+from fae.appending.merge_stagings import check_logs_are_new, merge_stagings
 from fae.commit import outputs
 from fae.commit.lock import lock_output
 from fae.dataset.stage import write_dataset
@@ -23,7 +23,7 @@ from fae.ingestion.staging import Staging, fingerprint_logs, read_log_root
 from fae.logs.checksums import checksum_logs
 from fae.logs.files import Log
 from fae.logs.schema import Schema
-from fae.preparation import Preparation
+from fae.preparation import PreparationParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder, FolderLike
 
@@ -68,7 +68,7 @@ def _append(
 ) -> tuple[Manifest, bool]:
     """`append`, while no other run works on the data set `out`."""
     former_parameters = _parameters(manifest, out)
-    parameters = former_parameters.changed(given)
+    parameters = former_parameters.with_changes(given)
     if schema.document() != manifest.schema:
         raise DatasetError(
             f"{out} was made with another schema ({manifest.schema.get('name')!r}) than "
@@ -90,11 +90,11 @@ def _append(
     if _is_done(logs, checksums, schema, parameters, fresh, former):
         _clean(out, work, keep_work)
         return manifest, False
-    check_new(former, root, logs, checksums)
+    check_logs_are_new(former, root, logs, checksums)
     new = ingest(
         logs, schema, fresh, executor, parameters.ingest, checksums=checksums, overwrite=True
     )
-    extension = extended(former, root, new, logs[0].root, joined)
+    extension = merge_stagings(former, root, new, logs[0].root, joined)
     frequencies = profile(
         extension.staging, work / "frequencies", executor, parameters.profile, overwrite=True
     )
@@ -125,27 +125,30 @@ def _append(
     return manifest, True
 
 
-def _parameters(manifest: Manifest, out: Folder) -> Preparation:
+def _parameters(manifest: Manifest, out: Folder) -> PreparationParameters:
     if "parameters" not in manifest.preparation:
         raise DatasetError(
             f"{out} does not say with which parameters it was made; an earlier version wrote it. "
             "Prepare it again with --keep-work."
         )
-    return Preparation.of(manifest)
+    return PreparationParameters.from_manifest(manifest)
 
 
-def _is_of(staging: Folder, manifest: Manifest, parameters: Preparation) -> bool:
+def _is_of(staging: Folder, manifest: Manifest, parameters: PreparationParameters) -> bool:
     """Whether a data set was made from the staging in a directory, if there is one."""
     if not _is_finished(staging):
         return False
-    return parameters.fingerprints(outputs.read_fingerprint(staging))[-1] == manifest.fingerprint
+    return (
+        parameters.compute_fingerprints(outputs.read_fingerprint(staging))[-1]
+        == manifest.fingerprint
+    )
 
 
 def _is_done(
     logs: Sequence[Log],
     checksums: Sequence[str],
     schema: Schema,
-    parameters: Preparation,
+    parameters: PreparationParameters,
     fresh: Folder,
     former: Staging,
 ) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import TypeAdapter
 
-from fae.appending.merge_stagings import Extension
+from fae.appending.merge_stagings import MergedStaging
 from fae.commit import outputs
 from fae.dataset.presence import checked
 from fae.execution.executor import Executor
@@ -108,7 +108,7 @@ class _Task:
 
 def write_drift(
     former: Folder,
-    extension: Extension,
+    extension: MergedStaging,
     frequencies: Frequencies,
     hot_set: HotSet,
     partial: Folder,

@@ -1,4 +1,4 @@
-"""Extension: a staging with further logs, made of parts that are parsed already."""
+"""MergedStaging: a staging with further logs, made of parts that are parsed already."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from fae.storage.remote import redact_url
 
 
 @dataclass(frozen=True)
-class Extension:
+class MergedStaging:
     """A staging of former logs and new ones; `new_parts` are the numbers of the new logs' parts."""
 
     staging: Staging
     new_parts: frozenset[int]
 
 
-def check_new(former: Staging, root: str, logs: Sequence[Log], checksums: Sequence[str]) -> None:
+def check_logs_are_new(
+    former: Staging, root: str, logs: Sequence[Log], checksums: Sequence[str]
+) -> None:
     """Raise LogError where one of `logs` is staged in `former` already, by its bytes or its URL."""
     bytes_known = {log.xxh3: log.name for log in former.logs}
     urls_known = {root + log.name for log in former.logs}
@@ -47,7 +49,9 @@ def check_new(former: Staging, root: str, logs: Sequence[Log], checksums: Sequen
             )
 
 
-def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folder) -> Extension:
+def merge_stagings(
+    former: Staging, root: str, new: Staging, new_root: str, out: Folder
+) -> MergedStaging:
     """The staging of `former`'s logs and `new`'s, as if they had been ingested together.
 
     Parts are linked, or copied where the file system has no links. Logs come in the order in which
@@ -63,21 +67,21 @@ def extended(former: Staging, root: str, new: Staging, new_root: str, out: Folde
     checksums = [log.xxh3 for log in logs]
     made_from = IngestParameters().fingerprint(*fingerprint_logs(logs, checksums, former.schema))
     if outputs.is_made(out, made_from, overwrite=True):
-        return Extension(Staging.read(out), new_parts)
+        return MergedStaging(Staging.read(out), new_parts)
     with outputs.build_output(out, made_from) as partial:
         for end in (ROWS_SUFFIX, VALUES_SUFFIX):
             for part in former.parts:
                 _link(former.directory, part.path + end, partial, part.path + end)
             for part, there in moved.items():
                 _link(new.directory, part.path + end, partial, there.path + end)
-        rejects = _rejects(former, names[:count]) + _rejects(new, names[count:])
+        rejects = read_rejects(former, names[:count]) + read_rejects(new, names[count:])
         places = {log.name: place for place, log in enumerate(logs)}
         write_rejects(sorted(rejects, key=lambda one: places[one.file]), partial / REJECTS_FOLDER)
         reasons = Counter(former.reasons) + Counter(new.reasons)
         staged = tuple(parts), tuple(logs), dict(sorted(reasons.items()))
         Staging(partial, former.schema, *staged).write()
         write_log_root(partial, urls[0].removesuffix(names[0]))
-    return Extension(Staging.read(out), new_parts)
+    return MergedStaging(Staging.read(out), new_parts)
 
 
 Split = TypeVar("Split", Part, StagedLog)
@@ -107,7 +111,7 @@ def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _rejects(staging: Staging, names: Sequence[str]) -> list[Reject]:
+def read_rejects(staging: Staging, names: Sequence[str]) -> list[Reject]:
     """Return a staging's rejects, with the logs' new names."""
     renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
     with outputs.damage_reported(staging.directory / REJECTS_FILE):
