@@ -90,7 +90,7 @@ def test_a_disk_that_fails_a_finished_task_is_told_and_the_task_is_done_again(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("fae.storage.folder.flush", full)
+        patch.setattr("fae.format.atomic_files.flush", full)
         patch.setattr("fae.commit.task_log.flush", full)
         with pytest.raises(StorageError, match=r"cannot write .*kept-\d: No space left"):
             Executor(threads).run("kept", kept, tasks[:2], task_log=output)

@@ -9,7 +9,7 @@ import pytest
 
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
-from fae.format.errors import DatasetError, MissingExtraError
+from fae.format.errors import DatasetError, MissingExtraError, StorageError
 from fae.reporting.report import output_paths, write_report
 from tests.support.report_pages import FIGURES, write_page
 from tests.support.small_logs import Stages, digests
@@ -49,7 +49,7 @@ def test_a_failure_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         write_report(shop.dataset, out)
     assert digests(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == (

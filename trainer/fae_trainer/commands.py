@@ -51,8 +51,8 @@ def _train(options: dict[str, Any]) -> None:
 
 @_with_torch
 def _evaluate(options: dict[str, Any]) -> None:
+    from fae.format.atomic_files import write_json
     from fae_trainer.run.evaluate import evaluate
-    from fae_trainer.run.files import write_json
 
     data, run = Path(options.pop("data")), Path(options.pop("run"))
     split = options.pop("split")
@@ -83,8 +83,8 @@ def _import(options: dict[str, Any]) -> None:
 
 @_with_torch
 def _bench_device(options: dict[str, Any]) -> None:
+    from fae.format.atomic_files import write_json
     from fae_trainer.run.bench_device import measure
-    from fae_trainer.run.files import write_json
 
     out = Path(options.pop("out"))
     profile = measure(options)

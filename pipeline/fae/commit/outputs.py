@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 
 from fae.commit import task_log
 from fae.commit.lock import lock_output
+from fae.format.atomic_files import flush
 from fae.format.errors import ClusterError, DatasetError, FaeError, StorageError
 from fae.format.manifest import (
     MANIFEST_FILE,
@@ -33,7 +34,7 @@ from fae.format.manifest import (
     unfinished_error,
 )
 from fae.format.version import __version__
-from fae.storage.folder import Folder, flush
+from fae.storage.folder import Folder
 
 #: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
 _HERE, _EXCHANGE = -100, 2

@@ -16,8 +16,9 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from fae.format.atomic_files import flush, flushes_deferred
 from fae.format.errors import disk_errors_reported
-from fae.storage.folder import Folder, FolderLike, flush, flushes_deferred
+from fae.storage.folder import Folder, FolderLike
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, require
 from fae.reporting.comparison import Comparison, compare_rules
 from fae.reporting.data import read_rows, read_train_samples
@@ -85,25 +86,23 @@ def publish(page: Path, text: str, folder: Path, figures: Mapping[str, bytes]) -
     After an error nothing new is left, and what was there is unchanged.
     """
     page.parent.mkdir(parents=True, exist_ok=True)
-    new_page = page.with_name(f"{page.name}.partial")
     new_folder = folder.with_name(f"{folder.name}.partial")
     old_folder = folder.with_name(f"{folder.name}.old.partial")
     for remains in (new_folder, old_folder):
         shutil.rmtree(remains, ignore_errors=True)
     moved = False
     try:
-        new_folder.mkdir()
-        for name, data in figures.items():
-            (new_folder / name).write_bytes(data)
-        new_page.write_text(text, encoding="utf-8")
-        # A folder cannot replace another in one step, so the old one is kept until both have moved.
-        if folder.exists():
-            folder.rename(old_folder)
-        new_folder.rename(folder)
-        moved = True
-        new_page.replace(page)
+        with replace_file(page) as new_page:
+            new_page.write_text(text, encoding="utf-8")
+            new_folder.mkdir()
+            for name, data in figures.items():
+                (new_folder / name).write_bytes(data)
+            # A folder cannot replace another in one step: keep the old one until both have moved.
+            if folder.exists():
+                folder.rename(old_folder)
+            new_folder.rename(folder)
+            moved = True
     except BaseException:
-        new_page.unlink(missing_ok=True)
         shutil.rmtree(folder if moved else new_folder, ignore_errors=True)
         if old_folder.exists():
             old_folder.rename(folder)

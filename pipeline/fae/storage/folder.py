@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from fae.format.atomic_files import replace_file
 from fae.format.errors import StorageError, disk_errors_reported
 from fae.storage.file_cache import FILE_CACHE
 from fae.storage.remote import (
@@ -155,19 +155,10 @@ class Folder:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
         place = (self / name).path
-        unfinished = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with disk_errors_reported(place):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                yield unfinished
-                if _unflushed.files is None:
-                    flush(unfinished)
-                else:
-                    _unflushed.files.append(place)
-                unfinished.replace(place)
-        finally:
-            with suppress(OSError):  # a full or broken disk has been told of
-                unfinished.unlink(missing_ok=True)
+        with disk_errors_reported(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(place, shared=True) as partial:
+            yield partial
 
     def text(self, name: str) -> str:
         """The UTF-8 text of a file; FileNotFoundError where there is none."""
@@ -278,32 +269,3 @@ def _created(place: Path, text: str) -> bool:
 
 #: How callers may name a folder.
 FolderLike = Folder | Path | str
-
-
-class _Unflushed(threading.local):
-    """The files that this thread leaves to be flushed; None where it flushes them itself."""
-
-    files: list[Path] | None = None
-
-
-_unflushed = _Unflushed()
-
-
-@contextmanager
-def flushes_deferred() -> Iterator[list[Path]]:
-    """The files that this thread writes on a disk in the block: whoever gets them flushes them."""
-    files: list[Path] = []
-    _unflushed.files = files
-    try:
-        yield files
-    finally:
-        _unflushed.files = None
-
-
-def flush(path: Path) -> None:
-    """Have the operating system write a file, or a folder's own entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

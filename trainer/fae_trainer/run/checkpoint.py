@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, FaeError
 from fae.format.manifest import Manifest
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters
-from fae_trainer.run.files import replace_file
 from fae_trainer.run.history import History
 
 FILE_NAME = "checkpoint.pt"
@@ -106,7 +106,8 @@ def save(
         return
     path = run / FILE_NAME
     try:
-        replace_file(path, lambda partial: torch.save(document, partial))
+        with replace_file(path) as partial:
+            torch.save(document, partial)
     except (OSError, RuntimeError) as error:
         raise FaeError(
             f"{path} cannot be written ({_reason(error)}). If its disk is full, free space there; "

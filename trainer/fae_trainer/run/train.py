@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fae.format.atomic_files import write_json, write_text
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
@@ -18,7 +19,7 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, parameters, row_cost_warning
 from fae_trainer.run import checkpoint
 from fae_trainer.run.evaluate import AHEAD, on_device, split_loader, split_measures
-from fae_trainer.run.files import held, write_json, write_text
+from fae_trainer.run.files import held
 from fae_trainer.run.history import History
 from fae_trainer.run.progress import Progress
 
