@@ -12,7 +12,7 @@ from faults.preparations import Case, cases
 from faults.repetition import RUNS, repeated
 from faults.ways import LOCAL
 
-CELLS = ("hash seed", "one core", "appending")
+CELLS = ("hash seed", "one core")
 
 
 @pytest.fixture(scope="module")

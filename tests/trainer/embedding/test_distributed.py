@@ -23,6 +23,7 @@ from fae_trainer.model.recommender import ALONE, Recommender
 from fae_trainer.parameters import parameters
 from fae_trainer.run import checkpoint, train
 from fae_trainer.run.train import epoch_order
+from tests.support.forked import CONTEXT
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
@@ -45,7 +46,9 @@ WIDTHS = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "device": "cpu", "dtype": "fl
 
 def in_processes(work: Callable[..., Any], size: int, tmp: Path, *given: Any) -> list[Any]:
     """What `work(ranks, *given)` returns in each of `size` processes."""
-    torch.multiprocessing.spawn(_process, (size, tmp, work, given), nprocs=size)
+    torch.multiprocessing.start_processes(
+        _process, (size, tmp, work, given), nprocs=size, start_method=CONTEXT.get_start_method()
+    )
     return [torch.load(tmp / f"rank-{rank}", weights_only=False) for rank in range(size)]
 
 
