@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from fae.arrays.arrow import to_arrow
-from fae.arrays.jit import kernel
+from fae.arrays.jit import kernel, kernel_helper
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
@@ -158,7 +158,7 @@ def _join(
             joined[offsets[one] + at] = text[begins[one] + at]
 
 
-@kernel
+@kernel_helper
 def _decimal(text: npt.NDArray[np.uint8], at: int, before: int) -> tuple[int, int]:
     """What the decimal digits from `at` on make of `before`, and where they end."""
     while 48 <= text[at] <= 57:

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.jit import kernel
+from fae.arrays.jit import kernel, kernel_helper
 from fae.arrays.run_length import RowRanges
 from fae.hotset.problem import (
     Floats,
@@ -169,7 +169,7 @@ def _find_bucket(state: npt.NDArray[np.void], row: int, per_sample: float) -> An
     return (np.float32(worth + 1.0).view(np.int32) >> _BUCKET_SHIFT_BITS) - _ZERO_BUCKET
 
 
-@kernel
+@kernel_helper
 def _begin_pass(state: npt.NDArray[np.void], starts: Offsets, per_sample: float) -> int:
     """Set each row's live samples and bucket; return how many bucket entries a pass may make.
 
