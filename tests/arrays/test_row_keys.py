@@ -1,4 +1,4 @@
-"""The shuffle's keys: splitmix64 as published, without ties, whatever the parts."""
+"""Row keys are splitmix64 as published, without ties, however rows are split."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_the_oracle_mixes_as_splitmix64_is_published() -> None:
 
 
 @given(first=st.integers(0, 2**40), count=st.integers(0, 20), seed=SEEDS)
-def test_keys_are_the_oracles(first: int, count: int, seed: int) -> None:
+def test_keys_equal_the_oracles(first: int, count: int, seed: int) -> None:
     keys = generate_row_keys(first, count, seed)
     assert keys.tolist() == [oracle.row_key(first + i, seed) for i in range(count)]
 
 
 @given(seed=SEEDS, cut=st.integers(0, 50), share=st.floats(0.01, 1))
-def test_keys_and_samples_do_not_depend_on_where_the_rows_are_cut(
+def test_keys_and_samples_do_not_depend_on_where_the_rows_are_split(
     seed: int, cut: int, share: float
 ) -> None:
     pieces = [generate_row_keys(0, cut, seed), generate_row_keys(cut, 50 - cut, seed)]
@@ -39,7 +39,7 @@ def test_keys_and_samples_do_not_depend_on_where_the_rows_are_cut(
 
 
 @given(seed=SEEDS, share=st.sampled_from([0.001, 0.05, 0.5, 0.999, 1.0]))
-def test_samples_are_the_oracles(seed: int, share: float) -> None:
+def test_samples_equal_the_oracles(seed: int, share: float) -> None:
     expected = [oracle.in_sample(i, share, seed) for i in range(40)]
     assert draw_sample(0, 40, share, seed).tolist() == expected
 

@@ -1,4 +1,4 @@
-"""Arrays: NumPy's numbers as Arrow's, in the same memory."""
+"""Pass arrays between NumPy and Arrow, in the same memory."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ import pyarrow as pa
 Int64Array = npt.NDArray[np.int64]
 
 
-def to_arrow(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """One-dimensional numbers for Arrow, which are missing where they are not `given`.
+def to_arrow(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return a one-dimensional array as an Arrow array, null where it is not `valid`.
 
-    `pa.array` would ask pandas whether it knows them: it loads it for that, which takes longer than
-    much of what is asked for here, and in a thread of several has been seen to fail.
+    `pa.array` imports pandas to ask whether the array is one of its own, which takes longer than
+    most work on the array, and fails at times if several threads do it at once.
     """
-    validity = None if given is None else pa.py_buffer(np.packbits(given, bitorder="little"))
-    content = pa.py_buffer(np.ascontiguousarray(numbers))
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(numbers.dtype), numbers.size, [validity, content]
-    )
-
-
-def shrink_dtype(numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Numbers from 0 on in the fewest bytes."""
-    return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
-
-
-def wrap_in_list(items: pa.Array) -> pa.Array:
-    """A list column of one line, which holds all items."""
-    return pa.LargeListArray.from_arrays(to_arrow(np.array([0, len(items)])), items)
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    dtype = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(dtype, values.size, [validity, content])
 
 
 def to_numpy(array: pa.Array) -> npt.NDArray[Any]:
-    """Arrow's numbers, none of which is missing, for NumPy, which must not change them."""
-    content = array.buffers()[1]
-    kind = np.dtype(array.type.to_pandas_dtype())
+    """Return an Arrow array of numbers without nulls as a read-only NumPy array."""
+    dtype = np.dtype(array.type.to_pandas_dtype())
     if not len(array):
-        return np.empty(0, dtype=kind)
-    return np.frombuffer(content, kind, len(array), array.offset * kind.itemsize)
+        return np.empty(0, dtype=dtype)
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
+
+
+def shrink_dtype(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Cast non-negative integers to the smallest dtype that holds them."""
+    return values.astype(np.min_scalar_type(values.max(initial=0)))
+
+
+def wrap_in_list(items: pa.Array) -> pa.Array:
+    """Return a list array of one row, which holds all items."""
+    return pa.LargeListArray.from_arrays(to_arrow(np.array([0, len(items)])), items)

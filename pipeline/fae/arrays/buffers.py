@@ -1,6 +1,6 @@
-"""Workspace: memory that a thread uses again, task after task.
+"""Buffers: memory that a thread uses again, task after task.
 
-Fresh memory is cleared by the system, which can cost more than the work that is done in it.
+The system clears fresh memory, which can take longer than the work that is done in it.
 """
 
 from __future__ import annotations
@@ -14,44 +14,41 @@ import numpy as np
 import numpy.typing as npt
 
 
-class _Arrays(dict[str, npt.NDArray[np.uint8]]):
-    """A thread's memory by its use."""
+class _Buffers(dict[str, npt.NDArray[np.uint8]]):
+    """A thread's buffers by their use; a class of its own because a dict has no weak references."""
 
 
-class _Kept(threading.local):
-    """What this thread keeps, and all threads' for who frees it."""
+class _ThreadBuffers(threading.local):
+    """The buffers of the current thread, which are also listed for `free_buffers`."""
 
     def __init__(self) -> None:
-        self.arrays = _Arrays()
-        _every[id(self.arrays)] = self.arrays
+        self.buffers = _Buffers()
+        _all_buffers[id(self.buffers)] = self.buffers
 
 
-_every: weakref.WeakValueDictionary[int, _Arrays] = weakref.WeakValueDictionary()
-_kept = _Kept()
+_all_buffers: weakref.WeakValueDictionary[int, _Buffers] = weakref.WeakValueDictionary()
+_thread = _ThreadBuffers()
 
 
 def reuse_buffer(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array with any content, in memory that this thread's next call for this use takes again.
-
-    What is made in it must be done with by then.
-    """
+    """Return an uninitialised array; this thread's next call with the same `use` overwrites it."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    array = _kept.arrays.pop(use, None)
-    if array is None or array.size < size:
-        del array  # before the larger one is there
-        array = np.empty(size, dtype=np.uint8)
-    _kept.arrays[use] = array
-    return array[:size].view(dtype).reshape(shape)
+    buffer = _thread.buffers.pop(use, None)
+    if buffer is None or buffer.size < size:
+        del buffer  # free it before allocating the larger one
+        buffer = np.empty(size, dtype=np.uint8)
+    _thread.buffers[use] = buffer
+    return buffer[:size].view(dtype).reshape(shape)
 
 
 def free_buffers() -> None:
-    """Give back what all threads of this process keep for their next tasks."""
-    for arrays in list(_every.values()):
-        arrays.clear()
+    """Free the buffers of all threads of this process."""
+    for buffers in list(_all_buffers.values()):
+        buffers.clear()
 
 
 def read_into_buffer(file: IO[bytes], use: str, size: int) -> memoryview:
-    """At most `size` bytes of a file from where it stands, in the thread's workspace."""
+    """Read up to `size` bytes of a file from its position on into the thread's buffer for `use`."""
     view = memoryview(reuse_buffer(use, (size,), np.uint8))  # type: ignore[arg-type]
     filled = 0
     while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Runs: orders of rows, and numbers for each row, as runs of neighbours.
+"""Run lengths: rows in an order, and a number for each row, as runs of neighbouring rows.
 
 Rows are numbered by access rank, so a budget mostly buys neighbours, and neighbours mostly have as
-many accesses. Their runs take a thousandth of the memory.
+many accesses. Their runs take a thousandth of the memory of the rows.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ import numpy.typing as npt
 
 from fae.arrays.arrow import Int64Array
 
-#: So many rows are spread out at a time.
-_CHUNK = 1 << 20
+_ROWS_PER_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class RowRanges:
-    """Rows in an order: `lengths[i]` from row `begins[i]` up, then those of the next run."""
+    """Rows in an order, as ranges: range i has `lengths[i]` rows, from row `begins[i]` up.
+
+    A row's position is its place in the order, from 0; rows of the first range come first.
+    """
 
     begins: Int64Array
     lengths: Int64Array
 
     @classmethod
-    def from_rows(cls, order: npt.NDArray[np.integer[Any]], starts: Int64Array) -> RowRanges:
-        """The runs of an order (rows,); a run ends before a row of `starts`."""
-        edge = np.diff(order, prepend=order[:1] - 2) != 1
-        edge |= np.isin(order, starts)
-        places = np.flatnonzero(edge)
-        return cls(order[places].astype(np.int64), np.diff(places, append=order.size))
+    def from_rows(cls, rows: npt.NDArray[np.integer[Any]], starts: Int64Array) -> RowRanges:
+        """Return the ranges of rows (positions,); each row in `starts` begins a range."""
+        edge = np.diff(rows, prepend=rows[:1] - 2) != 1
+        edge |= np.isin(rows, starts)
+        positions = np.flatnonzero(edge)
+        return cls(rows[positions].astype(np.int64), np.diff(positions, append=rows.size))
 
     @classmethod
-    def concat(cls, *some: RowRanges) -> RowRanges:
-        """The rows of some runs, one after the other."""
-        begins, lengths = zip(*((one.begins, one.lengths) for one in some), strict=True)
+    def concat(cls, *parts: RowRanges) -> RowRanges:
+        """Return the rows of all parts, one part after the other."""
+        begins, lengths = zip(*((part.begins, part.lengths) for part in parts), strict=True)
         return cls(np.concatenate(begins), np.concatenate(lengths))
 
     @property
@@ -47,35 +49,38 @@ class RowRanges:
 
     @property
     def ends(self) -> Int64Array:
-        """The places in the order at which the runs end."""
+        """The position at which each range ends, exclusive."""
         return np.cumsum(self.lengths)
 
     def to_rows(self) -> npt.NDArray[np.int32]:
-        """The rows one by one, of which there must be fewer than 2^31."""
-        moved = self.begins - (self.ends - self.lengths)
-        order = np.repeat(moved.astype(np.int32), self.lengths)
-        order += np.arange(order.size, dtype=np.int32)
-        return order
+        """Return the rows one by one, shape (positions,); each must be below 2**31."""
+        # A row less its position is the same all over a range.
+        differences = self.begins - (self.ends - self.lengths)
+        rows = np.repeat(differences.astype(np.int32), self.lengths)
+        rows += np.arange(rows.size, dtype=np.int32)
+        return rows
 
     def take(self, chosen: npt.NDArray[Any]) -> RowRanges:
-        """Some of the runs, by their places or a mask."""
+        """Return the ranges at some indices, or those that a mask chooses."""
         return RowRanges(self.begins[chosen], self.lengths[chosen])
 
     def head(self, count: int) -> RowRanges:
-        """The first `count` rows."""
+        """Return the first `count` rows."""
         kept = np.minimum(self.lengths, count - (self.ends - self.lengths))
         return RowRanges(self.begins, kept).take(kept > 0)
 
-    def split_at(self, places: Int64Array) -> RowRanges:
-        """The same order; a run ends at each of some places."""
+    def split_at(self, positions: Int64Array) -> RowRanges:
+        """Return the same rows; a range ends at each of the positions."""
         ends = self.ends
-        every = np.union1d(ends, places[(places > 0) & (places < self.size)])
-        lengths = np.diff(every, prepend=0)
-        run = np.searchsorted(ends, every - lengths, side="right")
-        return RowRanges(self.begins[run] + (every - lengths) - (ends - self.lengths)[run], lengths)
+        new_ends = np.union1d(ends, positions[(positions > 0) & (positions < self.size)])
+        lengths = np.diff(new_ends, prepend=0)
+        starts = new_ends - lengths
+        # Each new range lies in the old one that ends behind its start.
+        old = np.searchsorted(ends, starts, side="right")
+        return RowRanges(self.begins[old] + starts - (ends - self.lengths)[old], lengths)
 
     def complement(self, rows: int) -> RowRanges:
-        """Those of `rows` rows that are in no run, ascending."""
+        """Return the rows in [0, rows) that are in no range, ascending."""
         ascending = self.take(np.argsort(self.begins, kind="stable"))
         begins = np.concatenate([[0], ascending.begins + ascending.lengths])
         lengths = np.append(ascending.begins, rows) - begins
@@ -84,35 +89,35 @@ class RowRanges:
 
 @dataclass(frozen=True)
 class RunLengthArray:
-    """A number for each of `rows` rows: `numbers[i]` from row `begins[i]` up to the next begin."""
+    """An integer for each of `rows` rows: `values[i]` from row `begins[i]` up to the next begin."""
 
     begins: Int64Array
     values: Int64Array
     rows: int
 
     @classmethod
-    def from_numpy(cls, numbers: npt.NDArray[Any], starts: Int64Array) -> RunLengthArray:
-        """The levels of a number for each row, shape (rows,); a row of `starts` begins one."""
-        edge = np.ones(numbers.size, dtype=np.bool_)
-        np.not_equal(numbers[1:], numbers[:-1], out=edge[1:])
+    def from_numpy(cls, values: npt.NDArray[Any], starts: Int64Array) -> RunLengthArray:
+        """Encode an integer for each row, shape (rows,); each row in `starts` begins a run."""
+        edge = np.ones(values.size, dtype=np.bool_)
+        np.not_equal(values[1:], values[:-1], out=edge[1:])
         edge[starts] = True
         begins = np.flatnonzero(edge)
-        return cls(begins, numbers[begins].astype(np.int64), numbers.size)
+        return cls(begins, values[begins].astype(np.int64), values.size)
 
     @classmethod
-    def from_ranges(cls, runs: RowRanges, numbers: Int64Array) -> RunLengthArray:
-        """A number for each of some runs, which have all rows from 0 on between them."""
-        ascending = np.argsort(runs.begins)
-        return cls(runs.begins[ascending], numbers[ascending], runs.size)
+    def from_ranges(cls, ranges: RowRanges, values: Int64Array) -> RunLengthArray:
+        """Give each range an integer; together, ranges must have all rows from 0 on once."""
+        ascending = np.argsort(ranges.begins)
+        return cls(ranges.begins[ascending], values[ascending], ranges.size)
 
     @property
     def ends(self) -> Int64Array:
-        """The row before which each level ends."""
+        """The row at which each run ends, exclusive."""
         return np.append(self.begins[1:], self.rows)
 
     @property
     def ranges(self) -> RowRanges:
-        """The rows of each level."""
+        """The rows of each run."""
         return RowRanges(self.begins, self.ends - self.begins)
 
     @property
@@ -121,26 +126,27 @@ class RunLengthArray:
         return int((self.values * self.ranges.lengths).sum())
 
     def to_numpy(self) -> Int64Array:
-        """The number of each row, shape (rows,)."""
+        """Return the integer of each row, shape (rows,)."""
         return np.repeat(self.values, self.ranges.lengths)
 
     def chunks(self) -> Iterator[tuple[int, Int64Array]]:
-        """The number of each row, and the first of them, some rows at a time."""
+        """Yield the integers of the rows in chunks, each with its first row."""
         ends = self.ends
-        for first in range(0, self.rows, _CHUNK):
-            stop = min(first + _CHUNK, self.rows)
+        for first in range(0, self.rows, _ROWS_PER_CHUNK):
+            stop = min(first + _ROWS_PER_CHUNK, self.rows)
+            # The runs [begin, end) have rows in the chunk: the first and last may reach out of it.
             begin = np.searchsorted(ends, first, side="right")
             end = np.searchsorted(ends, stop, side="left") + 1
-            here = np.minimum(ends[begin:end], stop) - np.maximum(self.begins[begin:end], first)
-            yield first, np.repeat(self.values[begin:end], here)
+            lengths = np.minimum(ends[begin:end], stop) - np.maximum(self.begins[begin:end], first)
+            yield first, np.repeat(self.values[begin:end], lengths)
 
-    def sum_ranges(self, runs: RowRanges) -> Int64Array:
-        """The sum over the rows of each run."""
-        return self._before(runs.begins + runs.lengths) - self._before(runs.begins)
+    def sum_ranges(self, ranges: RowRanges) -> Int64Array:
+        """Return the sum over the rows of each range."""
+        return self._sum_before(ranges.begins + ranges.lengths) - self._sum_before(ranges.begins)
 
-    def _before(self, rows: Int64Array) -> Int64Array:
-        """The sum over all rows before each of some rows."""
+    def _sum_before(self, rows: Int64Array) -> Int64Array:
+        """Return the sum over all rows before each of `rows`."""
         sums = np.cumsum(self.values * self.ranges.lengths)
-        level = np.searchsorted(self.begins, rows, side="right") - 1
-        after = self.ends[level] - rows
-        return np.asarray(sums[level] - self.values[level] * after, dtype=np.int64)
+        run = np.searchsorted(self.begins, rows, side="right") - 1
+        after = self.ends[run] - rows  # rows of the run that the sum must leave out
+        return np.asarray(sums[run] - self.values[run] * after, dtype=np.int64)
