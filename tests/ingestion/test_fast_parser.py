@@ -106,7 +106,7 @@ def test_every_count_has_the_logarithm_that_polars_gives_it() -> None:
     schema = schema_of([LABEL, {"name": "n", "role": "dense"}, TEXT], separator=",")
     data = "".join(f"1,{count},\n" for count in counts).encode()
     found = parse_plain_lines(data, ("label", "n", "text"), schema)
-    assert found.odd.size == 0
+    assert found.odd_lines.size == 0
     expected = pl.Series("n", counts).cast(pl.Float64).log1p().cast(pl.Float32)
     assert found.columns["n"].equals(expected)
     assert found.columns["n"][1] == np.float32(math.log(2))
@@ -118,13 +118,13 @@ TEXT = {"name": "text", "role": "sparse"}
 def test_nearly_every_line_is_plain() -> None:
     data = (",".join(PLAIN) + "\n").encode() * 5
     found = parse_plain_lines(data + b"1,2\n" + data, FIELDS, EVERY_KIND)
-    assert found.odd.tolist() == [5]
+    assert found.odd_lines.tolist() == [5]
     assert found.columns.height == 10
-    assert found.starts.tolist()[-1] == len(data) * 2 + 4
+    assert found.line_starts.tolist()[-1] == len(data) * 2 + 4
     assert found.typed == set(FIELDS) - {"text", "list"}
 
 
 def test_no_text_has_no_lines() -> None:
     found = parse_plain_lines(b"", FIELDS, EVERY_KIND)
     assert found.columns.height == 0
-    assert found.odd.size == 0
+    assert found.odd_lines.size == 0

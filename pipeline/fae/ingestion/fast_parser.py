@@ -1,8 +1,10 @@
-"""Plain lines into typed columns, in one compiled pass over their bytes.
+"""Parse the plain lines of a text into typed columns, in one compiled pass over their bytes.
 
-A line is plain where every field is written in the one obvious way: a label of 0 or 1, numbers of
-at most 15 digits, integers of at most 18, hexadecimal digits, text without quotes. That is nearly
-every line of a log. What the others mean is for `parsing.py` to say.
+A line is plain where every field is written in the one obvious way: a label of 0 or 1, a decimal
+number of at most 15 digits, an integer of at most 18, hexadecimal digits, text without quotes.
+Nearly every line of a log is plain. The kernel returns the numbers of the others, the odd lines,
+for `parser.py` to parse. It may give a line up at the slightest doubt, but it must never read one
+in another way than `parser.py` would.
 """
 
 from __future__ import annotations
@@ -16,93 +18,100 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.arrow import to_arrow
+from fae.arrays.arrow import Int64Array, to_arrow
 from fae.arrays.jit import kernel, kernel_helper
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
 
-#: How a field is read.
+#: How the kernel reads a field. A field that is never plain makes every line odd.
+_NEVER_PLAIN = -1
 _DROP, _LABEL, _DENSE, _HEX32, _HEX64, _INTEGER, _TEXT = range(7)
-_NEWLINE, _RETURN, _MINUS, _POINT = 10, 13, 45, 46
-#: A float64 holds a number of so many digits, and so large a power of ten, exactly.
-_DIGITS = 15
-_INTEGER_DIGITS = 18
-_OF_NUMBERS = b"0123456789abcdefABCDEF-."
-_NOT_ASCII = 128
 
-_TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
+_NEWLINE, _RETURN, _MINUS, _POINT, _ZERO, _NINE = b"\n\r-.09"
+_MAX_ASCII, _MAX_BYTE = 127, 255
+_BYTES_IN_NUMBERS = b"0123456789abcdefABCDEF-."
+
+#: Integers of 15 digits are below 2^53, so float64 holds them exactly; those of 18 fit in int64.
+_MAX_DECIMAL_DIGITS, _MAX_INTEGER_DIGITS, _MAX_HEX_DIGITS = 15, 18, 16
+_POWERS_OF_TEN = np.array([10.0**power for power in range(_MAX_DECIMAL_DIGITS + 1)])
 #: log(x + 1) of the small integers that counts nearly always are.
-_LOG1P = np.array([math.log1p(x) for x in range(1 << 12)], dtype=np.float32)
+_LOG1P_TABLE = np.array([math.log1p(x) for x in range(1 << 12)], dtype=np.float32)
+#: The value of each byte as a hexadecimal digit.
 _NO_DIGIT = 255
-_HEX_DIGITS = np.full(256, _NO_DIGIT, dtype=np.uint8)
+_HEX_VALUES = np.full(256, _NO_DIGIT, dtype=np.uint8)
 for _value, _digit in enumerate("0123456789abcdef"):
-    _HEX_DIGITS[ord(_digit)] = _HEX_DIGITS[ord(_digit.upper())] = _value
+    _HEX_VALUES[ord(_digit)] = _HEX_VALUES[ord(_digit.upper())] = _value
 
-LineNumbers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Plain:
-    """What the plain lines of a text hold, in their order.
+class PlainLines:
+    """What the plain lines of a text hold, in their order, and where its odd lines are.
 
     `columns` has the fields by name. Those of `typed` are as the schema wants them: label int8,
     dense float32 and transformed, hex uint32 or uint64, integer and unix time int64; null is
-    missing. The others are text. `odd` are the numbers, from 0, of the lines that are not plain;
-    line i lies at `starts[i]` to `starts[i + 1]`.
+    missing. The others are text. `odd_lines` are the numbers, from 0, of the lines that are not
+    plain. Line i lies at bytes `line_starts[i]` to `line_starts[i + 1]`.
     """
 
     columns: pl.DataFrame
     typed: frozenset[str]
-    odd: LineNumbers
-    starts: LineNumbers
+    odd_lines: Int64Array
+    line_starts: Int64Array
 
 
-def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Plain:
-    """The plain lines of `data`, whose fields are the columns `fields` in that order.
+def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> PlainLines:
+    """Parse the plain lines of `data`, whose fields are the columns `fields` in that order.
 
-    Each line, the last one too, must end in a line break.
+    Each line, the last one too, must end in a line break. Raises pyarrow.ArrowInvalid where the
+    text of a plain line is not UTF-8.
     """
     text = np.frombuffer(data, dtype=np.uint8)
-    lines = _count(text, _NEWLINE)
+    lines = _count_lines(text)
     by_name = {column.name: column for column in schema.fields}
     columns = [by_name.get(name) for name in fields]
-    kinds = np.array([_kind(column) for column in columns], dtype=np.int64)
-    if schema.separator.encode() in _OF_NUMBERS or (schema.quote or "\n").encode() in _OF_NUMBERS:
-        kinds[:] = -1  # nothing is plain
-    size = lines + 48 - lines % 32  # columns begin in different sets of the cache
+    kinds = np.array([_choose_kind(column) for column in columns], dtype=np.int64)
+    if {schema.separator, schema.quote} & set(_BYTES_IN_NUMBERS.decode()):
+        kinds[:] = _NEVER_PLAIN  # the kernel could not tell where a number ends
+
+    # The columns of a kind are the rows of one array; `slots` has each field's row. An odd multiple
+    # of 16 as their length keeps them from competing for the same sets of the CPU's caches.
+    slots = np.array([np.count_nonzero(kinds[:f] == kinds[f]) for f in range(len(fields))])
+    size = lines + 48 - lines % 32
     labels = np.empty((1, size), dtype=np.int8)
-    dense = _room(kinds, _DENSE, size, np.float32)
-    hex32 = _room(kinds, _HEX32, size, np.uint32)
-    hex64 = _room(kinds, _HEX64, size, np.uint64)
-    integers = _room(kinds, _INTEGER, size, np.int64)
-    begins = _room(kinds, _TEXT, size, np.int64)
-    lengths = np.empty_like(begins)
-    given = np.empty((len(fields), size), dtype=np.bool_)
-    places = np.array([np.count_nonzero(kinds[:f] == kinds[f]) for f in range(len(fields))])
-    starts = np.empty(lines + 1, dtype=np.int64)
-    odd = np.empty(lines, dtype=np.int64)
-    rows = _tokenize(
-        text, ord(schema.separator), ord(schema.quote or "\n"), kinds, places,
-        np.array([_digits(column) for column in columns]),
+    dense = _allocate(kinds, _DENSE, size, np.float32)
+    hex32 = _allocate(kinds, _HEX32, size, np.uint32)
+    hex64 = _allocate(kinds, _HEX64, size, np.uint64)
+    integers = _allocate(kinds, _INTEGER, size, np.int64)
+    text_starts = _allocate(kinds, _TEXT, size, np.int64)
+    text_lengths = np.empty_like(text_starts)
+    present = np.empty((len(fields), size), dtype=np.bool_)
+    line_starts = np.empty(lines + 1, dtype=np.int64)
+    odd_lines = np.empty(lines, dtype=np.int64)
+    rows = _parse_lines(
+        text, ord(schema.separator), ord(schema.quote or "\n"), kinds, slots,
+        np.array([_required_digits(column) for column in columns]),
         np.array([column.missing if isinstance(column, DenseColumn) else 0 for column in columns]),
         np.array([getattr(column, "transform", "") == "log1p" for column in columns]),
-        _LOG1P, _TENS, _HEX_DIGITS,
-        labels, dense, hex32, hex64, integers, begins, lengths, given, starts, odd,
+        _LOG1P_TABLE, _POWERS_OF_TEN, _HEX_VALUES,
+        labels, dense, hex32, hex64, integers, text_starts, text_lengths, present,
+        line_starts, odd_lines,
     )  # fmt: skip
     values = {_LABEL: labels, _DENSE: dense, _HEX32: hex32, _HEX64: hex64, _INTEGER: integers}
-    made: dict[str, Any] = {}
-    for f, (name, kind, place) in enumerate(zip(fields, kinds.tolist(), places, strict=True)):
+    arrays: dict[str, Any] = {}
+    for f, (name, kind, slot) in enumerate(zip(fields, kinds.tolist(), slots, strict=True)):
         if kind == _TEXT:
-            made[name] = _texts(text, begins[place, :rows], lengths[place, :rows])
+            arrays[name] = _copy_texts(text, text_starts[slot, :rows], text_lengths[slot, :rows])
         elif kind in (_LABEL, _DENSE):
-            made[name] = values[kind][place, :rows]
+            arrays[name] = values[kind][slot, :rows]
         elif kind in values:
-            made[name] = to_arrow(values[kind][place, :rows], given[f, :rows])
-    final = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != _TEXT)
-    return Plain(pl.DataFrame(made), final, odd[: lines - rows], starts)
+            arrays[name] = to_arrow(values[kind][slot, :rows], present[f, :rows])
+    typed = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != _TEXT)
+    return PlainLines(pl.DataFrame(arrays), typed, odd_lines[: lines - rows], line_starts)
 
 
-def _kind(column: Column | None) -> int:
+def _choose_kind(column: Column | None) -> int:
     if column is None or column.role == "drop":
         return _DROP
     if isinstance(column, TimeColumn):
@@ -111,189 +120,215 @@ def _kind(column: Column | None) -> int:
         if column.multi is not None or column.encoding == "string":
             return _TEXT
         if column.encoding == "hex":
-            return _HEX32 if (column.digits or 16) <= 8 else _HEX64
+            return _HEX32 if (column.digits or _MAX_HEX_DIGITS) <= 8 else _HEX64
         return _INTEGER
     return _DENSE if isinstance(column, DenseColumn) else _LABEL
 
 
-def _digits(column: Column | None) -> int:
-    """How many digits a hexadecimal value has, 0 where that is free; a time has one at least."""
+def _required_digits(column: Column | None) -> int:
+    """Return the number of a hexadecimal value's digits, 0 for any; 1 for a time, never missing."""
     if isinstance(column, SparseColumn):
         return column.digits or 0
     return 1 if isinstance(column, TimeColumn) else 0
 
 
-def _room(kinds: LineNumbers, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
+def _allocate(kinds: Int64Array, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
+    """Return an uninitialised array, shape (fields of `kind`, size)."""
     return np.empty((np.count_nonzero(kinds == kind), size), dtype=dtype)
 
 
-def _texts(text: npt.NDArray[np.uint8], begins: LineNumbers, lengths: LineNumbers) -> pa.Array:
-    """Pieces of `text`, as UTF-8; ArrowInvalid where one is none."""
+def _copy_texts(text: Bytes, starts: Int64Array, lengths: Int64Array) -> pa.Array:
+    """Return pieces of `text` as strings; raises pyarrow.ArrowInvalid where one is not UTF-8."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     joined = np.empty(int(offsets[-1]), dtype=np.uint8)
-    _join(text, begins, offsets, joined)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
-    pieces = pa.LargeStringArray.from_buffers(lengths.size, *buffers[1:])
-    pieces.validate(full=True)
-    return pieces
+    _join_pieces(text, starts, offsets, joined)
+    strings = pa.LargeStringArray.from_buffers(
+        lengths.size, pa.py_buffer(offsets), pa.py_buffer(joined)
+    )
+    strings.validate(full=True)
+    return strings
 
 
 @kernel
-def _count(text: npt.NDArray[np.uint8], byte: int) -> int:
-    count = 0
-    for one in text:
-        count += one == byte
-    return count
+def _count_lines(text: Bytes) -> int:
+    lines = 0
+    for byte in text:
+        lines += byte == _NEWLINE
+    return lines
 
 
 @kernel
-def _join(
-    text: npt.NDArray[np.uint8],
-    begins: LineNumbers,
-    offsets: LineNumbers,
-    joined: npt.NDArray[np.uint8],
-) -> None:
-    for one in range(begins.size):
-        for at in range(offsets[one + 1] - offsets[one]):
-            joined[offsets[one] + at] = text[begins[one] + at]
+def _join_pieces(text: Bytes, starts: Int64Array, offsets: Int64Array, joined: Bytes) -> None:
+    for piece in range(starts.size):
+        for i in range(offsets[piece + 1] - offsets[piece]):
+            joined[offsets[piece] + i] = text[starts[piece] + i]
 
 
-@kernel_helper
-def _decimal(text: npt.NDArray[np.uint8], at: int, before: int) -> tuple[int, int]:
-    """What the decimal digits from `at` on make of `before`, and where they end."""
-    while 48 <= text[at] <= 57:
-        before = before * 10 + (text[at] - 48)
-        at += 1
-    return before, at
+# The kernel never looks past the end of the text: it ends in a line break, which stops every loop
+# below, and the byte after any other byte is still in the text. Numbers of too many digits overflow
+# silently; as their line is odd, nothing uses them.
 
 
 @kernel
-def _tokenize(
-    text: npt.NDArray[np.uint8],
+def _parse_lines(
+    text: Bytes,
     separator: int,
     quote: int,
-    kinds: LineNumbers,
-    places: LineNumbers,
-    digits: LineNumbers,
+    kinds: Int64Array,
+    slots: Int64Array,
+    required_digits: Int64Array,
     missing: npt.NDArray[np.float64],
-    logarithmic: npt.NDArray[np.bool_],
-    log1p: npt.NDArray[np.float32],
-    tens: npt.NDArray[np.float64],
-    hex_digits: npt.NDArray[np.uint8],
+    takes_log: npt.NDArray[np.bool_],
+    log1p_table: npt.NDArray[np.float32],
+    powers_of_ten: npt.NDArray[np.float64],
+    hex_values: Bytes,
     labels: npt.NDArray[np.int8],
     dense: npt.NDArray[np.float32],
     hex32: npt.NDArray[np.uint32],
     hex64: npt.NDArray[np.uint64],
-    integers: LineNumbers,
-    begins: LineNumbers,
-    lengths: LineNumbers,
-    given: npt.NDArray[np.bool_],
-    starts: LineNumbers,
-    odd: LineNumbers,
+    integers: Int64Array,
+    text_starts: Int64Array,
+    text_lengths: Int64Array,
+    present: npt.NDArray[np.bool_],
+    line_starts: Int64Array,
+    odd_lines: Int64Array,
 ) -> int:
-    """Fill the columns from the plain lines; how many these are."""
+    """Fill the columns from the plain lines, and return the number of these.
+
+    `at` is the position of the next byte. A line's values go to row `row` of the columns. `row`
+    moves on only where the whole line was plain, so the next line overwrites what an odd line left.
+    """
     fields = kinds.size
     at = row = line = 0
-    starts[0] = 0
+    line_starts[0] = 0
     while at < text.size:
         plain = True
         for field in range(fields):
-            kind, place = kinds[field], places[field]
-            begin = at
-            byte = text[at]
+            kind, slot = kinds[field], slots[field]
+            start = at
             if kind in (_HEX32, _HEX64):
-                found = np.uint64(0)
-                digit = hex_digits[byte]
-                while digit != _NO_DIGIT:
-                    found = found << np.uint64(4) | np.uint64(digit)
-                    at += 1
-                    digit = hex_digits[text[at]]
-                count = at - begin
-                if count != digits[field] and count > 0 and (digits[field] > 0 or count > 16):
-                    plain = False
-                given[field, row] = count > 0
+                number, at = _parse_hex(text, at, hex_values)
+                digits, required = at - start, required_digits[field]
+                plain = (
+                    digits == 0
+                    or digits == required
+                    or (required == 0 and digits <= _MAX_HEX_DIGITS)
+                )
+                present[field, row] = digits > 0
                 if kind == _HEX32:
-                    hex32[place, row] = found
+                    hex32[slot, row] = number
                 else:
-                    hex64[place, row] = found
+                    hex64[slot, row] = number
             elif kind == _DENSE:
-                negative = byte == _MINUS
-                at += negative
-                first = at
-                whole, at = _decimal(text, at, 0)
-                count = at - first
-                number = float(whole)
-                if count == 0:
-                    plain = plain and not negative
-                    number = missing[field]
-                    whole = -1
+                # The quotient of two numbers that float64 holds exactly is the float64 nearest to
+                # the decimal number, as every correct parser gives it (Clinger, "How to read
+                # floating point numbers accurately", 1990). Written out here, because a function
+                # that returns so many values takes half as long again.
+                negative = text[at] == _MINUS
+                first = at + negative
+                whole, at = _parse_digits(text, first, 0)
+                digits = at - first
+                decimal = float(whole)
+                count = -1 if negative else whole  # -1 where it has a sign or a fraction
+                if digits == 0:
+                    plain = not negative
+                    decimal = missing[field]
+                    count = -1
                 if text[at] == _POINT:
-                    at += 1
-                    first = at
-                    plain = plain and count > 0
-                    whole, at = _decimal(text, at, whole)
-                    fraction = at - first
-                    plain = plain and fraction > 0
-                    count += fraction
-                    number = whole / tens[min(fraction, _DIGITS)]
-                    whole = -1
-                if count > _DIGITS or (negative and number == 0):
-                    plain = False
+                    first = at + 1
+                    whole, at = _parse_digits(text, first, whole)
+                    decimals = at - first
+                    plain = digits > 0 and decimals > 0  # parsers disagree on "5." and ".5"
+                    digits += decimals
+                    decimal = whole / powers_of_ten[min(decimals, _MAX_DECIMAL_DIGITS)]
+                    count = -1
+                if digits > _MAX_DECIMAL_DIGITS or (negative and decimal == 0):
+                    plain = False  # as float64 might round it; and "-0", for the sake of its sign
                 if negative:
-                    number = -number
-                    whole = -1
-                if not logarithmic[field]:
-                    dense[place, row] = number
-                elif 0 <= whole < log1p.size:
-                    dense[place, row] = log1p[whole]
+                    decimal = -decimal
+                if not takes_log[field]:
+                    dense[slot, row] = decimal
+                elif 0 <= count < log1p_table.size:
+                    dense[slot, row] = log1p_table[count]
                 else:
-                    dense[place, row] = math.log1p(max(number, 0.0))
+                    dense[slot, row] = math.log1p(max(decimal, 0.0))
             elif kind == _INTEGER:
-                negative = byte == _MINUS
-                at += negative
-                first = at
-                whole, at = _decimal(text, at, 0)
-                count = at - first
-                if count > _INTEGER_DIGITS or count < max(digits[field], int(negative)):
-                    plain = False
-                given[field, row] = count > 0
-                integers[place, row] = -whole if negative else whole
+                negative = text[at] == _MINUS
+                first = at + negative
+                whole, at = _parse_digits(text, first, 0)
+                least = max(required_digits[field], int(negative))  # a lone "-" is odd
+                plain = least <= at - first <= _MAX_INTEGER_DIGITS
+                present[field, row] = at > first
+                integers[slot, row] = -whole if negative else whole
             elif kind == _LABEL:
-                at += 48 <= byte <= 49
-                plain = plain and at > begin
-                labels[0, row] = byte - 48
-            elif kind in (_TEXT, _DROP):
-                while byte != separator and byte != _NEWLINE:
-                    if byte == quote or byte == 0 or (kind == _DROP and byte >= _NOT_ASCII):
-                        plain = False
-                    at += 1
-                    byte = text[at]
-                if kind == _TEXT:
-                    end = at - (at > begin and byte == _NEWLINE and text[at - 1] == _RETURN)
-                    begins[place, row] = begin
-                    lengths[place, row] = end - begin
+                at += _ZERO <= text[at] <= _ZERO + 1
+                plain = at > start
+                labels[0, row] = text[start] - _ZERO
+            elif kind == _TEXT:
+                at, plain = _skip_text(text, at, separator, quote, _MAX_BYTE)
+                # A carriage return before the line break belongs to the line's end.
+                carriage = at > start and text[at] == _NEWLINE and text[at - 1] == _RETURN
+                text_starts[slot, row] = start
+                text_lengths[slot, row] = at - carriage - start
+            elif kind == _DROP:
+                # Nothing checks later whether a dropped field is UTF-8, as ASCII is.
+                at, plain = _skip_text(text, at, separator, quote, _MAX_ASCII)
             else:
                 plain = False
             if not plain:
                 break
             if field < fields - 1:
-                plain = text[at] == separator
-                at += 1
-                if not plain:
-                    at -= 1
+                if text[at] != separator:
+                    plain = False
                     break
+                at += 1
         if plain:
             at += text[at] == _RETURN
             plain = text[at] == _NEWLINE
         while text[at] != _NEWLINE:
             at += 1
         at += 1
-        if plain and fields == 1 and at - starts[line] == 1:
-            plain = False  # an empty line
         if plain:
             row += 1
         else:
-            odd[line - row] = line
+            odd_lines[line - row] = line  # of the lines so far, `row` were plain
         line += 1
-        starts[line] = at
+        line_starts[line] = at
     return row
+
+
+@kernel_helper
+def _parse_digits(text: Bytes, at: int, number: int) -> tuple[int, int]:
+    """Append the decimal digits from `at` on to those of `number`; return it and where they end."""
+    while _ZERO <= text[at] <= _NINE:
+        number = number * 10 + (text[at] - _ZERO)
+        at += 1
+    return number, at
+
+
+@kernel_helper
+def _parse_hex(text: Bytes, at: int, hex_values: Bytes) -> tuple[Any, int]:
+    """Return the number that the hexadecimal digits from `at` on make, and where they end."""
+    number = np.uint64(0)
+    digit = hex_values[text[at]]
+    while digit != _NO_DIGIT:
+        number = number << np.uint64(4) | np.uint64(digit)
+        at += 1
+        digit = hex_values[text[at]]
+    return number, at
+
+
+@kernel_helper
+def _skip_text(text: Bytes, at: int, separator: int, quote: int, max_byte: int) -> tuple[int, bool]:
+    """Return where the field at `at` ends, and whether its bytes are plain.
+
+    They are not where one is a quote, NUL or more than `max_byte`.
+    """
+    plain = True
+    byte = text[at]
+    while byte != separator and byte != _NEWLINE:
+        if byte == quote or byte == 0 or byte > max_byte:
+            plain = False
+        at += 1
+        byte = text[at]
+    return at, plain

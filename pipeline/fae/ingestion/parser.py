@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
 from fae.ingestion.casting import LINE_COLUMN, ParsedLines, cast_columns, preview
-from fae.ingestion.fast_parser import LineNumbers, parse_plain_lines
+from fae.ingestion.fast_parser import parse_plain_lines
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, Schema, SparseColumn
@@ -36,23 +37,23 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
         plain = parse_plain_lines(data, fields, schema)
     except pa.ArrowInvalid:  # not UTF-8
         return parse_odd_lines(bytes(data), fields, schema)
-    lines = plain.starts.size - 1
-    if plain.odd.size == lines:
+    lines = plain.line_starts.size - 1
+    if plain.odd_lines.size == lines:
         return parse_odd_lines(bytes(data), fields, schema)
     is_plain = np.ones(lines, dtype=np.bool_)
-    is_plain[plain.odd] = False
+    is_plain[plain.odd_lines] = False
     numbered = plain.columns.with_columns(pl.Series(LINE_COLUMN, np.flatnonzero(is_plain)))
     parsed = cast_columns(numbered, [], lines, schema, final=plain.typed)
-    if not plain.odd.size:
+    if not plain.odd_lines.size:
         return parsed
-    begins, ends = (plain.starts[plain.odd + step].tolist() for step in (0, 1))
+    begins, ends = (plain.line_starts[plain.odd_lines + step].tolist() for step in (0, 1))
     lone = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
     odd = parse_odd_lines(b"".join(lone), fields, schema)
-    return _joined(parsed, np.flatnonzero(is_plain), odd, plain.odd)
+    return _joined(parsed, np.flatnonzero(is_plain), odd, plain.odd_lines)
 
 
 def _joined(
-    plain: ParsedLines, plain_lines: LineNumbers, odd: ParsedLines, odd_lines: LineNumbers
+    plain: ParsedLines, plain_lines: Int64Array, odd: ParsedLines, odd_lines: Int64Array
 ) -> ParsedLines:
     """The plain lines' rows and the odd ones', in the order of the lines, given their numbers."""
     moved = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
