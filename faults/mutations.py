@@ -126,12 +126,12 @@ def data_sets(folder: Path) -> list[Path]:
         added(logs[1:2], SHOP, shop)
         shutil.rmtree(shop.with_name("DIR.work"))
         at_once(logs[:2], SHOP, folder / name / "hashed" / "DIR", hashed)
-        sizes = shuffle.ROWS_PER_FILE, shuffle.ROW_GROUP
-        shuffle.ROWS_PER_FILE, shuffle.ROW_GROUP = 20, 8
+        sizes = shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP
+        shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP = 20, 8
         try:
             at_once(logs[2:], plain, folder / name / "files" / "DIR", SHOP_PARAMETERS)
         finally:
-            shuffle.ROWS_PER_FILE, shuffle.ROW_GROUP = sizes
+            shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP = sizes
         made = made or [folder / name / kind / "DIR" for kind in ("shop", "hashed", "files")]
     return made
 

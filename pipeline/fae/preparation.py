@@ -135,7 +135,7 @@ def prepare(
             executor,
             parameters.partition,
             overwrite=overwrite,
-            spent=not keep_work,
+            delete_after=not keep_work,
         )
         if not keep_work:
             _clear(work)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.dataset.row_codec import Columns, Records
+from fae.dataset.row_codec import Columns, PackedRows
 
 words = st.integers(-(2**31), 2**31 - 1)
 lists = st.lists(words, max_size=4)
@@ -46,9 +46,9 @@ def test_rows_come_back_by_key(
     count = len(given_rows)
     keys = rng.permutation(count).astype(np.uint64)
     order = rng.permutation(count)
-    records = Records.woven(columns_of(given_rows), keys, order)
+    records = PackedRows.pack(columns_of(given_rows), keys, order)
     ends = np.array([0, *sorted(cut for cut in cuts if 0 < cut < count), count])
-    batches = records.batches(ends)
+    batches = records.to_batches(ends)
     assert [batch.num_rows for batch in batches] == np.diff(ends).tolist()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batches[0].schema) as writer:
@@ -56,6 +56,6 @@ def test_rows_come_back_by_key(
             writer.write_batch(batch)
     reader = pa.ipc.open_file(sink.getvalue())
     read = [reader.get_batch(i) for i in rng.permutation(reader.num_record_batches)]
-    joined = Records.joined(read)
-    found = rows_of(joined.columns(np.argsort(joined.keys), (1, 3)))
+    joined = PackedRows.from_batches(read)
+    found = rows_of(joined.unpack(np.argsort(joined.keys), (1, 3)))
     assert found == [given_rows[i] for i in np.argsort(keys).tolist()]

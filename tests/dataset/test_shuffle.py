@@ -117,7 +117,7 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(shuffle, "ROWS_PER_FILE", 50)
-    monkeypatch.setattr(shuffle, "ROW_GROUP", 16)
+    monkeypatch.setattr(shuffle, "ROWS_PER_ROW_GROUP", 16)
     schema = schema_of([LABEL, CITY, {"name": "n", "role": "sparse", "encoding": "integer"}])
     log = "".join(f"{i % 2},{'ab'[i % 2]},{i}\n" for i in range(400))
     found = find_logs(written(tmp_path, {"a.txt": log}), schema)
@@ -141,8 +141,8 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
 def test_parts_that_are_scattered_together_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop: Stages, parts: int, together: int
 ) -> None:
-    monkeypatch.setattr(shuffle, "_PARTS", parts)
-    monkeypatch.setattr(shuffle, "_TOGETHER", together)
+    monkeypatch.setattr(shuffle, "_SCATTER_TASKS", parts)
+    monkeypatch.setattr(shuffle, "_MAX_PARTS_PER_TASK", together)
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     options = oracle.Options(budget=SHOP_BUDGET)
     made = stages(found, SHOP, tmp_path, options, block_bytes=64)

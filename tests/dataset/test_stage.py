@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.stage import features, write_dataset
+from fae.dataset.stage import list_features, write_dataset
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Features, Manifest, SparseFeature
@@ -78,7 +78,7 @@ def test_the_manifest_is_json_for_people_too(shop: Stages) -> None:
 
 
 def test_features_are_the_schemas() -> None:
-    assert features(SHOP) == Features(
+    assert list_features(SHOP) == Features(
         "label",
         ("price",),
         (

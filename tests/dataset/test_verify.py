@@ -135,8 +135,8 @@ def test_swapped_files_are_found_even_where_the_manifest_agrees(shop_copy: Path)
     resigned(shop_copy, HOT)
     resigned(shop_copy, COLD)
     found = faults(shop_copy)
-    assert any("6 rows touch a cold id" in fault for fault in found)
-    assert any("10 rows touch no cold id" in fault for fault in found)
+    assert any("6 rows have a cold id" in fault for fault in found)
+    assert any("10 rows have no cold id" in fault for fault in found)
 
 
 def test_leaves_swapped_in_the_manifest_are_found(shop: Stages, shop_copy: Path) -> None:
@@ -146,8 +146,8 @@ def test_leaves_swapped_in_the_manifest_are_found(shop: Stages, shop_copy: Path)
     )
     edit_manifest(shop_copy, "splits", "train", value={"hot": cold, "cold": hot})
     found = faults(shop_copy)
-    assert f"{COLD}: listed as train/hot" in found
-    assert f"{HOT}: listed as train/cold" in found
+    assert f"{COLD}: the manifest lists it under train/hot" in found
+    assert f"{HOT}: the manifest lists it under train/cold" in found
 
 
 def test_a_truncated_file_that_the_manifest_agrees_with_is_found(shop_copy: Path) -> None:
@@ -166,11 +166,11 @@ def test_a_truncated_file_that_the_manifest_agrees_with_is_found(shop_copy: Path
     ("keys", "value", "named"),
     [
         (("tables", 0, "rows"), 7, CITY),
-        (("tables", 0, "hot_rows"), 2, "touch a cold id"),
-        (("tables", 1, "hot_rows"), 5, "touch no cold id"),
+        (("tables", 0, "hot_rows"), 2, "have a cold id"),
+        (("tables", 1, "hot_rows"), 5, "have no cold id"),
         (("tables", 0, "vocabulary", "rows"), 4, CITY),
-        (("preparation", "logs", 0, "rows"), 21, "21 rows were read from the logs and 20 are here"),
-        (("fingerprint",), "0" * 32, "_SUCCESS: not the fingerprint"),
+        (("preparation", "logs", 0, "rows"), 21, "the logs had 21 rows, but the data set has 20"),
+        (("fingerprint",), "0" * 32, "_SUCCESS: does not match the fingerprint"),
         (("budget", "used_bytes"), 100, "used_bytes"),
         (("tables", 0, "dim"), 8, "used_bytes"),
         (("embedding", "optimizer"), "sgd", "used_bytes"),
@@ -212,12 +212,12 @@ def test_a_manifest_without_its_preparation_is_no_traceback(shop_copy: Path) -> 
 def test_a_hot_row_that_touches_a_cold_id_is_found(shop_copy: Path) -> None:
     rewritten(shop_copy, HOT, put("item", 3, 3))
     found = faults(shop_copy)
-    assert f"{HOT}, row group 0: 1 rows touch a cold id" in found
+    assert f"{HOT}, row group 0: 1 rows have a cold id" in found
 
 
 def test_a_hot_list_that_holds_a_cold_id_is_found(shop_copy: Path) -> None:
     rewritten(shop_copy, TEST, put("seen", 0, [1, 4]))
-    assert f"{TEST}, row group 0: 1 rows touch a cold id" in faults(shop_copy)
+    assert f"{TEST}, row group 0: 1 rows have a cold id" in faults(shop_copy)
 
 
 def test_a_cold_row_that_touches_no_cold_id_is_found(shop_copy: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_cold_row_that_touches_no_cold_id_is_found(shop_copy: Path) -> None:
         return frame
 
     rewritten(shop_copy, COLD, change)
-    assert f"{COLD}, row group 0: 1 rows touch no cold id" in faults(shop_copy)
+    assert f"{COLD}, row group 0: 1 rows have no cold id" in faults(shop_copy)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_lost_row_is_found(shop_copy: Path) -> None:
 def test_accesses_that_include_test_rows_are_found(shop_copy: Path) -> None:
     # Oslo: 8 accesses in train, and one in valid and two in test.
     rewritten(shop_copy, CITY, put("accesses", 0, 10))
-    assert faults(shop_copy) == (f"{CITY}: 1 ids have other accesses than in train",)
+    assert faults(shop_copy) == (f"{CITY}: the accesses of 1 ids are not those in train",)
 
 
 def test_a_value_from_test_is_found(shop_copy: Path, shop: Stages) -> None:
@@ -303,7 +303,7 @@ def test_a_value_from_test_is_found(shop_copy: Path, shop: Stages) -> None:
     rewritten(shop_copy, CITY, lambda frame: frame.vstack(extra))
     edit_manifest(shop_copy, "tables", 0, "rows", value=7)
     edit_manifest(shop_copy, "tables", 0, "vocabulary", "rows", value=6)
-    assert faults(shop_copy) == (f"{CITY}: 1 ids have other accesses than in train",)
+    assert faults(shop_copy) == (f"{CITY}: the accesses of 1 ids are not those in train",)
 
 
 @pytest.mark.parametrize(

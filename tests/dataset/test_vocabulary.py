@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.dataset import vocabulary as vocabularies
-from fae.dataset.vocabulary import raw_values, vocabulary
+from fae.dataset.vocabulary import build_vocabulary, to_raw_values
 from fae.logs.schema import SparseColumn
 from tests.support.small_logs import LABEL, Stages, schema_of
 
@@ -42,10 +42,10 @@ def test_the_twenty_rows_have_these_vocabularies(shop: Stages) -> None:
 def test_lines_are_by_id_whatever_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accesses = pl.DataFrame({"value": ["a", None, "b"], "accesses": [9, 5, 2]})
     ids = np.array([0, 3, 1, 2], dtype=np.uint32)
-    found = pl.concat(vocabulary(iter([accesses]), ids, column()))
+    found = pl.concat(build_vocabulary(iter([accesses]), ids, column()))
     assert found.rows() == [(None, 1, 5), ("b", 2, 2), ("a", 3, 9)]
-    monkeypatch.setattr(vocabularies, "LINES", 2)
-    pieces = list(vocabulary(iter([accesses[:1], accesses[1:]]), ids, column()))
+    monkeypatch.setattr(vocabularies, "LINES_PER_FRAME", 2)
+    pieces = list(build_vocabulary(iter([accesses[:1], accesses[1:]]), ids, column()))
     assert [piece.height for piece in pieces] == [2, 1]
     assert pl.concat(pieces).equals(found)
 
@@ -62,7 +62,7 @@ def test_lines_come_as_they_are_read_where_ids_follow_the_ranks(given: list[int]
             yield accesses[row : row + 1]
 
     ids = np.array(given, dtype=np.uint32)
-    for number, frame in enumerate(vocabulary(frames(), ids, column()), start=1):
+    for number, frame in enumerate(build_vocabulary(frames(), ids, column()), start=1):
         assert read == number
         assert frame["id"].to_list() == given[number : number + 1]
     assert read == 3
@@ -78,15 +78,15 @@ def test_lines_are_by_id_and_then_by_rank(ids: list[int], cuts: set[int], lines:
     places = [0, *sorted(cut for cut in cuts if cut < len(ids)), len(ids)]
     frames = (accesses[a:b] for a, b in itertools.pairwise(places))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabularies, "LINES", lines)
-        found = pl.concat(vocabulary(frames, np.array([0, *ids], np.uint32), column()))
+        patch.setattr(vocabularies, "LINES_PER_FRAME", lines)
+        found = pl.concat(build_vocabulary(frames, np.array([0, *ids], np.uint32), column()))
     expected = sorted((one, rank) for rank, one in enumerate(ids))
     assert list(zip(found["id"], found["value"], strict=True)) == expected
 
 
 def test_an_empty_vocabulary_has_its_columns() -> None:
     accesses = pl.DataFrame(schema={"value": pl.UInt32, "accesses": pl.Int64})
-    (found,) = vocabulary(
+    (found,) = build_vocabulary(
         iter([accesses]), np.zeros(1, np.uint32), column(encoding="hex", digits=8)
     )
     assert found.is_empty()
@@ -109,7 +109,7 @@ def test_hexadecimal_digits_are_written_back(
     number: int | None, digits: int | None, text: str | None
 ) -> None:
     series = pl.Series([number], dtype=pl.UInt64())
-    found = raw_values(series, column(encoding="hex", **({"digits": digits} if digits else {})))
+    found = to_raw_values(series, column(encoding="hex", **({"digits": digits} if digits else {})))
     assert found.to_list() == [text]
 
 
@@ -120,7 +120,7 @@ def test_digits_are_pythons(numbers: list[int | None], digits: int | None) -> No
     limit = 16 ** (digits or 16)
     numbers = [None if one is None else one % limit for one in numbers]
     settings = {"encoding": "hex"} | ({"digits": digits} if digits else {})
-    found = raw_values(pl.Series(numbers, dtype=pl.UInt64()), column(**settings))
+    found = to_raw_values(pl.Series(numbers, dtype=pl.UInt64()), column(**settings))
     assert found.to_list() == [
         None if one is None else format(one, f"0{digits or 1}x") for one in numbers
     ]
@@ -129,4 +129,4 @@ def test_digits_are_pythons(numbers: list[int | None], digits: int | None) -> No
 @pytest.mark.parametrize("encoding", ["integer", "string"])
 def test_integers_and_words_are_written_as_they_are(encoding: str) -> None:
     values = pl.Series([3, None, -1] if encoding == "integer" else ["3", None, "é"])
-    assert raw_values(values, column(encoding=encoding)).equals(values, null_equal=True)
+    assert to_raw_values(values, column(encoding=encoding)).equals(values, null_equal=True)

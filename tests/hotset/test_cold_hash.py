@@ -282,9 +282,9 @@ def miscounted(frame: pl.DataFrame) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (moved, "1 values have another id than their hash says"),
+        (moved, "1 ids are not the hash of their value"),
         (swapped, "are not 1 to"),
-        (miscounted, "1 ids have other accesses than in train"),
+        (miscounted, "the accesses of 1 ids are not those in train"),
     ],
 )
 def test_damage_is_found(made: Stages, tmp_path: Path, change: Change, fault: str) -> None:

@@ -118,7 +118,7 @@ def _append(
         executor,
         parameters.partition,
         overwrite=True,
-        more_records=drift,
+        write_extra_files=drift,
     )
     _settle(staging, joined)
     _clean(out, work, keep_work)

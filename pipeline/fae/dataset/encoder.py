@@ -1,4 +1,4 @@
-"""Encoding new rows when the model serves: the ids that training saw, from the data set alone."""
+"""The encoder: turns new raw rows into the ids and features of a data set, for serving."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from fae.commit.outputs import damage_reported, read_manifest
 from fae.dataset.presence import checked
-from fae.dataset.vocabulary import raw_values
+from fae.dataset.vocabulary import to_raw_values
 from fae.format.errors import DatasetError
 from fae.format.manifest import MANIFEST_FILE, OOV_ID
 from fae.ingestion.parser import parse_table
@@ -18,14 +18,14 @@ from fae.storage.folder import Folder, FolderLike
 
 
 class Encoder:
-    """Raw rows to model inputs, as the pipeline makes them.
+    """An encoder of raw rows into the features of a data set, exactly as it was prepared.
 
     >>> encoder = Encoder("DIR")                                        # doctest: +SKIP
     >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
     """
 
     def __init__(self, directory: FolderLike) -> None:
-        """Read the vocabularies of the data set in `directory`; DatasetError where it is none."""
+        """Read the vocabularies of a data set; raises DatasetError where there is none."""
         self.directory = Folder.of(directory)
         self.manifest = read_manifest(self.directory)
         with damage_reported(self.directory / MANIFEST_FILE):
@@ -37,30 +37,30 @@ class Encoder:
             self._vocabularies[table.name] = frame
 
     def encode(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-        """The dense features and ids of `rows`, in their order; no label is needed.
+        """Return the dense features and ids of `rows`, in their order; no label is needed.
 
-        `rows` hold raw values by the log's column names, as text or typed; a column that is absent
-        or null is missing. A value that training did not see gets id 0. Raises DatasetError for a
-        value that the pipeline would have set aside as malformed, and where features derive from
-        a time that is not there.
+        `rows` have raw values by the log's column names, as text or typed; an absent or null column
+        is a missing value. A value that train did not have gets id 0. Raises DatasetError for a
+        value that preparation would reject as malformed, and for an absent time column from which
+        features derive.
         """
         if not isinstance(rows, pl.DataFrame):
             names = dict.fromkeys(column.name for column in self.schema.fields)
             rows = pl.DataFrame(
                 [pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names]
             )
-        parsed = parse_table(self._completed(rows), self.schema)
+        parsed = parse_table(self._fill_columns(rows), self.schema)
         if parsed.rejects:
             reject = parsed.rejects[0]
             raise DatasetError(
                 f"row {reject.line}, column {reject.column}: {reject.reason}: {reject.text!r}."
             )
         dense = [parsed.rows[column.name] for column in self.schema.dense]
-        ids = [self._ids(parsed.rows[column.name], column) for column in self.schema.sparse]
+        ids = [self._look_up(parsed.rows[column.name], column) for column in self.schema.sparse]
         return pl.DataFrame([*dense, *ids])
 
-    def _completed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """`frame` with the columns that it lacks: a label of 0, the time 0, others missing."""
+    def _fill_columns(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return `frame` with absent columns added: a label of 0, the time 0, others missing."""
         columns = []
         for column in self.schema.fields:
             if column.role == "drop":
@@ -73,7 +73,7 @@ class Encoder:
             elif column.role == "time":
                 if any(sparse.source for sparse in self.schema.sparse):
                     raise DatasetError(
-                        f"the rows lack {column.name!r}, which features derive from."
+                        f"the rows have no column {column.name!r}, from which features derive."
                     )
                 value = pl.Series(column.name, [0]).cast(pl.Datetime("us"))
             else:
@@ -81,24 +81,27 @@ class Encoder:
             columns.append(value.new_from_index(0, frame.height))
         return pl.DataFrame(columns)
 
-    def _ids(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
-        """The id of each staged value, or of each value in its lists."""
+    def _look_up(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
+        """Return the id of each staged value, or of each value in its lists."""
         if column.multi is None:
-            return self._looked_up(staged, column).alias(column.name)
+            return self._look_up_values(staged, column).alias(column.name)
+        # Explode the lists to look up each value, and group the ids by row; rows without a value
+        # drop out on the way, and come back by the join.
         lists = pl.DataFrame({"row": range(len(staged)), "value": staged}).filter(
             pl.col("value").list.len() > 0
         )
         exploded = lists.explode("value")
-        coded = exploded.with_columns(id=self._looked_up(exploded["value"], column))
-        grouped = coded.group_by("row", maintain_order=True).agg("id")
-        every = pl.DataFrame({"row": range(len(staged))})
-        joined = every.join(grouped, on="row", how="left", maintain_order="left")
+        exploded = exploded.with_columns(id=self._look_up_values(exploded["value"], column))
+        grouped = exploded.group_by("row", maintain_order=True).agg("id")
+        all_rows = pl.DataFrame({"row": range(len(staged))})
+        joined = all_rows.join(grouped, on="row", how="left", maintain_order="left")
         return joined["id"].fill_null(pl.Series([[]], dtype=joined["id"].dtype)).alias(column.name)
 
-    def _looked_up(self, values: pl.Series, column: SparseColumn) -> pl.Series:
+    def _look_up_values(self, values: pl.Series, column: SparseColumn) -> pl.Series:
+        """Return the id of each staged value, id 0 for an unknown one."""
         table = self.manifest.table(column.table_name)
         dtype = pl.Int32() if table.rows < 2**31 else pl.Int64()
-        joined = pl.DataFrame({"value": raw_values(values, column)}).join(
+        joined = pl.DataFrame({"value": to_raw_values(values, column)}).join(
             self._vocabularies[table.name],
             on="value",
             how="left",

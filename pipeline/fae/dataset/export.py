@@ -1,4 +1,4 @@
-"""Export: the trained embedding tables in raw values, for whoever serves the model."""
+"""Export: a trained model's embedding tables by raw value, for serving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fae.commit import outputs
 from fae.dataset.presence import checked
 from fae.format.integrity import DataFile, describe_file
-from fae.format.manifest import OOV_ID
+from fae.format.manifest import OOV_ID, Table
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -26,43 +26,47 @@ def write_tables(
     *,
     overwrite: bool = False,
 ) -> list[DataFile]:
-    """Write one Parquet file a table to `out`: `id`, `value` and `embedding` (dim), by id.
+    """Write a Parquet file per table to `out`: `id`, `value` and `embedding` (dim), by id.
 
-    `weights` map each table's name to its trained rows, (rows, dim), in the order of ids. Id 0, out
-    of vocabulary, has a null value; so has the missing category, under its own id. Each value of a
-    hashed id has a line with the id's embedding; an id without a value has none.
+    `weights` maps each table's name to its trained rows, (rows, dim), in the order of ids. Id 0,
+    out of vocabulary, has a null value; so has the missing category, under its own id. A hashed id
+    has a line for each of its values, and none if it has no value.
     """
     source, out = Folder.of(dataset), Folder.of(out)
     manifest = outputs.read_manifest(source)
     made_from = outputs.compute_fingerprint(
         {"stage": "export"}, manifest.fingerprint, checkpoint_sha256
     )
-    files: list[DataFile] = []
     if outputs.is_made(out, made_from, overwrite):
-        return [
-            _exported(out, f"{table.name}.parquet", table.vocabulary.rows + 1)
-            for table in manifest.tables
-        ]
+        return [_describe(out, table) for table in manifest.tables]
+    files = []
     with outputs.build_output(out, made_from) as partial:
         for table in manifest.tables:
             with checked(source, table.vocabulary) as path:
-                values = pl.read_parquet(path, columns=["value", "id"])
-            out_of_vocabulary = pl.DataFrame({"value": [None], "id": [OOV_ID]}, values.schema)
-            lines = pl.concat([out_of_vocabulary, values])
-            matrix = pa.array(weights[table.name][lines["id"].to_numpy()].ravel())
-            embedding = pa.FixedSizeListArray.from_arrays(matrix, table.dim)
-            columns = {
-                "id": lines["id"].to_arrow(),
-                "value": lines["value"].to_arrow(),
-                "embedding": embedding,
-            }
+                vocabulary = pl.read_parquet(path, columns=["value", "id"])
+            lines = _join_weights(vocabulary, weights[table.name])
             name = f"{table.name}.parquet"
             with partial.write(name) as path:
-                pq.write_table(pa.table(columns), path, compression="zstd")
-                files.append(describe_file(path, name, lines.height))
+                pq.write_table(lines, path, compression="zstd")
+                files.append(describe_file(path, name, lines.num_rows))
     return files
 
 
-def _exported(out: Folder, name: str, rows: int) -> DataFile:
+def _describe(out: Folder, table: Table) -> DataFile:
+    """Return the entry of a table's finished file."""
+    name = f"{table.name}.parquet"
     with out.read(name) as path:
-        return describe_file(path, name, rows)
+        return describe_file(path, name, table.vocabulary.rows + 1)
+
+
+def _join_weights(vocabulary: pl.DataFrame, weights: npt.NDArray[np.floating[Any]]) -> pa.Table:
+    """Return `id`, `value` and `embedding` of each line of a vocabulary, after a line for id 0."""
+    oov_line = pl.DataFrame({"value": [None], "id": [OOV_ID]}, vocabulary.schema)
+    lines = pl.concat([oov_line, vocabulary])
+    rows = pa.array(weights[lines["id"].to_numpy()].ravel())
+    columns = {
+        "id": lines["id"].to_arrow(),
+        "value": lines["value"].to_arrow(),
+        "embedding": pa.FixedSizeListArray.from_arrays(rows, weights.shape[1]),
+    }
+    return pa.table(columns)

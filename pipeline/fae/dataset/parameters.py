@@ -1,4 +1,4 @@
-"""The parameters of partitioning."""
+"""The parameters of `fae partition`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Records: encoded rows as runs of 32-bit words, so that a shuffle moves each row as one piece.
+"""The row codec: encoded rows packed into 32-bit words, so that a shuffle moves a row as one piece.
 
-A record has a word for each field: the label, a dense feature's bits, an id, or the number of a
-list's ids. The ids of all of a record's lists follow one another in `lists`.
+A packed row has a word for each field: the label, a dense feature's bits, an id, or the length of a
+list of ids. The ids of all lists of a row follow one another in a separate array.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from fae.arrays.buffers import reuse_buffer
 from fae.arrays.jit import kernel
 
 _KEY, _WORDS, _LISTS = "key", "words", "lists"
-#: So many records are turned into columns together; they fit in a near cache.
-_TOGETHER = 64
+BYTES_PER_WORD = 4
+#: Rows that are unpacked together, few enough for the nearest cache.
+_ROWS_PER_BLOCK = 64
 
 Words = npt.NDArray[np.int32]
-Order = npt.NDArray[np.int64]
+#: Numbers of rows, or positions in the array of list ids.
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Encoded rows column by column: `fields` (fields, rows), `lists` by the field of its lengths.
+    """Encoded rows column by column: `fields` (fields, rows), and `lists` by their lengths' field.
 
-    A list column's ids stand row after row; its field counts each row's ids.
+    The ids of a list column follow one another row by row; its field has each row's length.
     """
 
     fields: Words
@@ -38,125 +40,136 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Records:
-    """Encoded rows: `keys` (rows,), `words` (rows, fields), `lists` the ids of their lists.
+class PackedRows:
+    """Encoded rows row by row: `keys` (rows,), `words` (rows, fields), and the ids of all `lists`.
 
-    Row i's lists lie at `starts[i]` to `starts[i + 1]` in `lists`, column after column. Words, and
-    the fields that are made of them, lie in the thread's workspace.
+    Row i's lists are `lists[starts[i]:starts[i + 1]]`, column after column. `words`, and the fields
+    unpacked from it, are buffers that the thread's next call of the same function overwrites.
     """
 
     keys: npt.NDArray[np.uint64]
     words: Words
-    starts: Order
+    starts: Positions
     lists: Words
 
     @classmethod
-    def woven(cls, columns: Columns, keys: npt.NDArray[np.uint64], order: Order) -> Records:
-        """The rows `order` of `columns`, with their keys."""
+    def pack(cls, columns: Columns, keys: npt.NDArray[np.uint64], order: Positions) -> PackedRows:
+        """Return the rows of `columns` in `order`, with their keys."""
         rows, fields = order.size, columns.fields.shape[0]
-        words = reuse_buffer("woven words", (rows, fields), np.int32)
-        _weave(columns.fields, order, words)
+        words = reuse_buffer("packed words", (rows, fields), np.int32)
+        _pack_words(columns.fields, order, words)
         starts = np.zeros(rows + 1, dtype=np.int64)
         for field in columns.lists:
             starts[1:] += words[:, field]
         np.cumsum(starts, out=starts)
         lists = np.empty(int(starts[-1]), dtype=np.int32)
-        place = starts[:-1].copy()
+        targets = starts[:-1].copy()
         for field, ids in columns.lists.items():
             lengths = columns.fields[field]
-            begins = np.cumsum(lengths, dtype=np.int64) - lengths
-            _copy(ids, begins[order], lengths[order], place, lists)
+            sources = np.cumsum(lengths, dtype=np.int64) - lengths
+            _copy_lists(ids, sources[order], lengths[order], targets, lists)
         return cls(keys[order], words, starts, lists)
 
-    def columns(self, order: Order, list_fields: tuple[int, ...]) -> Columns:
-        """The rows `order`, column by column; `list_fields` are the lists' lengths."""
+    def unpack(self, order: Positions, list_fields: tuple[int, ...]) -> Columns:
+        """Return the rows in `order`, column by column; `list_fields` have the lists' lengths."""
         fields = reuse_buffer("fields", (self.words.shape[1], order.size), np.int32)
-        _unweave(self.words, order, fields)
-        place = self.starts[:-1][order]
+        _unpack_words(self.words, order, fields)
+        sources = self.starts[:-1][order]
         lists = {}
         for field in list_fields:
             lengths = fields[field]
             ids = np.empty(int(lengths.sum(dtype=np.int64)), dtype=np.int32)
-            begins = np.cumsum(lengths, dtype=np.int64) - lengths
-            _copy(self.lists, place, lengths, begins, ids)
-            place += lengths
+            targets = np.cumsum(lengths, dtype=np.int64) - lengths
+            _copy_lists(self.lists, sources, lengths, targets, ids)
+            sources += lengths  # where the row's list of the next field begins
             lists[field] = ids
         return Columns(fields, lists)
 
-    def batches(self, cuts: Order) -> list[pa.RecordBatch]:
-        """The rows between each two of `cuts` as record batches."""
-        width = 4 * self.words.shape[1]
+    def to_batches(self, bounds: Positions) -> list[pa.RecordBatch]:
+        """Return a record batch of the rows between each two neighbours of `bounds`."""
+        row_bytes = BYTES_PER_WORD * self.words.shape[1]
         rows = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(width), len(self.keys), [None, pa.py_buffer(self.words)]
+            pa.binary(row_bytes), len(self.keys), [None, pa.py_buffer(self.words)]
         )
-        table = {_KEY: to_arrow(self.keys), _WORDS: rows}
+        columns = {_KEY: to_arrow(self.keys), _WORDS: rows}
         if self.lists.size:
-            table[_LISTS] = pa.LargeListArray.from_arrays(
+            columns[_LISTS] = pa.LargeListArray.from_arrays(
                 to_arrow(self.starts), to_arrow(self.lists)
             )
-        batch = pa.record_batch(table)
-        return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
-
-    @staticmethod
-    def keys_of(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
-        """The keys of a record batch."""
-        return to_numpy(batch.column(_KEY))
+        batch = pa.record_batch(columns)
+        return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(bounds)]
 
     @classmethod
-    def joined(cls, batches: list[pa.RecordBatch]) -> Records:
-        """The rows of record batches, one after the other."""
-        pieces = [_unpacked(batch) for batch in batches]
-        keys, words, lengths, lists = zip(*pieces, strict=True)
+    def from_batches(cls, batches: list[pa.RecordBatch]) -> PackedRows:
+        """Return the rows of record batches, one batch after the other."""
+        keys, words, lengths, lists = zip(*map(_read_batch, batches), strict=True)
         rows, fields = sum(map(len, words)), words[0].shape[1]
-        joined = np.concatenate(words, out=reuse_buffer("joined words", (rows, fields), np.int32))
+        buffer = reuse_buffer("words of batches", (rows, fields), np.int32)
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        return cls(np.concatenate(keys), joined, starts, np.concatenate(lists))
+        all_words = np.concatenate(words, out=buffer)
+        return cls(np.concatenate(keys), all_words, starts, np.concatenate(lists))
 
 
-def _unpacked(batch: pa.RecordBatch) -> tuple[Any, ...]:
-    """Keys, words, lengths of the lists and the lists of a batch."""
+def read_keys(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    """Return the keys of the packed rows in a record batch."""
+    return to_numpy(batch.column(_KEY))
+
+
+def _read_batch(batch: pa.RecordBatch) -> tuple[Any, ...]:
+    """Return a batch's keys, words, number of list ids per row, and list ids."""
     rows = batch.column(_WORDS)
-    width = rows.type.byte_width
-    buffer, begin = rows.buffers()[1], rows.offset * width
-    words = np.frombuffer(buffer, np.int32, len(rows) * width // 4, begin)
+    fields = rows.type.byte_width // BYTES_PER_WORD
+    # A slice of a batch shares the buffer of the whole: read from its offset on.
+    first_byte = rows.offset * rows.type.byte_width
+    words = np.frombuffer(rows.buffers()[1], np.int32, len(rows) * fields, first_byte)
     lengths, lists = np.zeros(len(rows), dtype=np.int64), np.empty(0, dtype=np.int32)
     if _LISTS in batch.schema.names:
         column = batch.column(_LISTS)
         lengths, lists = np.diff(to_numpy(column.offsets)), to_numpy(column.flatten())
-    return Records.keys_of(batch), words.reshape(len(rows), width // 4), lengths, lists
+    return read_keys(batch), words.reshape(len(rows), fields), lengths, lists
 
 
 @kernel
-def _weave(fields: Words, order: Order, words: Words) -> None:
-    """Columns to records; each column is read in its own order, which is quicker."""
-    width, place = fields.shape[0], np.empty_like(order)
-    place[order] = np.arange(order.size)
+def _pack_words(fields: Words, order: Positions, words: Words) -> None:
+    """Transpose columns to rows and permute them.
+
+    Columns are read from first to last row, and each packed row is written at once: sequential
+    reads of many columns and a random write of one row cost less than the other way round.
+    """
+    width, target = fields.shape[0], np.empty_like(order)
+    target[order] = np.arange(order.size)
     for row in range(order.size):
-        to = place[row]
+        position = target[row]
         for field in range(width):
-            words[to, field] = fields[field, row]
+            words[position, field] = fields[field, row]
 
 
 @kernel
-def _unweave(words: Words, order: Order, fields: Words) -> None:
-    """Records to columns, some at a time, so that columns are written in runs."""
+def _unpack_words(words: Words, order: Positions, fields: Words) -> None:
+    """Permute rows and transpose them to columns.
+
+    A block of rows is gathered into a small array first, so that each column is then written in
+    runs of a block rather than one value at a time.
+    """
     width = fields.shape[0]
-    some = np.empty((_TOGETHER, width), dtype=np.int32)
-    for begin in range(0, order.size, _TOGETHER):
-        count = min(_TOGETHER, order.size - begin)
+    block = np.empty((_ROWS_PER_BLOCK, width), dtype=np.int32)
+    for begin in range(0, order.size, _ROWS_PER_BLOCK):
+        count = min(_ROWS_PER_BLOCK, order.size - begin)
         for row in range(count):
-            at = order[begin + row]
+            source = order[begin + row]
             for field in range(width):
-                some[row, field] = words[at, field]
+                block[row, field] = words[source, field]
         for field in range(width):
             for row in range(count):
-                fields[field, begin + row] = some[row, field]
+                fields[field, begin + row] = block[row, field]
 
 
 @kernel
-def _copy(source: Words, begins: Order, lengths: Words, places: Order, target: Words) -> None:
-    """Copy `lengths[i]` words from `begins[i]` to `places[i]`, and move the places on."""
-    for one in range(lengths.size):
-        for at in range(lengths[one]):
-            target[places[one] + at] = source[begins[one] + at]
-        places[one] += lengths[one]
+def _copy_lists(
+    source: Words, sources: Positions, lengths: Words, targets: Positions, target: Words
+) -> None:
+    """Copy `lengths[i]` words from `sources[i]` to `targets[i]`, and advance `targets`."""
+    for row in range(lengths.size):
+        for i in range(lengths[row]):
+            target[targets[row] + i] = source[sources[row] + i]
+        targets[row] += lengths[row]

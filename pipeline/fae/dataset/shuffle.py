@@ -1,59 +1,61 @@
-"""Partitions: the data set itself, rows in a full shuffle within each split and temperature.
+"""The shuffle: rows in pseudo-random order within each split and temperature, as Parquet files.
 
-Two rounds of independent tasks. The first classifies each staged part and scatters its rows over
-buckets by a pseudo-random key; the second gathers each bucket in the order of the keys and writes
-it as one file. Each part's rows of a bucket are sorted by key already, so that a row group comes
-from a run of each, and a file is made in the memory of a row group. The key depends on seed and row
-number alone, so the bytes do not depend on the parts.
+It takes two rounds of independent tasks. The first scatters: it encodes the rows of a few staged
+parts, decides which are cold, and writes them grouped by target file, sorted by a pseudo-random
+key. The second gathers: it merges the rows of one target file from all scattered files by key, a
+row group at a time, and so needs the memory of a row group only. The key depends on nothing but the
+seed and the row's number, so the bytes do not depend on how the log was cut into parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fae.arrays.arrow import to_arrow, to_numpy
+from fae.arrays.arrow import to_numpy
 from fae.arrays.buffers import reuse_buffer
 from fae.arrays.jit import kernel
 from fae.arrays.row_keys import generate_row_keys
 from fae.arrays.stable_argsort import stable_argsort
-from fae.dataset.row_codec import Columns, Records, Words
+from fae.dataset.parquet import build_table, open_data_file
+from fae.dataset.row_codec import BYTES_PER_WORD, Columns, PackedRows, Words, read_keys
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
-from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 
 ROWS_PER_FILE = 1 << 20
-ROW_GROUP = 1 << 16
-#: The folder of scattered rows in the unfinished output; nobody wants it after `partition`.
+ROWS_PER_ROW_GROUP = 1 << 16
+#: The folder of scattered rows in the unfinished output, not needed once `write_leaves` returns.
 SCATTERED = "scattered.partial"
-#: A part is scattered by itself as long as there are so many or fewer; then several are together,
-#: but no more than some, so that a file's rows come in fewer and longer runs.
-_PARTS, _TOGETHER = 512, 16
-#: How often a file's rows are in memory while it is written, where remote pieces are fetched.
-_COPIES = 2
+#: Each scatter task takes one part up to so many parts, then several, up to a maximum: then a file
+#: comes from fewer and longer runs of rows.
+_SCATTER_TASKS, _MAX_PARTS_PER_TASK = 512, 16
+#: How often rows are in memory while a file is written, remote pieces included.
+_COPIES_IN_MEMORY = 2
 
 Splits = dict[str, dict[str, Leaf]]
+#: The number of a leaf (a split and temperature), and of a file in it.
+LeafFile = tuple[int, int]
+#: The path of a scattered file, and the number of a record batch in it.
+Piece = tuple[str, int]
+
+_LEAVES = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
 
 
 @dataclass(frozen=True)
-class _Scatter:
-    """Staged parts to classify and to spread over `buckets` (leaves,) files of each leaf.
+class _ScatterTask:
+    """The staged parts from `first` up to `stop`, to scatter over `files_per_leaf` (leaves,).
 
-    They are those from `first` on and before `stop`.
-
-    Where the staging is `spent`, nobody wants its rows after this.
+    With `delete_after`, the staging is deleted later, so its rows need not stay in the page cache.
     """
 
     staging: str
@@ -62,246 +64,222 @@ class _Scatter:
     first: int
     stop: int
     seed: int
-    buckets: tuple[int, ...]
-    spent: bool
+    files_per_leaf: tuple[int, ...]
+    delete_after: bool
     directory: str
     path: str
 
 
 @dataclass(frozen=True)
-class _Gather:
-    """One file to write: where its rows lie in each scattered part, as (path, record batch)."""
+class _GatherTask:
+    """A file to write, and where its rows are."""
 
-    pieces: tuple[tuple[str, int], ...]
+    pieces: tuple[Piece, ...]
     staging: str
     directory: str
     path: str
 
 
-def partition(
+def write_leaves(
     staging: Staging,
     frequencies: Frequencies,
     hot_set: HotSet,
     directory: Folder,
     executor: Executor,
     seed: int,
-    spent: bool,
+    delete_after: bool,
 ) -> Splits:
-    """Write the leaves of all splits below `directory` and return them for the manifest.
+    """Write the leaves of all splits below `directory`, and return them for the manifest.
 
-    Nobody wants the rows of a `spent` staging after this.
+    With `delete_after`, the caller deletes the staging later.
     """
-    leaves = [(split, temperature) for split in SPLITS for temperature in TEMPERATURES]
-    rows = [hot_set.inputs[split][temperature] for split, temperature in leaves]
-    buckets = tuple(-(-count // ROWS_PER_FILE) for count in rows)
-    step = min(-(-len(staging.parts) // _PARTS), _TOGETHER)
-    tasks = [
-        _Scatter(
-            str(staging.directory),
-            str(frequencies.directory),
-            str(hot_set.directory),
-            part,
-            min(part + step, len(staging.parts)),
-            seed,
-            buckets,
-            spent,
-            str(directory),
-            f"{SCATTERED}/{part:06d}.arrow",
+    leaf_rows = [hot_set.inputs[split][temperature] for split, temperature in _LEAVES]
+    files_per_leaf = tuple(-(-rows // ROWS_PER_FILE) for rows in leaf_rows)
+    row_bytes = BYTES_PER_WORD * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
+    parts_per_task = min(-(-len(staging.parts) // _SCATTER_TASKS), _MAX_PARTS_PER_TASK)
+    scatter_tasks = [
+        _ScatterTask(
+            staging=str(staging.directory),
+            frequencies=str(frequencies.directory),
+            hot_set=str(hot_set.directory),
+            first=first,
+            stop=min(first + parts_per_task, len(staging.parts)),
+            seed=seed,
+            files_per_leaf=files_per_leaf,
+            delete_after=delete_after,
+            directory=str(directory),
+            path=f"{SCATTERED}/{first:06d}.arrow",
         )
-        for part in range(0, len(staging.parts), step)
+        for first in range(0, len(staging.parts), parts_per_task)
     ]
-    width = 4 * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
-    largest = max(part.rows for part in staging.parts)
-    contents = executor.run(
-        "scatter", _scatter, tasks, task_log=directory, needs=_COPIES * width * step * largest
+    rows_per_task = parts_per_task * max(part.rows for part in staging.parts)
+    scattered = executor.run(
+        "scatter",
+        _scatter_parts,
+        scatter_tasks,
+        task_log=directory,
+        needs=_COPIES_IN_MEMORY * row_bytes * rows_per_task,
     )
-    pieces: dict[tuple[int, int], list[tuple[str, int]]] = {
-        (leaf, bucket): [] for leaf, count in enumerate(buckets) for bucket in range(count)
-    }
-    for task, content in zip(tasks, contents, strict=True):
-        for batch, place in enumerate(content):
-            pieces[place].append((task.path, batch))
-    gathers = [
-        _Gather(
-            tuple(pieces[leaf, bucket]),
-            str(staging.directory),
-            str(directory),
-            _file(*leaves[leaf], bucket),
+    pieces = _list_pieces(scatter_tasks, scattered, files_per_leaf)
+    gather_tasks = [
+        _GatherTask(
+            pieces=tuple(pieces[leaf, number]),
+            staging=str(staging.directory),
+            directory=str(directory),
+            path="split={}/temperature={}/part-{:05d}.parquet".format(*_LEAVES[leaf], number),
         )
-        for leaf, bucket in pieces
+        for leaf, number in pieces
     ]
     files = executor.run(
         "partition",
-        _gather,
-        gathers,
+        _gather_file,
+        gather_tasks,
         task_log=directory,
         rows=lambda file: file.rows,
-        needs=_COPIES * width * ROWS_PER_FILE,
+        needs=_COPIES_IN_MEMORY * row_bytes * ROWS_PER_FILE,
     )
     splits: Splits = {split: {} for split in SPLITS}
-    for index, (split, temperature) in enumerate(leaves):
-        mine = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == index)
-        splits[split][temperature] = Leaf(sum(file.rows for file in mine), mine)
-        if splits[split][temperature].rows != rows[index]:
-            raise AssertionError(f"{split}/{temperature} should have {rows[index]} rows")
+    for number, (split, temperature) in enumerate(_LEAVES):
+        own = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == number)
+        splits[split][temperature] = Leaf(sum(file.rows for file in own), own)
+        if splits[split][temperature].rows != leaf_rows[number]:
+            raise AssertionError(f"{split}/{temperature} should have {leaf_rows[number]} rows")
     return splits
 
 
-def _file(split: str, temperature: str, bucket: int) -> str:
-    return f"split={split}/temperature={temperature}/part-{bucket:05d}.parquet"
+def _list_pieces(
+    tasks: Sequence[_ScatterTask],
+    scattered: Sequence[Sequence[LeafFile]],
+    files_per_leaf: Sequence[int],
+) -> dict[LeafFile, list[Piece]]:
+    """Return where the rows of each file are; `scattered` has the file of each batch of a task."""
+    pieces: dict[LeafFile, list[Piece]] = {
+        (leaf, number): [] for leaf, count in enumerate(files_per_leaf) for number in range(count)
+    }
+    for task, batches in zip(tasks, scattered, strict=True):
+        for batch, leaf_file in enumerate(batches):
+            pieces[leaf_file].append((task.path, batch))
+    return pieces
 
 
-def _scatter(task: _Scatter) -> list[tuple[int, int]]:
-    """Write parts' rows as one record batch for each leaf and bucket; return these, in order.
+def _scatter_parts(task: _ScatterTask) -> list[LeafFile]:
+    """Write parts' rows as a record batch for each target file; return these files, in order.
 
-    A batch's rows are sorted by key.
+    The rows of a batch are sorted by key.
     """
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     parts = range(task.first, task.stop)
-    columns, cold = _encoded(staging, frequencies, HotSet.read(task.hot_set), parts)
-    codes = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
-    if task.spent:
+    columns, is_cold = _encode_parts(staging, frequencies, HotSet.read(task.hot_set), parts)
+    splits = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
+    if task.delete_after:
         for part in parts:
             staging.open_part(part).release_rows()
-    keys = generate_row_keys(staging.first_row(task.first), cold.size, task.seed)
-    leaf = codes.astype(np.int64) * len(TEMPERATURES) + cold
-    count = np.array(task.buckets, dtype=np.uint64)[leaf]
-    bucket = ((keys >> np.uint64(32)) * count >> np.uint64(32)).astype(np.int64)
-    firsts = np.cumsum(task.buckets) - task.buckets  # each leaf's first bucket among all
-    place = (firsts[leaf] + bucket).astype(np.int64)
-    total = int(sum(task.buckets))
+    keys = generate_row_keys(staging.first_row(task.first), is_cold.size, task.seed)
+    leaf = splits.astype(np.int64) * len(TEMPERATURES) + is_cold
+    # Scale the upper half of the key, in [0, 2^32), to the number of files: each file has an
+    # interval of keys, so files in order, each sorted by key, are the whole leaf sorted by key.
+    file_count = np.array(task.files_per_leaf, dtype=np.uint64)[leaf]
+    file_in_leaf = ((keys >> np.uint64(32)) * file_count >> np.uint64(32)).astype(np.int64)
+    first_files = np.cumsum(task.files_per_leaf) - task.files_per_leaf  # of each leaf, among all
+    file = (first_files[leaf] + file_in_leaf).astype(np.int64)
+    # Two stable sorts, the last by the more significant: by file, and by key in each.
     by_key = stable_argsort(keys)
-    order = by_key[stable_argsort(place[by_key])].astype(np.int64)
-    sizes = np.bincount(place, minlength=total)
-    found = np.flatnonzero(sizes)
-    batches = Records.woven(columns, keys, order).batches(np.cumsum([0, *sizes[found]]))
+    order = by_key[stable_argsort(file[by_key])].astype(np.int64)
+    rows_per_file = np.bincount(file, minlength=int(sum(task.files_per_leaf)))
+    files = np.flatnonzero(rows_per_file)
+    bounds = np.cumsum([0, *rows_per_file[files]])
+    batches = PackedRows.pack(columns, keys, order).to_batches(bounds)
     with (
         Folder.of(task.directory).write(task.path) as path,
         pa.ipc.new_file(str(path), batches[0].schema) as writer,
     ):
         for batch in batches:
             writer.write_batch(batch)
-    owner = np.searchsorted(firsts, found, side="right") - 1
-    return [(int(leaf), int(one - firsts[leaf])) for leaf, one in zip(owner, found, strict=True)]
+    leaves = np.searchsorted(first_files, files, side="right") - 1
+    return list(zip(leaves.tolist(), (files - first_files[leaves]).tolist(), strict=True))
 
 
-def _encoded(
+def _encode_parts(
     staging: Staging, frequencies: Frequencies, hot_set: HotSet, parts: range
 ) -> tuple[Columns, npt.NDArray[np.bool_]]:
-    """Parts' labels, dense features and ids, in the order of the schema, and their cold rows."""
+    """Return the labels, dense features and ids of neighbouring parts, and which rows are cold.
+
+    Fields are in the order of the schema. A row is cold if it has any cold id.
+    """
     dense, sparse = staging.schema.dense, staging.schema.sparse
     rows = staging.first_row(parts.stop) - staging.first_row(parts.start)
-    width = 1 + len(dense) + len(sparse)
-    fields = reuse_buffer("fields", (width, rows), np.int32)
-    cold = np.zeros(rows, dtype=np.bool_)
-    tables, ids_of = {table.name: table for table in hot_set.tables}, hot_set.read_ids()
+    fields = reuse_buffer("fields", (1 + len(dense) + len(sparse), rows), np.int32)
+    is_cold = np.zeros(rows, dtype=np.bool_)
+    hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
+    ids_by_table = hot_set.read_ids()
     lists: dict[int, list[Words]] = {}
     for part in parts:
         first = staging.first_row(part) - staging.first_row(parts.start)
-        mine = slice(first, first + staging.parts[part].rows)
+        own = slice(first, first + staging.parts[part].rows)
         staged = staging.open_part(part, passing=True)
         table = staged.read_columns([LABEL, *(column.name for column in dense)])
-        fields[0, mine] = to_numpy(table[LABEL].chunk(0))
+        fields[0, own] = to_numpy(table[LABEL].chunk(0))
         for field, name in enumerate(table.column_names[1:], start=1):
-            fields[field, mine] = to_numpy(table[name].chunk(0)).view(np.int32)
+            fields[field, own] = to_numpy(table[name].chunk(0)).view(np.int32)
         for field, column in enumerate(sparse, start=1 + len(dense)):
-            ids = ids_of[column.table_name][frequencies.read_ranks(column.name, part)].view(
-                np.int32
-            )
-            found, hot_rows = staged.read_codes(column.name), tables[column.table_name].hot_rows
-            if found.lengths is None:
-                _gather_ids(ids, found.codes, hot_rows, fields[field, mine], cold[mine])
+            # Translate each distinct value of the part once, then look up the rows' codes.
+            ranks = frequencies.read_ranks(column.name, part)
+            ids = ids_by_table[column.table_name][ranks].view(np.int32)
+            first_cold = hot_rows[column.table_name]
+            codes = staged.read_codes(column.name)
+            if codes.lengths is None:
+                _look_up_ids(ids, codes.codes, first_cold, fields[field, own], is_cold[own])
             else:
-                accessed = ids[found.codes]
-                cold[mine][found.expand_rows(staging.parts[part].rows)[accessed >= hot_rows]] = True
+                accessed = ids[codes.codes]
+                owners = codes.expand_rows(staging.parts[part].rows)
+                is_cold[own][owners[accessed >= first_cold]] = True
                 lists.setdefault(field, []).append(accessed)
-                fields[field, mine] = found.lengths
-    return Columns(fields, {field: np.concatenate(some) for field, some in lists.items()}), cold
+                fields[field, own] = codes.lengths
+    return Columns(fields, {field: np.concatenate(ids) for field, ids in lists.items()}), is_cold
 
 
 @kernel
-def _gather_ids(
+def _look_up_ids(
     ids: npt.NDArray[np.int32],
     codes: npt.NDArray[np.unsignedinteger[Any]],
-    hot_rows: int,
-    found: npt.NDArray[np.int32],
-    cold: npt.NDArray[np.bool_],
+    first_cold: int,
+    row_ids: npt.NDArray[np.int32],
+    is_cold: npt.NDArray[np.bool_],
 ) -> None:
-    """Write the id of each code to `found`, and mark the rows whose id is cold."""
+    """Write the id of each code to `row_ids`, and mark the rows with an id from `first_cold` on."""
     for row in range(codes.size):
-        found[row] = ids[codes[row]]
-        cold[row] |= found[row] >= hot_rows
+        row_ids[row] = ids[codes[row]]
+        is_cold[row] |= row_ids[row] >= first_cold
 
 
-def _gather(task: _Gather) -> DataFile:
-    """Write the rows of one bucket, by key."""
+def _gather_file(task: _GatherTask) -> DataFile:
+    """Write one file: its rows from all scattered files, by key."""
     folder = Folder.of(task.directory)
     batches = []
-    for piece, batch in task.pieces:
-        with folder.open(piece) as source:
-            batches.append(pa.ipc.open_file(source).get_batch(batch))
-    staging = Staging.read(task.staging)
-    dense = [column.name for column in staging.schema.dense]
-    with folder.write(task.path) as path:
-        with _writer(staging.schema, path) as writer:
-            for pieces in _row_groups(batches):
-                writer.write_table(_table(Records.joined(pieces), writer.schema, len(dense)))
-        return describe_file(path, task.path, sum(batch.num_rows for batch in batches))
+    for path, number in task.pieces:
+        with folder.open(path) as source:
+            batches.append(pa.ipc.open_file(source).get_batch(number))
+    schema = Staging.read(task.staging).schema
+    with folder.write(task.path) as target:
+        with open_data_file(schema, target) as writer:
+            for slices in _cut_into_row_groups(batches):
+                rows = PackedRows.from_batches(slices)
+                writer.write_table(build_table(rows, writer.schema, len(schema.dense)))
+        return describe_file(target, task.path, sum(batch.num_rows for batch in batches))
 
 
-def _row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """The rows of batches, each sorted by key, in groups of ROW_GROUP by key over all of them."""
-    keys = [Records.keys_of(batch) for batch in batches]
-    last = np.sort(np.concatenate(keys))[ROW_GROUP - 1 :: ROW_GROUP]
-    cuts = [[0, *np.searchsorted(mine, last, side="right"), mine.size] for mine in keys]
-    for group in range(last.size + 1):
-        begins_and_ends = ((cut[group], cut[group + 1]) for cut in cuts)
-        pieces = [
-            batch.slice(begin, end - begin)
-            for batch, (begin, end) in zip(batches, begins_and_ends, strict=True)
-            if begin < end
+def _cut_into_row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Yield the rows of each row group, by key over all batches, as slices of the batches."""
+    keys = [read_keys(batch) for batch in batches]
+    last_keys = np.sort(np.concatenate(keys))[ROWS_PER_ROW_GROUP - 1 :: ROWS_PER_ROW_GROUP]
+    # Each batch is sorted by key, so its share of a row group is a slice.
+    bounds = [[0, *np.searchsorted(own, last_keys, side="right"), own.size] for own in keys]
+    for group in range(last_keys.size + 1):
+        slices = [
+            batch.slice(bound[group], bound[group + 1] - bound[group])
+            for batch, bound in zip(batches, bounds, strict=True)
+            if bound[group] < bound[group + 1]
         ]
-        if pieces:
-            yield pieces
-
-
-def _table(records: Records, schema: pa.Schema, dense: int) -> pa.Table:
-    """Records by key as a table whose fields are the label, `dense` dense features, and ids."""
-    lists = tuple(i for i, field in enumerate(schema) if pa.types.is_list(field.type))
-    columns = records.columns(stable_argsort(records.keys).astype(np.int64), lists)
-    arrays = [to_arrow(columns.fields[0].astype(np.int8))]
-    for field, words in enumerate(columns.fields[1:], start=1):
-        if field in lists:
-            offsets = np.concatenate([[0], np.cumsum(words)]).astype(np.int32)
-            items = to_arrow(columns.lists[field])
-            arrays.append(
-                pa.ListArray.from_arrays(to_arrow(offsets), items, schema.field(field).type)
-            )
-        else:
-            arrays.append(to_arrow(words.view(np.float32) if field <= dense else words))
-    return pa.table(arrays, schema=schema)
-
-
-def _writer(schema: Schema, path: Path) -> pq.ParquetWriter:
-    """A writer of a file of the data set, which makes each table that it gets a row group.
-
-    Nothing in it is null. Ids are split by their bytes, the upper ones of which are nearly always
-    0; that is smaller and quicker to write and to read than a dictionary. Counts have few values.
-    """
-    dense = [column.name for column in schema.dense]
-    fields = [pa.field(LABEL, pa.int8(), nullable=False)]
-    fields += [pa.field(name, pa.float32(), nullable=False) for name in dense]
-    for column in schema.sparse:
-        kind = pa.list_(pa.int32()) if column.multi else pa.int32()
-        fields.append(pa.field(column.name, kind, nullable=False))
-    split = [
-        f"{column.name}.list.element" if column.multi else column.name for column in schema.sparse
-    ]
-    return pq.ParquetWriter(
-        path,
-        pa.schema(fields),
-        compression="zstd",
-        use_dictionary=dense,
-        use_byte_stream_split=split,
-    )
+        if slices:
+            yield slices

@@ -1,22 +1,21 @@
-"""The finished data set: leaves, vocabularies, records and the manifest that names them."""
+"""Partitioning: write the data set of a hot set, with its vocabularies and manifest.
+
+The stage's inputs are the outputs of the three stages before.
+"""
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from fae.commit import outputs
+from fae.dataset import parquet
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.shuffle import SCATTERED, partition
-from fae.dataset.vocabulary import vocabulary
+from fae.dataset.shuffle import SCATTERED, write_leaves
+from fae.dataset.vocabulary import build_vocabulary
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, describe_file
@@ -38,14 +37,18 @@ from fae.storage.folder import Folder, FolderLike
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One table's vocabulary to write."""
+class _VocabularyTask:
+    """A table whose vocabulary to write."""
 
     staging: str
     frequencies: str
     hot_set: str
     table: str
     directory: str
+
+
+def _write_no_files(_folder: Folder, _tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
+    return ()
 
 
 def write_dataset(
@@ -57,33 +60,38 @@ def write_dataset(
     parameters: PartitionParameters,
     *,
     overwrite: bool = False,
-    spent: bool = False,
-    more_records: Callable[[Folder, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
+    delete_after: bool = False,
+    write_extra_files: Callable[
+        [Folder, tuple[Table, ...]], tuple[DataFile, ...]
+    ] = _write_no_files,
 ) -> Manifest:
-    """Partition the staged rows into the data set `out`; nothing to do where it is there.
+    """Write the staged rows as the data set `out`, unless it is there already.
 
-    A `spent` staging is about to be removed: its rows need not stay in the system's memory.
-    `more_records` writes further records into the folder that it is given, in which the
-    vocabularies of the tables lie already.
+    With `delete_after`, the caller deletes the staging later, so its rows need not stay in the page
+    cache. `write_extra_files` may write further files into the folder of the unfinished data set,
+    which has the vocabularies of the tables by then; it returns them for the manifest. Raises
+    DatasetError where the inputs do not belong together.
     """
     out = Folder.of(out)
-    _check_stages(staging, frequencies, hot_set)
+    _check_sources(staging, frequencies, hot_set)
     made_from = parameters.fingerprint(outputs.read_fingerprint(hot_set.directory))
     if outputs.is_made(out, made_from, overwrite):
         return outputs.read_manifest(out)
     with outputs.build_output(out, made_from) as partial:
-        splits = partition(staging, frequencies, hot_set, partial, executor, parameters.seed, spent)
+        splits = write_leaves(
+            staging, frequencies, hot_set, partial, executor, parameters.seed, delete_after
+        )
         tasks = [
-            _Task(
-                str(staging.directory),
-                str(frequencies.directory),
-                str(hot_set.directory),
-                table.name,
-                str(partial),
+            _VocabularyTask(
+                staging=str(staging.directory),
+                frequencies=str(frequencies.directory),
+                hot_set=str(hot_set.directory),
+                table=table.name,
+                directory=str(partial),
             )
             for table in hot_set.tables
         ]
-        with ThreadPoolExecutor(1, "sweeper") as sweeper:
+        with ThreadPoolExecutor(1, "sweeper") as sweeper:  # removing much takes a while
             sweeper.submit(outputs.remove_output, partial / SCATTERED)
             vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
         tables = tuple(
@@ -96,29 +104,33 @@ def write_dataset(
             seed=parameters.seed,
             embedding=hot_set.embedding,
             budget=hot_set.budget,
-            features=features(staging.schema),
+            features=list_features(staging.schema),
             tables=tables,
             splits=splits,
             schema=staging.schema.document(),
-            preparation=_preparation(staging, frequencies, hot_set, parameters),
-            records=(*_records(staging, hot_set, partial), *more_records(partial, tables)),
+            preparation=_describe_preparation(staging, frequencies, hot_set, parameters),
+            records=(
+                _copy_file(staging.directory, REJECTS_FILE, sum(staging.reasons.values()), partial),
+                _copy_file(hot_set.directory, CURVE, hot_set.read_curve().height, partial),
+                *write_extra_files(partial, tables),
+            ),
         )
         partial.write_text(MANIFEST_FILE, manifest.text())
     return outputs.read_manifest(out)
 
 
-def _check_stages(staging: Staging, frequencies: Frequencies, hot_set: HotSet) -> None:
-    """Raise DatasetError unless each of the outputs was made from the one before."""
-    for made, found, source in (
+def _check_sources(staging: Staging, frequencies: Frequencies, hot_set: HotSet) -> None:
+    """Raise DatasetError unless each output was made from the one of the stage before."""
+    for output, recorded_source, source in (
         (frequencies.directory, frequencies.staging, staging.directory),
         (hot_set.directory, hot_set.frequencies, frequencies.directory),
     ):
-        if found != outputs.read_fingerprint(source):
-            raise DatasetError(f"{made} was not made from {source}. Run its stage again.")
+        if recorded_source != outputs.read_fingerprint(source):
+            raise DatasetError(f"{output} was not made from {source}. Run its stage again.")
 
 
-def features(schema: Schema) -> Features:
-    """The columns of the data files, from the schema."""
+def list_features(schema: Schema) -> Features:
+    """Return the columns of the data files."""
     sparse = tuple(
         SparseFeature(column.name, column.table_name, column.multi is not None)
         for column in schema.sparse
@@ -126,56 +138,32 @@ def features(schema: Schema) -> Features:
     return Features(LABEL, tuple(column.name for column in schema.dense), sparse)
 
 
-def _write_vocabulary(task: _Task) -> DataFile:
+def _write_vocabulary(task: _VocabularyTask) -> DataFile:
+    """Write the vocabulary of one table."""
     schema = Staging.read(task.staging).schema
     accesses = Frequencies.read(task.frequencies).iter_accesses(task.table, "value", "accesses")
     ids = HotSet.read(task.hot_set).read_ids()[task.table]
-    frames = vocabulary(accesses, ids, schema.tables[task.table][0])
+    frames = build_vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with Folder.of(task.directory).write(name) as path:
-        _write((frame.to_arrow() for frame in frames), path)
+        parquet.write_vocabulary((frame.to_arrow() for frame in frames), path)
         return describe_file(path, name, ids.size - 1)
 
 
-def _write(tables: Iterator[pa.Table], path: Path) -> None:
-    """Write a vocabulary, whose ids ascend, and in which hardly a value comes twice."""
-    first = next(tables)
-    encodings = {"id": "DELTA_BINARY_PACKED"}
-    if pa.types.is_large_string(first.schema.field("value").type):
-        encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
-    with pq.ParquetWriter(
-        path,
-        first.schema,
-        compression="zstd",
-        use_dictionary=["accesses"],
-        column_encoding=encodings,
-    ) as writer:
-        for table in itertools.chain([first], tables):
-            writer.write_table(table)
-
-
-def _records(staging: Staging, hot_set: HotSet, folder: Folder) -> tuple[DataFile, ...]:
-    """Copy what tells of the preparation: the rejects and the curve."""
-    records = (
-        (staging.directory, REJECTS_FILE, sum(staging.reasons.values())),
-        (hot_set.directory, CURVE, hot_set.read_curve().height),
-    )
-    return tuple(_copied(source, name, rows, folder) for source, name, rows in records)
-
-
-def _copied(source: Folder, name: str, rows: int, folder: Folder) -> DataFile:
-    with source.read(name) as path, folder.write(name) as copy:
+def _copy_file(source: Folder, name: str, rows: int, target: Folder) -> DataFile:
+    """Copy the file `name`, which has `rows` rows, into the data set."""
+    with source.read(name) as path, target.write(name) as copy:
         shutil.copyfile(path, copy)
         return describe_file(copy, name, rows)
 
 
-def _preparation(
+def _describe_preparation(
     staging: Staging,
     frequencies: Frequencies,
     hot_set: HotSet,
     parameters: PartitionParameters,
 ) -> dict[str, Any]:
-    """How the data set came about, without times, hosts or absolute paths."""
+    """Return how the data set came about, without times, hosts or absolute paths."""
     return {
         "logs": [asdict(log) for log in staging.logs],
         "rejects": staging.reasons,

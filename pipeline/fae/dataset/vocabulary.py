@@ -1,4 +1,4 @@
-"""Vocabularies: raw value → id, enough to encode a new row when the model serves."""
+"""Vocabularies: the id of each raw value, which is what encoding new rows needs."""
 
 from __future__ import annotations
 
@@ -13,77 +13,84 @@ import pyarrow as pa
 from fae.arrays.stable_argsort import stable_argsort
 from fae.logs.schema import SparseColumn
 
-_MOST_DIGITS = 16
-#: The two digits of each byte, in one number.
-_TWO_DIGITS = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
-#: Lines that are made at a time.
-LINES = 1 << 20
+_MAX_HEX_DIGITS = 16
+#: The two hexadecimal digits of each byte, as one 16-bit number.
+_BYTE_DIGITS = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
+LINES_PER_FRAME = 1 << 20
 
 
-def vocabulary(
+def build_vocabulary(
     accesses: Iterator[pl.DataFrame], ids: npt.NDArray[np.uint32], column: SparseColumn
 ) -> Iterator[pl.DataFrame]:
-    """`value`, `id` and `accesses` of a table's values from id 1, by id and then by access rank.
+    """Yield `value`, `id` and `accesses` of a table's values, by id and then by access rank.
 
     The frames of `accesses` have `value` (as staged) and `accesses` by access rank from 1; `ids`
-    gives the id of each rank from 0. A null value is the missing category. Id 0, out of vocabulary,
-    has no line; a hashed id has one for each of its values. Where ids follow the ranks there is a
-    frame for each of `accesses`; otherwise all values are held, and frames have LINES lines.
+    has the id of each rank from 0. A null value is the missing category. Id 0, out of vocabulary,
+    has no line; a hashed id has a line for each of its values. If ids ascend with the ranks, there
+    is a frame for each of `accesses`; otherwise all values are held in memory, and frames have
+    LINES_PER_FRAME lines.
     """
-    given = ids[1:]
-    if not _ascend(given):
-        order, every = stable_argsort(given), pl.concat(accesses)
-        given = given[order]
-        accesses = (every[order[first : first + LINES]] for first in range(0, order.size, LINES))
+    value_ids = ids[1:]
+    if not _is_ascending(value_ids):
+        order, all_accesses = stable_argsort(value_ids), pl.concat(accesses)
+        value_ids = value_ids[order]
+        starts = range(0, order.size, LINES_PER_FRAME)
+        accesses = (all_accesses[order[start : start + LINES_PER_FRAME]] for start in starts)
     first = 0
     for frame in accesses:
         yield pl.DataFrame(
             {
-                "value": raw_values(frame["value"], column),
-                "id": given[first : first + frame.height].astype(np.int64),
+                "value": to_raw_values(frame["value"], column),
+                "id": value_ids[first : first + frame.height].astype(np.int64),
                 "accesses": frame["accesses"],
             }
         )
         first += frame.height
 
 
-def _ascend(ids: npt.NDArray[np.uint32]) -> bool:
-    """Whether no id is less than the one before."""
+def _is_ascending(ids: npt.NDArray[np.uint32]) -> bool:
+    """Return whether no id is less than the one before, in the memory of one frame."""
     return all(
-        bool((np.diff(ids[first : first + LINES + 1].astype(np.int64)) >= 0).all())
-        for first in range(0, ids.size, LINES)
+        bool((np.diff(ids[first : first + LINES_PER_FRAME + 1].astype(np.int64)) >= 0).all())
+        for first in range(0, ids.size, LINES_PER_FRAME)
     )
 
 
-def raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
-    """Staged values as logs write them: hexadecimal digits as lower-case text, others as they are.
+def to_raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
+    """Return staged values as logs write them: hex as lower-case text, others unchanged.
 
-    Hex without a fixed number of digits is written without leading zeros.
+    Hex without a fixed number of digits has no leading zeros.
     """
     if column.encoding != "hex":
         return staged
-    given = staged.is_not_null().to_numpy()
-    numbers = staged.fill_null(0).to_numpy()[given]
-    text = _hexadecimal(numbers, given, column.digits or _MOST_DIGITS)
+    is_present = staged.is_not_null().to_numpy()
+    numbers = staged.fill_null(0).to_numpy()[is_present]
+    text = _format_hex(numbers, is_present, column.digits or _MAX_HEX_DIGITS)
     return text if column.digits is not None else text.str.replace("^0{1,15}", "")
 
 
-def _hexadecimal(numbers: npt.NDArray[Any], given: npt.NDArray[np.bool_], digits: int) -> pl.Series:
-    """Numbers as so many digits each, where they are given, and nothing elsewhere."""
+def _format_hex(
+    numbers: npt.NDArray[Any], is_present: npt.NDArray[np.bool_], digits: int
+) -> pl.Series:
+    """Return each number with this many hexadecimal digits, and null where none is present.
+
+    The text of all numbers is one gather from a table of digit pairs, which is much faster than a
+    format call per number.
+    """
     octets = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - (digits + 1) // 2 :]
-    text = _TWO_DIGITS[octets].view(np.uint8)[:, digits % 2 :]
-    offsets = np.concatenate([[0], np.cumsum(given, dtype=np.int64) * digits])
+    text = _BYTE_DIGITS[octets].view(np.uint8)[:, digits % 2 :]
+    offsets = np.concatenate([[0], np.cumsum(is_present, dtype=np.int64) * digits])
     array = pa.LargeStringArray.from_buffers(
-        given.size,
+        is_present.size,
         pa.py_buffer(offsets),
         pa.py_buffer(np.ascontiguousarray(text)),
-        pa.py_buffer(np.packbits(given, bitorder="little")),
+        pa.py_buffer(np.packbits(is_present, bitorder="little")),
     )
     return pl.Series("value", array)
 
 
-def staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:
-    """What `raw_values` was given; null for what are no hexadecimal digits."""
+def to_staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:
+    """Return raw values as staged, the inverse of `to_raw_values`; null for malformed hex."""
     if column.encoding != "hex":
         return raw
     return raw.str.to_integer(base=16, dtype=pl.UInt64(), strict=False)

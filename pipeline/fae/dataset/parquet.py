@@ -1,0 +1,76 @@
+"""The Parquet files of a data set: their columns, and how each is encoded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fae.arrays.arrow import to_arrow
+from fae.arrays.stable_argsort import stable_argsort
+from fae.dataset.row_codec import PackedRows
+from fae.format.manifest import LABEL
+from fae.logs.schema import Schema
+
+_COMPRESSION = "zstd"
+
+
+def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
+    """Return a writer of a data file, which writes each table that it gets as a row group.
+
+    No value is null. Ids are split by their bytes, of which the upper ones are nearly always 0:
+    this is smaller and faster to write and read than a dictionary. Dense features, often counts,
+    have few distinct values and get a dictionary.
+    """
+    dense = [column.name for column in schema.dense]
+    fields = [pa.field(LABEL, pa.int8(), nullable=False)]
+    fields += [pa.field(name, pa.float32(), nullable=False) for name in dense]
+    for column in schema.sparse:
+        dtype = pa.list_(pa.int32()) if column.multi else pa.int32()
+        fields.append(pa.field(column.name, dtype, nullable=False))
+    id_leaves = [
+        f"{column.name}.list.element" if column.multi else column.name for column in schema.sparse
+    ]
+    return pq.ParquetWriter(
+        path,
+        pa.schema(fields),
+        compression=_COMPRESSION,
+        use_dictionary=dense,
+        use_byte_stream_split=id_leaves,
+    )
+
+
+def build_table(rows: PackedRows, schema: pa.Schema, dense_count: int) -> pa.Table:
+    """Return packed rows, sorted by key, as a table of a data file with `dense_count` features."""
+    list_fields = tuple(i for i, field in enumerate(schema) if pa.types.is_list(field.type))
+    columns = rows.unpack(stable_argsort(rows.keys).astype(np.int64), list_fields)
+    arrays = [to_arrow(columns.fields[0].astype(np.int8))]
+    for field, words in enumerate(columns.fields[1:], start=1):
+        if field in list_fields:
+            offsets = to_arrow(np.concatenate([[0], np.cumsum(words)]).astype(np.int32))
+            ids = to_arrow(columns.lists[field])
+            arrays.append(pa.ListArray.from_arrays(offsets, ids, schema.field(field).type))
+        else:
+            arrays.append(to_arrow(words.view(np.float32) if field <= dense_count else words))
+    return pa.table(arrays, schema=schema)
+
+
+def write_vocabulary(tables: Iterator[pa.Table], path: Path) -> None:
+    """Write a vocabulary: ascending ids, and values of which hardly any occurs twice."""
+    first = next(tables)
+    encodings = {"id": "DELTA_BINARY_PACKED"}
+    if pa.types.is_large_string(first.schema.field("value").type):
+        encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
+    with pq.ParquetWriter(
+        path,
+        first.schema,
+        compression=_COMPRESSION,
+        use_dictionary=["accesses"],
+        column_encoding=encodings,
+    ) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table)
