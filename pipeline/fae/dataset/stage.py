@@ -1,6 +1,6 @@
 """Partitioning: write the data set of a hot set, with its vocabularies and manifest.
 
-The stage's inputs are the outputs of the three stages before.
+Its inputs are the outputs of the three stages before.
 """
 
 from __future__ import annotations
