@@ -1,4 +1,4 @@
-"""The shape of the program: imports follow the data, the trainer stands alone, files stay short."""
+"""The shape of the program: rooms in the data's order, imports that never climb, short modules."""
 
 from __future__ import annotations
 
@@ -9,81 +9,50 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import ROOT
+from tests.support.project import PYTHONPATH, ROOT
 
-PIPELINE = sorted((ROOT / "pipeline").rglob("*.py"))
-TRAINER = sorted((ROOT / "trainer").rglob("*.py"))
-LONGEST = 350
+FAE = ROOT / "pipeline" / "fae"
+TRAINER = ROOT / "trainer" / "fae_trainer"
+MODULES = sorted([*FAE.rglob("*.py"), *TRAINER.rglob("*.py")])
+MOST_LINES, MOST_MODULES = 350, 14
 
-#: The way of the data. A module imports only from modules further up, never further down.
-WAY = [
-    ["errors"],
-    ["documents"],
-    ["manifest"],
-    ["workspace", "kernel", "arrays", "runs", "timeline"],
-    ["sorting"],
-    ["dictionaries"],
-    ["scratch", "filesystem"],
-    ["storage"],
-    ["schema", "shuffle", "splits", "rules", "number_files"],
-    ["tokenizer"],
-    ["packing", "parsing", "lock", "journal"],
-    ["logs"],
-    ["artefact"],
-    ["parameters"],
-    ["progress"],
-    ["workers"],
-    ["cluster"],
-    ["checksums"],
-    ["staging"],
-    ["extension"],
-    ["counting"],
-    ["frequencies"],
-    ["split_counts"],
-    ["ranges"],
-    ["ranking"],
-    ["profiling"],
-    ["hot_set", "cold_ids", "curve"],
-    ["calibration"],
-    ["partitions", "vocabulary"],
-    ["dataset", "drift", "presence"],
-    ["encoder", "verification", "preparation"],
-    ["increment"],
-    ["cli"],
-]
-PLACE = {module: step for step, modules in enumerate(WAY) for module in modules}
-#: How inputs reach a model; each module imports from those before it.
-READING = ["schedule", "batches", "buffers", "decoding", "cache", "windows", "loader"]
-#: Policy: functions of arrays and frames alone, without paths, engines of the cluster or a clock.
+#: The rooms of each package, lowest first: a module imports from its own room and lower ones.
+ROOMS = {
+    "fae": [
+        *("format", "arrays", "storage", "commit", "execution"),
+        *("logs", "ingestion", "profiling", "hotset", "dataset", "preparation", "appending"),
+        *("reporting", "synthetic", "api", "cli", "__main__"),
+    ],
+    "fae_trainer": [
+        *("parameters", "arguments", "data", "embedding", "model", "run", "commands", "__main__"),
+    ],
+}
+#: The rooms that join the two packages, and the contract that the trainer may use.
+JOINTS, CONTRACT = {"api", "cli"}, "format"
+TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "triton"}
+#: Policy: functions of arrays and frames alone, without paths, engines or a clock.
 PURE = [
-    "timeline",
-    "splits",
-    "shuffle",
-    "runs",
-    "hot_set",
-    "cold_ids",
-    "curve",
-    "rules",
-    "vocabulary",
-    "parsing",
-    "tokenizer",
-    "records",
-    "dictionaries",
+    *("arrays/run_length", "arrays/row_keys", "ingestion/fast_parser", "ingestion/parser"),
+    *("ingestion/dictionaries", "profiling/splits", "hotset/selection", "hotset/cold_hash"),
+    *("hotset/curve", "hotset/rules/peeling", "hotset/rules/accesses", "hotset/rules/threshold"),
+    *("dataset/row_codec", "dataset/vocabulary"),
 ]
-TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "pipeline", "trainer"}
+IMPURE = {"pathlib", "os", "time", "datetime", "random", "fsspec", "distributed", "fae.execution"}
 
 
 def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    """The dotted name of a module or package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(parts).removesuffix(".__init__")
 
 
-def module_of(path: Path) -> str:
-    """The second part of a module's name: `rules` of `fae.hotset.rules.accesses`."""
-    return [*name_of(path).split("."), ""][1]
+def room_of(module: str) -> str:
+    """The second part of a dotted name: `hotset` of `fae.hotset.rules`; empty for a package."""
+    return [*module.split("."), ""][1]
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it; `from a import b` gives a and a.b."""
+    """Every module that a file imports, wherever in it; `from a import b` gives a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -91,131 +60,161 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             assert node.module is not None
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def pipeline_modules(path: Path) -> set[str]:
-    """The second part of every import from the pipeline: `logs` of `fae.logs.files`."""
-    modules = {Path(p).stem for p in PIPELINE} | {"rules", "schemas", "synthetic"}
-    parts = (one.split(".") for one in imports(path))
-    return {part[1] for part in parts if part[0] == "pipeline" and len(part) > 1} & modules
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_from_lower_rooms_only(path: Path) -> None:
+    module = name_of(path)
+    package, room = module.split(".")[0], room_of(module)
+    if not room:
+        return  # a package's own face, tested below
+    order = ROOMS[package]
+    for imported in imports(path):
+        other = imported.split(".")[0]
+        if other == package:
+            assert order.index(room_of(imported)) <= order.index(room), imported
+        elif other == "fae":
+            assert room_of(imported) == CONTRACT, imported
+        elif other == "fae_trainer":
+            assert room in JOINTS, imported
 
 
-@pytest.mark.parametrize("path", [p for p in PIPELINE if module_of(p) in PLACE], ids=name_of)
-def test_a_module_imports_from_upstream_only(path: Path) -> None:
-    mine = module_of(path)
-    downstream = {m for m in pipeline_modules(path) - {mine} if PLACE.get(m, -1) > PLACE[mine]}
-    assert downstream == set()
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_product_imports_no_tests(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} & {
+        "tests",
+        "faults",
+        "benchmarks",
+    } == set()
 
 
-def test_the_way_names_modules_that_exist() -> None:
-    names = {module_of(path) for path in PIPELINE}
-    assert set(PLACE) | set(PURE) <= names
+def test_every_module_is_in_a_room() -> None:
+    for path in MODULES:
+        module = name_of(path)
+        assert room_of(module) in ["", *ROOMS[module.split(".")[0]]], module
 
 
-def test_only_the_command_line_knows_the_command_lines_engines() -> None:
-    users = {
-        module_of(path)
-        for path in PIPELINE
-        if any(one.split(".")[0] == "typer" for one in imports(path))
-    }
-    assert users == {"cli"}
+def test_every_room_has_modules_and_a_map_of_them() -> None:
+    for package, rooms in ROOMS.items():
+        root = FAE if package == "fae" else TRAINER
+        for room in rooms:
+            if (root / f"{room}.py").exists():
+                continue
+            told = ast.get_docstring(ast.parse((root / room / "__init__.py").read_text("utf-8")))
+            assert told is not None, room
+            for path in (root / room).glob("*.py"):
+                assert path.stem == "__init__" or path.stem in told, f"{room}: {path.stem}"
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_policy_is_pure(module: str) -> None:
-    paths = [path for path in PIPELINE if module_of(path) == module]
-    impure = {
-        "pathlib",
-        "os",
-        "time",
-        "datetime",
-        "random",
-        "fsspec",
-        "distributed",
-        "fae.execution.executor",
-    }
-    for path in paths:
-        assert imports(path) & impure == set()
+@pytest.mark.parametrize("root", [FAE, TRAINER], ids=lambda path: path.name)
+def test_no_folder_has_too_many_modules(root: Path) -> None:
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        assert len([*folder.glob("*.py")]) <= MOST_MODULES, folder
 
 
-@pytest.mark.parametrize("path", TRAINER, ids=name_of)
-def test_the_trainer_knows_the_contract_and_no_engine(path: Path) -> None:
-    standard = set(sys.stdlib_module_names)
-    found = imports(path)
-    assert {one.split(".")[0] for one in found} - standard <= TRAINER_NEEDS
-    assert pipeline_modules(path) <= {"manifest", "errors", "signals"}
-
-
-@pytest.mark.parametrize("module", READING)
-def test_the_loader_imports_from_upstream_and_knows_no_model(module: str) -> None:
-    found = {
-        one.split(".")[1] for one in imports(ROOT / f"trainer/{module}.py") if "trainer." in one
-    }
-    upstream = READING[: READING.index(module)]
-    assert found <= {*upstream, "parameters", "prefetch"}
-
-
-@pytest.mark.parametrize(
-    "module", ["pipeline", "fae.format.manifest", "fae.format.errors", "fae.format.signals"]
-)
-def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
-    loaded = loaded_by(module, "-I", "-S")
-    assert "pipeline" in loaded
-    assert loaded - set(sys.stdlib_module_names) <= {"pipeline", "__main__"}
-
-
-def test_help_is_shown_without_loading_torch_or_dask_workers() -> None:
-    assert {"torch", "distributed"} & loaded_by("fae.cli.commands") == set()
-
-
-def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) -> None:
-    arguments = ["prepare", str(ROOT / "data" / "criteo-sample.tsv"), "--schema", "criteo-kaggle"]
-    arguments += ["--hot-budget", "1MiB", "--out", str(tmp_path / "out"), "--threads", "2"]
-    program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fae.cli.commands import app\n"
-        "from fae.profiling import counting\n"
-        "counting.ENTRIES_PER_CHUNK = 1000  # as if the log were large\n"
-        f"try: app({arguments!r})\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "polars" in done.stderr.split()
-    assert {"pandas", "distributed", "torch"} & set(done.stderr.split()) == set()
-
-
-@pytest.mark.parametrize("module", ["schedule", "layout", "optimizers", "metrics"])
-def test_the_trainers_policy_is_pure(module: str) -> None:
-    (path,) = [path for path in TRAINER if module_of(path) == module]
-    own = {one.split(".")[1] for one in imports(path) if one.startswith("trainer.")}
-    assert imports(path) & {"pathlib", "os", "time", "random", "pyarrow"} == set()
-    assert own <= {"batches", "schedule"}
-
-
-def test_processes_exchange_in_one_place() -> None:
-    users = {module_of(path) for path in TRAINER if "torch.distributed" in imports(path)}
-    assert users == {"ranks"}
-
-
-def loaded_by(module: str, *options: str) -> set[str]:
-    """The top-level modules that are loaded once `module` is imported."""
-    program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; "
-        "print(*{name.split('.')[0] for name in sys.modules})"
-    )
-    command = [sys.executable, *options, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize("path", [*PIPELINE, *TRAINER], ids=name_of)
-def test_a_file_fits_on_a_few_screens_and_says_what_it_is_for(path: Path) -> None:
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_fits_on_a_few_screens_and_says_what_it_is_for(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGEST
+    assert len(text.splitlines()) <= MOST_LINES
     assert ast.get_docstring(ast.parse(text))
 
 
 @pytest.mark.parametrize("name", ["utils", "util", "common", "helpers", "misc"])
 def test_every_module_is_a_noun_of_the_problem(name: str) -> None:
-    assert name not in {path.stem for path in [*PIPELINE, *TRAINER]}
+    assert name not in {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("path", [FAE / f"{module}.py" for module in PURE], ids=name_of)
+def test_policy_is_pure(path: Path) -> None:
+    for imported in imports(path):
+        assert not {imported, *imported.split("."), imported.rpartition(".")[0]} & IMPURE, imported
+
+
+@pytest.mark.parametrize("path", sorted(TRAINER.rglob("*.py")), ids=name_of)
+def test_the_trainer_needs_torch_pyarrow_and_numpy_alone(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
+    assert outside <= {*TRAINER_NEEDS, "fae", "fae_trainer"}
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("argparse", {"fae.cli.arguments", "fae_trainer.arguments"}),
+        ("distributed", {"fae.execution.dask_backend", "fae.execution.executor"}),
+        ("torch.distributed", {"fae_trainer.embedding.distributed"}),
+    ],
+)
+def test_one_place_knows_a_library(library: str, rooms: set[str]) -> None:
+    users = {
+        name_of(path)
+        for path in MODULES
+        if any(f"{name}.".startswith(f"{library}.") for name in imports(path))
+    }
+    assert users <= rooms
+
+
+# ── What is loaded ───────────────────────────────────────────────────────────────────────────────
+
+
+def loaded_by(program: str, *options: str) -> set[str]:
+    """The modules that are loaded once `program` has run."""
+    path = f"import sys; sys.path[:0] = {PYTHONPATH.split(':')!r}\n"
+    command = [sys.executable, *options, "-c", f"{path}{program}\nprint(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["fae", *(name_of(p) for p in (FAE / CONTRACT).glob("*.py"))])
+def test_the_contract_needs_the_standard_library_alone(module: str) -> None:
+    loaded = {name.split(".")[0] for name in loaded_by(f"import {module}", "-I", "-S")}
+    assert "fae" in loaded
+    assert loaded - set(sys.stdlib_module_names) <= {"fae", "__main__"}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import fae; dir(fae)",
+        "import fae_trainer",
+        "from fae.cli.arguments import parser; parser().format_help()",
+        "from fae_trainer.arguments import parser; parser('').format_help()",
+        "import fae.cli.commands, fae_trainer.commands",
+    ],
+)
+def test_help_and_imports_load_no_engine(program: str) -> None:
+    heavy = {"torch", "dask", "distributed", "polars", "numba", "numpy", "pyarrow", "pydantic"}
+    assert loaded_by(program) & heavy == set()
+
+
+def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    log = ROOT / "data" / "criteo-sample.tsv"
+    program = (
+        "import fae\n"
+        f"fae.prepare({str(log)!r}, schema='criteo-kaggle', hot_budget='1MiB', threads=2,\n"
+        f"            out={str(tmp_path / 'out')!r})"
+    )
+    loaded = loaded_by(program)
+    assert "polars" in loaded
+    assert {"pandas", "distributed", "torch", "matplotlib"} & loaded == set()
+
+
+def test_the_public_names_are_the_same_for_people_and_for_type_checkers() -> None:
+    import fae
+    import fae_trainer
+
+    for package in (fae, fae_trainer):
+        tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
+        checked = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If)
+            for child in ast.walk(node)
+            if isinstance(child, ast.ImportFrom)
+            for alias in child.names
+        }
+        assert checked - {"require"} == set(package.__all__) - {"__version__"}
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+        assert set(dir(package)) >= set(package.__all__)
