@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fae.api import stages
-from fae.cli import arguments
+from fae.cli import options
 from fae.cli.arguments import parser, subparsers
 from fae.format.version import __version__
 from fae.hotset.parameters import COLD_IDS, OBJECTIVES
@@ -62,19 +62,16 @@ def test_every_option_has_a_help_text(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["prepare", "ingest", "profile", "calibrate", "partition"])
 def test_a_stage_has_the_same_parameters_as_command_and_as_function(command: str) -> None:
-    options = {action.dest for action in subparsers(parser())[command]._actions} - {
-        "help",
-        "append",
-    }
-    assert options == set(inspect.signature(getattr(stages, command)).parameters)
+    names = {action.dest for action in subparsers(parser())[command]._actions}
+    assert names - {"help", "append"} == set(inspect.signature(getattr(stages, command)).parameters)
 
 
 def test_the_choices_in_the_help_are_those_of_the_program() -> None:
-    assert tuple(sorted(list_presets(), key=arguments.PRESETS.index)) == arguments.PRESETS
-    assert set(arguments.RULES) == set(RULES)
-    assert set(arguments.OBJECTIVES) == set(OBJECTIVES)
-    assert arguments.COLD_IDS == COLD_IDS
-    assert set(arguments.SYNTHETIC) == set(KINDS)
+    assert tuple(sorted(list_presets(), key=options.PRESETS.index)) == options.PRESETS
+    assert set(options.RULES) == set(RULES)
+    assert set(options.OBJECTIVES) == set(OBJECTIVES)
+    assert options.COLD_IDS == COLD_IDS
+    assert set(options.SYNTHETIC) == set(KINDS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])

@@ -1,6 +1,7 @@
 """What `import fae` offers: the commands as functions, and a data set as an object.
 
-stages    prepare, append, and the four stages one by one
-dataset   Dataset: a finished data set, to read, to verify, to report on
-export    a trained run's embedding tables in raw values
+stages       prepare, append, and the four stages one by one
+conversions  what callers may pass to them, turned into what the stages take
+dataset      a finished data set, to read, to verify, to report on
+export       a trained run's embedding tables in raw values
 """

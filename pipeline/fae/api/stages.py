@@ -6,31 +6,30 @@ Importing this module loads no engine: the command line reads its signatures to 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fae.api.conversions import (
+    MinCount,
+    PathLike,
+    Paths,
+    calibrate_parameters,
+    find_all_logs,
+    open_chosen_executor,
+    profile_parameters,
+    to_frequencies,
+    to_min_counts,
+    to_schema,
+    to_staging,
+)
 from fae.format.errors import ParameterError
 
 if TYPE_CHECKING:
     from fae.api.dataset import Dataset
-    from fae.execution.executor import Executor
     from fae.hotset.hot_set import HotSet
-    from fae.hotset.parameters import CalibrateParameters
     from fae.ingestion.staging import Staging
-    from fae.logs.files import Log
     from fae.logs.schema import Schema
     from fae.profiling.frequencies import Frequencies
-    from fae.profiling.parameters import ProfileParameters
-
-#: A path or URL.
-PathLike = str | os.PathLike[str]
-#: One path, glob or URL, or several.
-Paths = PathLike | Sequence[PathLike]
-#: Accesses that earn a row: for every table, by table ("" stands for the others), or as written
-#: on the command line ("10", "C3=20").
-MinCount = int | Mapping[str, int] | Sequence[str]
 
 
 def prepare(
@@ -86,8 +85,8 @@ def prepare(
 
     parameters = PreparationParameters(
         IngestParameters.of(max_reject_share=max_reject_share),
-        _profile_parameters(valid, test, min_count, sample, seed),
-        _calibrate_parameters(
+        profile_parameters(valid, test, min_count, sample, seed),
+        calibrate_parameters(
             device_profile,
             hot_budget=hot_budget,
             hot_share=hot_share,
@@ -100,9 +99,9 @@ def prepare(
         ),
         PartitionParameters.of(seed=seed),
     )
-    loaded = _schema(schema)
-    files = _find_logs(logs, valid_logs, test_logs, loaded)
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    loaded = to_schema(schema)
+    files = find_all_logs(logs, valid_logs, test_logs, loaded)
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         manifest, worked = run(
             files,
             loaded,
@@ -153,16 +152,16 @@ def append(
             "--append and --overwrite exclude each other: one adds to OUT, the other replaces it."
         )
     if "min_count" in changes:
-        changes["min_count"] = _min_counts(changes["min_count"])
+        changes["min_count"] = to_min_counts(changes["min_count"])
     if changes.get("device_profile") is not None:
         changes["device_profile"] = DeviceProfile.read(Path(changes["device_profile"]))
     if schema is not None:
-        loaded = _schema(schema)
+        loaded = to_schema(schema)
     else:
         with damage_reported(f"{out}/{MANIFEST_FILE}"):
             loaded = Schema.model_validate(read_manifest(Folder.of(os.fspath(out))).schema)
-    files = _find_logs(logs, valid_logs, test_logs, loaded)
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    files = find_all_logs(logs, valid_logs, test_logs, loaded)
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         manifest, worked = run(
             files, loaded, os.fspath(out), executor, changes, keep_work=keep_work
         )
@@ -191,9 +190,9 @@ def ingest(
     from fae.ingestion.stage import ingest as run
 
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
-    loaded = _schema(schema)
-    files = _find_logs(logs, valid_logs, test_logs, loaded)
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    loaded = to_schema(schema)
+    files = find_all_logs(logs, valid_logs, test_logs, loaded)
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         return run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
@@ -216,9 +215,9 @@ def profile(
     """Split the rows, and count the accesses to each embedding row in train, stage 2."""
     from fae.profiling.stage import profile as run
 
-    parameters = _profile_parameters(valid, test, min_count, sample, seed)
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
-        return run(_staging(staging), os.fspath(out), executor, parameters, overwrite=overwrite)
+    parameters = profile_parameters(valid, test, min_count, sample, seed)
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+        return run(to_staging(staging), os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
 def calibrate(
@@ -245,7 +244,7 @@ def calibrate(
     """Choose the hot rows that the byte budget holds, stage 3."""
     from fae.hotset.stage import calibrate as run
 
-    parameters = _calibrate_parameters(
+    parameters = calibrate_parameters(
         device_profile,
         hot_budget=hot_budget,
         hot_share=hot_share,
@@ -256,10 +255,10 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         return run(
-            _staging(staging),
-            _frequencies(frequencies),
+            to_staging(staging),
+            to_frequencies(frequencies),
             os.fspath(out),
             executor,
             parameters,
@@ -288,10 +287,10 @@ def partition(
     from fae.hotset.hot_set import HotSet
 
     chosen = hot_set if isinstance(hot_set, HotSet) else HotSet.read(os.fspath(hot_set))
-    with _executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
         manifest = write_dataset(
-            _staging(staging),
-            _frequencies(frequencies),
+            to_staging(staging),
+            to_frequencies(frequencies),
             chosen,
             os.fspath(out),
             executor,
@@ -299,79 +298,3 @@ def partition(
             overwrite=overwrite,
         )
     return Dataset(out, manifest)
-
-
-def _schema(schema: PathLike | Schema) -> Schema:
-    from fae.logs.schema import Schema, load_schema
-
-    return schema if isinstance(schema, Schema) else load_schema(os.fspath(schema))
-
-
-def _staging(staging: PathLike | Staging) -> Staging:
-    from fae.ingestion.staging import Staging
-
-    return staging if isinstance(staging, Staging) else Staging.read(os.fspath(staging))
-
-
-def _frequencies(frequencies: PathLike | Frequencies) -> Frequencies:
-    from fae.profiling.frequencies import Frequencies
-
-    if isinstance(frequencies, Frequencies):
-        return frequencies
-    return Frequencies.read(os.fspath(frequencies))
-
-
-def _profile_parameters(
-    valid: str | float, test: str | float, min_count: MinCount, sample: float, seed: int
-) -> ProfileParameters:
-    from fae.profiling.parameters import ProfileParameters
-
-    counts = _min_counts(min_count)
-    return ProfileParameters.of(
-        valid=str(valid), test=str(test), min_count=counts, sample=sample, seed=seed
-    )
-
-
-def _min_counts(min_count: MinCount) -> dict[str, int]:
-    """Return the fewest accesses that earn a row, by table; "" stands for the other tables."""
-    from fae.profiling.parameters import parse_min_counts
-
-    if isinstance(min_count, int):
-        return {"": min_count}
-    return dict(min_count) if isinstance(min_count, Mapping) else parse_min_counts(min_count)
-
-
-def _calibrate_parameters(
-    device_profile: PathLike | None, **parameters: object
-) -> CalibrateParameters:
-    from fae.hotset.device_profile import DeviceProfile
-    from fae.hotset.parameters import CalibrateParameters
-
-    measured = None if device_profile is None else DeviceProfile.read(Path(device_profile))
-    return CalibrateParameters.of(device_profile=measured, **parameters)
-
-
-def _find_logs(logs: Paths, valid_logs: Paths, test_logs: Paths, schema: Schema) -> list[Log]:
-    from fae.logs.files import find_logs_by_split
-
-    return find_logs_by_split(_texts(logs), _texts(valid_logs), _texts(test_logs), schema)
-
-
-def _texts(paths: Paths) -> list[str]:
-    given = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return [os.fspath(path) for path in given]
-
-
-@contextmanager
-def _executor(
-    threads: int | None,
-    workers: int | None,
-    scheduler: str | None,
-    scheduler_file: PathLike | None,
-    memory: str | None,
-) -> Iterator[Executor]:
-    from fae.execution.executor import open_executor
-
-    file = None if scheduler_file is None else Path(scheduler_file)
-    with open_executor(threads, workers, scheduler, file, memory) as executor:
-        yield executor

@@ -1,6 +1,7 @@
 """The command `fae`: it parses, calls and prints; what is done is done elsewhere.
 
-arguments   commands and options, with their help
+arguments   the commands, with their help
+options     the options that several commands share
 commands    what each command calls, and what it prints
 printing    tables for people, on standard output
 """
