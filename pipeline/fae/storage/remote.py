@@ -83,7 +83,7 @@ def resolve_remote(url: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        remedy = "Run `pip install 'fae[s3]'`." if protocol in ("s3", "s3a") else str(error)
+        remedy = "Run `pip install 'fae-recsys[s3]'`." if protocol in ("s3", "s3a") else str(error)
         raise StorageError(
             f"{redact_url(url)}: nothing here reads {protocol}://. {remedy}"
         ) from None
