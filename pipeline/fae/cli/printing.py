@@ -89,8 +89,8 @@ def print_hot_set(hot_set: HotSet) -> None:
     hot = hot_set.hot_share("train") or 0.0
     if hot_set.bound:
         output.print(
-            f"hot share {hot:.2%}; no hot set of these bytes exceeds {hot_set.bound:.2%} "
-            "of the inputs that were counted"
+            f"{hot:.2%} of training samples hot. "
+            f"Best possible at this budget: {hot_set.bound:.2%} of counted training samples hot."
         )
     for name, value in hot_set.notes.items():
         output.print(f"{name.replace('_', ' ')}: {value:,}")
@@ -105,10 +105,10 @@ def print_hot_set(hot_set: HotSet) -> None:
 
 
 def _print_sample(check: SampleCheck) -> None:
-    """What the sample promised against what the train inputs outside it keep."""
+    """Print the hot share of the sample, and that of the other training samples."""
     output.print(
-        f"sample: {check.sampled:.2%} of its inputs are hot, and {check.others:.2%} of the other "
-        f"train inputs (95 % interval {check.low:.2%} to {check.high:.2%})"
+        f"sample: {check.sampled:.2%} of its samples are hot, and {check.others:.2%} of the other "
+        f"training samples (95 % interval {check.low:.2%} to {check.high:.2%})"
     )
     if check.too_small:
         output.print("[yellow]the sample promises too much: raise --sample[/]")
@@ -133,7 +133,7 @@ def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tab
 #: Columns of the curve, as they are headed and written.
 _CURVE = {
     "access_share": "accesses hot",
-    "train_hot_share": "inputs hot",
+    "train_hot_share": "samples hot",
     "bound": "at most",
     "speedup": "speed-up",
 }
@@ -170,8 +170,8 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
     )
     if manifest.preparation.get("bound"):
         output.print(
-            f"no hot set of these bytes makes more than {manifest.preparation['bound']:.2%} of the "
-            "counted train inputs hot"
+            f"Best possible at this budget: {manifest.preparation['bound']:.2%} of counted "
+            "training samples hot."
         )
     told = manifest.preparation
     _print_sharing(
