@@ -40,13 +40,13 @@ from uvm_caching import UvmRecommender, importable
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.schedule import schedule
+from fae_trainer.data.schedule import make_schedule
 from fae_trainer.embedding.layout import Lookup, Slots
-from fae_trainer.embedding.tables import pooled
+from fae_trainer.embedding.tables import pool
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import PLACEMENTS, parameters
-from fae_trainer.run.bench_device import data_set_of
-from fae_trainer.run.evaluate import on_device
+from fae_trainer.parameters import PLACEMENTS, resolve_parameters
+from fae_trainer.run.bench_device import make_manifest
+from fae_trainer.run.evaluate import resolve_device
 
 #: The published cardinalities of Criteo Kaggle.
 KAGGLE = (
@@ -98,7 +98,7 @@ def manifest(work: Workload, share: float) -> Manifest:
         middle = (low * high) ** 0.5
         hot = np.clip(1 / (middle * np.log(rows)), 1, rows)
         low, high = (middle, high) if hot.sum() > share * rows.sum() else (low, middle)
-    return data_set_of(work.rows, hot.astype(np.int64).tolist(), work.dim, DENSE)
+    return make_manifest(work.rows, hot.astype(np.int64).tolist(), work.dim, DENSE)
 
 
 def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]:
@@ -107,7 +107,7 @@ def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]
     is_hot = (work.ids < limits).all(axis=1)
     leaves = {hot: np.flatnonzero(is_hot == hot) for hot in (True, False)}
     count = {hot: len(rows) // size for hot, rows in leaves.items()}
-    order = schedule(count[True], count[False], 0, 0)
+    order = make_schedule(count[True], count[False], 0, 0)
     taken = {True: 0, False: 0}
     found = []
     for position in range(order.batches):
@@ -125,13 +125,13 @@ def recommender(made: Manifest, placement: str, device: str, model: str) -> Reco
     chosen = {"data": "", "out": "", "placement": placement, "model": model, "cuda_graph": False}
     if placement != "cpu":
         chosen["device"] = device
-    return Recommender(made, on_device(parameters(chosen, made)))
+    return Recommender(made, resolve_device(resolve_parameters(chosen, made)))
 
 
 def losses(model: Recommender, given: list[Batch]) -> list[float]:
     """The loss of each training step from the first values on."""
     model.initialise(0)
-    with model.ahead(iter(given), 4) as ahead:
+    with model.prefetch_steps(iter(given), 4) as ahead:
         return [model.step(batch, plan).item() for batch, plan in ahead]
 
 
@@ -144,7 +144,7 @@ def check(work: Workload, device: str) -> None:
     for placement in PLACEMENTS:
         found[placement] = losses(recommender(made, placement, device, "kaggle"), given)
         held = recommender(made, placement, device, "kaggle")
-        held.hold_step(size)
+        held.use_graph_step(size)
         found[f"{placement}, fixed shapes"] = losses(held, given)
     for ahead in (False, True):
         model = recommender(made, "hot-cold", device, "kaggle")
@@ -166,7 +166,7 @@ def samples_per_second(
 ) -> float:
     """Training throughput over `given`, repeated for about `seconds`, after a warm-up."""
     hot, cold = ([batch for batch in given if batch.hot == kind][:4] for kind in (True, False))
-    with model.ahead(iter([*hot, *cold]), 4) as ahead:
+    with model.prefetch_steps(iter([*hot, *cold]), 4) as ahead:
         for batch, plan in ahead:
             model.step(batch, plan).item()
     rates = []
@@ -174,7 +174,7 @@ def samples_per_second(
     while time.perf_counter() < end:
         begin = _now(model)
         done = 0
-        with model.ahead(iter(given), 4) as ahead:
+        with model.prefetch_steps(iter(given), 4) as ahead:
             for batch, plan in ahead:
                 model.step(batch, plan)
                 done += len(batch)
@@ -193,15 +193,15 @@ def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
     for batch in given:
         lookup = model.lookup(batch)
         times = [_now(model)]
-        next(iter(model.planned([batch])))
+        next(iter(model.plan_steps([batch])))
         times.append(_now(model))
-        model.tables.turn_to(hot=not len(lookup.cold))
+        model.tables.prepare_for(hot=not len(lookup.cold))
         gathered = model.tables.gather(lookup)
         times.append(_now(model))
-        embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
+        embedded = pool(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
         network_step(model, batch, embedded)
         times.append(_now(model))
-        model.tables.learn(gathered, model.lr)
+        model.tables.update(gathered, model.lr)
         times.append(_now(model))
         for name, (one, two) in zip(found, itertools.pairwise(times), strict=True):
             found[name].append((two - one) * 1e3)
@@ -215,7 +215,7 @@ def network_step(model: Recommender, batch: Batch, embedded: torch.Tensor) -> No
     loss = functional.binary_cross_entropy_with_logits(model.network(dense, embedded), label)
     model.network_optimizer.zero_grad()
     loss.backward()
-    model.network_optimizer.learn()
+    model.network_optimizer.update()
 
 
 def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -> float:
@@ -233,7 +233,7 @@ def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -
 def bus_bytes(model: Recommender, given: list[Batch]) -> float:
     """Bytes a batch that cross the bus: inputs, distinct host rows and their gradients."""
     total = 0
-    for batch, plan in model.planned(given):
+    for batch, plan in model.plan_steps(given):
         total += batch.label.nbytes + batch.dense.nbytes
         total += 2 * len(plan.cold) * model.tables.dim * 4
         if isinstance(plan, Slots):
@@ -269,7 +269,7 @@ def _now(model: Recommender | UvmRecommender) -> float:
 def blank(model: Recommender) -> None:
     """Set every value to 0, which is as fast to train on as any other, and quick to make."""
     model.network.initialise(0)
-    for shard in (model.tables.hot, model.tables.cold, model.tables.spared):
+    for shard in (model.tables.hot, model.tables.cold, model.tables.padded_hot):
         shard.rows.zero_()
         shard.state.zero_()
 
@@ -295,7 +295,7 @@ def built(
                 if not importable():
                     continue
                 given = {"data": "", "out": "", "model": model, "device": device}
-                found = UvmRecommender(made, parameters(given, made), share)
+                found = UvmRecommender(made, resolve_parameters(given, made), share)
             else:
                 found = recommender(made, placement, device, model)
                 blank(found)
@@ -357,7 +357,7 @@ def main() -> None:
                     print(f"no time for {placement}, budget {share:.0%}, batch {size}")
                     continue
                 if isinstance(found, Recommender) and found.device.type == "cuda":
-                    found.hold_step(size)
+                    found.use_graph_step(size)
                 rate = rates[model, size, share, placement] = samples_per_second(found, given, each)
                 line = f"{model}, {placement}, budget {share:.0%}, batch {size}: {rate:,.0f}/s"
                 if placement == "hot-cold" and isinstance(found, Recommender):

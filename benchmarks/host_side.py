@@ -33,23 +33,23 @@ from gpu import DIMS, batches, blank, manifest, recommender, workload
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.layout import Plan
-from fae_trainer.model.graph_step import Found, HeldStep
+from fae_trainer.model.graph_step import GraphStep, StepResult
 from fae_trainer.model.recommender import Recommender
 
 ROUNDS = 5
 
 
-class Asleep(HeldStep):
+class Asleep(GraphStep):
     """Takes its time, and finds nothing."""
 
     seconds = 0.0
-    nothing: ClassVar[dict[int, Found]] = {}
+    nothing: ClassVar[dict[int, StepResult]] = {}
 
-    def _run(self, cold: Tensor) -> Found:
+    def _run(self, cold: Tensor) -> StepResult:
         if self.seconds:
             time.sleep(self.seconds)
         if len(cold) not in self.nothing:
-            self.nothing[len(cold)] = Found(torch.zeros(()), torch.zeros_like(cold))
+            self.nothing[len(cold)] = StepResult(torch.zeros(()), torch.zeros_like(cold))
         return self.nothing[len(cold)]
 
 
@@ -59,24 +59,24 @@ def milliseconds(
     """A step's time, the median of some rounds."""
     model = recommender(made, placement, "cpu", "kaggle")
     blank(model)
-    model.hold_step(len(given[0]))
-    assert model._held_step is not None
-    model._held_step.__class__ = Asleep
+    model.use_graph_step(len(given[0]))
+    assert model._graph_step is not None
+    model._graph_step.__class__ = Asleep
     model.reads_ahead = thread
     if made_ahead:
-        plans = {id(batch): plan for batch, plan in model.planned(given)}
+        plans = {id(batch): plan for batch, plan in model.plan_steps(given)}
 
-        def planned(some: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        def plan_steps(some: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
             return ((batch, plans[id(batch)]) for batch in some)
 
-        model.planned = planned  # type: ignore[method-assign]
+        model.plan_steps = plan_steps  # type: ignore[method-assign]
     return statistics.median(timed(model, given) for _ in range(ROUNDS)) * 1e3
 
 
 def timed(model: Recommender, given: list[Batch]) -> float:
     """Seconds a batch."""
     begin = time.perf_counter()
-    with model.ahead(iter(given), 4) as ahead:
+    with model.prefetch_steps(iter(given), 4) as ahead:
         for batch, plan in ahead:
             model.step(batch, plan)
     return (time.perf_counter() - begin) / len(given)

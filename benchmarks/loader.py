@@ -33,7 +33,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from fae.format.manifest import Manifest
-from fae_trainer.data.decoding import columns
+from fae_trainer.data.decoding import list_columns
 from fae_trainer.data.loader import HotColdLoader
 
 
@@ -69,7 +69,7 @@ def read_alone(files: list[Path], manifest: Manifest) -> int:
     for file in files:
         with pq.ParquetFile(file) as parquet:
             for group in range(parquet.num_row_groups):
-                rows += parquet.read_row_group(group, columns=columns(manifest)).num_rows
+                rows += parquet.read_row_group(group, columns=list_columns(manifest)).num_rows
     return rows
 
 
@@ -80,7 +80,7 @@ def counted(batches: Iterable[Any]) -> int:
 
 def copied(files: list[Path], manifest: Manifest, rows: int, folder: Path) -> Path:
     """The first `rows` of the files in one that older readers read."""
-    parts = [pq.read_table(one, columns=columns(manifest), partitioning=None) for one in files]
+    parts = [pq.read_table(one, columns=list_columns(manifest), partitioning=None) for one in files]
     table = pa.concat_tables(parts).slice(0, rows)
     pq.write_table(table, folder / "part.parquet", row_group_size=65_536)
     return folder / "part.parquet"

@@ -20,7 +20,7 @@ from gpu import KAGGLE, batches, manifest, workload
 from measurement import machine
 
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Planner, layout
+from fae_trainer.embedding.layout import Planner, make_layout
 
 
 def milliseconds(planner: Planner, batch: Batch) -> tuple[float, float]:
@@ -44,7 +44,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for share, size in itertools.product((0.02, 0.10), (2048, 65_536)):
         made = manifest(work, share)
-        places = layout(made, [table.hot_rows for table in made.tables])
+        places = make_layout(made, [table.hot_rows for table in made.tables])
         planner = Planner(places)
         given = batches(work, made, size, pin=False)
         for hot in (True, False):

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.prefetch import prefetched
+from fae_trainer.data.prefetch import prefetch
 from fae_trainer.embedding.optimizers import EPSILON, NetworkOptimizer
 from fae_trainer.model.dlrm import Dlrm
 from fae_trainer.parameters import TrainParameters, embedding_dim
@@ -74,7 +74,7 @@ class UvmRecommender:
         )
 
     @contextmanager
-    def ahead(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[Any]]:
+    def prefetch_steps(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[Any]]:
         """Each batch with its ids, table by table, in pinned memory."""
 
         def arranged() -> Iterator[tuple[Batch, Tensor]]:
@@ -82,7 +82,7 @@ class UvmRecommender:
                 ids = batch.ids.view(len(batch), -1).T.flatten()
                 yield batch, ids.pin_memory() if self.device.type == "cuda" else ids
 
-        with prefetched(arranged(), depth) as ahead:
+        with prefetch(arranged(), depth) as ahead:
             yield ahead
 
     def step(self, batch: Batch, ids: Tensor) -> Tensor:
@@ -95,5 +95,5 @@ class UvmRecommender:
         loss = functional.binary_cross_entropy_with_logits(logit, label)
         self._optimizer.zero_grad()
         loss.backward()
-        self._optimizer.learn()
+        self._optimizer.update()
         return loss.detach()

@@ -25,7 +25,7 @@ def test_every_placement_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         given = [batch.pin_memory() for batch in given]
         for placement, _, found in gpu.built("kaggle", work, "cuda", [SHARE]):
             assert isinstance(found, Recommender)
-            found.hold_step(64)
+            found.use_graph_step(64)
             assert gpu.samples_per_second(found, given, 0.05) > 0
             measured.append(placement)
             if placement == "hot-cold":

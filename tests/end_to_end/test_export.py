@@ -9,7 +9,7 @@ import pytest
 
 from fae.api.export import export
 from fae.format.errors import DatasetError
-from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.checkpoint import load_table_weights
 from tests.support.small_logs import SHOP_BUDGET, Stages, shop_stages, vocabularies
 from tests.support.trainer_runs import run
 
@@ -18,7 +18,7 @@ def test_each_row_goes_by_its_raw_value(shop: Stages, tmp_path: Path) -> None:
     run(shop.dataset, tmp_path / "run")
     files = export(shop.dataset, tmp_path / "run", tmp_path / "tables")
     assert [(file.path, file.rows) for file in files] == [("city.parquet", 6), ("item.parquet", 5)]
-    weights = table_weights(tmp_path / "run")
+    weights = load_table_weights(tmp_path / "run")
     for name, values in vocabularies(shop.dataset, shop.manifest).items():
         frame = pl.read_parquet(tmp_path / "tables" / f"{name}.parquet")
         assert frame["id"].to_list() == list(range(len(values) + 1))

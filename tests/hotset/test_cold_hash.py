@@ -29,7 +29,7 @@ from fae.logs.files import find_logs
 from fae.reporting.data import read_rows
 from fae.reporting.facts import read_facts
 from fae.reporting.report import write_report
-from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.checkpoint import load_table_weights
 from tests.support import oracle
 from tests.support.command_line import fae
 from tests.support.project import ROOT
@@ -237,7 +237,7 @@ def test_every_value_is_exported_with_the_vector_of_its_row(made: Stages, tmp_pa
         assert [file.rows for file in files] == [
             table.vocabulary.rows + 1 for table in made.manifest.tables
         ]
-    weights = table_weights(tmp_path / "run")
+    weights = load_table_weights(tmp_path / "run")
     for name, ids in ids_by_value(made.dataset, made.manifest).items():
         frame = pl.read_parquet(tmp_path / "tables" / f"{name}.parquet")
         assert frame["value"].to_list() == [None, *ids]

@@ -11,8 +11,8 @@ import torch
 from fae.format.manifest import Manifest
 from fae_trainer.embedding.layout import Slots
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import TrainParameters, parameters
-from fae_trainer.run.train import epoch_order, train
+from fae_trainer.parameters import TrainParameters, resolve_parameters
+from fae_trainer.run.train import schedule_epoch, train
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import Column, Shape, write_dataset
 
@@ -37,7 +37,7 @@ def run(data: Path, out: Path, **given: Any) -> dict[str, Any]:
 
 
 def chosen(data: Path, **given: Any) -> TrainParameters:
-    return parameters({"data": str(data), "out": "", **SMALL, **given}, Manifest.read(data))
+    return resolve_parameters({"data": str(data), "out": "", **SMALL, **given}, Manifest.read(data))
 
 
 def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], list[bool]]:
@@ -46,10 +46,10 @@ def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], li
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
     if fixed:
-        recommender.hold_step(p.batch_size)
+        recommender.use_graph_step(p.batch_size)
     losses, fits = [], []
-    order = epoch_order(manifest, p, 0)
-    with recommender.ahead(
+    order = schedule_epoch(manifest, p, 0)
+    with recommender.prefetch_steps(
         epoch_batches(Path(p.data), manifest, p.batch_size, order, 0), 4
     ) as ahead:
         for batch, plan in ahead:

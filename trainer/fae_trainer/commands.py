@@ -38,7 +38,7 @@ def _with_torch(command: Callable[[dict[str, Any]], None]) -> Command:
 @_with_torch
 def _train(options: dict[str, Any]) -> None:
     from fae_trainer.run.checkpoint import FILE_NAME
-    from fae_trainer.run.progress import summary
+    from fae_trainer.run.progress import format_summary
     from fae_trainer.run.train import CURVE, METRICS, train
 
     flags = {name: options.pop(name, False) for name in ("resume", "overwrite", "quiet")}
@@ -46,7 +46,7 @@ def _train(options: dict[str, Any]) -> None:
     if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
         run = Path(options["out"])
         names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
-        print(summary(metrics, {name: str(run / file) for name, file in names.items()}))
+        print(format_summary(metrics, {name: str(run / file) for name, file in names.items()}))
 
 
 @_with_torch
@@ -65,10 +65,10 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 @_with_torch
 def _import(options: dict[str, Any]) -> None:
-    from fae_trainer.run.import_run import transfer
+    from fae_trainer.run.import_run import import_run
 
     former = Path(options["former"]) if "former" in options else None
-    tables = transfer(
+    tables = import_run(
         Path(options["run"]),
         Path(options["data"]),
         Path(options["out"]),
@@ -84,10 +84,10 @@ def _import(options: dict[str, Any]) -> None:
 @_with_torch
 def _bench_device(options: dict[str, Any]) -> None:
     from fae.format.atomic_files import write_json
-    from fae_trainer.run.bench_device import measure
+    from fae_trainer.run.bench_device import measure_device
 
     out = Path(options.pop("out"))
-    profile = measure(options)
+    profile = measure_device(options)
     write_json(out, profile)
     print(json.dumps(profile, indent=1))
 

@@ -103,16 +103,20 @@ class TrainParameters:
 
     def __post_init__(self) -> None:
         """Check each value by itself."""
-        _check(self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _one_of(OPTIMIZERS))
-        _check(self.placement in PLACEMENTS, "--placement", self.placement, _one_of(PLACEMENTS))
-        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _one_of(SCHEDULES))
-        _check(self.dtype in DTYPES, "--dtype", self.dtype, _one_of(DTYPES))
-        _check(self.amp in AMPS, "--amp", self.amp, _one_of(AMPS))
+        _check(
+            self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _format_choices(OPTIMIZERS)
+        )
+        _check(
+            self.placement in PLACEMENTS, "--placement", self.placement, _format_choices(PLACEMENTS)
+        )
+        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _format_choices(SCHEDULES))
+        _check(self.dtype in DTYPES, "--dtype", self.dtype, _format_choices(DTYPES))
+        _check(self.amp in AMPS, "--amp", self.amp, _format_choices(AMPS))
         mixed = self.amp != "none"
         _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
         _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
-        _check(self.device in DEVICES, "--device", self.device, _one_of(DEVICES))
-        _check(self.cache in CACHES, "--cache", self.cache, _one_of(CACHES))
+        _check(self.device in DEVICES, "--device", self.device, _format_choices(DEVICES))
+        _check(self.cache in CACHES, "--cache", self.cache, _format_choices(CACHES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")
         _check(0 < self.batch_size < 2**24, "--batch-size", self.batch_size, "from 1 to 16777215")
@@ -126,13 +130,13 @@ class TrainParameters:
             _check(all(width > 0 for width in widths), option, widths, "widths above 0")
         _check(self.top_mlp[-1:] == (1,), "--top-mlp", self.top_mlp, "widths that end in 1")
 
-    def document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """The parameters as plain lists, numbers and strings."""
         values = dataclasses.asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 
-def parameters(
+def resolve_parameters(
     given: Mapping[str, Any], manifest: Manifest, stored: Mapping[str, Any] | None = None
 ) -> TrainParameters:
     """The parameters of a run on a data set, from the options that the user gave.
@@ -142,13 +146,13 @@ def parameters(
     arithmetic, or where the layers do not fit the data set.
     """
     chosen = {key: value for key, value in given.items() if key != "model"}
-    layers = _layers(given.get("model", "kaggle"), manifest)
+    layers = _preset_layers(given.get("model", "kaggle"), manifest)
     if "model" in given:
         chosen = layers | chosen
     if stored is not None:
         _check_resumed(chosen, DEFAULTS | dict(stored))
     known = {key: value for key, value in (stored or {}).items() if key != "device"} | chosen
-    optimizer = known.get("optimizer", default_optimizer(manifest))
+    optimizer = known.get("optimizer", choose_optimizer(manifest))
     batch_size = known.get("batch_size", DEFAULTS["batch_size"])
     lr, dense_lr = RATES.get(optimizer, RATES["sgd"])
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
@@ -166,7 +170,7 @@ def parameters(
     return result
 
 
-def default_optimizer(manifest: Manifest) -> str:
+def choose_optimizer(manifest: Manifest) -> str:
     """The optimiser that the byte budget counted if it is ours, else row-wise Adagrad."""
     counted = manifest.embedding.optimizer
     return counted if counted in OPTIMIZERS else "rowwise_adagrad"
@@ -186,7 +190,7 @@ def embedding_dim(manifest: Manifest) -> int:
     return dims.pop()
 
 
-def row_cost_warning(manifest: Manifest, parameters: TrainParameters) -> str | None:
+def check_row_cost(manifest: Manifest, parameters: TrainParameters) -> str | None:
     """What to tell a user whose rows take more bytes than the data set's budget counted."""
     if parameters.placement not in ("hot-cold", "fae"):
         return None
@@ -204,9 +208,9 @@ def row_cost_warning(manifest: Manifest, parameters: TrainParameters) -> str | N
     )
 
 
-def _layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """A preset's layers for the data set; without dense features there is no bottom MLP."""
-    _check(model in MODELS, "--model", model, _one_of(tuple(MODELS)))
+    _check(model in MODELS, "--model", model, _format_choices(tuple(MODELS)))
     bottom, top = MODELS[model]
     dense = bool(manifest.features.dense)
     return {"bottom_mlp": (*bottom, embedding_dim(manifest)) if dense else (), "top_mlp": top}
@@ -218,37 +222,37 @@ def _check_bottom(bottom: tuple[int, ...], manifest: Manifest) -> None:
         raise ParameterError("--bottom-mlp is of no use: the data set has no dense features.")
     if manifest.features.dense and bottom[-1:] != (dim,):
         raise ParameterError(
-            f"--bottom-mlp {_dashed(bottom)} ends in another width than {dim}, the dimension of "
-            "the data set's embeddings."
+            f"--bottom-mlp {_format_widths(bottom)} must end in {dim}, the dimension of the data set's "
+            "embeddings."
         )
 
 
 def _check_resumed(chosen: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     for name in FIXED:
-        if name in chosen and _plain(chosen[name]) != _plain(stored[name]):
+        if name in chosen and _as_plain(chosen[name]) != _as_plain(stored[name]):
             option = "--" + name.replace("_", "-")
             raise ParameterError(
-                f"The run to resume was trained with {option} {_shown(stored[name])}, and cannot "
-                f"go on with {_shown(chosen[name])}. Leave it out, or start with --overwrite."
+                f"Cannot resume with {option} {_format_value(chosen[name])}: the run was trained with "
+                f"{_format_value(stored[name])}. Omit the option, or start again with --overwrite."
             )
 
 
-def _plain(value: Any) -> Any:
+def _as_plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _shown(value: Any) -> str:
-    return _dashed(value) if isinstance(value, list | tuple) else str(value)
+def _format_value(value: Any) -> str:
+    return _format_widths(value) if isinstance(value, list | tuple) else str(value)
 
 
-def _dashed(widths: tuple[int, ...] | list[int]) -> str:
+def _format_widths(widths: tuple[int, ...] | list[int]) -> str:
     return "-".join(str(width) for width in widths)
 
 
-def _one_of(names: tuple[str, ...]) -> str:
+def _format_choices(names: tuple[str, ...]) -> str:
     return "one of " + ", ".join(names)
 
 
 def _check(holds: bool, option: str, value: Any, expected: str) -> None:
     if not holds:
-        raise ParameterError(f"{option} is {_shown(value)}; it must be {expected}.")
+        raise ParameterError(f"{option} is {_format_value(value)}; it must be {expected}.")

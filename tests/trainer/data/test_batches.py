@@ -15,9 +15,9 @@ import pytest
 from fae.format.errors import DatasetError, FaeError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.decoding import named
+from fae_trainer.data.decoding import reading
 from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.data.prefetch import prefetched
+from fae_trainer.data.prefetch import prefetch
 from tests.support.small_logs import resigned
 from tests.support.trainer_batches import leaf_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
@@ -27,7 +27,7 @@ def as_rows(batches: Iterator[Batch]) -> list[tuple[object, ...]]:
     rows = []
     for batch in batches:
         for i in range(len(batch)):
-            one = batch.part(i, i + 1)
+            one = batch.slice(i, i + 1)
             offsets = range(len(one.ids) + 1) if one.offsets is None else one.offsets
             ids, bounds = one.ids.tolist(), [int(bound) for bound in offsets]
             bags = tuple(tuple(ids[a:b]) for a, b in itertools.pairwise(bounds))
@@ -181,7 +181,7 @@ def test_damage_in_lists_is_named(
     ],
 )
 def test_a_machine_at_its_limit_is_no_fault_of_the_file(raised: Exception, says: str) -> None:
-    with pytest.raises(FaeError) as caught, named(Path("a.parquet")):
+    with pytest.raises(FaeError) as caught, reading(Path("a.parquet")):
         raise raised
     assert str(caught.value).startswith(says)
 
@@ -194,7 +194,7 @@ def test_prefetching_keeps_order_and_bounds_what_is_ahead() -> None:
             made.append(i)
             yield i
 
-    with prefetched(items(), depth=3) as ahead:
+    with prefetch(items(), depth=3) as ahead:
         for taken in ahead:
             assert len(made) <= taken + 1 + 3 + 1
     assert made == list(range(50))
@@ -207,13 +207,13 @@ def test_an_error_in_the_thread_comes_where_its_item_would() -> None:
         raise DatasetError("file 3")
 
     seen = []
-    with pytest.raises(DatasetError, match="file 3"), prefetched(items(), depth=8) as ahead:
+    with pytest.raises(DatasetError, match="file 3"), prefetch(items(), depth=8) as ahead:
         seen.extend(ahead)
     assert seen == [1, 2]
 
 
 def test_the_thread_ends_with_its_context() -> None:
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError), prefetched(itertools.count(), depth=2) as ahead:
+    with pytest.raises(ZeroDivisionError), prefetch(itertools.count(), depth=2) as ahead:
         1 // next(ahead)
     assert threading.active_count() == before

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from fae.format.errors import DatasetError, ParameterError
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.loader import HotColdLoader, share
+from fae_trainer.data.loader import HotColdLoader, cut_share
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_same, run, state
 
@@ -46,7 +46,7 @@ def stream(batches: Iterable[Batch]) -> list[tuple[Any, ...]]:
 
 
 def rows(batches: Iterable[Batch]) -> Counter[tuple[Any, ...]]:
-    return Counter(contents(b.part(i, i + 1)) for b in batches for i in range(len(b)))
+    return Counter(contents(b.slice(i, i + 1)) for b in batches for i in range(len(b)))
 
 
 @pytest.fixture(params=SHAPES)
@@ -136,7 +136,7 @@ def test_ranks_share_the_rows_and_have_equally_many_batches(
 @given(st.integers(0, 3000), st.integers(1, 70), st.integers(1, 9))
 def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size: int) -> None:
     try:
-        shares = [share(rows, size, rank, world_size) for rank in range(world_size)]
+        shares = [cut_share(rows, size, rank, world_size) for rank in range(world_size)]
     except ParameterError:
         left = rows // world_size % size
         assert rows < world_size or (size == 1 and rows % world_size and not left)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae_trainer.data.schedule import Pace, Schedule, batch_count, schedule
+from fae_trainer.data.schedule import Pace, Schedule, count_batches, make_schedule
 from fae_trainer.parameters import SCHEDULES
 
 counts = st.integers(0, 300)
@@ -22,19 +22,19 @@ def test_each_batch_comes_exactly_once(
     hot: int, cold: int, seed: int, epoch: int, name: str, feedback: list[float]
 ) -> None:
     told = feedback + [0.5] * 101 * (epoch + 1)
-    order = schedule(hot, cold, seed, epoch, name, told)
+    order = make_schedule(hot, cold, seed, epoch, name, told)
     assert order.complete
     found = kinds(order)
     assert (found.count("h"), found.count("c")) == (hot, cold)
     assert [order.hot_before(k) for k in range(order.batches + 1)] == [
         found[:k].count("h") for k in range(order.batches + 1)
     ]
-    assert kinds(schedule(hot, cold, seed, epoch, name, told)) == found
+    assert kinds(make_schedule(hot, cold, seed, epoch, name, told)) == found
 
 
 @given(counts, counts, st.integers(0, 2**40))
 def test_every_stretch_has_its_share_of_hot_batches(hot: int, cold: int, seed: int) -> None:
-    order = schedule(hot, cold, seed, 0)
+    order = make_schedule(hot, cold, seed, 0)
     for start in range(0, order.batches, 7):
         for stop in range(start, order.batches + 1, 5):
             found = order.hot_before(stop) - order.hot_before(start)
@@ -43,12 +43,14 @@ def test_every_stretch_has_its_share_of_hot_batches(hot: int, cold: int, seed: i
 
 @pytest.mark.parametrize("name", ["interleaved", "shuffled"])
 def test_epochs_and_seeds_differ(name: str) -> None:
-    orders = {kinds(schedule(31, 70, seed, epoch, name)) for seed in range(5) for epoch in range(5)}
+    orders = {
+        kinds(make_schedule(31, 70, seed, epoch, name)) for seed in range(5) for epoch in range(5)
+    }
     assert len(orders) > 10
 
 
 def test_phases_are_all_cold_then_all_hot() -> None:
-    assert kinds(schedule(3, 4, 5, 6, "phases")) == "cccchhh"
+    assert kinds(make_schedule(3, 4, 5, 6, "phases")) == "cccchhh"
 
 
 def test_the_pace_halves_on_a_rise_and_doubles_after_four_falls() -> None:
@@ -65,12 +67,14 @@ def test_the_pace_halves_on_a_rise_and_doubles_after_four_falls() -> None:
 
 
 def test_an_adaptive_order_is_known_round_by_round() -> None:
-    seen = [kinds(schedule(4, 8, 0, 0, "adaptive", [0.5, 0.6, 0.7, 0.8][:n])) for n in range(4)]
+    seen = [
+        kinds(make_schedule(4, 8, 0, 0, "adaptive", [0.5, 0.6, 0.7, 0.8][:n])) for n in range(4)
+    ]
     assert seen[0] == "cccchh"
     assert seen[1] == seen[2] == seen[3] == "cccchhcccchh"
-    assert not schedule(4, 8, 0, 0, "adaptive").complete
-    assert kinds(schedule(4, 8, 0, 1, "adaptive", [0.5, 0.6])) == "cch"
-    assert kinds(schedule(4, 8, 0, 1, "adaptive", [0.5, 0.6, 0.7])) == "cchch"
+    assert not make_schedule(4, 8, 0, 0, "adaptive").complete
+    assert kinds(make_schedule(4, 8, 0, 1, "adaptive", [0.5, 0.6])) == "cch"
+    assert kinds(make_schedule(4, 8, 0, 1, "adaptive", [0.5, 0.6, 0.7])) == "cchch"
 
 
 @given(counts, counts, losses)
@@ -79,7 +83,7 @@ def test_feedback_adds_to_an_adaptive_order_and_changes_nothing_before(
 ) -> None:
     before = ""
     for told in range(len(feedback) + 1):
-        order = schedule(hot, cold, 0, 0, "adaptive", feedback[:told])
+        order = make_schedule(hot, cold, 0, 0, "adaptive", feedback[:told])
         now = kinds(order)
         assert now.startswith(before)
         if order.complete:
@@ -90,4 +94,4 @@ def test_feedback_adds_to_an_adaptive_order_and_changes_nothing_before(
 
 @given(st.integers(0, 10_000), st.integers(1, 500))
 def test_batches_hold_all_rows(rows: int, batch_size: int) -> None:
-    assert batch_count(rows, batch_size) == len(range(0, rows, batch_size))
+    assert count_batches(rows, batch_size) == len(range(0, rows, batch_size))

@@ -16,11 +16,11 @@ from torch import Tensor
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding import tables
-from fae_trainer.embedding.cold_thread import Fetched, HostThread, Sent, Turn
+from fae_trainer.embedding.cold_thread import ColdThread, Fetched, Request, Sent
 from fae_trainer.embedding.shard import Shard
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import TrainParameters, parameters
-from fae_trainer.run.train import epoch_order
+from fae_trainer.parameters import TrainParameters, resolve_parameters
+from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
 from tests.support.trainer_runs import SMALL, assert_same
@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 
 def run_parameters(data: Path, **given: object) -> TrainParameters:
     chosen = {"data": str(data), "out": "", **SMALL, "optimizer": "rowwise_adagrad", **given}
-    return parameters(chosen, Manifest.read(data))
+    return resolve_parameters(chosen, Manifest.read(data))
 
 
 def train(
@@ -56,8 +56,8 @@ def train(
     recommender.initialise(p.seed)
     recommender.reads_ahead = reads_ahead
     if held:
-        recommender.hold_step(p.batch_size)
-    order = epoch_order(manifest, p, 0)
+        recommender.use_graph_step(p.batch_size)
+    order = schedule_epoch(manifest, p, 0)
     losses: list[float] = []
     seen: dict[int, Any] = {}
 
@@ -66,12 +66,12 @@ def train(
             sleep(pause)
             yield batch
 
-    with recommender.ahead(slowly(), 4) as ahead:
+    with recommender.prefetch_steps(slowly(), 4) as ahead:
         for batch, plan in ahead:
             sleep(pause)
             losses.append(recommender.step(batch, plan).item())
             if len(losses) % 10 == 0:
-                again = next(iter(recommender.looked_up([batch])))[1]
+                again = next(iter(recommender.plan_scores([batch])))[1]
                 seen[len(losses)] = {
                     "logits": recommender.logits(batch, again),
                     **recommender.tables.rows(),
@@ -91,8 +91,8 @@ def sleep(pause: random.Random | None) -> None:
         time.sleep(pause.random() * 0.004)
 
 
-def jittery(seed: int) -> type[HostThread]:
-    class Jittery(HostThread):
+def jittery(seed: int) -> type[ColdThread]:
+    class Jittery(ColdThread):
         pause = random.Random(seed)
 
         def _fetch(self, at: Tensor) -> Fetched:
@@ -101,9 +101,9 @@ def jittery(seed: int) -> type[HostThread]:
             sleep(self.pause)
             return fetched
 
-        def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
+        def _update(self, at: Tensor, own: Shard, sent: Sent) -> None:
             sleep(self.pause)
-            super()._learn(at, own, sent)
+            super()._update(at, own, sent)
             sleep(self.pause)
 
     return Jittery
@@ -118,7 +118,7 @@ def test_random_timing_changes_no_bit(
     expected = train(data, p, reads_ahead=False)
     for seed in [random.randrange(2**32) for _ in range(4)]:
         print(f"seed {seed}")
-        monkeypatch.setattr(tables, "HostThread", jittery(seed))
+        monkeypatch.setattr(tables, "ColdThread", jittery(seed))
         found = train(data, p, reads_ahead=True, pause=random.Random(seed + 1), held=held)
         assert_same(found, expected)
 
@@ -126,7 +126,7 @@ def test_random_timing_changes_no_bit(
 def test_lists_and_shared_tables_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_dataset(tmp_path / "data", RAGGED)
     p = run_parameters(tmp_path / "data")
-    monkeypatch.setattr(tables, "HostThread", jittery(7))
+    monkeypatch.setattr(tables, "ColdThread", jittery(7))
     found = train(tmp_path / "data", p, reads_ahead=True)
     assert_same(found, train(tmp_path / "data", p, reads_ahead=False))
 
@@ -134,18 +134,18 @@ def test_lists_and_shared_tables_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_read_before_the_update_would_be_seen(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stale(HostThread):
+    class Stale(ColdThread):
         """Fetches a batch's rows before it applies the update of the batch before."""
 
         late: tuple[Tensor, Shard, Sent] | None = None
 
-        def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
+        def _update(self, at: Tensor, own: Shard, sent: Sent) -> None:
             if self.late is not None:
-                super()._learn(*self.late)
+                super()._update(*self.late)
             self.late = (at, own, sent)
 
     p = run_parameters(data)
-    monkeypatch.setattr(tables, "HostThread", Stale)
+    monkeypatch.setattr(tables, "ColdThread", Stale)
     stale, expected = (train(data, p, reads_ahead=ahead)["losses"] for ahead in (True, False))
     assert stale != expected
 
@@ -155,42 +155,42 @@ def test_the_next_rows_are_fetched_while_hot_batches_run(data: Path) -> None:
     recommender = Recommender(manifest, p)
     recommender.initialise(0)
     recommender.reads_ahead = True
-    order = epoch_order(manifest, p, 0)
+    order = schedule_epoch(manifest, p, 0)
     found = 0
-    with recommender.ahead(epoch_batches(data, manifest, 16, order, 0), 8) as ahead:
+    with recommender.prefetch_steps(epoch_batches(data, manifest, 16, order, 0), 8) as ahead:
         for batch, lookup in ahead:
             thread = recommender.tables._thread
             assert thread is not None
             assert helpers() >= {"cold rows"}
-            if batch.hot and thread._expected:
-                assert len(thread._expected[0].rows.result(timeout=60).own.rows)
+            if batch.hot and thread._pending:
+                assert len(thread._pending[0].rows.result(timeout=60).own.rows)
                 found += 1
             recommender.step(batch, lookup)
     assert found > 10
 
 
-@pytest.mark.parametrize("where", ["_fetch", "_learn"])
+@pytest.mark.parametrize("where", ["_fetch", "_update"])
 @pytest.mark.parametrize("turn", [0, 3, -1])
 def test_an_error_on_the_thread_stops_the_run(
     data: Path, monkeypatch: pytest.MonkeyPatch, where: str, turn: int
 ) -> None:
     p = run_parameters(data)
-    order = epoch_order(Manifest.read(data), p, 0)
+    order = schedule_epoch(Manifest.read(data), p, 0)
     last = order.batches - order.hot_before(order.batches) - 1
 
-    class Failing(HostThread):
+    class Failing(ColdThread):
         turns = 0
 
-        def _serve(self, turn_now: Turn) -> None:
+        def _process(self, turn_now: Request) -> None:
             if self.turns == (last if turn == -1 else turn):
                 setattr(self, where, self.fail)
             self.turns += 1
-            super()._serve(turn_now)
+            super()._process(turn_now)
 
         def fail(self, *_: object) -> None:
             raise MemoryError("no room")
 
-    monkeypatch.setattr(tables, "HostThread", Failing)
+    monkeypatch.setattr(tables, "ColdThread", Failing)
     with pytest.raises(MemoryError, match="no room"):
         train(data, p, reads_ahead=True)
     assert not helpers()
@@ -202,10 +202,10 @@ def test_a_run_that_is_stopped_ends_the_thread(data: Path, stop: int) -> None:
     recommender = Recommender(manifest, p)
     recommender.initialise(0)
     recommender.reads_ahead = True
-    batches = epoch_batches(data, manifest, 16, epoch_order(manifest, p, 0), 0)
+    batches = epoch_batches(data, manifest, 16, schedule_epoch(manifest, p, 0), 0)
 
     def stopped() -> None:
-        with recommender.ahead(batches, 4) as ahead:
+        with recommender.prefetch_steps(batches, 4) as ahead:
             for step, (batch, lookup) in enumerate(ahead):
                 if step == stop:
                     raise KeyboardInterrupt

@@ -18,11 +18,11 @@ import torch.multiprocessing
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.distributed import Ranks, summed
+from fae_trainer.embedding.distributed import Ranks, sum_by_row
 from fae_trainer.model.recommender import ALONE, Recommender
-from fae_trainer.parameters import parameters
+from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run import checkpoint, train
-from fae_trainer.run.train import epoch_order
+from fae_trainer.run.train import schedule_epoch
 from tests.support.forked import CONTEXT
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
@@ -68,14 +68,16 @@ def trained(
     """An epoch's losses, the logits after it, the tables, and this rank's own values."""
     manifest = Manifest.read(data)
     chosen = {**WIDTHS, "placement": placement, "optimizer": optimizer, "batch_size": batch_size}
-    p = parameters({"data": str(data), "out": "", **chosen}, manifest)
+    p = resolve_parameters({"data": str(data), "out": "", **chosen}, manifest)
     recommender = Recommender(manifest, p, ranks)
     recommender.initialise(1)
-    order = epoch_order(manifest, p, 0)
-    with recommender.ahead(epoch_batches(data, manifest, batch_size, order, 0), 4) as ahead:
+    order = schedule_epoch(manifest, p, 0)
+    with recommender.prefetch_steps(
+        epoch_batches(data, manifest, batch_size, order, 0), 4
+    ) as ahead:
         losses = [recommender.step(*pair) for pair in ahead]
     tables = recommender.tables
-    scored = recommender.looked_up(epoch_batches(data, manifest, batch_size, order, 0))
+    scored = recommender.plan_scores(epoch_batches(data, manifest, batch_size, order, 0))
     return {
         "losses": torch.stack(losses),
         "logits": torch.cat([recommender.logits(*pair) for pair in scored]),
@@ -208,7 +210,7 @@ def test_parts_make_the_batch(inputs: int, offsets: bool) -> None:
     ids = torch.arange(inputs * 2)
     bounds = torch.arange(inputs * 2 + 1) if offsets else None
     batch = Batch(torch.arange(inputs).float(), torch.zeros(inputs, 1), ids, bounds, hot=True)
-    parts = [Ranks(rank, 4).part(batch) for rank in range(4)]
+    parts = [Ranks(rank, 4).slice(batch) for rank in range(4)]
     shares = [Ranks(rank, 4).share(batch) for rank in range(4)]
     assert sum(shares) == 1
     assert all(len(part) for part in parts)
@@ -222,9 +224,9 @@ def test_gradients_are_added_in_the_order_of_pieces() -> None:
     big = torch.tensor([[1e16]], dtype=torch.float64)
     one = torch.ones((1, 1), dtype=torch.float64)
     row = torch.tensor([5])
-    rows, sums = summed(
+    rows, sums = sum_by_row(
         [(row, big), (row, -big), (torch.tensor([5, 3]), torch.cat([one, 2 * one]))]
     )
     assert rows.tolist() == [3, 5]
     assert sums.flatten().tolist() == [2.0, 1.0]
-    assert summed([(row, big), (row, one), (row, -big)])[1].item() == 0.0
+    assert sum_by_row([(row, big), (row, one), (row, -big)])[1].item() == 0.0

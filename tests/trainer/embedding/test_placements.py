@@ -10,10 +10,10 @@ import pytest
 
 from fae.format.manifest import Manifest
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import PLACEMENTS, SCHEDULES, parameters
+from fae_trainer.parameters import PLACEMENTS, SCHEDULES, resolve_parameters
 from fae_trainer.run import checkpoint
-from fae_trainer.run.evaluate import on_device
-from fae_trainer.run.train import Run, epoch_order
+from fae_trainer.run.evaluate import resolve_device
+from fae_trainer.run.train import Run, schedule_epoch
 from tests.support.trainer_data import RAGGED, write_dataset
 from tests.support.trainer_runs import assert_same, run, state
 
@@ -45,8 +45,8 @@ def test_schedules_differ(data: Path, tmp_path: Path) -> None:
 def test_fae_copies_the_hot_rows_once_a_switch(data: Path, tmp_path: Path, schedule: str) -> None:
     metrics = run(data, tmp_path / "run", placement="fae", schedule=schedule, eval_every=3)
     manifest = Manifest.read(data)
-    p = parameters(checkpoint.load(tmp_path / "run").parameters, manifest)
-    order = epoch_order(manifest, p, 0, checkpoint.load(tmp_path / "run").history["feedback"])
+    p = resolve_parameters(checkpoint.load(tmp_path / "run").parameters, manifest)
+    order = schedule_epoch(manifest, p, 0, checkpoint.load(tmp_path / "run").history["feedback"])
     kinds = [order.is_hot(k) for k in range(order.batches)]
     switches = sum(one != two for one, two in itertools.pairwise([False, *kinds]))
     bytes_each = sum(t.hot_rows for t in manifest.tables) * (4 * 4 + 4)
@@ -85,15 +85,15 @@ def test_a_fae_run_goes_on_and_counts_on(
 def test_the_copy_holds_optimiser_state_too(data: Path) -> None:
     manifest = Manifest.read(data)
     given = {"data": str(data), "out": "", "placement": "fae", "device": "cpu"}
-    recommender = Recommender(manifest, on_device(parameters(given, manifest)))
+    recommender = Recommender(manifest, resolve_device(resolve_parameters(given, manifest)))
     recommender.initialise(0)
     tables = recommender.tables
     host = tables.hot
-    tables.turn_to(hot=True)
+    tables.prepare_for(hot=True)
     tables.hot.state.fill_(3.0)
     tables.hot.rows.fill_(2.0)
     assert not host.state.any()
-    tables.turn_to(hot=False)
+    tables.prepare_for(hot=False)
     assert tables.hot is host
     assert (host.state == 3).all()
     assert (host.rows == 2).all()

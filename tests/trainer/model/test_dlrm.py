@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Layout, Planner, layout
+from fae_trainer.embedding.layout import Layout, Planner, make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
 from fae_trainer.embedding.tables import Tables
 from fae_trainer.model import graph_step
-from fae_trainer.model.dlrm import PairwiseDots, lower_triangle, mirror
+from fae_trainer.model.dlrm import PairwiseDots, index_lower_triangle, index_pairs
 from tests.support.trainer_batches import leaf_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
 
@@ -23,7 +23,7 @@ from tests.support.trainer_data import RAGGED, Shape, write_dataset
 @pytest.mark.parametrize("vectors", [1, 2, 5])
 def test_pairwise_dots_and_their_gradient(vectors: int) -> None:
     x = torch.randn(3, vectors, 4, dtype=torch.float64, requires_grad=True)
-    lower, both = lower_triangle(vectors), mirror(vectors)
+    lower, both = index_lower_triangle(vectors), index_pairs(vectors)
     expected = [(x[:, i] * x[:, j]).sum(1) for i in range(vectors) for j in range(i)]
     found = PairwiseDots.apply(x, lower, both)
     assert found.shape == (3, vectors * (vectors - 1) // 2)
@@ -67,7 +67,7 @@ def test_lookups_find_each_row_at_its_owner(
     found = [every[slot][1:] for slot in slots.slots]
     assert found == list(zip(np.tile(features, batch), ids.ravel(), strict=True))
     size = min(slots.slots.size, len(owners) + 1)
-    at, inverse = graph_step.distinct(torch.from_numpy(slots.slots), len(owners), size)
+    at, inverse = graph_step.find_distinct(torch.from_numpy(slots.slots), len(owners), size)
     hot = sorted({int(slot) for slot in slots.slots if slot < len(owners)})
     assert at.tolist() == hot + [len(owners)] * (size - len(hot))
     rows = torch.cat([at, len(owners) + torch.arange(len(cold))])
@@ -84,7 +84,7 @@ def test_slots_are_as_wide_as_the_rows_need() -> None:
 
 def test_lookups_of_one_planner_do_not_disturb_each_other(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", RAGGED)
-    places = layout(manifest, [table.hot_rows for table in manifest.tables])
+    places = make_layout(manifest, [table.hot_rows for table in manifest.tables])
     planner = Planner(places)
     for batch in leaf_batches(tmp_path / "data", "train", "cold", 16):
         one, fresh = planner.lookup(batch), Planner(places).lookup(batch)

@@ -14,10 +14,10 @@ from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.embedding.layout import Slots
 from fae_trainer.model import graph_step
-from fae_trainer.model.graph_step import Found, HeldStep
+from fae_trainer.model.graph_step import GraphStep, StepResult
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS
-from fae_trainer.run.train import epoch_order
+from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, write_dataset
 from tests.support.trainer_runs import FITS, assert_same, chosen, run, state, three_tables, trained
@@ -44,14 +44,14 @@ def test_arrays_of_several_sizes_hold_the_cold_rows(
     monkeypatch.setattr(graph_step, "_TIMES", 2)
     rooms: set[int] = set()
 
-    class Noting(HeldStep):
+    class Noting(GraphStep):
         """Notes the sizes of its arrays."""
 
-        def _run(self, cold: Tensor) -> Found:
+        def _run(self, cold: Tensor) -> StepResult:
             rooms.add(len(cold))
             return super()._run(cold)
 
-    monkeypatch.setattr("fae_trainer.model.recommender.HeldStep", Noting)
+    monkeypatch.setattr("fae_trainer.model.recommender.GraphStep", Noting)
     p = chosen(data, batch_size=3, optimizer="rowwise_adagrad")
     assert_same(trained(p, fixed=True)[0], trained(p)[0])
     assert {0, 2, 4} <= rooms <= {0, 2, 4, 8, 16}
@@ -65,9 +65,9 @@ def test_inputs_score_alike_by_slots_and_by_lookups(data: Path, placement: str) 
     given = list(HotColdLoader(data, "valid", 16, shuffle=False))
     assert {batch.hot for batch in given} == {True, False}
     scores = []
-    for model.scores_slots in (True, False):
-        plans = list(model.looked_up(given))
-        assert {isinstance(plan, Slots) for _, plan in plans} == {model.scores_slots}
+    for model.scores_by_slots in (True, False):
+        plans = list(model.plan_scores(given))
+        assert {isinstance(plan, Slots) for _, plan in plans} == {model.scores_by_slots}
         scores.append(torch.cat([model.logits(batch, plan) for batch, plan in plans]))
     assert torch.equal(*scores)
     assert len(scores[0].unique()) > 30
@@ -116,8 +116,8 @@ def test_clipping_bounds_the_networks_gradient_and_no_rows(data: Path) -> None:
         recommender = Recommender(manifest, p)
         recommender.initialise(0)
         before = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
-        batches = epoch_batches(data, manifest, 16, epoch_order(manifest, p, 0), 0)
-        recommender.step(*next(iter(recommender.planned(batches))))
+        batches = epoch_batches(data, manifest, 16, schedule_epoch(manifest, p, 0), 0)
+        recommender.step(*next(iter(recommender.plan_steps(batches))))
         after = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
         ends[norm] = (float((after - before).norm()), recommender.tables.rows(), after)
     assert ends[0.0][0] > 0.5e-3

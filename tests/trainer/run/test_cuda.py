@@ -138,13 +138,13 @@ def test_memory_given_away_in_use_is_noticed(data: Path, monkeypatch: Patch) -> 
 
 
 def test_waiting_in_a_graph_is_refused(data: Path, monkeypatch: Patch) -> None:
-    distinct = graph_step.distinct
+    distinct = graph_step.find_distinct
 
     def waiting(*given: Any) -> tuple[Tensor, Tensor]:
         at, inverse = distinct(*given)
         return at, inverse + at[0].item() * 0
 
-    monkeypatch.setattr(graph_step, "distinct", waiting)
+    monkeypatch.setattr(graph_step, "find_distinct", waiting)
     with pytest.raises(FaeError, match=r"cannot be held in a CUDA graph .*capturing"), simulated():
         trained(chosen(data, device="cuda"))
 

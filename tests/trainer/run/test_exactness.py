@@ -16,8 +16,8 @@ import torch
 
 from fae.format.manifest import Manifest
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import PLACEMENTS, TrainParameters, parameters
-from fae_trainer.run.train import epoch_order
+from fae_trainer.parameters import PLACEMENTS, TrainParameters, resolve_parameters
+from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 
@@ -38,7 +38,7 @@ def run_parameters(data: Path, manifest: Manifest, **given: object) -> TrainPara
     small = {"top_mlp": (8, 1), "batch_size": BATCH, "device": "cpu", "seed": 3, "epochs": 2}
     if manifest.features.dense:
         small["bottom_mlp"] = (8, 4)
-    return parameters({"data": str(data), "out": "unused", **small, **given}, manifest)
+    return resolve_parameters({"data": str(data), "out": "unused", **small, **given}, manifest)
 
 
 def trained(data: Path, manifest: Manifest, p: TrainParameters) -> tuple[list[float], Recommender]:
@@ -46,9 +46,9 @@ def trained(data: Path, manifest: Manifest, p: TrainParameters) -> tuple[list[fl
     recommender.initialise(p.seed)
     losses = []
     for epoch in range(p.epochs):
-        order = epoch_order(manifest, p, epoch)
+        order = schedule_epoch(manifest, p, epoch)
         batches = epoch_batches(data, manifest, p.batch_size, order, 0)
-        with recommender.ahead(batches, 4) as ahead:
+        with recommender.prefetch_steps(batches, 4) as ahead:
             losses += [recommender.step(*pair).item() for pair in ahead]
     return losses, recommender
 
@@ -136,7 +136,7 @@ class Reference:
             batches[kind] = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
         losses = []
         for epoch in range(self.p.epochs):
-            order = epoch_order(self.manifest, self.p, epoch)
+            order = schedule_epoch(self.manifest, self.p, epoch)
             taken = {"hot": 0, "cold": 0}
             for position in range(order.batches):
                 kind = "hot" if order.is_hot(position) else "cold"
@@ -190,8 +190,8 @@ def test_a_hot_batch_needs_no_cold_row(tmp_path: Path) -> None:
     recommender = Recommender(manifest, p)
     recommender.initialise(0)
     before = recommender.tables.cold.rows.clone()
-    batches = epoch_batches(tmp_path / "data", manifest, BATCH, epoch_order(manifest, p, 0), 0)
-    for batch, lookup in recommender.planned(batches):
+    batches = epoch_batches(tmp_path / "data", manifest, BATCH, schedule_epoch(manifest, p, 0), 0)
+    for batch, lookup in recommender.plan_steps(batches):
         if batch.hot:
             assert not len(lookup.cold)
             recommender.step(batch, lookup)
@@ -210,5 +210,5 @@ def test_cuda_agrees_with_the_cpu(tmp_path: Path, edge: str) -> None:
         p = run_parameters(tmp_path / "data", manifest, **given, device="cuda", placement=placement)
         cuda_losses, recommender = trained(tmp_path / "data", manifest, p)
         np.testing.assert_allclose(cuda_losses, losses, rtol=1e-9)
-        assert recommender.tables.spared.rows.is_cuda
+        assert recommender.tables.padded_hot.rows.is_cuda
         assert not recommender.tables.cold.rows.is_cuda

@@ -24,8 +24,8 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.tables import Tables
 from fae_trainer.parameters import PLACEMENTS
 from fae_trainer.run import checkpoint
-from fae_trainer.run.evaluate import trained
-from fae_trainer.run.import_run import transfer
+from fae_trainer.run.evaluate import load_recommender
+from fae_trainer.run.import_run import import_run
 from tests.support.oracle import Options
 from tests.support.small_logs import (
     SHOP,
@@ -83,8 +83,8 @@ def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
         hot=False,
     )
     changes = {"placement": placement, "device": "cpu"}
-    model, _ = trained(data, Manifest.read(data), out, changes)
-    ((_, lookup),) = model.looked_up([batch])
+    model, _ = load_recommender(data, Manifest.read(data), out, changes)
+    ((_, lookup),) = model.plan_scores([batch])
     return model.logits(batch, lookup)
 
 
@@ -112,7 +112,7 @@ def test_known_rows_score_alike_after_a_day_is_added(
     place = rome(data)
     add_day(data)
     assert rome(data) != place
-    transfer(tmp_path / "old", data, tmp_path / "new")
+    import_run(tmp_path / "old", data, tmp_path / "new")
     assert torch.equal(scores(data, tmp_path / "new", placement), before)
     assert before.unique().numel() > 10
 
@@ -121,7 +121,7 @@ def test_known_rows_score_alike_after_a_day_is_added(
 def test_a_model_goes_to_another_hot_budget(data: Path, tmp_path: Path, budget: int) -> None:
     other = prepared(tmp_path, "other", budget)
     run(data, tmp_path / "old", epochs=3)
-    transfer(tmp_path / "old", other, tmp_path / "new")
+    import_run(tmp_path / "old", other, tmp_path / "new")
     assert torch.equal(
         scores(other, tmp_path / "new", "hot-cold"), scores(data, tmp_path / "old", "hot-cold")
     )
@@ -135,9 +135,9 @@ def test_rows_go_by_raw_value_and_new_ones_begin_as_in_training(
     run(data, tmp_path / "old", epochs=2, seed=5)
     before = {what: by_value(data, tmp_path / "old", what) for what in ("rows", "states")}
     add_day(data, min_count={"city": 2})
-    carried = transfer(tmp_path / "old", data, tmp_path / "new")
+    carried = import_run(tmp_path / "old", data, tmp_path / "new")
     with monkeypatch.context() as patch:  # an optimiser that learns nothing leaves first values
-        patch.setattr(Tables, "learn", lambda *_: None)
+        patch.setattr(Tables, "update", lambda *_: None)
         run(data, tmp_path / "fresh", seed=5)
     kept = dropped = begun = 0
     for what in ("rows", "states"):
@@ -191,12 +191,12 @@ def test_ids_that_cannot_be_told_are_refused(data: Path, tmp_path: Path) -> None
     other = prepared(tmp_path, "data", SHOP_BUDGET * 2)
     add_day(former)
     with pytest.raises(DatasetError, match=r"Give the data set that it was trained on by --former"):
-        transfer(tmp_path / "old", other, tmp_path / "new")
+        import_run(tmp_path / "old", other, tmp_path / "new")
     with pytest.raises(DatasetError, match="was trained on the data set"):
-        transfer(tmp_path / "old", other, tmp_path / "new", former=former)
+        import_run(tmp_path / "old", other, tmp_path / "new", former=former)
     assert not (tmp_path / "new").exists()
     again = prepared(tmp_path, "again")
-    transfer(tmp_path / "old", other, tmp_path / "new", former=again)
+    import_run(tmp_path / "old", other, tmp_path / "new", former=again)
     assert torch.equal(
         scores(other, tmp_path / "new", "cpu"), scores(again, tmp_path / "old", "cpu")
     )
@@ -209,7 +209,7 @@ def test_another_schema_is_refused(data: Path, tmp_path: Path) -> None:
     dataclasses.replace(manifest, schema={**manifest.schema, "name": "mall"}).write(other)
     signed(other)
     with pytest.raises(DatasetError, match="another schema"):
-        transfer(tmp_path / "old", other, tmp_path / "new")
+        import_run(tmp_path / "old", other, tmp_path / "new")
 
 
 def test_a_run_is_never_carried_onto_itself(data: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_run_is_never_carried_onto_itself(data: Path, tmp_path: Path) -> None:
     before = digests(tmp_path / "old")
     add_day(data)
     with pytest.raises(ParameterError, match="give another directory"):
-        transfer(tmp_path / "old", data, tmp_path / "old", overwrite=True)
+        import_run(tmp_path / "old", data, tmp_path / "old", overwrite=True)
     assert digests(tmp_path / "old") == before
 
 
@@ -228,4 +228,4 @@ def test_damaged_drift_is_one_message(data: Path, tmp_path: Path, text: str) -> 
     (data / "drift.json").write_text(text)
     resigned(data, "drift.json")
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
-        transfer(tmp_path / "old", data, tmp_path / "new")
+        import_run(tmp_path / "old", data, tmp_path / "new")

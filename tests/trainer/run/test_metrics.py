@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae_trainer.run.metrics import area_under_curve, log_loss, measures
+from fae_trainer.run.metrics import area_under_curve, compute_metrics, log_loss
 
 pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(-4, 4)), min_size=1, max_size=60)
 
@@ -30,12 +30,12 @@ def test_log_loss_and_accuracy_by_hand() -> None:
     label, logit = np.array([1.0, 0.0, 1.0, 0.0]), np.array([math.log(3), 0.0, -1000.0, 5.0])
     expected = (-math.log(0.75) - math.log(0.5) + 1000 + math.log1p(math.exp(5))) / 4
     assert log_loss(label, logit) == pytest.approx(expected)
-    assert measures(label, logit)["accuracy"] == 0.5
+    assert compute_metrics(label, logit)["accuracy"] == 0.5
 
 
 def test_what_is_undefined_is_none() -> None:
     nothing = np.empty(0)
-    assert measures(nothing, nothing) == {"logloss": None, "auc": None, "accuracy": None}
-    one_class = measures(np.ones(3), np.zeros(3))
+    assert compute_metrics(nothing, nothing) == {"logloss": None, "auc": None, "accuracy": None}
+    one_class = compute_metrics(np.ones(3), np.zeros(3))
     assert one_class["auc"] is None
     assert one_class["logloss"] == pytest.approx(math.log(2))

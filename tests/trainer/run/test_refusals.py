@@ -15,9 +15,9 @@ import torch
 from fae.format.errors import DatasetError, FaeError, ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.__main__ import main
-from fae_trainer.parameters import parameters, row_cost_warning
+from fae_trainer.parameters import check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
-from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate
 from fae_trainer.run.train import train
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
@@ -81,12 +81,12 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
         run(data, tmp_path / "run", resume=True)
     path.write_bytes(b"")
     with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
-        table_weights(tmp_path / "run")
+        load_table_weights(tmp_path / "run")
     torch.save({"weights": 1}, path)
     with pytest.raises(DatasetError, match="no checkpoint of this program"):
-        table_weights(tmp_path / "run")
+        load_table_weights(tmp_path / "run")
     with pytest.raises(DatasetError, match=r"has no checkpoint\.pt"):
-        table_weights(tmp_path)
+        load_table_weights(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["data.pkl", "data/0", "data/1", "data/9"])
@@ -102,7 +102,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_found(data: Path, tmp_path: Path, part
     for act in (
         lambda: run(data, tmp_path / "run", resume=True),
         lambda: evaluate(data, tmp_path / "run", "test"),
-        lambda: table_weights(tmp_path / "run"),
+        lambda: load_table_weights(tmp_path / "run"),
     ):
         with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
             act()
@@ -198,12 +198,14 @@ def test_unequal_dimensions_are_refused(tmp_path: Path) -> None:
 def test_the_optimizer_is_the_one_that_the_budget_counted(tmp_path: Path) -> None:
     for counted, chosen in (("sgd", "sgd"), ("adam", "rowwise_adagrad")):
         manifest = write_dataset(tmp_path / counted, Shape(optimizer=counted))
-        p = parameters({"data": "", "out": "", **SMALL}, manifest)
+        p = resolve_parameters({"data": "", "out": "", **SMALL}, manifest)
         assert p.optimizer == chosen
-        assert row_cost_warning(manifest, p) is None
+        assert check_row_cost(manifest, p) is None
     manifest = Manifest.read(tmp_path / "sgd")
-    p = parameters({"data": "", "out": "", **SMALL, "optimizer": "rowwise_adagrad"}, manifest)
-    warning = row_cost_warning(manifest, p)
+    p = resolve_parameters(
+        {"data": "", "out": "", **SMALL, "optimizer": "rowwise_adagrad"}, manifest
+    )
+    warning = check_row_cost(manifest, p)
     assert warning is not None
     assert "takes 20 bytes" in warning
     assert "counted 16" in warning
@@ -215,7 +217,9 @@ def test_the_presets_have_the_published_layers(tmp_path: Path) -> None:
         tmp_path / "data", Shape(dim=64, tables={"a": (5, 5)}, columns=(Column("a"),))
     )
     layers = {
-        model: dataclasses.astuple(parameters({"data": "", "out": "", "model": model}, manifest))
+        model: dataclasses.astuple(
+            resolve_parameters({"data": "", "out": "", "model": model}, manifest)
+        )
         for model in ("kaggle", "terabyte")
     }
     assert layers["kaggle"][2:4] == ((512, 256, 64, 64), (512, 256, 1))
@@ -237,7 +241,7 @@ def test_the_presets_have_the_published_layers(tmp_path: Path) -> None:
         (
             ["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-5"],
             1,
-            "error: --bottom-mlp 8-5 end",
+            "error: --bottom-mlp 8-5 must end in 4",
         ),
         (["train", "DATA", "--out", "RUN", "--top-mlp", "8-2"], 1, "error: --top-mlp is 8-2"),
         (["train", "DATA", "--out", "FILE"], 1, "is a file"),

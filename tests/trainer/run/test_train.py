@@ -18,9 +18,10 @@ import torch
 
 from fae.format.errors import ParameterError
 from fae_trainer.__main__ import main
+from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS
 from fae_trainer.run import checkpoint
-from fae_trainer.run.checkpoint import table_weights
+from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate, predict
 from fae_trainer.run.metrics import area_under_curve
 from fae_trainer.run.train import train
@@ -80,7 +81,7 @@ def test_a_resumed_run_equals_one_without_a_break(
 ) -> None:
     options = {"epochs": 2, "eval_every": 4, "seed": 5, "schedule": schedule}
     whole = run(data, tmp_path / "whole", **options)
-    step, steps = train.Recommender.step, 0
+    step, steps = Recommender.step, 0
 
     def broken(*arguments: Any) -> torch.Tensor:
         nonlocal steps
@@ -90,7 +91,7 @@ def test_a_resumed_run_equals_one_without_a_break(
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Recommender, "step", broken)
+        patch.setattr(Recommender, "step", broken)
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "broken", checkpoint_every=3, placement="gpu", **options)
     assert not (tmp_path / "broken" / "metrics.json").exists()
@@ -212,7 +213,7 @@ def test_evaluating_a_run_gives_its_own_measures(
 def test_weights_are_in_the_order_of_ids(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "cold", placement="cpu")
     run(data, tmp_path / "both", placement="hot-cold")
-    cold, both = table_weights(tmp_path / "cold"), table_weights(tmp_path / "both")
+    cold, both = load_table_weights(tmp_path / "cold"), load_table_weights(tmp_path / "both")
     assert {name: rows.shape for name, rows in both.items()} == {
         "a": (50, 4),
         "items": (60, 4),

@@ -41,7 +41,7 @@ class Batch:
         bags = len(self.ids) if self.offsets is None else len(self.offsets) - 1
         return bags // len(self)
 
-    def part(self, start: int, stop: int) -> Batch:
+    def slice(self, start: int, stop: int) -> Batch:
         """The inputs from `start` to before `stop`; their tensors are views of this batch's."""
         first, last = start * self.features, stop * self.features
         offsets = self.offsets
@@ -51,13 +51,13 @@ class Batch:
         label, dense = self.label[start:stop], self.dense[start:stop]
         return Batch(label, dense, self.ids[first:last], offsets, self.hot)
 
-    def taken(self, order: Ints) -> Batch:
+    def take(self, order: Ints) -> Batch:
         """A copy of the inputs numbered `order`, in that order."""
-        label, dense = _taken(self.label, order), _taken(self.dense, order)
+        label, dense = _take_rows(self.label, order), _take_rows(self.dense, order)
         if self.offsets is None:
-            ids = _taken(self.ids.view(len(self), self.features), order)
+            ids = _take_rows(self.ids.view(len(self), self.features), order)
             return Batch(label, dense, ids.flatten(), None, self.hot)
-        flat, offsets = taken_bags(self.ids, self.offsets, self.features, order)
+        flat, offsets = take_bags(self.ids, self.offsets, self.features, order)
         return Batch(label, dense, flat, offsets, self.hot)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
@@ -73,7 +73,7 @@ class Batch:
         return Batch(change(self.label), change(self.dense), change(self.ids), offsets, self.hot)
 
 
-def joined(pieces: Sequence[Batch]) -> Batch:
+def concatenate(pieces: Sequence[Batch]) -> Batch:
     """The inputs of one piece after the other."""
     if len(pieces) == 1:
         return pieces[0]
@@ -82,16 +82,16 @@ def joined(pieces: Sequence[Batch]) -> Batch:
         lengths = [piece.offsets.diff() for piece in pieces if piece.offsets is not None]
         offsets = functional.pad(torch.cat(lengths).cumsum(0), (1, 0)).to(lengths[0].dtype)
     both = Batch(
-        _joined([piece.label for piece in pieces]),
-        _joined([piece.dense for piece in pieces]),
-        _joined([piece.ids for piece in pieces]),
+        _concatenate_rows([piece.label for piece in pieces]),
+        _concatenate_rows([piece.dense for piece in pieces]),
+        _concatenate_rows([piece.ids for piece in pieces]),
         offsets,
         pieces[0].hot,
     )
     return both.pin_memory() if pieces[0].ids.is_pinned() else both
 
 
-def taken_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tuple[Tensor, Tensor]:
+def take_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tuple[Tensor, Tensor]:
     """The ids and offsets of the inputs numbered `order`; an input's ids lie together."""
     bounds = offsets.numpy()
     starts = bounds[order * features].astype(np.int64)
@@ -104,14 +104,14 @@ def taken_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tupl
     return torch.from_numpy(ids.numpy()[places]), torch.from_numpy(found)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _concatenate_rows(parts: Sequence[Tensor]) -> Tensor:
     """Rows of one part after the other. OpenMP's threads would spin where others decode."""
     if parts[0].is_cuda:
         return torch.cat(list(parts))
     return torch.from_numpy(np.concatenate([part.numpy() for part in parts]))
 
 
-def _taken(values: Tensor, order: Ints) -> Tensor:
+def _take_rows(values: Tensor, order: Ints) -> Tensor:
     """Rows of `values`. On the host numpy is used: it copies whole rows, and needs no OpenMP."""
     if values.is_cuda:
         return values.index_select(0, torch.from_numpy(order).to(values.device))

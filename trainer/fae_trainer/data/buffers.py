@@ -37,13 +37,13 @@ class Buffers:
         except IndexError:
             memory = np.empty(-(-size // _STEP) * _STEP, dtype=np.uint8)
         array = memory[:size].view(dtype).reshape(shape)
-        weakref.finalize(array, _give_back, free, memory).atexit = False
+        weakref.finalize(array, _keep, free, memory).atexit = False
         return array
 
     def __reduce__(self) -> tuple[type[Buffers], tuple[()]]:
         return Buffers, ()
 
 
-def _give_back(free: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
+def _keep(free: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
     if len(free) < _MOST:
         free.append(memory)

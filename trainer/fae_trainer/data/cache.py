@@ -36,7 +36,7 @@ class Cache:
         """Whether blocks are kept at all."""
         return self.kind != "none"
 
-    def block(self, key: Hashable, make: Callable[[], Batch]) -> Batch:
+    def get_or_make(self, key: Hashable, make: Callable[[], Batch]) -> Batch:
         """The block kept under `key`, or else the one that `make` gives, kept from now on."""
         if key not in self._blocks:
             block = make()
@@ -50,7 +50,7 @@ class Cache:
         return {"kind": self.kind, "device": self.device, "_blocks": {}}
 
 
-def cache_kind(asked: str, manifest: Manifest, split: str, device: torch.device) -> str:
+def choose_cache(asked: str, manifest: Manifest, split: str, device: torch.device) -> str:
     """The kind of cache for a split: `asked`, or by size where that is "auto".
 
     Then it is "device" if there is a GPU with room for labels and dense features and the host has
@@ -60,15 +60,15 @@ def cache_kind(asked: str, manifest: Manifest, split: str, device: torch.device)
         raise ParameterError(f"--cache is {asked}; it must be one of {', '.join(CACHES)}.")
     if asked != "auto":
         return asked
-    on_device, in_all = decoded_bytes(manifest, split)
-    if in_all > SHARE * free_host_bytes():
+    on_device, in_all = estimate_decoded_bytes(manifest, split)
+    if in_all > SHARE * read_free_host_bytes():
         return "none"
     if device.type == "cuda" and on_device <= SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "host"
 
 
-def decoded_bytes(manifest: Manifest, split: str) -> tuple[int, int]:
+def estimate_decoded_bytes(manifest: Manifest, split: str) -> tuple[int, int]:
     """Bytes of a split's labels and dense features in memory, and of all; lists are estimated.
 
     Ids in lists are taken to need four times the bytes of their files.
@@ -83,7 +83,7 @@ def decoded_bytes(manifest: Manifest, split: str) -> tuple[int, int]:
     return numbers, numbers + ids
 
 
-def free_host_bytes() -> int:
+def read_free_host_bytes() -> int:
     """Memory that processes may still take, by the kernel and the control group; 0 if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

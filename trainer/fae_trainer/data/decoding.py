@@ -22,13 +22,13 @@ from torch import Tensor
 from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
 from fae.format.manifest import Manifest, SparseFeature
-from fae_trainer.data.batches import Batch, Ints, taken_bags
+from fae_trainer.data.batches import Batch, Ints, take_bags
 
 Values = npt.NDArray[Any]
 Empty = Callable[[tuple[int, ...], npt.DTypeLike], Values]
 
 
-def columns(manifest: Manifest) -> list[str]:
+def list_columns(manifest: Manifest) -> list[str]:
     """The columns that training reads."""
     features = manifest.features
     return [features.label, *features.dense, *(feature.name for feature in features.sparse)]
@@ -40,20 +40,20 @@ def id_type(manifest: Manifest) -> np.dtype[Any]:
     return np.dtype(np.int32 if small else np.int64)
 
 
-def footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
+def read_footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
-    with named(path):
+    with reading(path):
         found = pq.read_metadata(path)
         names = set(found.schema.to_arrow_schema().names)
     groups = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
     if found.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
         raise DatasetError(f"{path} has {found.num_rows} rows, and the manifest says {file.rows}.")
-    if missing := sorted(set(columns(manifest)) - names):
+    if missing := sorted(set(list_columns(manifest)) - names):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")
     return found
 
 
-def decoded(
+def decode_row_groups(
     path: Path,
     metadata: pq.FileMetaData,
     groups: Sequence[int],
@@ -66,38 +66,38 @@ def decoded(
 
     Arrays for them come from `empty`, by shape and type. Raises DatasetError as `footer` does.
     """
-    with named(path), pq.ParquetFile(path, metadata=metadata) as parquet:
-        table = parquet.read_row_groups(groups, columns=columns(manifest), use_threads=False)
+    with reading(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+        table = parquet.read_row_groups(groups, columns=list_columns(manifest), use_threads=False)
         if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups do not hold the rows they tell.")
     features = manifest.features
-    values = _plain(table, features.label, path, pa.types.is_integer)
+    values = _read_scalars(table, features.label, path, pa.types.is_integer)
     if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
-    label = _rows(table, [features.label], np.dtype(np.float32), order, empty)[:, 0]
-    numbers = [_plain(table, name, path, _is_float) for name in features.dense]
+    label = _stack_columns(table, [features.label], np.dtype(np.float32), order, empty)[:, 0]
+    numbers = [_read_scalars(table, name, path, _is_float) for name in features.dense]
     for name, parts in zip(features.dense, numbers, strict=True):
         if not all(np.isfinite(part).all() for part in parts):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
     dense = label.new_empty((len(label), 0))
     if numbers:
-        dense = _rows(table, features.dense, np.dtype(np.float32), order, empty)
+        dense = _stack_columns(table, features.dense, np.dtype(np.float32), order, empty)
     if any(feature.multi for feature in features.sparse):
-        ids, offsets = map(torch.from_numpy, _ragged_ids(table, manifest, path, hot))
+        ids, offsets = map(torch.from_numpy, _interleave_lists(table, manifest, path, hot))
         if order is None:
             return Batch(label, dense, ids, offsets, hot)
-        ids, offsets = taken_bags(ids, offsets, len(features.sparse), order)
+        ids, offsets = take_bags(ids, offsets, len(features.sparse), order)
         return Batch(label, dense, ids, offsets, hot)
     for feature in features.sparse:
-        for part in _plain(table, feature.name, path, pa.types.is_integer):
+        for part in _read_scalars(table, feature.name, path, pa.types.is_integer):
             _check_ids(part, feature, manifest, path, hot)
     names = [feature.name for feature in features.sparse]
-    ids = _rows(table, names, id_type(manifest), order, empty).flatten()
+    ids = _stack_columns(table, names, id_type(manifest), order, empty).flatten()
     return Batch(label, dense, ids, None, hot)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """What reading a file raises, as DatasetErrors that name it."""
     try:
         yield
@@ -110,7 +110,7 @@ def named(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
 
-def _rows(
+def _stack_columns(
     table: pa.Table, names: Sequence[str], kind: np.dtype[Any], order: Ints | None, empty: Empty
 ) -> Tensor:
     """Columns of numbers, checked, as rows in `order`: (rows, columns).
@@ -119,7 +119,7 @@ def _rows(
     """
     batches = table.select(names).to_batches()
     parts = [batch.to_tensor(row_major=True).to_numpy() for batch in batches]
-    rows = _whole(parts) if parts else np.empty((0, len(names)), kind)
+    rows = _concatenate(parts) if parts else np.empty((0, len(names)), kind)
     same = kind.kind == "i" and rows.dtype == np.dtype(f"u{kind.itemsize}")
     rows = rows.view(kind) if same else rows.astype(kind, copy=False)  # ids are small enough
     ordered = empty(rows.shape, kind)
@@ -135,11 +135,11 @@ def _is_float(kind: pa.DataType) -> bool:
     return bool(pa.types.is_float32(kind) or pa.types.is_float64(kind))
 
 
-def _whole(parts: list[Values]) -> Values:
+def _concatenate(parts: list[Values]) -> Values:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _ragged_ids(
+def _interleave_lists(
     table: pa.Table, manifest: Manifest, path: Path, hot: bool
 ) -> tuple[Values, Values]:
     """Ids and offsets, where some feature is a list."""
@@ -148,9 +148,9 @@ def _ragged_ids(
     columns = []
     for index, feature in enumerate(sparse):
         if feature.multi:
-            values, lengths[:, index] = _lists(table, feature.name, path)
+            values, lengths[:, index] = _read_lists(table, feature.name, path)
         else:
-            values = _whole(_plain(table, feature.name, path, pa.types.is_integer))
+            values = _concatenate(_read_scalars(table, feature.name, path, pa.types.is_integer))
         _check_ids(values, feature, manifest, path, hot)
         columns.append(values)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -163,26 +163,26 @@ def _ragged_ids(
     return ids, offsets.astype(ids.dtype)
 
 
-def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+def _check_nulls(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
     column = table.column(name)
     if column.null_count:
         raise DatasetError(f"{path}: column {name!r} has {column.null_count} nulls; none may be.")
     return column
 
 
-def _plain(
+def _read_scalars(
     table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
 ) -> list[Values]:
     """The values of a column without nulls whose type `fits`, a predicate of pyarrow.types."""
-    column = _column(table, name, path)
+    column = _check_nulls(table, name, path)
     if not fits(column.type):
         raise DatasetError(f"{path}: column {name!r} cannot be of type {column.type}.")
     return [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
 
 
-def _lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
+def _read_lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
     """The values of a list column end to end, and the length of each row's list."""
-    column = _column(table, name, path).combine_chunks()
+    column = _check_nulls(table, name, path).combine_chunks()
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if not is_list or not pa.types.is_integer(kind.value_type):

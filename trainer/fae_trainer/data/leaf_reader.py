@@ -20,11 +20,11 @@ from torch.utils.data import get_worker_info
 
 from fae.format.integrity import check_checksum
 from fae.format.manifest import Manifest
-from fae_trainer.data.batches import Batch, Ints, joined
+from fae_trainer.data.batches import Batch, Ints, concatenate
 from fae_trainer.data.buffers import Buffers
 from fae_trainer.data.cache import Cache
-from fae_trainer.data.decoding import decoded, footer
-from fae_trainer.data.prefetch import mapped
+from fae_trainer.data.decoding import decode_row_groups, read_footer
+from fae_trainer.data.prefetch import map_ahead
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Span:
+class WindowSlice:
     """The rows of a window from `start` to before `stop`, in the window's order of the epoch."""
 
     window: Window
@@ -100,8 +100,8 @@ class LeafReader:
         `ahead` windows are decoded meanwhile. Files and windows outside the range are not read.
         Raises DatasetError where a file is absent, damaged or at odds with the manifest.
         """
-        spans = self._spans(start, start + sum(sizes), shuffle)
-        blocks = mapped(partial(self._block, shuffle), spans, pool, ahead)
+        spans = self._slice_windows(start, start + sum(sizes), shuffle)
+        blocks = map_ahead(partial(self._read_slice, shuffle), spans, pool, ahead)
         block: Batch | None = None
         at = 0
         for size in sizes:
@@ -110,11 +110,13 @@ class LeafReader:
                 if block is None or at == len(block):
                     block, at = next(blocks), 0
                 stop = min(at + size, len(block))
-                pieces.append(block.part(at, stop))
+                pieces.append(block.slice(at, stop))
                 size, at = size - (stop - at), stop
-            yield joined(pieces)
+            yield concatenate(pieces)
 
-    def _spans(self, start: int, stop: int, shuffle: Shuffle | None) -> Iterator[Span]:
+    def _slice_windows(
+        self, start: int, stop: int, shuffle: Shuffle | None
+    ) -> Iterator[WindowSlice]:
         """The range's parts of windows, in the epoch's order."""
         files = range(len(self._files))
         order = shuffle.order(len(files), self._hot).tolist() if shuffle else files
@@ -122,50 +124,50 @@ class LeafReader:
         for file in order:
             end = begin + self._files[file].rows
             if begin < stop and start < end:
-                for window in self._windows(file, shuffle):
+                for window in self._list_windows(file, shuffle):
                     first, last = max(start - begin, 0), min(stop - begin, window.rows)
                     if first < last:
-                        yield Span(window, first, last)
+                        yield WindowSlice(window, first, last)
                     begin += window.rows
             begin = end
 
-    def _windows(self, file: int, shuffle: Shuffle | None) -> list[Window]:
+    def _list_windows(self, file: int, shuffle: Shuffle | None) -> list[Window]:
         """A file's windows in the epoch's order."""
         if file not in self._footers:
             described = self._files[file]
             path = self._directory / described.path
             if self._verify:
                 check_checksum(path, described)
-            self._footers[file] = footer(path, described, self._manifest)
+            self._footers[file] = read_footer(path, described, self._manifest)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         found: list[Window] = []
-        for number, groups in enumerate(windows(sizes, self._window_rows)):
+        for number, groups in enumerate(cut_windows(sizes, self._window_rows)):
             found.append(Window(file, number, groups, sum(sizes[group] for group in groups)))
         if shuffle is None:
             return found
         return [found[at] for at in shuffle.order(len(found), self._hot, file)]
 
-    def _block(self, shuffle: Shuffle | None, span: Span) -> Batch:
+    def _read_slice(self, shuffle: Shuffle | None, span: WindowSlice) -> Batch:
         """A span's rows; in a worker of DataLoader, neither kept nor pinned."""
         alone = get_worker_info() is None
         window = span.window
         path = self._directory / self._files[window.file].path
         metadata = self._footers[window.file]
-        read = partial(decoded, path, metadata, window.groups, self._manifest, self._hot)
+        read = partial(decode_row_groups, path, metadata, window.groups, self._manifest, self._hot)
         order = None
         if shuffle is not None:
             order = shuffle.order(window.rows, self._hot, window.file, window.number)
         if self._cache.keeps and alone:
-            block = self._cache.block((self._hot, window.file, window.number), read)
-            block = block if order is None else block.taken(order)
+            block = self._cache.get_or_make((self._hot, window.file, window.number), read)
+            block = block if order is None else block.take(order)
         else:
             block = read(order, self._buffers.empty)
-        part = block.part(span.start, span.stop)
+        part = block.slice(span.start, span.stop)
         return part.pin_memory() if self._pin and alone else part
 
 
-def windows(sizes: list[int], least: int) -> Iterator[range]:
+def cut_windows(sizes: list[int], least: int) -> Iterator[range]:
     """Row groups of these sizes, cut into ranges of at least `least` rows but for the last."""
     begin = rows = 0
     for group, size in enumerate(sizes):

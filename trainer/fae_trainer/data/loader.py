@@ -25,9 +25,9 @@ from fae.format.errors import ParameterError
 from fae.format.integrity import check_files
 from fae.format.manifest import SPLITS, Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.cache import Cache, cache_kind
+from fae_trainer.data.cache import Cache, choose_cache
 from fae_trainer.data.leaf_reader import LeafReader, Shuffle
-from fae_trainer.data.schedule import batch_count, schedule
+from fae_trainer.data.schedule import count_batches, make_schedule
 
 #: Rows among which the rows of an epoch are shuffled, at least; one of the pipeline's row groups.
 BUFFER_ROWS = 65_536
@@ -67,7 +67,7 @@ class HotFirst:
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShare:
     """A rank's rows of a leaf's order, [start, start + rows), and the batches they are cut into.
 
     Ranks have as many rows as each other, or one more, and exactly as many batches. Batches hold
@@ -87,20 +87,20 @@ class Share:
         return at - 1 if short else at
 
 
-def share(rows: int, batch_size: int, rank: int, world_size: int) -> Share:
+def cut_share(rows: int, batch_size: int, rank: int, world_size: int) -> RankShare:
     """What one of `world_size` ranks reads of a leaf of `rows` rows.
 
     Raises ParameterError where a rank would have a batch without rows.
     """
     start, stop = (rows * one // world_size for one in (rank, rank + 1))
-    batches = batch_count(-(-rows // world_size), batch_size)
+    batches = count_batches(-(-rows // world_size), batch_size)
     spare = rows // world_size - (batches - 1) * batch_size  # rows for the shortest last batch
     if rows and not spare and (batches == 1 or batch_size == 1):
         raise ParameterError(
             f"{rows} rows of one temperature cannot be cut into as many batches of {batch_size} "
             f"for each of {world_size} ranks. Use fewer ranks, or larger batches."
         )
-    return Share(start, stop - start, batches, batch_size)
+    return RankShare(start, stop - start, batches, batch_size)
 
 
 class HotColdLoader(IterableDataset[Batch]):
@@ -146,14 +146,14 @@ class HotColdLoader(IterableDataset[Batch]):
             raise ParameterError(f"rank {rank} is not one of {world_size}, counted from 0.")
         manifest = Manifest.read(data)
         device = torch.device(device)
-        kind = cache_kind(cache, manifest, split, device)
+        kind = choose_cache(cache, manifest, split, device)
         self.manifest = manifest
         self.split = split
         self._shuffle, self._seed = shuffle, seed
         self._threads = threads
         leaves = {hot: manifest.splits[split]["hot" if hot else "cold"] for hot in (True, False)}
         self._shares = {
-            hot: share(leaf.rows, batch_size, rank, world_size) for hot, leaf in leaves.items()
+            hot: cut_share(leaf.rows, batch_size, rank, world_size) for hot, leaf in leaves.items()
         }
         check_files(Path(data), [file for leaf in leaves.values() for file in leaf.files])
         kept = Cache(kind, device)
@@ -190,7 +190,7 @@ class HotColdLoader(IterableDataset[Batch]):
     def order(self, epoch: int) -> Order:
         """The order of hot and cold batches in an epoch; the same for all ranks."""
         if self._shuffle:
-            return schedule(self.hot, self.cold, self._seed, epoch)
+            return make_schedule(self.hot, self.cold, self._seed, epoch)
         return HotFirst(self.hot, len(self))
 
     def batches(
@@ -203,7 +203,7 @@ class HotColdLoader(IterableDataset[Batch]):
         """
         stop = order.batches if stop is None else stop
         first, last = order.hot_before(start), order.hot_before(stop)
-        threads = self._threads or _threads()
+        threads = self._threads or _default_threads()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         try:
             hot = self._leaf(True, first, last, epoch, pool, threads)
@@ -279,6 +279,6 @@ class HotColdLoader(IterableDataset[Batch]):
         return self._readers[hot].batches(mine.start + bounds[0], sizes, shuffle, pool, ahead)
 
 
-def _threads() -> int:
+def _default_threads() -> int:
     """Decoding threads: the machine's cores, and one in a worker of DataLoader."""
     return 1 if get_worker_info() else min(len(os.sched_getaffinity(0)), MOST_THREADS)

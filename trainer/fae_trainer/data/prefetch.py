@@ -19,23 +19,23 @@ _PATIENCE = 0.1
 
 
 @dataclass(frozen=True)
-class _End:
+class _EndOfItems:
     """The last thing in the queue: the items are over, or making one failed."""
 
     error: BaseException | None
 
 
 @contextmanager
-def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     """An iterator over `items` whose next `depth` are made meanwhile, in their order.
 
     An error in making an item is raised where that item would have come. Leaving the context, by
     whatever way, ends the thread before it returns.
     """
-    ready: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+    ready: queue.Queue[T | _EndOfItems] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 
-    def offer(item: T | _End) -> bool:
+    def offer(item: T | _EndOfItems) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=_PATIENCE)
@@ -52,10 +52,10 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
                     return
         except BaseException as caught:
             error = caught
-        offer(_End(error))
+        offer(_EndOfItems(error))
 
     def consume() -> Iterator[T]:
-        while not isinstance(item := ready.get(), _End):
+        while not isinstance(item := ready.get(), _EndOfItems):
             yield item
         if item.error is not None:
             raise item.error
@@ -69,7 +69,7 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
         thread.join()
 
 
-def mapped(
+def map_ahead(
     make: Callable[[S], T], items: Iterable[S], pool: ThreadPoolExecutor, depth: int
 ) -> Iterator[T]:
     """What `make` gives for each item, in their order, with `depth` more under way in the pool.

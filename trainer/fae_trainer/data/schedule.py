@@ -78,7 +78,7 @@ class Pace:
         return Pace(self.rate, loss, falls)
 
 
-def schedule(
+def make_schedule(
     hot: int,
     cold: int,
     seed: int,
@@ -92,28 +92,28 @@ def schedule(
     run's first epoch on.
     """
     if name == "adaptive":
-        counts = _counts(_rounds(hot, cold, epoch, feedback))
+        counts = _count_hot(_alternate_rounds(hot, cold, epoch, feedback))
     elif name == "phases":
-        counts = _counts(np.arange(hot + cold) >= cold)
+        counts = _count_hot(np.arange(hot + cold) >= cold)
     elif name == "shuffled":
         kinds = np.arange(hot + cold) < hot
-        counts = _counts(np.random.default_rng([seed, epoch]).permutation(kinds))
+        counts = _count_hot(np.random.default_rng([seed, epoch]).permutation(kinds))
     else:
-        counts = _line(hot, hot + cold, seed, epoch)
+        counts = _interleave(hot, hot + cold, seed, epoch)
     return Schedule(counts, hot + cold)
 
 
-def batch_count(rows: int, batch_size: int) -> int:
+def count_batches(rows: int, batch_size: int) -> int:
     """The number of batches that hold `rows` rows, the last one perhaps in part."""
     return -(-rows // batch_size)
 
 
-def _counts(kinds: Kinds) -> Ints:
+def _count_hot(kinds: Kinds) -> Ints:
     """How many of the first 0, 1, 2, … are set."""
     return np.concatenate([[0], np.cumsum(kinds)]).astype(np.int64)
 
 
-def _line(hot: int, batches: int, seed: int, epoch: int) -> Ints:
+def _interleave(hot: int, batches: int, seed: int, epoch: int) -> Ints:
     """Bresenham's line in integers; the seed and the epoch choose where the pattern begins."""
     if not batches:
         return np.zeros(1, dtype=np.int64)
@@ -122,7 +122,7 @@ def _line(hot: int, batches: int, seed: int, epoch: int) -> Ints:
     return line
 
 
-def _rounds(hot: int, cold: int, epoch: int, feedback: Sequence[float]) -> Kinds:
+def _alternate_rounds(hot: int, cold: int, epoch: int, feedback: Sequence[float]) -> Kinds:
     """The epoch's batches as far as the feedback tells their order."""
     pace, told = Pace(), iter(feedback)
     for _ in range(epoch + 1):

@@ -42,8 +42,8 @@ class Sent:
 
 
 @dataclass(frozen=True, eq=False)
-class Turn:
-    """A batch's turn at the shard, and what the threads hand each other in it."""
+class Request:
+    """A batch's request at the shard, and what the threads hand each other in it."""
 
     plan: Plan
     rows: Future[Fetched] = field(default_factory=Future)
@@ -51,11 +51,11 @@ class Turn:
     done: Future[None] = field(default_factory=Future)
 
 
-class HostThread:
-    """Fetches and updates the rows of a shard on the host, turn by turn.
+class ColdThread:
+    """Fetches and updates the rows of a shard on the host, request by request.
 
-    `expect` may be called from any one thread, in the order of the batches; `turn`, `rows`, `send`
-    and `settle` from the training thread. An error on the thread is raised by the next of them.
+    `request` may be called from any one thread, in the order of the batches; `find`, `rows`, `send`
+    and `settle` from the training thread. The next of them raises an error of this thread.
     """
 
     def __init__(self, shard: Shard, device: torch.device, optimizer: RowOptimizer) -> None:
@@ -68,45 +68,45 @@ class HostThread:
             if device.type == "cuda"
             else None
         )
-        self._expected: deque[Turn] = deque()
-        self._last: Turn | None = None
-        self._queue: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
+        self._pending: deque[Request] = deque()
+        self._last: Request | None = None
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cold rows", daemon=True)
         self._thread.start()
 
-    def expect(self, plan: Plan) -> None:
+    def request(self, plan: Plan) -> None:
         """Line up the next batch with cold rows."""
-        turn = Turn(plan)
-        self._expected.append(turn)
-        self._queue.put(turn)
+        request = Request(plan)
+        self._pending.append(request)
+        self._queue.put(request)
 
-    def turn(self, plan: Plan) -> Turn | None:
-        """The turn of the batch of this plan, if that is the next one."""
-        turn = self._expected[0] if self._expected else None
-        return turn if turn is not None and turn.plan is plan else None
+    def find(self, plan: Plan) -> Request | None:
+        """The request of the batch of this plan, if that is the next one."""
+        request = self._pending[0] if self._pending else None
+        return request if request is not None and request.plan is plan else None
 
-    def rows(self, turn: Turn) -> Tensor:
-        """The turn's rows on the device, (cold, dim), before its update and after all earlier."""
-        fetched = turn.rows.result()
+    def rows(self, request: Request) -> Tensor:
+        """Return the rows on the device, (cold, dim), before its update and after all earlier."""
+        fetched = request.rows.result()
         if fetched.arrived is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(fetched.arrived)
             fetched.there.record_stream(current)
         return fetched.there
 
-    def send(self, turn: Turn, gradient: Tensor, rate: float) -> None:
-        """Hand over the turn's gradient, (cold, dim) on the device, and don't wait for it."""
+    def send(self, request: Request, gradient: Tensor, rate: float) -> None:
+        """Hand over the request's gradient, (cold, dim) on the device, and don't wait for it."""
         arrived = None
         if self._side is not None:
             sent = torch.empty(gradient.shape, dtype=gradient.dtype, pin_memory=True)
             self._side.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(self._side):
                 sent.copy_(gradient, non_blocking=True)
-                arrived = _recorded(self._side)
+                arrived = _record_event(self._side)
             gradient.record_stream(self._side)
             gradient = sent
-        self._last = self._expected.popleft()
-        turn.gradient.set_result(Sent(gradient, rate, arrived))
+        self._last = self._pending.popleft()
+        request.gradient.set_result(Sent(gradient, rate, arrived))
 
     def settle(self) -> None:
         """Wait until every gradient that was sent is applied."""
@@ -115,49 +115,49 @@ class HostThread:
 
     def close(self) -> None:
         """Apply what was sent, give up the turns whose gradient was not, and end the thread."""
-        for turn in self._expected:
-            turn.gradient.cancel()
+        for request in self._pending:
+            request.gradient.cancel()
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         """Serve turns; after an error, each further one fails with it."""
         error: BaseException | None = None
-        while (turn := self._queue.get()) is not None:
+        while (request := self._queue.get()) is not None:
             try:
                 if error is not None:
                     raise error
-                self._serve(turn)
+                self._process(request)
             except BaseException as caught:
                 error = caught
-                for promise in (turn.rows, turn.done):
+                for promise in (request.rows, request.done):
                     if not promise.done():
                         promise.set_exception(caught)
 
     @torch.no_grad()
-    def _serve(self, turn: Turn) -> None:
-        at = torch.from_numpy(turn.plan.cold)
+    def _process(self, request: Request) -> None:
+        at = torch.from_numpy(request.plan.cold)
         fetched = self._fetch(at)
-        turn.rows.set_result(fetched)
-        sent = turn.gradient.result()
-        self._learn(at, fetched.own, sent)
-        turn.done.set_result(None)
+        request.rows.set_result(fetched)
+        sent = request.gradient.result()
+        self._update(at, fetched.own, sent)
+        request.done.set_result(None)
 
     def _fetch(self, at: Tensor) -> Fetched:
         if self._side is None:
             return Fetched(*self._shard.fetch(at, self._device), None)
         with torch.cuda.stream(self._side):
             own, there = self._shard.fetch(at, self._device)
-            arrived = _recorded(self._side)
+            arrived = _record_event(self._side)
         return Fetched(own, there, arrived)
 
-    def _learn(self, at: Tensor, own: Shard, sent: Sent) -> None:
+    def _update(self, at: Tensor, own: Shard, sent: Sent) -> None:
         if sent.arrived is not None:
             sent.arrived.synchronize()
-        self._shard.learn(at, own, sent.gradient, self._optimizer, sent.rate)
+        self._shard.update(at, own, sent.gradient, self._optimizer, sent.rate)
 
 
-def _recorded(stream: torch.cuda.Stream) -> torch.cuda.Event:
+def _record_event(stream: torch.cuda.Stream) -> torch.cuda.Event:
     """An event that comes once the stream has done what it was given so far."""
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(stream)

@@ -34,23 +34,23 @@ class Ranks:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def sizes(self, inputs: int) -> list[int]:
+    def part_sizes(self, inputs: int) -> list[int]:
         """The inputs of each rank's part of a batch of `inputs`; they differ by one at most."""
         ends = [inputs * one // self.size for one in range(self.size + 1)]
         return [stop - start for start, stop in itertools.pairwise(ends)]
 
-    def part(self, batch: Batch) -> Batch:
+    def local_part(self, batch: Batch) -> Batch:
         """The rank's inputs; where it has none, one of the batch, which weighs nothing."""
         if self.size == 1:
             return batch
         start, stop = (len(batch) * one // self.size for one in (self.rank, self.rank + 1))
-        return batch.part(start, stop) if start < stop else batch.part(0, 1)
+        return batch.slice(start, stop) if start < stop else batch.slice(0, 1)
 
     def share(self, batch: Batch) -> float:
         """The share of the batch's inputs that are the rank's."""
-        return self.sizes(len(batch))[self.rank] / len(batch)
+        return self.part_sizes(len(batch))[self.rank] / len(batch)
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors of one dtype by their sums over ranks, the same bits on every rank."""
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
@@ -58,7 +58,7 @@ class Ranks:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def gathered(self, values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    def all_gather(self, values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Each rank's first `sizes[rank]` rows of `values`, for all ranks."""
         padded = values.new_zeros((max(sizes), *values.shape[1:]))
         own = sizes[self.rank]
@@ -73,13 +73,13 @@ class Ranks:
         dist.all_gather(found, torch.tensor([own]))
         return torch.cat(found).tolist()
 
-    def swapped(self, values: Tensor, given: Sequence[int], taken: Sequence[int]) -> Tensor:
+    def all_to_all(self, values: Tensor, given: Sequence[int], taken: Sequence[int]) -> Tensor:
         """Rows on the host, `given[r]` of them for rank r; back come `taken[r]` from rank r."""
         found = values.new_empty((sum(taken), *values.shape[1:]))
         dist.all_to_all_single(found, values.contiguous(), list(taken), list(given))
         return found
 
-    def to_first(self, pieces: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    def gather_to_first(self, pieces: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Each rank's rows on the host, on the first rank; on the others an empty list."""
         if not self.first:
             dist.send(pieces.contiguous(), 0)
@@ -107,7 +107,7 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def join_ranks() -> Iterator[Ranks]:
     """The ranks that torchrun started this process among; one alone where it was not torchrun.
 
     A process group that is there already is used as it is. Otherwise each process sees one GPU, its
@@ -141,7 +141,7 @@ def joined_ranks() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def summed(pieces: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def sum_by_row(pieces: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The distinct rows of pieces (rows, gradients), ascending, and the sum of their gradients.
 
     Rows are distinct within a piece. Pieces are added in their order, so that the sums are the same

@@ -59,7 +59,7 @@ class Layout:
         return np.dtype(np.int32 if self.rows.sum() < 2**31 else np.int64)
 
 
-def layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
+def make_layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
     """The layout in which the first `hot_rows[t]` rows of table t are hot."""
     names = tuple(table.name for table in manifest.tables)
     index = {name: position for position, name in enumerate(names)}
@@ -121,7 +121,7 @@ class Planner:
         self._stamps = np.zeros(layout.hot_total + layout.cold_total, dtype=np.int32)
         self._lock = threading.Lock()
 
-    def meets_cold(self, batch: Batch) -> bool:
+    def has_cold_rows(self, batch: Batch) -> bool:
         """Whether any id of a batch is a cold row."""
         return bool((self._slots(batch) >= self._hot_total).any())
 
@@ -131,14 +131,14 @@ class Planner:
         slots = np.add(ids, self._hot_shift, dtype=self._slot_type, casting="unsafe").ravel()
         places = np.flatnonzero(ids >= self._hot_below)
         cold = ids.ravel()[places] + self._cold_shift[places % ids.shape[1]]
-        stamps, stands = self._stamped(cold)
+        stamps, stands = self._stamp(cold)
         slots[places] = (self._hot_total - 1 + np.cumsum(stands))[stamps]
         return Slots(cold[stands] - self._hot_total, slots)
 
     def lookup(self, batch: Batch) -> Lookup:
         """The lookup of a batch; distinct rows come in no particular order, but a fixed one."""
         slots = self._slots(batch)
-        stamps, stands = self._stamped(slots)
+        stamps, stands = self._stamp(slots)
         is_hot = slots < self._hot_total
         numbers = _numbers(stands & is_hot, stands & ~is_hot)
         hot, cold = slots[stands & is_hot], slots[stands & ~is_hot] - self._hot_total
@@ -158,7 +158,7 @@ class Planner:
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
 
-    def _stamped(self, slots: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    def _stamp(self, slots: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """For each slot the place of the one that stands for its row, and which those are."""
         places = np.arange(slots.size, dtype=np.int32)
         with self._lock:

@@ -22,9 +22,9 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.bags import bags_of_batch, bags_of_keyed
-from fae_trainer.embedding.layout import Lookup, Planner, layout
+from fae_trainer.embedding.layout import Lookup, Planner, make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
-from fae_trainer.embedding.tables import Gathered, Tables, pooled
+from fae_trainer.embedding.tables import Gathered, Tables, pool
 
 POOLINGS = ("sum", "mean")
 
@@ -33,7 +33,7 @@ ROWS = "rows."
 
 
 @dataclass(frozen=True)
-class Arrived:
+class ArrivedGradient:
     """Rows whose gradient has come: `leaf` holds it, and `step` steps had been made before."""
 
     gathered: Gathered
@@ -67,10 +67,10 @@ class HotColdEmbedding(nn.Module):
         says. `optimizer` is one of ROW_OPTIMIZERS and decides the state beside each row.
         """
         super().__init__()
-        _check_name("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
-        _check_name("pooling", pooling, POOLINGS)
+        _check_choice("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
+        _check_choice("pooling", pooling, POOLINGS)
         self._all = tuple(feature.name for feature in manifest.features.sparse)
-        chosen = _restricted(manifest, self._all if features is None else features)
+        chosen = _restrict_features(manifest, self._all if features is None else features)
         self.features = tuple(feature.name for feature in chosen.features.sparse)
         self.dim = chosen.tables[0].dim
         self.pooling = pooling
@@ -78,13 +78,13 @@ class HotColdEmbedding(nn.Module):
         for table in chosen.tables:
             if not 0 <= hot[table.name] <= table.rows:
                 raise ParameterError(f"hot_rows of {table.name} must be from 0 to {table.rows}.")
-        places = layout(chosen, [hot[table.name] for table in chosen.tables])
+        places = make_layout(chosen, [hot[table.name] for table in chosen.tables])
         device = torch.device(device)
         self.tables = Tables(places, self.dim, device, dtype, ROW_OPTIMIZERS[optimizer])
         self.tables.initialise(seed)
         self._planner = Planner(places)
         self._limits = torch.from_numpy(places.rows[places.feature_table])  # (features,)
-        self._arrived: dict[int, Arrived] = {}
+        self._arrived: dict[int, ArrivedGradient] = {}
         self._steps = 0
 
     def forward(self, ids: Tensor, offsets: Tensor | None = None) -> Tensor:
@@ -99,9 +99,9 @@ class HotColdEmbedding(nn.Module):
         lookup = self._planner.lookup(batch)
         gathered = self.tables.gather(lookup)
         if torch.is_grad_enabled():
-            receive = self._receiver(gathered)
+            receive = self._make_hook(gathered)
             gathered.rows.register_post_accumulate_grad_hook(receive)  # type: ignore[no-untyped-call]
-        vectors = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
+        vectors = pool(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
         if self.pooling == "sum" or batch.offsets is None:
             return vectors
         lengths = batch.offsets.diff().clamp(min=1).view(len(batch), -1, 1)
@@ -129,7 +129,7 @@ class HotColdEmbedding(nn.Module):
         self._steps += 1
         if len(arrived) == 1 and arrived[0].step == self._steps - 1:
             return dataclasses.replace(arrived[0].gathered, rows=arrived[0].leaf)
-        return self._summed(arrived)
+        return self._sum_lookups(arrived)
 
     def forget_gradients(self) -> None:
         """Drop the gradients that came since the last step."""
@@ -165,17 +165,17 @@ class HotColdEmbedding(nn.Module):
             raise ParameterError(f"Id {ids[at]} is no row of a table of {limits[at]} rows.")
         return Batch(torch.empty(inputs), torch.empty((inputs, 0)), ids, offsets, hot=False)
 
-    def _receiver(self, gathered: Gathered) -> Callable[[Tensor], None]:
+    def _make_hook(self, gathered: Gathered) -> Callable[[Tensor], None]:
         """A hook that notes the leaf once backward has given it its gradient."""
         places = dataclasses.replace(gathered, rows=gathered.rows.detach())
         step = self._steps
 
         def arrived(leaf: Tensor) -> None:
-            self._arrived[id(leaf)] = Arrived(places, leaf, step)
+            self._arrived[id(leaf)] = ArrivedGradient(places, leaf, step)
 
         return arrived
 
-    def _summed(self, arrived: Sequence[Arrived]) -> Gathered:
+    def _sum_lookups(self, arrived: Sequence[ArrivedGradient]) -> Gathered:
         """The distinct rows of several lookups as they are now, with the sum of the gradients."""
         first_cold = self.tables.layout.hot_total
         slots = torch.cat(
@@ -252,7 +252,7 @@ class HotColdOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if (gathered := self._embedding.take_gradients()) is not None:
-            self._embedding.tables.learn(gathered, self.param_groups[0]["lr"])
+            self._embedding.tables.update(gathered, self.param_groups[0]["lr"])
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
@@ -274,7 +274,7 @@ class HotColdOptimizer(torch.optim.Optimizer):
             group.update(given)
 
 
-def _restricted(manifest: Manifest, features: Sequence[str]) -> Manifest:
+def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
     """The manifest with some features, in this order, and their tables alone."""
     known = {feature.name: feature for feature in manifest.features.sparse}
     if missing := [name for name in features if name not in known]:
@@ -294,6 +294,6 @@ def _restricted(manifest: Manifest, features: Sequence[str]) -> Manifest:
     return dataclasses.replace(manifest, features=chosen, tables=tables)
 
 
-def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
+def _check_choice(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         raise ParameterError(f"{what} is {name}; it must be one of {', '.join(known)}.")

@@ -69,13 +69,13 @@ class NetworkOptimizer:
         """Forget the weights' gradients, to which a backward pass would add."""
         self._optimizer.zero_grad()
 
-    def learn(self) -> None:
+    def update(self) -> None:
         """Update the weights by their gradients."""
         if self._clip_norm:
             torch.nn.utils.clip_grad_norm_(self.weights, self._clip_norm)
         self._optimizer.step()
 
-    def count(self) -> None:
+    def count_step(self) -> None:
         """Note a step that a graph took, of which it holds all but Adagrad's count of steps."""
         for state in self._optimizer.state.values():
             if "step" in state:

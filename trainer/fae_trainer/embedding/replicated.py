@@ -24,24 +24,24 @@ class ReplicatedTables(Tables):
     `hot` is always the owner's shard, and the other's is stale.
     """
 
-    divides_batches = False
+    splits_batches = False
 
-    def _place(self) -> tuple[Shard, Shard]:
+    def _allocate(self) -> tuple[Shard, Shard]:
         hot = self.layout.hot_total
         total = hot + self.layout.cold_total
-        self._host = self._shard(total, torch.device("cpu"))
-        self.spared = self._shard(hot + 1, self.device)
-        self._copy = self.spared.part(0, hot)
-        self._head = self._host.part(0, hot)
-        return self._head, self._host.part(hot, total)
+        self._host = self._allocate_shard(total, torch.device("cpu"))
+        self.padded_hot = self._allocate_shard(hot + 1, self.device)
+        self._copy = self.padded_hot.slice(0, hot)
+        self._head = self._host.slice(0, hot)
+        return self._head, self._host.slice(hot, total)
 
-    def turn_to(self, hot: bool) -> None:
+    def prepare_for(self, hot: bool) -> None:
         """Make the device the owner of the hot rows for a hot batch, the host for a cold one."""
         owner = self._copy if hot else self._head
         if self.hot is owner:
             return
         begin = self._now()
-        owner.take(self.hot)
+        owner.copy_from(self.hot)
         self.hot = owner
         self.traffic.syncs += 1
         self.traffic.sync_bytes += owner.nbytes
@@ -52,7 +52,7 @@ class ReplicatedTables(Tables):
         if self.hot is self._copy:
             return super().gather(lookup)
         at = np.concatenate([lookup.hot, lookup.cold + self.layout.hot_total])
-        return self._gathered(np.empty(0, dtype=np.int64), self._fetched(at, self._host))
+        return self._gather(np.empty(0, dtype=np.int64), self._fetch_cold(at, self._host))
 
     def _now(self) -> float:
         """The clock, once the device has done its work."""

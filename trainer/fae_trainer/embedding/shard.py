@@ -43,20 +43,20 @@ class Shard:
         """The bytes of rows and state."""
         return self.rows.nbytes + self.state.nbytes
 
-    def part(self, start: int, stop: int) -> Shard:
+    def slice(self, start: int, stop: int) -> Shard:
         """The rows from `start` to before `stop`, in the same memory."""
         packed = None if self.packed is None else self.packed[start:stop]
         return Shard(self.rows[start:stop], self.state[start:stop], packed)
 
-    def take(self, other: Shard) -> None:
+    def copy_from(self, other: Shard) -> None:
         """Copy every row and state of another shard of this size, wherever it lives."""
         self.rows.copy_(other.rows)
         self.state.copy_(other.state)
 
-    def taken(self, at: Tensor, rows: Tensor | None = None) -> Shard:
+    def take(self, at: Tensor, rows: Tensor | None = None) -> Shard:
         """A copy of the rows `at` and their state; `rows` are their values where they are known."""
         if self.packed is not None:
-            return self._copied(at)
+            return self._copy(at)
         rows = self.rows.index_select(0, at) if rows is None else rows
         return Shard(rows, self.state.index_select(0, at))
 
@@ -66,12 +66,12 @@ class Shard:
         The own copy is pinned where the device is CUDA, and the device's copy then on its way in
         the current stream.
         """
-        own = self._copied(at, pinned=device.type == "cuda")
+        own = self._copy(at, pinned=device.type == "cuda")
         if own.packed is None:
             return own, own.rows.to(device, non_blocking=True)
         return own, own.packed.to(device, non_blocking=True)[:, : self.rows.shape[1]]
 
-    def learn(
+    def update(
         self, at: Tensor, own: Shard, gradient: Tensor, optimizer: RowOptimizer, rate: float
     ) -> None:
         """Update the distinct rows `at` by their gradient; `own` is a copy of them, and changes."""
@@ -83,7 +83,7 @@ class Shard:
         if optimizer.state_width:
             self.state.index_copy_(0, at, own.state)
 
-    def _copied(self, at: Tensor, pinned: bool = False) -> Shard:
+    def _copy(self, at: Tensor, pinned: bool = False) -> Shard:
         """A copy of the rows `at` of a shard on the host."""
         values = self.rows if self.packed is None else self.packed
         own = values.new_empty((len(at), values.shape[1]), pin_memory=pinned)
@@ -95,31 +95,31 @@ class Shard:
 
 def _read(values: Tensor, at: Tensor, into: Tensor) -> None:
     """Copy the rows `at`, which exist, of values on the host."""
-    whole, places, copies = _whole(values), at.numpy(), _whole(into)
+    whole, places, copies = _as_items(values), at.numpy(), _as_items(into)
 
     def read(part: slice) -> None:  # to clip what cannot be too large saves numpy a second copy
         whole.take(places[part], out=copies[part], mode="clip")
 
-    _in_threads(read, len(places))
+    _run_in_threads(read, len(places))
 
 
 def _write(values: Tensor, at: Tensor, rows: Tensor) -> None:
     """Replace the distinct rows `at` of values on the host."""
-    whole, places, copies = _whole(values), at.numpy(), _whole(rows)
+    whole, places, copies = _as_items(values), at.numpy(), _as_items(rows)
 
     def write(part: slice) -> None:
         whole[places[part]] = copies[part]
 
-    _in_threads(write, len(places))
+    _run_in_threads(write, len(places))
 
 
-def _whole(rows: Tensor) -> npt.NDArray[np.void]:
+def _as_items(rows: Tensor) -> npt.NDArray[np.void]:
     """Rows as items that are copied in one go: numpy does so, in a third of torch's time."""
     values: npt.NDArray[Any] = rows.numpy()
     return values.view(np.dtype((np.void, values.shape[1] * values.itemsize)))[:, 0]
 
 
-def _in_threads(copy: Callable[[slice], None], rows: int) -> None:
+def _run_in_threads(copy: Callable[[slice], None], rows: int) -> None:
     """Copy slices of so many rows, in threads where there are many; numpy lets them run at once."""
     parts = [slice(begin, begin + _SHARE) for begin in range(0, rows, _SHARE)]
     if len(parts) > 1:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fae_trainer.embedding.distributed import Ranks, summed
+from fae_trainer.embedding.distributed import Ranks, sum_by_row
 from fae_trainer.embedding.layout import Layout, Lookup
 from fae_trainer.embedding.optimizers import RowOptimizer
 from fae_trainer.embedding.shard import Shard
@@ -26,18 +26,18 @@ _NOTHING = np.empty(0, dtype=np.int64)
 class Exchange:
     """Who asked whom for a batch's cold rows.
 
-    `order` puts this rank's rows in the order of their owners, of whom each gives `taken[rank]`.
-    `asked` are positions in this rank's cold shard, of which each rank gets `given[rank]`.
+    `order` sorts this rank's rows by owner; rank r sends `counts_in[r]` of them. `asked` are
+    positions in this rank's cold shard, of which rank r receives `counts_out[r]`.
     """
 
     order: Tensor
-    taken: list[int]
+    counts_in: list[int]
     asked: Tensor
-    given: list[int]
+    counts_out: list[int]
 
 
 @dataclass(frozen=True)
-class Shared(Gathered):
+class SharedGathered(Gathered):
     """Gathered rows, and the exchange that brought the cold ones, if any rank had some."""
 
     exchange: Exchange | None
@@ -61,76 +61,80 @@ class SharedTables(Tables):
 
     def gather(self, lookup: Lookup) -> Gathered:
         """The distinct rows of this rank's part of a batch, cold ones from their owners."""
-        gathered = self._gathered(lookup.hot, self._fetched(_NOTHING, self.cold))
+        gathered = self._gather(lookup.hot, self._fetch_cold(_NOTHING, self.cold))
         rows, exchange = gathered.rows.detach(), None
         if lookup.shared:
-            exchange, cold = self._swapped_in(torch.from_numpy(lookup.cold))
+            exchange, cold = self._exchange_cold(torch.from_numpy(lookup.cold))
             rows = torch.cat([rows, cold.to(self.device)])
         rows.requires_grad_()
-        return Shared(rows, gathered.hot, gathered.cold, exchange)
+        return SharedGathered(rows, gathered.hot, gathered.cold, exchange)
 
-    def learn(self, gathered: Gathered, rate: float) -> None:
+    def update(self, gathered: Gathered, rate: float) -> None:
         """Update the rows that any rank gathered, each at its owners, by their gradients' sum."""
-        assert isinstance(gathered, Shared)
+        assert isinstance(gathered, SharedGathered)
         gradient = gathered.rows.grad
         assert gradient is not None, "learn follows backward"
         hot = len(gathered.hot)
         sizes = self._ranks.counts(hot) if self.layout.hot_total else [0]
         if any(sizes):
-            at = self._ranks.gathered(gathered.hot, sizes)
-            given = self._ranks.gathered(gradient[:hot], sizes)
-            self._learned(self.hot, at, given, rate)
+            at = self._ranks.all_gather(gathered.hot, sizes)
+            given = self._ranks.all_gather(gradient[:hot], sizes)
+            self._update_shard(self.hot, at, given, rate)
         if (exchange := gathered.exchange) is not None:
             sent = gradient[hot:].to("cpu")[exchange.order]
-            came = self._ranks.swapped(sent, exchange.taken, exchange.given)
-            at, given = (list(torch.split(one, exchange.given)) for one in (exchange.asked, came))
-            self._learned(self.cold, at, given, rate)
+            came = self._ranks.all_to_all(sent, exchange.counts_in, exchange.counts_out)
+            at, given = (
+                list(torch.split(one, exchange.counts_out)) for one in (exchange.asked, came)
+            )
+            self._update_shard(self.cold, at, given, rate)
 
-    def _learned(self, shard: Shard, at: list[Tensor], given: list[Tensor], rate: float) -> None:
+    def _update_shard(
+        self, shard: Shard, at: list[Tensor], given: list[Tensor], rate: float
+    ) -> None:
         """Update a shard's rows `at` by what each rank has given for them."""
-        distinct, gradient = summed(zip(at, given, strict=True))
-        shard.learn(distinct, shard.taken(distinct), gradient, self.optimizer, rate)
+        distinct, gradient = sum_by_row(zip(at, given, strict=True))
+        shard.update(distinct, shard.take(distinct), gradient, self.optimizer, rate)
 
-    def _swapped_in(self, cold: Tensor) -> tuple[Exchange, Tensor]:
+    def _exchange_cold(self, cold: Tensor) -> tuple[Exchange, Tensor]:
         """The exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
         size = self._ranks.size
         owner = cold % size
         order = owner.argsort(stable=True)
         taken = owner.bincount(minlength=size)
         one = [1] * size
-        given = self._ranks.swapped(taken, one, one).tolist()
-        asked = self._ranks.swapped(cold[order] // size, taken.tolist(), given)
+        given = self._ranks.all_to_all(taken, one, one).tolist()
+        asked = self._ranks.all_to_all(cold[order] // size, taken.tolist(), given)
         exchange = Exchange(order, taken.tolist(), asked, given)
-        sent = self.cold.taken(asked).rows
+        sent = self.cold.take(asked).rows
         rows = self.cold.rows.new_empty((len(cold), self.dim))
-        rows[order] = self._ranks.swapped(sent, exchange.given, exchange.taken)
+        rows[order] = self._ranks.all_to_all(sent, exchange.counts_out, exchange.counts_in)
         return exchange, rows
 
-    def _place(self) -> tuple[Shard, Shard]:
+    def _allocate(self) -> tuple[Shard, Shard]:
         """All hot rows, and this rank's cold rows."""
         hot = self.layout.hot_total
-        self.spared = self._shard(hot + 1, self.device)
-        own = self._before(self.layout.cold_total, self._ranks.rank)
-        return self.spared.part(0, hot), self._packed(own)
+        self.padded_hot = self._allocate_shard(hot + 1, self.device)
+        own = self._rows_before(self.layout.cold_total, self._ranks.rank)
+        return self.padded_hot.slice(0, hot), self._allocate_packed(own)
 
-    def _before(self, position: int, rank: int) -> int:
+    def _rows_before(self, position: int, rank: int) -> int:
         """How many of a rank's rows lie before a position of the stacked cold array."""
         return max(position - rank + self._ranks.size - 1, 0) // self._ranks.size
 
     def _put_cold(self, cold: Tensor, start: int, values: Tensor) -> None:
         rank, size = self._ranks.rank, self._ranks.size
         own = values[(rank - start) % size :: size]
-        begin = self._before(start, rank)
+        begin = self._rows_before(start, rank)
         cold[begin : begin + len(own)].copy_(own)
 
-    def _cold_of(self, cold: Tensor, where: slice) -> Tensor:
+    def _read_cold(self, cold: Tensor, where: slice) -> Tensor:
         """A table's cold rows, where `where` are their positions; the first rank alone has all."""
         ranks = range(self._ranks.size)
-        begins = [self._before(where.start, rank) for rank in ranks]
-        ends = [self._before(where.stop, rank) for rank in ranks]
+        begins = [self._rows_before(where.start, rank) for rank in ranks]
+        ends = [self._rows_before(where.stop, rank) for rank in ranks]
         sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
         own = self._ranks.rank
-        pieces = self._ranks.to_first(cold[begins[own] : ends[own]], sizes)
+        pieces = self._ranks.gather_to_first(cold[begins[own] : ends[own]], sizes)
         found = cold.new_empty((where.stop - where.start if pieces else 0, cold.shape[1]))
         for rank, piece in enumerate(pieces):
             found[(rank - where.start) % self._ranks.size :: self._ranks.size] = piece

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fae.format.errors import ParameterError
 from fae_trainer.data.batches import Ints
-from fae_trainer.embedding.cold_thread import HostThread, Turn
+from fae_trainer.embedding.cold_thread import ColdThread, Request
 from fae_trainer.embedding.layout import Layout, Lookup, Plan, Slots
 from fae_trainer.embedding.optimizers import RowOptimizer
 from fae_trainer.embedding.shard import Shard
@@ -33,15 +33,15 @@ _CHUNK = 65_536
 class ColdRows:
     """Distinct rows of a batch that lie at `at` in `host`; `there` (n, dim) is the device's copy.
 
-    `own` is the host's copy with their state; where the rows came by a turn of the host's thread,
-    it has that copy, and `turn` is set.
+    `own` is the host's copy with their state. For rows that a thread prefetched, `request` is set
+    instead, and the thread keeps that copy.
     """
 
     at: Tensor
     host: Shard
     there: Tensor
     own: Shard | None = None
-    turn: Turn | None = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Tables:
     """The stacked tables: hot rows on `device`, cold rows on the host."""
 
     #: Whether the hot rows of a cold batch are taken from the device, as those of a hot one are.
-    divides_batches = True
+    splits_batches = True
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class Tables:
         self.dtype = dtype
         self.optimizer = optimizer
         self.traffic = Traffic()
-        self.hot, self.cold = self._place()
-        self._thread: HostThread | None = None
+        self.hot, self.cold = self._allocate()
+        self._thread: ColdThread | None = None
 
     @contextmanager
-    def served(self) -> Iterator[None]:
+    def prefetching(self) -> Iterator[None]:
         """Let a thread fetch and update the cold rows of lookups that are expected meanwhile."""
-        self._thread = thread = HostThread(self.cold, self.device, self.optimizer)
+        self._thread = thread = ColdThread(self.cold, self.device, self.optimizer)
         try:
             yield
             thread.settle()
@@ -91,50 +91,50 @@ class Tables:
             self._thread = None
             thread.close()
 
-    def expect(self, plan: Plan) -> None:
+    def request(self, plan: Plan) -> None:
         """Announce that a batch will be learned from, in the order of the batches."""
         if self._thread is not None and len(plan.cold):
-            self._thread.expect(plan)
+            self._thread.request(plan)
 
-    def turn_to(self, hot: bool) -> None:
+    def prepare_for(self, hot: bool) -> None:
         """Prepare to learn from a hot or a cold batch; nothing where each row has one owner."""
 
     def gather(self, lookup: Lookup) -> Gathered:
         """The distinct rows of a batch; the host is asked for its distinct cold rows alone."""
-        return self._gathered(lookup.hot, self.fetch(lookup))
+        return self._gather(lookup.hot, self.fetch(lookup))
 
     def fetch(self, plan: Plan) -> ColdRows:
         """The distinct cold rows of a batch."""
-        turn = self._thread.turn(plan) if self._thread is not None else None
-        if turn is None or self._thread is None:
-            return self._fetched(plan.cold, self.cold)
-        there = self._thread.rows(turn)
-        return ColdRows(torch.from_numpy(plan.cold), self.cold, there, turn=turn)
+        request = self._thread.find(plan) if self._thread is not None else None
+        if request is None or self._thread is None:
+            return self._fetch_cold(plan.cold, self.cold)
+        there = self._thread.rows(request)
+        return ColdRows(torch.from_numpy(plan.cold), self.cold, there, request=request)
 
     def read(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """A hot row for each id of a batch and then its cold rows, and which of them ids mean."""
         at = torch.from_numpy(slots.slots).to(self.device, non_blocking=True)
         spare, ids = self.layout.hot_total, len(at)
-        rows = self.spared.rows.index_select(0, at.clamp(max=spare))
+        rows = self.padded_hot.rows.index_select(0, at.clamp(max=spare))
         places = torch.where(at < spare, torch.arange(ids, device=self.device), at + (ids - spare))
         return torch.cat([rows, self.fetch(slots).there]), places
 
-    def learn(self, gathered: Gathered, rate: float) -> None:
+    def update(self, gathered: Gathered, rate: float) -> None:
         """Update the gathered rows, each at its owner, by the gradient that they hold."""
         gradient = gathered.rows.grad
         assert gradient is not None, "learn follows backward"
         hot, rows = len(gathered.hot), gathered.rows.detach()
         if hot:
-            own = self.hot.taken(gathered.hot, rows[:hot])
-            self.hot.learn(gathered.hot, own, gradient[:hot], self.optimizer, rate)
-        self.learn_cold(gathered.cold, gradient[hot:], rate)
+            own = self.hot.take(gathered.hot, rows[:hot])
+            self.hot.update(gathered.hot, own, gradient[:hot], self.optimizer, rate)
+        self.update_cold(gathered.cold, gradient[hot:], rate)
 
-    def learn_cold(self, cold: ColdRows, gradient: Tensor, rate: float) -> None:
+    def update_cold(self, cold: ColdRows, gradient: Tensor, rate: float) -> None:
         """Update cold rows by their gradient, (n, dim) on the device."""
-        if cold.turn is not None and self._thread is not None:
-            self._thread.send(cold.turn, gradient, rate)
+        if cold.request is not None and self._thread is not None:
+            self._thread.send(cold.request, gradient, rate)
         elif cold.own is not None:
-            cold.host.learn(cold.at, cold.own, gradient.to("cpu"), self.optimizer, rate)
+            cold.host.update(cold.at, cold.own, gradient.to("cpu"), self.optimizer, rate)
 
     def initialise(self, seed: int) -> None:
         """Give every row its first value, uniform in ±1/√(rows of its table), and no state.
@@ -143,7 +143,7 @@ class Tables:
         every layout and dtype.
         """
         for table, name in enumerate(self.layout.names):
-            generator = torch.Generator().manual_seed(_table_seed(seed, name))
+            generator = torch.Generator().manual_seed(_derive_seed(seed, name))
             rows = int(self.layout.rows[table])
             for start in range(0, rows, _CHUNK):
                 shape = (min(_CHUNK, rows - start), self.dim)
@@ -170,22 +170,22 @@ class Tables:
 
     def rows(self) -> dict[str, Tensor]:
         """A copy of each table's values in the order of ids, (rows, dim), on the host."""
-        return self._by_id(self.hot.rows, self.cold.rows)
+        return self._sort_by_id(self.hot.rows, self.cold.rows)
 
     def states(self) -> dict[str, Tensor]:
         """A copy of each table's optimiser state in the order of ids, on the host."""
-        return self._by_id(self.hot.state, self.cold.state)
+        return self._sort_by_id(self.hot.state, self.cold.state)
 
-    def _place(self) -> tuple[Shard, Shard]:
+    def _allocate(self) -> tuple[Shard, Shard]:
         """The hot rows' shard and the cold rows'.
 
         `spared` is the device's shard of hot rows with one row more behind them, which no id means.
         """
         hot = self.layout.hot_total
-        self.spared = self._shard(hot + 1, self.device)
-        return self.spared.part(0, hot), self._packed(self.layout.cold_total)
+        self.padded_hot = self._allocate_shard(hot + 1, self.device)
+        return self.padded_hot.slice(0, hot), self._allocate_packed(self.layout.cold_total)
 
-    def _gathered(self, hot: Ints, cold: ColdRows) -> Gathered:
+    def _gather(self, hot: Ints, cold: ColdRows) -> Gathered:
         """The rows `hot` of the hot shard, then the cold rows."""
         at = torch.from_numpy(hot).to(self.hot.rows.device, non_blocking=True)
         rows = self.hot.rows.index_select(0, at).to(self.device)
@@ -193,11 +193,11 @@ class Tables:
             rows = torch.cat([rows, cold.there])
         return Gathered(rows.requires_grad_(), at, cold)
 
-    def _fetched(self, at: Ints, host: Shard) -> ColdRows:
+    def _fetch_cold(self, at: Ints, host: Shard) -> ColdRows:
         """The rows `at` of a shard on the host, once what was sent to it is applied."""
         places = torch.from_numpy(at)
         if not len(at):
-            return ColdRows(places, host, self.spared.rows[:0])
+            return ColdRows(places, host, self.padded_hot.rows[:0])
         self._settle()
         own, there = host.fetch(places, self.device)
         return ColdRows(places, host, there, own)
@@ -207,17 +207,19 @@ class Tables:
         if self._thread is not None:
             self._thread.settle()
 
-    def _packed(self, rows: int) -> Shard:
+    def _allocate_packed(self, rows: int) -> Shard:
         """A shard on the host for access to single rows."""
         width = self.dim + self.optimizer.state_width
-        (values,) = self._memory(rows, (width,), torch.device("cpu"))
+        (values,) = self._allocate_zeros(rows, (width,), torch.device("cpu"))
         return Shard.of(values, self.dim)
 
-    def _shard(self, rows: int, device: torch.device) -> Shard:
+    def _allocate_shard(self, rows: int, device: torch.device) -> Shard:
         """A shard that a device reads, or that is copied as a whole."""
-        return Shard(*self._memory(rows, (self.dim, self.optimizer.state_width), device))
+        return Shard(*self._allocate_zeros(rows, (self.dim, self.optimizer.state_width), device))
 
-    def _memory(self, rows: int, widths: Sequence[int], device: torch.device) -> list[Tensor]:
+    def _allocate_zeros(
+        self, rows: int, widths: Sequence[int], device: torch.device
+    ) -> list[Tensor]:
         """Zeros for rows of each width."""
         dtype = self.dtype
         try:
@@ -251,20 +253,20 @@ class Tables:
         """Write `values` to the stacked cold rows from `start` on."""
         cold[start : start + len(values)].copy_(values)
 
-    def _cold_of(self, cold: Tensor, where: slice) -> Tensor:
+    def _read_cold(self, cold: Tensor, where: slice) -> Tensor:
         """The stacked cold rows `where`."""
         return cold[where]
 
-    def _by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
+    def _sort_by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
         self._settle()
         tables = {}
         for table, name in enumerate(self.layout.names):
             hot_range, cold_range = self._ranges(table)
-            tables[name] = torch.cat([hot[hot_range].cpu(), self._cold_of(cold, cold_range)])
+            tables[name] = torch.cat([hot[hot_range].cpu(), self._read_cold(cold, cold_range)])
         return tables
 
 
-def pooled(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
+def pool(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
     """Each input's embedding vectors, a feature's rows summed: (batch, features, dim).
 
     `inverse` and `offsets` are a lookup's.
@@ -273,10 +275,10 @@ def pooled(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Ten
     begins = None
     if offsets is not None:
         begins = torch.from_numpy(offsets).to(rows.device, non_blocking=True)
-    return pooled_at(rows, at, begins, batch)
+    return pool_on_device(rows, at, begins, batch)
 
 
-def pooled_at(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Tensor:
+def pool_on_device(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Tensor:
     """`pooled`, of an inverse and offsets on the device.
 
     The gradient of a row is the sum over its occurrences in their order, so it is the same on every
@@ -297,6 +299,6 @@ def pooled_at(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Te
     return vectors.new_zeros((len(lengths), dim)).index_add(0, bag, vectors).view(batch, -1, dim)
 
 
-def _table_seed(seed: int, name: str) -> int:
+def _derive_seed(seed: int, name: str) -> int:
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

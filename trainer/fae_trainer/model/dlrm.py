@@ -28,10 +28,10 @@ class Dlrm(nn.Module):
         """A network with unset weights; call `initialise` or load a state before use."""
         super().__init__()
         vectors = features + (1 if dense else 0)
-        self.bottom = mlp([dense, *bottom], last_relu=True) if dense else None
-        self.top = mlp([dim + vectors * (vectors - 1) // 2, *top], last_relu=False)
-        self.register_buffer("lower", lower_triangle(vectors), persistent=False)
-        self.register_buffer("mirror", mirror(vectors), persistent=False)
+        self.bottom = make_mlp([dense, *bottom], last_relu=True) if dense else None
+        self.top = make_mlp([dim + vectors * (vectors - 1) // 2, *top], last_relu=False)
+        self.register_buffer("lower", index_lower_triangle(vectors), persistent=False)
+        self.register_buffer("mirror", index_pairs(vectors), persistent=False)
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         """(batch, dense) and (batch, features, dim) to (batch,)."""
@@ -50,11 +50,11 @@ class Dlrm(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 spread = (2 / (layer.in_features + layer.out_features)) ** 0.5
-                _fill(layer.weight, spread, generator)
-                _fill(layer.bias, layer.out_features**-0.5, generator)
+                _fill_normal(layer.weight, spread, generator)
+                _fill_normal(layer.bias, layer.out_features**-0.5, generator)
 
 
-def mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:
+def make_mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:
     """Linear layers from width to width with ReLU between them, and after the last if asked."""
     layers: list[nn.Module] = []
     for index in range(len(widths) - 1):
@@ -64,14 +64,14 @@ def mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def lower_triangle(vectors: int) -> Tensor:
+def index_lower_triangle(vectors: int) -> Tensor:
     """Positions, in a flat (vectors, vectors) matrix, below its diagonal; row by row."""
     row, column = torch.tril_indices(vectors, vectors, offset=-1)
     pairs: Tensor = row * vectors + column  # (pairs,)
     return pairs
 
 
-def mirror(vectors: int) -> Tensor:
+def index_pairs(vectors: int) -> Tensor:
     """Which pair each position of a flat (vectors, vectors) matrix is, both halves alike.
 
     The diagonal, which is no pair, has the number of pairs.
@@ -105,7 +105,7 @@ class PairwiseDots(torch.autograd.Function):
         return torch.bmm(symmetric, vectors), None, None
 
 
-def _fill(weights: Tensor, spread: float, generator: torch.Generator) -> None:
+def _fill_normal(weights: Tensor, spread: float, generator: torch.Generator) -> None:
     """Draw normal values of that standard deviation, in float32 whatever the weights' dtype."""
     with torch.no_grad():
         weights.copy_(torch.randn(weights.shape, generator=generator) * spread)

@@ -39,14 +39,14 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Found:
+class StepResult:
     """What a step finds: the loss, and the gradient of the cold rows."""
 
     loss: Tensor
     cold: Tensor
 
 
-class HeldStep:
+class GraphStep:
     """Learns from a batch; only its cold rows are updated outside of the graph."""
 
     def __init__(
@@ -70,13 +70,13 @@ class HeldStep:
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._cold: dict[int, Tensor] = {}  # by the number of rows
         self._steps: Counter[int] = Counter()  # and so are these and the graphs
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Found]] = {}
-        tables.spared.rows[-1:].zero_()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, StepResult]] = {}
+        tables.padded_hot.rows[-1:].zero_()
 
     def fits(self, batch: Batch) -> bool:
         """Whether the batch is full, and all of its ids, one a feature, have one way to go."""
         full = len(batch) == len(self._label) and batch.offsets is None
-        return full and (batch.hot or self._tables.divides_batches)
+        return full and (batch.hot or self._tables.splits_batches)
 
     def __call__(self, batch: Batch, slots: Slots) -> Tensor:
         """Learn from a batch; the mean loss before the update."""
@@ -86,14 +86,14 @@ class HeldStep:
             array.copy_(values, non_blocking=True)
         rows = len(slots.cold)
         cold = self._tables.fetch(slots)
-        room = self._room(rows)
+        room = self._cold_buffer(rows)
         room[:rows].copy_(cold.there)
         found = self._run(room)
         if rows:  # a copy, since the next step overwrites the gradient
-            self._tables.learn_cold(cold, found.cold[:rows].clone(), self._rate)
+            self._tables.update_cold(cold, found.cold[:rows].clone(), self._rate)
         return found.loss.clone()
 
-    def _room(self, rows: int) -> Tensor:
+    def _cold_buffer(self, rows: int) -> Tensor:
         """The smallest array for so many cold rows."""
         size = _FEWEST if rows else 0
         while size < rows:
@@ -102,36 +102,36 @@ class HeldStep:
             self._cold[size] = self._label.new_zeros((size, self._tables.dim))
         return self._cold[size]
 
-    def _run(self, cold: Tensor) -> Found:
+    def _run(self, cold: Tensor) -> StepResult:
         """What a step on the arrays finds, by the graph for so many cold rows on a GPU."""
         size = len(cold)
         self._steps[size] += 1
         if self._tables.device.type != "cuda" or self._steps[size] <= _WARM_UP:
-            return self._learned(cold)
+            return self._compute(cold)
         if size in self._graphs:
-            self._network.count()
+            self._network.count_step()
         else:
-            self._graphs[size] = self._captured(cold)
+            self._graphs[size] = self._capture(cold)
         graph, found = self._graphs[size]
         graph.replay()
         return found
 
-    def _learned(self, cold: Tensor) -> Found:
+    def _compute(self, cold: Tensor) -> StepResult:
         """What a step finds; the hot rows and the network are updated."""
-        at, inverse = distinct(self._slots, self._spare, self._distinct)
-        hot, shard = len(at), self._tables.spared
+        at, inverse = find_distinct(self._slots, self._spare, self._distinct)
+        hot, shard = len(at), self._tables.padded_hot
         rows = torch.cat([shard.rows.index_select(0, at), cold]).requires_grad_()
         loss = self._loss(self._label, self._dense, rows, inverse)
         weights = self._network.weights
         gradient, *gradients = torch.autograd.grad(loss, [rows, *weights])
-        own = shard.taken(at, rows.detach()[:hot])
-        shard.learn(at, own, gradient[:hot], self._tables.optimizer, self._rate)
+        own = shard.take(at, rows.detach()[:hot])
+        shard.update(at, own, gradient[:hot], self._tables.optimizer, self._rate)
         for weight, its_gradient in zip(weights, gradients, strict=True):
             weight.grad = its_gradient
-        self._network.learn()
-        return Found(loss.detach(), gradient[hot:])
+        self._network.update()
+        return StepResult(loss.detach(), gradient[hot:])
 
-    def _captured(self, cold: Tensor) -> tuple[torch.cuda.CUDAGraph, Found]:
+    def _capture(self, cold: Tensor) -> tuple[torch.cuda.CUDAGraph, StepResult]:
         """The step in a graph, not run yet. Other threads go on meanwhile, apart from it.
 
         The graphs share memory, since what one finds is taken before the next one runs.
@@ -139,7 +139,7 @@ class HeldStep:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                found = self._learned(cold)
+                found = self._compute(cold)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise FaeError(
@@ -148,7 +148,7 @@ class HeldStep:
         return graph, found
 
 
-def distinct(slots: Tensor, spare: int, size: int) -> tuple[Tensor, Tensor]:
+def find_distinct(slots: Tensor, spare: int, size: int) -> tuple[Tensor, Tensor]:
     """The distinct hot rows, (size,), and for each slot its row's number: (n ids,).
 
     Hot rows, those below `spare`, ascend; behind them come the spare row, as often as there is

@@ -14,15 +14,15 @@ from torch.nn import functional
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.prefetch import prefetched
+from fae_trainer.data.prefetch import prefetch
 from fae_trainer.embedding.distributed import Ranks
-from fae_trainer.embedding.layout import Lookup, Plan, Planner, Slots, layout
+from fae_trainer.embedding.layout import Lookup, Plan, Planner, Slots, make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
-from fae_trainer.embedding.tables import Tables, pooled, pooled_at
+from fae_trainer.embedding.tables import Tables, pool, pool_on_device
 from fae_trainer.model.dlrm import Dlrm
-from fae_trainer.model.graph_step import LARGEST, HeldStep
+from fae_trainer.model.graph_step import LARGEST, GraphStep
 from fae_trainer.parameters import TrainParameters, embedding_dim
 
 #: One process, which trains by itself.
@@ -31,7 +31,7 @@ ALONE = Ranks()
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def hot_rows(manifest: Manifest, placement: str) -> list[int]:
+def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
     """How many rows of each table live on the device under a placement."""
     if placement == "gpu":
         return [table.rows for table in manifest.tables]
@@ -55,7 +55,7 @@ class Recommender:
         """
         self.ranks = ranks
         dim = embedding_dim(manifest)
-        self._layout = layout(manifest, hot_rows(manifest, parameters.placement))
+        self._layout = make_layout(manifest, count_hot_rows(manifest, parameters.placement))
         self._dense = len(manifest.features.dense)
         self.device = torch.device(parameters.device)
         self.dtype = _DTYPES[parameters.dtype]
@@ -72,7 +72,7 @@ class Recommender:
         #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
         self.reads_ahead = alone and cuda and parameters.placement == "hot-cold"
         #: Whether inputs are scored without a look for distinct hot rows; a GPU needs none.
-        self.scores_slots = alone and cuda and self.tables.divides_batches
+        self.scores_by_slots = alone and cuda and self.tables.splits_batches
         self.network = Dlrm(
             self._dense,
             len(manifest.features.sparse),
@@ -88,17 +88,17 @@ class Recommender:
         )
         self._mixed = parameters.amp == "bf16"
         self._planner = Planner(self._layout)
-        self._held_step: HeldStep | None = None
+        self._graph_step: GraphStep | None = None
         if alone and cuda and parameters.cuda_graph:
-            self.hold_step(parameters.batch_size)
+            self.use_graph_step(parameters.batch_size)
 
-    def hold_step(self, inputs: int) -> None:
+    def use_graph_step(self, inputs: int) -> None:
         """Take steps on batches of `inputs` in arrays of fixed shapes, where that pays."""
         features = len(self._layout.feature_table)
-        self._held_step = None
+        self._graph_step = None
         if inputs * features <= LARGEST:
             shape = (inputs, self._dense, features)
-            self._held_step = HeldStep(
+            self._graph_step = GraphStep(
                 self._loss, self.tables, self.network_optimizer, shape, self.lr
             )
 
@@ -107,39 +107,39 @@ class Recommender:
         self.tables.initialise(seed)
         self.network.initialise(seed)
 
-    def planned(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+    def plan_steps(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
         """Each batch with the plan of its step.
 
         A plan depends on no weight and so may be made ahead. For a CUDA device it is in pinned
         memory, as a loader's batches are: no step waits for one.
         """
         for batch in batches:
-            held = self._held_step is not None and self._held_step.fits(batch)
+            held = self._graph_step is not None and self._graph_step.fits(batch)
             yield batch, self._slots(batch) if held else self.lookup(batch)
 
-    def looked_up(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+    def plan_scores(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
         """Each batch with the plan of its logits, as `planned` otherwise."""
         for batch in batches:
-            slots = self.scores_slots and batch.offsets is None
+            slots = self.scores_by_slots and batch.offsets is None
             yield batch, self._slots(batch) if slots else self.lookup(batch)
 
     def _slots(self, batch: Batch) -> Slots:
         slots = self._planner.slots(batch)
-        return dataclasses.replace(slots, slots=self._sendable(slots.slots))
+        return dataclasses.replace(slots, slots=self._pin(slots.slots))
 
     def lookup(self, batch: Batch) -> Lookup:
         """The lookup of this rank's part of a batch."""
-        lookup = self._planner.lookup(self.ranks.part(batch))
-        offsets = None if lookup.offsets is None else self._sendable(lookup.offsets)
+        lookup = self._planner.lookup(self.ranks.local_part(batch))
+        offsets = None if lookup.offsets is None else self._pin(lookup.offsets)
         return dataclasses.replace(
             lookup,
-            hot=self._sendable(lookup.hot),
-            inverse=self._sendable(lookup.inverse),
+            hot=self._pin(lookup.hot),
+            inverse=self._pin(lookup.inverse),
             offsets=offsets,
-            shared=self.ranks.size > 1 and self._planner.meets_cold(batch),
+            shared=self.ranks.size > 1 and self._planner.has_cold_rows(batch),
         )
 
-    def _sendable(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _pin(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The array in pinned memory, where the device is CUDA."""
         if self.device.type != "cuda":
             return array
@@ -147,65 +147,67 @@ class Recommender:
         return pinned
 
     @contextmanager
-    def ahead(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[tuple[Batch, Plan]]]:
+    def prefetch_steps(
+        self, batches: Iterable[Batch], depth: int
+    ) -> Iterator[Iterator[tuple[Batch, Plan]]]:
         """Batches to step on with their plans, `depth` of them made ahead in a thread.
 
         Every batch must be stepped on, in this order; then cold rows can be read ahead too.
         """
-        served = self.tables.served() if self.reads_ahead else nullcontext()
-        with served, prefetched(self._expected(batches), depth) as planned:
+        served = self.tables.prefetching() if self.reads_ahead else nullcontext()
+        with served, prefetch(self._request_ahead(batches), depth) as planned:
             yield planned
 
-    def _expected(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        for batch, plan in self.planned(batches):
-            self.tables.expect(plan)
+    def _request_ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        for batch, plan in self.plan_steps(batches):
+            self.tables.request(plan)
             yield batch, plan
 
     def step(self, batch: Batch, plan: Plan) -> Tensor:
         """Learn from a batch; the mean log loss before the update, a scalar on the device."""
-        self.tables.turn_to(hot=not len(plan.cold))
+        self.tables.prepare_for(hot=not len(plan.cold))
         if isinstance(plan, Slots):
-            assert self._held_step is not None
-            return self._held_step(batch, plan)
+            assert self._graph_step is not None
+            return self._graph_step(batch, plan)
         assert isinstance(plan, Lookup)
         return self._plain_step(batch, plan)
 
     @torch.no_grad()
     def logits(self, batch: Batch, plan: Plan) -> Tensor:
         """(batch,) logits on the device."""
-        mine = self.ranks.part(batch)
+        mine = self.ranks.local_part(batch)
         if isinstance(plan, Slots):
-            embedded = pooled_at(*self.tables.read(plan), None, len(mine))
+            embedded = pool_on_device(*self.tables.read(plan), None, len(mine))
         else:
             assert isinstance(plan, Lookup)
             rows = self.tables.gather(plan).rows
-            embedded = pooled(rows, plan.inverse, plan.offsets, len(mine))
-        logit = self._logit(self._sent(mine.dense), embedded)
+            embedded = pool(rows, plan.inverse, plan.offsets, len(mine))
+        logit = self._logit(self._to_device(mine.dense), embedded)
         if self.ranks.size == 1:
             return logit
-        return torch.cat(self.ranks.gathered(logit, self.ranks.sizes(len(batch))))
+        return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(len(batch))))
 
     def _plain_step(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Learn from a batch, its kernels launched one by one; the mean loss before the update."""
-        gathered, mine = self.tables.gather(lookup), self.ranks.part(batch)
-        embedded = pooled(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
-        logit = self._logit(self._sent(mine.dense), embedded)
-        loss = functional.binary_cross_entropy_with_logits(logit, self._sent(mine.label))
+        gathered, mine = self.tables.gather(lookup), self.ranks.local_part(batch)
+        embedded = pool(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
+        logit = self._logit(self._to_device(mine.dense), embedded)
+        loss = functional.binary_cross_entropy_with_logits(logit, self._to_device(mine.label))
         if self.ranks.size > 1:
             loss = loss * self.ranks.share(batch)
         self.network_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.tables.learn(gathered, self.lr)
+        self.tables.update(gathered, self.lr)
         loss = loss.detach()
         if self.ranks.size > 1:
             gradients = [w.grad for w in self.network.parameters() if w.grad is not None]
-            self.ranks.add_up([loss, *gradients])
-        self.network_optimizer.learn()
+            self.ranks.all_reduce([loss, *gradients])
+        self.network_optimizer.update()
         return loss
 
     def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
         """The mean log loss of a batch of one id a feature, from arrays on the device."""
-        logit = self._logit(dense, pooled_at(rows, inverse, None, len(label)))
+        logit = self._logit(dense, pool_on_device(rows, inverse, None, len(label)))
         return functional.binary_cross_entropy_with_logits(logit, label)
 
     def _logit(self, dense: Tensor, embedded: Tensor) -> Tensor:
@@ -216,6 +218,6 @@ class Recommender:
             logit: Tensor = self.network(dense, embedded)
         return logit.to(self.dtype)
 
-    def _sent(self, values: Tensor) -> Tensor:
+    def _to_device(self, values: Tensor) -> Tensor:
         """A batch's tensor on the device."""
         return values.to(self.device, self.dtype, non_blocking=True)

@@ -31,8 +31,8 @@ from fae.format.manifest import (
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.layout import Plan
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import parameters
-from fae_trainer.run.evaluate import on_device
+from fae_trainer.parameters import resolve_parameters
+from fae_trainer.run.evaluate import resolve_device
 
 #: The model that is timed: Criteo's features, and tables too large for the caches.
 TABLES, DENSE, DIM = 26, 13, 16
@@ -42,25 +42,25 @@ FEW, MANY = 1, 20
 ROUNDS, WARM_UP = 12, 3
 
 
-def measure(given: dict[str, Any]) -> dict[str, Any]:
+def measure_device(given: dict[str, Any]) -> dict[str, Any]:
     """The device profile of this machine: seconds per hot input, cold input and cold access.
 
     `given` holds `device`, `batch_size` and `threads` where the user chose them. Kinds of batch
     take turns, and each counts with its median step.
     """
-    manifest = data_set_of([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
-    p = on_device(parameters({"data": "", "out": "", **given}, manifest))
+    manifest = make_manifest([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
+    p = resolve_device(resolve_parameters({"data": "", "out": "", **given}, manifest))
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
     rng = np.random.default_rng(p.seed)
-    kinds = {cold: _batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
+    kinds = {cold: _make_batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
     if p.device == "cuda":
         kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
-    plans = {cold: next(iter(recommender.planned([batch])))[1] for cold, batch in kinds.items()}
+    plans = {cold: next(iter(recommender.plan_steps([batch])))[1] for cold, batch in kinds.items()}
     times: dict[int, list[float]] = {cold: [] for cold in kinds}
     for turn in range(WARM_UP + ROUNDS):
         for cold, batch in kinds.items():
-            seconds = _timed_step(recommender, batch, plans[cold])
+            seconds = _time_step(recommender, batch, plans[cold])
             if turn >= WARM_UP:
                 times[cold].append(seconds)
     hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
@@ -74,7 +74,7 @@ def measure(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _timed_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
+def _time_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
     """Seconds of one training step, the device's work included."""
     begin = time.perf_counter()
     recommender.step(batch, plan)
@@ -83,7 +83,7 @@ def _timed_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
     return time.perf_counter() - begin
 
 
-def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
+def _make_batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
     """Random inputs that each access `cold_features` cold rows and else hot ones."""
     ids = rng.integers(0, HOT_ROWS, (inputs, TABLES), dtype=np.int32)
     ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (inputs, cold_features))
@@ -92,7 +92,7 @@ def _batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
     return Batch(label, dense, torch.from_numpy(ids.ravel()), None, cold_features == 0)
 
 
-def data_set_of(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
+def make_manifest(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
     """A data set without files: a sparse feature for each table, and `dense` dense ones."""
     names = [f"C{number}" for number in range(1, len(rows) + 1)]
     nothing = DataFile("vocabulary/none.parquet", 0, 0, "")

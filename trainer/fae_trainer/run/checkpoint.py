@@ -58,7 +58,7 @@ class Checkpoint:
             recommender.network_optimizer.load_state_dict(copy.deepcopy(self.network_optimizer))
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DatasetError(
-                f"{FILE_NAME} does not fit its own parameters ({_reason(error)}). Train again."
+                f"{FILE_NAME} does not fit its own parameters ({_first_line(error)}). Train again."
             ) from None
 
     def _check_sizes(self, recommender: Recommender) -> None:
@@ -95,8 +95,8 @@ def save(
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": manifest.fingerprint,
-        "parameters": parameters.document(),
-        "history": history.document(),
+        "parameters": parameters.to_document(),
+        "history": history.to_document(),
         "rows": recommender.tables.rows(),
         "states": recommender.tables.states(),
         "network": recommender.network.state_dict(),
@@ -110,8 +110,8 @@ def save(
             torch.save(document, partial)
     except (OSError, RuntimeError) as error:
         raise FaeError(
-            f"{path} cannot be written ({_reason(error)}). If its disk is full, free space there; "
-            "then go on with --resume."
+            f"Cannot write {path} ({_first_line(error)}). If the disk is full, free space; then train "
+            "again with --resume."
         ) from None
 
 
@@ -131,7 +131,7 @@ def load(run: Path) -> Checkpoint:
                 raise zipfile.BadZipFile(f"the checksum of {part}")
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damaged files raise nearly anything
-        raise DatasetError(f"{path} is damaged ({_reason(error)}). Train again.") from None
+        raise DatasetError(f"{path} is damaged ({_first_line(error)}). Train again.") from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise DatasetError(f"{path} is no checkpoint of this program.")
     if (found := document.pop("version", None)) != VERSION:
@@ -144,11 +144,11 @@ def load(run: Path) -> Checkpoint:
     return Checkpoint(**document)
 
 
-def table_weights(run: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
+def load_table_weights(run: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
     """Each table's name to its trained rows, (rows, dim), in the order of the data set's ids."""
     return {name: rows.numpy() for name, rows in load(run).rows.items()}
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The beginning of what torch says, which goes on for a page."""
     return str(error).splitlines()[0][:100] if str(error) else type(error).__name__

@@ -78,7 +78,7 @@ class History:
             values = torch.stack([loss for loss, _ in pending]).tolist()
             for back, (value, (_, size)) in enumerate(zip(values, pending, strict=True)):
                 if not math.isfinite(value):
-                    self._fail(value, len(pending) - back)
+                    self._raise_not_finite(value, len(pending) - back)
                 self.loss_sum += value * size
                 self.loss_samples += size
                 self.recent_loss = value
@@ -104,7 +104,7 @@ class History:
         self.curve.append(point)
         self.loss_sum, self.loss_samples = 0.0, 0
 
-    def tell(self) -> None:
+    def add_feedback(self) -> None:
         """Make the validation's last loss feedback to the schedule."""
         loss = self.curve[-1].valid_logloss
         assert loss is not None, "an adaptive run has inputs to validate on"
@@ -122,7 +122,7 @@ class History:
             lines.append(",".join("" if value is None else repr(value) for value in values))
         return "\n".join(lines) + "\n"
 
-    def document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """Everything that `restored` needs, as plain numbers and lists."""
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "curve"]
         curve = [list(dataclasses.astuple(point)) for point in self.curve]
@@ -131,13 +131,13 @@ class History:
         return {**values, "feedback": list(self.feedback), "traffic": traffic, "curve": curve}
 
     @classmethod
-    def restored(cls, document: dict[str, Any]) -> History:
+    def from_document(cls, document: dict[str, Any]) -> History:
         """The history whose document this is."""
         curve = [CurvePoint(*values) for values in document["curve"]]
         traffic = Traffic(**document.get("traffic", {}))
         return cls(**{**document, "traffic": traffic, "curve": curve})
 
-    def _fail(self, value: float, back: int) -> None:
+    def _raise_not_finite(self, value: float, back: int) -> None:
         raise FaeError(
             f"The loss is {value} at step {self.step - back} (epoch {self.epoch}, batch "
             f"{self.position - back} of its schedule), counted from 0. Lower --lr or --dense-lr."

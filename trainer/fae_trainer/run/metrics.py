@@ -35,7 +35,7 @@ def area_under_curve(label: Vector, score: Vector) -> float | None:
     return above / (positives * negatives)
 
 
-def measures(label: Vector, logit: Vector) -> dict[str, float | None]:
+def compute_metrics(label: Vector, logit: Vector) -> dict[str, float | None]:
     """The log loss, AUC and accuracy; each is None for no inputs, and the AUC for one class."""
     if not len(label):
         return {"logloss": None, "auc": None, "accuracy": None}

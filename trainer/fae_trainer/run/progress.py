@@ -59,12 +59,15 @@ class Progress:
         self._stream.flush()
 
 
-def summary(metrics: Mapping[str, Any], files: Mapping[str, str]) -> str:
+def format_summary(metrics: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """A table of a run's results, and where its files are."""
     rows = [
         ("", "log loss", "AUC", "accuracy"),
         *(
-            (split, *(_number(metrics[f"{split}_{m}"]) for m in ("logloss", "auc", "accuracy")))
+            (
+                split,
+                *(_format_metric(metrics[f"{split}_{m}"]) for m in ("logloss", "auc", "accuracy")),
+            )
             for split in ("valid", "test")
         ),
     ]
@@ -78,5 +81,5 @@ def summary(metrics: Mapping[str, Any], files: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
+def _format_metric(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.5f}"

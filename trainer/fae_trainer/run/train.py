@@ -13,12 +13,12 @@ from fae.format.atomic_files import write_json, write_text
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.data.schedule import Schedule, batch_count, schedule
-from fae_trainer.embedding.distributed import Ranks, joined_ranks
+from fae_trainer.data.schedule import Schedule, count_batches, make_schedule
+from fae_trainer.embedding.distributed import Ranks, join_ranks
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import TrainParameters, parameters, row_cost_warning
+from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
-from fae_trainer.run.evaluate import AHEAD, on_device, split_loader, split_measures
+from fae_trainer.run.evaluate import AHEAD, measure_split, open_split, resolve_device
 from fae_trainer.run.files import held
 from fae_trainer.run.history import History
 from fae_trainer.run.progress import Progress
@@ -45,33 +45,33 @@ def train(
     FaeError for all that a user can mend; the last checkpoint then remains. Under torchrun, each
     process calls it, all train together, and the first one writes.
     """
-    with joined_ranks() as ranks:
-        return _trained(given, ranks, resume, overwrite, quiet or not ranks.first)
+    with join_ranks() as ranks:
+        return _train(given, ranks, resume, overwrite, quiet or not ranks.first)
 
 
-def _trained(
+def _train(
     given: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
 ) -> dict[str, Any]:
     data, out = Path(given["data"]), Path(given["out"])
     manifest = Manifest.read(data)
-    saved = _saved(out, manifest, resume, overwrite)
-    p = on_device(parameters(given, manifest, saved.parameters if saved else None))
-    epoch_order(manifest, p, 0)
+    saved = _load_saved(out, manifest, resume, overwrite)
+    p = resolve_device(resolve_parameters(given, manifest, saved.parameters if saved else None))
+    schedule_epoch(manifest, p, 0)
     _check_ranks(manifest, p, saved, ranks)
-    recommender, history = _start(manifest, p, saved, ranks)
+    recommender, history = _start_model(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
-    reading = loaders(data, p, ranks)  # which looks at the files before anything is made
+    reading = open_loaders(data, p, ranks)  # which looks at the files before anything is made
     with (
         held(out) if ranks.first else nullcontext(),
         Progress(p.epochs * rows, history.samples, quiet) as progress,
     ):
-        if warning := row_cost_warning(manifest, p):
+        if warning := check_row_cost(manifest, p):
             progress.note(f"warning: {warning}")
         run = Run(reading, out, manifest, p, recommender, history, progress)
         if ranks.first:
-            begin(out, p, overwrite)
+            start_run(out, p, overwrite)
         while history.epoch < p.epochs:
-            run.train_stretch()
+            run.train_round()
         return run.finish()
 
 
@@ -87,15 +87,15 @@ class Run:
     history: History
     progress: Progress
 
-    def train_stretch(self) -> None:
+    def train_round(self) -> None:
         """Train what is left of the epoch, or of it as far as its order is known.
 
         Evaluates and saves on the way.
         """
         p, history = self.parameters, self.history
-        order = epoch_order(self.manifest, p, history.epoch, history.feedback)
+        order = schedule_epoch(self.manifest, p, history.epoch, history.feedback)
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
-        with self.recommender.ahead(batches, AHEAD) as ahead:
+        with self.recommender.prefetch_steps(batches, AHEAD) as ahead:
             history.resume_clock()
             for batch, plan in ahead:
                 history.add(self.recommender.step(batch, plan), batch)
@@ -104,7 +104,7 @@ class Run:
                 if last or history.step % p.eval_every == 0:
                     self.evaluate()
                 if last and p.schedule == "adaptive":
-                    history.tell()
+                    history.add_feedback()
                 ended = last and order.complete
                 if ended:
                     history.next_epoch()
@@ -114,7 +114,7 @@ class Run:
     def evaluate(self) -> None:
         """Measure the valid split and lengthen the curve."""
         with self.history.paused():
-            self.history.record(self._measures("valid"))
+            self.history.record(self._measure("valid"))
             if self.recommender.ranks.first:
                 write_text(self.out / CURVE, self.history.curve_csv())
 
@@ -130,7 +130,7 @@ class Run:
         metrics = {
             f"{split}_{name}": value
             for split in ("valid", "test")
-            for name, value in self._measures(split).items()
+            for name, value in self._measure(split).items()
         }
         for split in ("valid", "test"):
             if metrics[f"{split}_auc"] is None:
@@ -155,11 +155,11 @@ class Run:
             write_json(self.out / METRICS, results)
         return results
 
-    def _measures(self, split: str) -> dict[str, float | None]:
-        return split_measures(self.recommender, self.loaders[split])
+    def _measure(self, split: str) -> dict[str, float | None]:
+        return measure_split(self.recommender, self.loaders[split])
 
 
-def loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
+def open_loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
     """A loader for each split; a single epoch's training inputs are not kept unless asked.
 
     Of several ranks each would keep all inputs, so they keep none unless asked.
@@ -171,15 +171,15 @@ def loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLo
         data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads,
         verify=p.verify,
     )  # fmt: skip
-    return {"train": train, **{split: split_loader(data, split, p) for split in ("valid", "test")}}
+    return {"train": train, **{split: open_split(data, split, p) for split in ("valid", "test")}}
 
 
-def epoch_order(
+def schedule_epoch(
     manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
 ) -> Schedule:
     """The order of an epoch's batches; the same for every placement."""
     train, valid = manifest.splits["train"], manifest.splits["valid"]
-    hot, cold = (batch_count(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
+    hot, cold = (count_batches(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
     if not hot + cold:
         raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
     if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
@@ -187,10 +187,10 @@ def epoch_order(
             f"{p.data} has no valid rows, whose loss --schedule adaptive goes by. Prepare it with "
             "--valid, or use another schedule."
         )
-    return schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
+    return make_schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
 
 
-def _saved(
+def _load_saved(
     out: Path, manifest: Manifest, resume: bool, overwrite: bool
 ) -> checkpoint.Checkpoint | None:
     """The checkpoint to resume, if any; ParameterError where a run would be replaced unasked."""
@@ -225,12 +225,12 @@ def _check_ranks(
             "--placement fae keeps every row on one host, and there are "
             f"{ranks.size} processes. Use --placement hot-cold."
         )
-    same = {key: value for key, value in p.document().items() if key not in _OWN}
+    same = {key: value for key, value in p.to_document().items() if key not in _OWN}
     step = saved.history["step"] if saved else 0
     ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
 
 
-def _start(
+def _start_model(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
 ) -> tuple[Recommender, History]:
     """The model and the history where the run begins or goes on."""
@@ -239,18 +239,18 @@ def _start(
         recommender.initialise(p.seed)
     else:
         saved.restore(recommender)
-        history = History.restored(saved.history)
+        history = History.from_document(saved.history)
     recommender.tables.traffic = history.traffic
     return recommender, history
 
 
-def begin(out: Path, p: TrainParameters, overwrite: bool) -> None:
+def start_run(out: Path, p: TrainParameters, overwrite: bool) -> None:
     """Write the parameters to the run's directory, rid of a former run if that is to go."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for name in OUTPUTS:
                 (out / name).unlink(missing_ok=True)
-        write_json(out / PARAMETERS, p.document())
+        write_json(out / PARAMETERS, p.to_document())
     except OSError as error:
         raise ParameterError(f"--out {out} cannot be written ({error}).") from None
