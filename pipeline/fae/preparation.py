@@ -1,4 +1,4 @@
-"""Preparation: the four stages in one call, from logs to a data set."""
+"""Run the four stages in one call, from logs to a data set."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder, FolderLike
 
-_STAGES = ("staging", "frequencies", "hot_set")
-#: In `OUT.work`, where it is to be removed: the fingerprint of the data set that it is for.
-_PASSING = "passing"
+#: What the stages before the last write into `OUT.work`, in order.
+_STAGE_OUTPUTS = ("staging", "frequencies", "hot_set")
+#: A file in an `OUT.work` that is to be removed; it has the fingerprint of the data set `OUT`.
+_REMOVE_MARKER = "passing"
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ class PreparationParameters:
     partition: PartitionParameters
 
     def compute_fingerprints(self, staging: str) -> tuple[str, str, str, str]:
-        """The fingerprints of the four outputs made from logs whose staging has this one."""
+        """Return the fingerprints of the four stages' outputs, given that of the staging."""
         frequencies = self.profile.fingerprint(staging)
         hot_set = self.calibrate.fingerprint(frequencies)
         return staging, frequencies, hot_set, self.partition.fingerprint(hot_set)
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Self:
-        """The parameters that a data set was made with; what ingestion bears is the default."""
+        """Return the parameters that a data set was made with.
+
+        Those of ingestion are the defaults: they decide how many malformed lines are allowed, not
+        what the rows are. Raises DatasetError where the manifest is damaged.
+        """
         with outputs.damage_reported("the manifest's preparation"):
             stages = manifest.preparation["parameters"]
             return cls(
@@ -59,22 +64,22 @@ class PreparationParameters:
                 PartitionParameters.of(**stages["partition"]),
             )
 
-    def with_changes(self, given: Mapping[str, object]) -> Self:
-        """These parameters but for those `given`, by their names; a name counts in every stage.
+    def with_changes(self, changes: Mapping[str, object]) -> Self:
+        """Return these parameters with some changed, by name, in every stage that has the name.
 
-        A budget replaces a hot share, and the other way round; exact cold ids have no buckets.
+        A budget replaces a hot share and vice versa; exact cold ids have no buckets. Raises
+        ParameterError where a value is out of range.
         """
-        if {"hot_budget", "hot_share"} & set(given):
-            given = {"hot_budget": None, "hot_share": None, **given}
-        if given.get("cold_ids") == "exact":
-            given = {"cold_buckets": 0, **given}
-        stages = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(
-            **{
-                name: stage.of(**{key: given.get(key, value) for key, value in dict(stage).items()})
-                for name, stage in stages.items()
-            }
-        )
+        if {"hot_budget", "hot_share"} & set(changes):
+            changes = {"hot_budget": None, "hot_share": None, **changes}
+        if changes.get("cold_ids") == "exact":
+            changes = {"cold_buckets": 0, **changes}
+        changed = {}
+        for field in fields(self):
+            stage = getattr(self, field.name)
+            values = {name: changes.get(name, value) for name, value in dict(stage).items()}
+            changed[field.name] = stage.of(**values)
+        return type(self)(**changed)
 
 
 def prepare(
@@ -90,24 +95,28 @@ def prepare(
     """Make the data set `out` from `logs`; return its manifest, and whether there was work to do.
 
     The stages write to `OUT.work`, which is removed at the end unless `keep_work`. After an error
-    it stays, and the next call goes on from the last finished task. With `keep_work`, logs are
-    staged even where the data set is there, for further ones to be added. Errors are the stages'.
+    it stays, and the next call resumes after the last finished task. With `keep_work`, logs are
+    staged even where the data set exists, so that further logs can be appended. Raises what the
+    stages raise.
     """
     out = Folder.of(out)
     checksums = checksum_logs(logs, executor)
-    staged = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
-    made_from = parameters.compute_fingerprints(staged)
-    made = outputs.is_made(out, made_from[-1], overwrite)
+    staging_fingerprint = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
+    fingerprints = parameters.compute_fingerprints(staging_fingerprint)
+    is_made = outputs.is_made(out, fingerprints[-1], overwrite)
     work = out.beside(".work")
-    if made and not keep_work:
-        _tidy(out, work, made_from[-1])
+    if is_made and not keep_work:
+        _finish_removal(out, work, fingerprints[-1])
         return outputs.read_manifest(out), False
-    names = [_stage(work, name, one) for name, one in zip(_STAGES, made_from, strict=False)]
+    names = [
+        _output_name(work, name, fingerprint)
+        for name, fingerprint in zip(_STAGE_OUTPUTS, fingerprints, strict=False)
+    ]
     with lock_output(work):
         if keep_work:
-            work.remove([_PASSING])
+            work.remove([_REMOVE_MARKER])
         else:
-            work.write_text(_PASSING, made_from[-1])
+            work.write_text(_REMOVE_MARKER, fingerprints[-1])
         staging = ingest(
             logs,
             schema,
@@ -119,7 +128,7 @@ def prepare(
         )
         if keep_work:
             write_log_root(staging.directory, logs[0].root)
-        if made:
+        if is_made:
             return outputs.read_manifest(out), False
         frequencies = profile(
             staging, work / names[1], executor, parameters.profile, overwrite=True
@@ -138,39 +147,37 @@ def prepare(
             delete_after=not keep_work,
         )
         if not keep_work:
-            _clear(work)
+            _remove_outputs(work)
     return manifest, True
 
 
-def _stage(work: Folder, stage: str, fingerprint: str) -> str:
-    """The name of a stage's output in `work`.
+def _output_name(work: Folder, name: str, fingerprint: str) -> str:
+    """Return the name of a stage's output in `work`.
 
-    In an object store it is the fingerprint's own: a worker that outlives a killed run cannot write
-    into the output of the next, which is built under its final name.
+    In an object store outputs are built under their final names, so each fingerprint has a name of
+    its own: a worker that outlives a killed run cannot write into the next run's output.
     """
-    return f"{stage}-{fingerprint[:16]}" if work.remote else stage
+    return f"{name}-{fingerprint[:16]}" if work.remote else name
 
 
-def _tidy(out: Folder, work: Folder, made_from: str) -> None:
-    """Remove what a run left that was killed when it had made `out` and had only to tidy up."""
-    if not work.exists(_PASSING) or work.text(_PASSING) != made_from:
+def _finish_removal(out: Folder, work: Folder, fingerprint: str) -> None:
+    """Remove what is left of a run that was killed after it had made `out`, while it cleaned up."""
+    if not work.exists(_REMOVE_MARKER) or work.text(_REMOVE_MARKER) != fingerprint:
         return
-    with (
-        suppress(DatasetError),
-        lock_output(work),
-        lock_output(out),
-    ):  # a run at work tidies up itself
+    # Where the locks are taken, another run is at work and cleans up itself.
+    with suppress(DatasetError), lock_output(work), lock_output(out):
         if not out.remote:
             outputs.remove_leftovers(out)
-        _clear(work)
+        _remove_outputs(work)
 
 
-def _clear(work: Folder) -> None:
-    """Remove the stages' outputs in `work`, of former runs too, and nothing else."""
-    found = {name.partition("/")[0] for name in work.names()}
-    for name in sorted(found):
-        if re.fullmatch(rf"({'|'.join(_STAGES)}){'-[0-9a-f]{16}' if work.remote else ''}", name):
+def _remove_outputs(work: Folder) -> None:
+    """Remove the stages' outputs in `work`, of earlier runs too, and nothing else."""
+    suffix = "-[0-9a-f]{16}" if work.remote else ""
+    pattern = re.compile(f"({'|'.join(_STAGE_OUTPUTS)}){suffix}")
+    for name in sorted({name.partition("/")[0] for name in work.names()}):
+        if pattern.fullmatch(name):
             outputs.remove_output(work / name)
-    work.remove([_PASSING])
+    work.remove([_REMOVE_MARKER])
     if not work.remote and not any(work.path.iterdir()):
         work.path.rmdir()

@@ -51,14 +51,14 @@ from tests.support.small_logs import (
 
 @FEW_EXAMPLES
 @given(log=logs(), data=st.data())
-def test_added_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataObject) -> None:
+def test_appended_logs_give_the_bytes_of_all_at_once(log: RandomLog, data: st.DataObject) -> None:
     assume(len(log.files) > 1 and len({file.stored for file in log.files}) == len(log.files))
     count = data.draw(st.integers(1, len(log.files) - 1))
     parameters = parameters_of(log.options)
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         found = log.find(place)
-        ordered = sorted(found, key=lambda one: SPLITS.index(one.split) if one.split else -1)
+        ordered = sorted(found, key=lambda log: SPLITS.index(log.split) if log.split else -1)
         executor = Executor(1)
         out = place / "added"
         try:
@@ -83,7 +83,7 @@ AVAZU = replace(CRITEO, profile=ProfileParameters.of(valid="1d", test="1d", samp
     ("kind", "preset", "parameters"),
     [("criteo", "criteo-kaggle", CRITEO), ("avazu", "avazu", AVAZU)],
 )
-def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
+def test_days_appended_one_by_one_give_the_bytes_of_all_at_once(
     tmp_path: Path, kind: str, preset: str, parameters: PreparationParameters
 ) -> None:
     schema = load_schema(preset)
@@ -108,7 +108,7 @@ def test_days_added_one_by_one_give_the_bytes_of_all_at_once(
     assert sorted(p.name for p in (tmp_path / "added.work").iterdir()) == ["staging"]
 
 
-def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -> None:
+def test_parameters_stay_unless_they_are_changed(tmp_path: Path, day: list[str]) -> None:
     changed = {"hot_share": 0.5, "valid": "0.2", "seed": 7, "min_count": {"city": 2}}
     added(day[1:], SHOP, tmp_path / "added", **changed)
     manifest = at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS.with_changes(changed))
@@ -117,9 +117,8 @@ def test_parameters_stay_unless_they_are_given(tmp_path: Path, day: list[str]) -
     assert manifest.preparation["parameters"]["calibrate"]["hot_budget"] is None
     assert_same(tmp_path / "added", tmp_path / "whole")
     expected = SHOP_PARAMETERS.with_changes(changed)
-    assert PreparationParameters.from_manifest(manifest).compute_fingerprints(
-        "x"
-    ) == expected.compute_fingerprints("x")
+    recorded = PreparationParameters.from_manifest(manifest)
+    assert recorded.compute_fingerprints("x") == expected.compute_fingerprints("x")
 
 
 def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: list[str]) -> None:
@@ -131,7 +130,7 @@ def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: l
     assert after == before
 
 
-def test_a_file_system_without_links_is_copied_on(
+def test_parts_are_copied_where_the_file_system_has_no_links(
     tmp_path: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -143,7 +142,7 @@ def test_a_file_system_without_links_is_copied_on(
     assert_same(tmp_path / "added", tmp_path / "whole")
 
 
-def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
+def test_worker_processes_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
     found = find_logs_by_split(day[1:], [], [], SHOP)
     with open_executor(workers=2) as workers:
         append(found, SHOP, tmp_path / "added", workers, {})
@@ -155,7 +154,7 @@ def test_processes_of_a_cluster_write_the_same_bytes(tmp_path: Path, day: list[s
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_log_that_is_there_already_is_refused_by_name(tmp_path: Path, day: list[str]) -> None:
+def test_a_log_that_is_in_the_data_set_is_refused_by_name(tmp_path: Path, day: list[str]) -> None:
     out = tmp_path / "added"
     before = digests(out)
     shutil.copyfile(day[0], tmp_path / "copy.csv")
@@ -163,7 +162,9 @@ def test_a_log_that_is_there_already_is_refused_by_name(tmp_path: Path, day: lis
         added([day[1], str(tmp_path / "copy.csv")], SHOP, out)
     with Path(day[0]).open("a") as log:
         log.write("z,1,1030,7,Oslo,7,\n")
-    with pytest.raises(LogError, match=r"day0\.csv is in the data set already, with other bytes"):
+    with pytest.raises(
+        LogError, match=r"day0\.csv is in the data set already, with other contents"
+    ):
         added(day[:1], SHOP, out)
     assert digests(out) == before
     added(day[1:], SHOP, out)
@@ -171,7 +172,7 @@ def test_a_log_that_is_there_already_is_refused_by_name(tmp_path: Path, day: lis
         added(day[1:], SHOP, out)
 
 
-def test_without_the_staging_of_the_data_set_it_is_refused(tmp_path: Path, day: list[str]) -> None:
+def test_appending_needs_the_staging_of_the_data_set(tmp_path: Path, day: list[str]) -> None:
     at_once(day[:1], SHOP, tmp_path / "bare", SHOP_PARAMETERS)
     other = parameters_of(Options(budget=SHOP_BUDGET, seed=5))
     at_once(day[:1], SHOP, tmp_path / "added", other, overwrite=True)
@@ -189,11 +190,11 @@ def test_without_the_staging_of_the_data_set_it_is_refused(tmp_path: Path, day: 
 
 def test_another_schema_is_refused(tmp_path: Path, day: list[str]) -> None:
     other = SHOP.model_copy(update={"quote": None})
-    with pytest.raises(DatasetError, match="another schema"):
+    with pytest.raises(DatasetError, match="differs from the one that"):
         added(day[1:], other, tmp_path / "added")
 
 
-def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) -> None:
+def test_malformed_new_logs_change_nothing(tmp_path: Path, day: list[str]) -> None:
     before = digests(tmp_path / "added"), digests(tmp_path / "added.work" / "staging")
     (bad,) = written(tmp_path, {"bad.csv": SHOP_LOG + "bad\n"})
     with pytest.raises(LogError, match="are malformed"):
@@ -208,7 +209,7 @@ def test_malformed_new_logs_leave_all_as_it_was(tmp_path: Path, day: list[str]) 
 
 
 def add_and_die(path: str, out: Path, number: int) -> None:
-    """Add a log, and be killed before the folder's renaming or removal of this number."""
+    """Append a log, and be killed before renaming or removing the folder of this number."""
     left = number
 
     def kill(event: str, arguments: tuple[object, ...]) -> None:
@@ -222,7 +223,9 @@ def add_and_die(path: str, out: Path, number: int) -> None:
     added([path], SHOP, out)
 
 
-def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_a_way_on(tmp_path: Path) -> None:
+def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_the_next_call_resumes(
+    tmp_path: Path,
+) -> None:
     paths = shop_days(tmp_path)
     at_once(paths[:1], SHOP, tmp_path / "first", SHOP_PARAMETERS, keep_work=True)
     at_once(paths, SHOP, tmp_path / "whole", SHOP_PARAMETERS)

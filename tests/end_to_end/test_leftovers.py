@@ -1,4 +1,4 @@
-"""What a kill may leave behind, and that it is in nobody's way."""
+"""Leftovers of killed runs are cleaned up, and never stop a later run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def logs(tmp_path: Path) -> list[str]:
     return shop_days(tmp_path / "logs")
 
 
-def test_a_run_killed_when_it_had_only_to_tidy_up_is_tidied_up_after(
+def test_the_next_run_finishes_the_cleaning_up_of_a_killed_one(
     tmp_path: Path, logs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(_: object) -> None:
@@ -31,7 +31,7 @@ def test_a_run_killed_when_it_had_only_to_tidy_up_is_tidied_up_after(
 
     out = tmp_path / "out"
     with monkeypatch.context() as context:
-        context.setattr(preparation, "_clear", killed)
+        context.setattr(preparation, "_remove_outputs", killed)
         with pytest.raises(KeyboardInterrupt):
             at_once(logs, SHOP, out, SHOP_PARAMETERS)
     (tmp_path / "out.old.partial").mkdir()
@@ -42,9 +42,7 @@ def test_a_run_killed_when_it_had_only_to_tidy_up_is_tidied_up_after(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "out"]
 
 
-def test_work_that_is_to_be_kept_stays_where_there_is_nothing_to_do(
-    tmp_path: Path, logs: list[str]
-) -> None:
+def test_kept_work_stays_where_there_is_nothing_to_do(tmp_path: Path, logs: list[str]) -> None:
     at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS, keep_work=True)
     kept = digests(tmp_path / "out.work")
     at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS)
@@ -69,7 +67,7 @@ def test_a_lock_that_cannot_be_written_is_not_left_empty(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_system_without_links_has_locks_too(
+def test_locks_work_on_a_file_system_without_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -81,7 +79,7 @@ def test_a_file_system_without_links_has_locks_too(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_wrote_of_its_lock_is_swept(tmp_path: Path) -> None:
+def test_the_unfinished_lock_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     (tmp_path / "out.lock.12ab34cd.partial").touch()
     with lock_output(tmp_path / "out"):
         pass

@@ -1,7 +1,7 @@
-"""Increment: further logs for a data set, exactly as if all had been prepared at once.
+"""Append further logs to a data set, exactly as if all logs had been prepared at once.
 
-Only the new logs are parsed. Their parts join those of the former staging, and counting,
-calibration and partitioning run over all rows, so no count is ever carried along inexactly.
+Only the new logs are parsed. Their parts join those of the former staging; counting, calibration
+and partitioning run over all rows, so no approximate count is ever carried over.
 """
 
 from __future__ import annotations
@@ -27,151 +27,162 @@ from fae.preparation import PreparationParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder, FolderLike
 
+#: Folders in `OUT.work`: the staging of the former logs, of the new ones, and of all.
+_FORMER_STAGING, _NEW_STAGING, _MERGED_STAGING = "staging", "new", "extended"
+_FREQUENCIES, _HOT_SET = "frequencies", "hot_set"
+
 
 def append(
     logs: Sequence[Log],
     schema: Schema,
     out: FolderLike,
     executor: Executor,
-    given: Mapping[str, object],
+    changes: Mapping[str, object],
     *,
     keep_work: bool = False,
 ) -> tuple[Manifest, bool]:
     """Add `logs` to the data set `out`; return its manifest, and whether there was work to do.
 
-    `given` are parameters to change, by name; the others stay those of the data set. The staging
-    of the former logs must lie in `OUT.work`, where that of all logs takes its place once the data
-    set has been replaced; after a kill at any time the same call goes on. Raises DatasetError
-    where the staging is absent or `schema` is another, LogError where a log is there already.
+    `changes` are parameters to change, by name; the others stay those of the data set. The staging
+    of the former logs must be in `OUT.work`; that of all logs replaces it once the data set has
+    been replaced. After a kill at any time, the same call resumes. Raises DatasetError where the
+    staging is absent or `schema` differs from the data set's, and LogError where a log is in the
+    data set already.
     """
     out = Folder.of(out)
     if out.remote:
         raise DatasetError(
-            f"{out} is in an object store, and --append adds to data sets on a local disk. Copy it "
+            f"{out} is in an object store, and --append needs a data set on a local disk. Copy it "
             "and its .work folder to one, or prepare all logs at once."
         )
     manifest = outputs.read_manifest(out)
-    work = out.beside(".work")
-    with lock_output(work):
-        return _append(logs, schema, out, work, manifest, executor, given, keep_work)
+    with lock_output(out.beside(".work")):
+        return _append(logs, schema, out, manifest, executor, changes, keep_work)
 
 
 def _append(
     logs: Sequence[Log],
     schema: Schema,
     out: Folder,
-    work: Folder,
     manifest: Manifest,
     executor: Executor,
-    given: Mapping[str, object],
+    changes: Mapping[str, object],
     keep_work: bool,
 ) -> tuple[Manifest, bool]:
-    """`append`, while no other run works on the data set `out`."""
-    former_parameters = _parameters(manifest, out)
-    parameters = former_parameters.with_changes(given)
+    """Append while `OUT.work` is locked."""
+    work = out.beside(".work")
+    former_parameters = _read_parameters(manifest, out)
+    parameters = former_parameters.with_changes(changes)
     if schema.document() != manifest.schema:
         raise DatasetError(
-            f"{out} was made with another schema ({manifest.schema.get('name')!r}) than "
-            f"{schema.name!r}, so its rows have other columns. Prepare all logs anew with one "
-            "schema, or leave --schema out."
+            f"The schema {schema.name!r} differs from the one that {out} was made with. Omit "
+            "--schema to use that one, or prepare all logs at once with --overwrite."
         )
-    staging, joined, fresh = work / "staging", work / "extended", work / "new"
-    if _is_of(joined, manifest, former_parameters):
-        _settle(staging, joined)
-    root = read_log_root(staging)
-    if root is None or not _is_of(staging, manifest, former_parameters):
-        raise DatasetError(
-            f"{staging} does not hold the staged rows that {out} was made from, and --append adds "
-            "to these. Prepare it once more from its logs with --keep-work, which stages them and "
-            "makes nothing else anew; or prepare all logs at once with --overwrite."
-        )
-    former = Staging.read(staging)
+    if _is_staging_of(work / _MERGED_STAGING, manifest, former_parameters):
+        # The last call was killed between replacing the data set and replacing its staging.
+        _replace_former_staging(work)
+    former, former_root = _read_former_staging(out, work, manifest, former_parameters)
     checksums = checksum_logs(logs, executor)
-    if _is_done(logs, checksums, schema, parameters, fresh, former):
-        _clean(out, work, keep_work)
+    ingested = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
+    if _is_already_appended(work / _NEW_STAGING, ingested, former, checksums):
+        _clean_up(out, work, keep_work)
         return manifest, False
-    check_logs_are_new(former, root, logs, checksums)
+    check_logs_are_new(former, former_root, logs, checksums)
     new = ingest(
-        logs, schema, fresh, executor, parameters.ingest, checksums=checksums, overwrite=True
-    )
-    extension = merge_stagings(former, root, new, logs[0].root, joined)
-    frequencies = profile(
-        extension.staging, work / "frequencies", executor, parameters.profile, overwrite=True
-    )
-    hot_set = calibrate(
-        extension.staging,
-        frequencies,
-        work / "hot_set",
+        logs,
+        schema,
+        work / _NEW_STAGING,
         executor,
-        parameters.calibrate,
+        parameters.ingest,
+        checksums=checksums,
         overwrite=True,
     )
+    merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
+    staging = merged.staging
+    frequencies = profile(
+        staging, work / _FREQUENCIES, executor, parameters.profile, overwrite=True
+    )
+    hot_set = calibrate(
+        staging, frequencies, work / _HOT_SET, executor, parameters.calibrate, overwrite=True
+    )
 
-    def drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
-        return write_drift(out, extension, frequencies, hot_set, partial, tables, executor)
+    def record_drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
+        return write_drift(out, merged, frequencies, hot_set, partial, tables, executor)
 
     manifest = write_dataset(
-        extension.staging,
+        staging,
         frequencies,
         hot_set,
         out,
         executor,
         parameters.partition,
         overwrite=True,
-        write_extra_files=drift,
+        write_extra_files=record_drift,
     )
-    _settle(staging, joined)
-    _clean(out, work, keep_work)
+    _replace_former_staging(work)
+    _clean_up(out, work, keep_work)
     return manifest, True
 
 
-def _parameters(manifest: Manifest, out: Folder) -> PreparationParameters:
+def _read_parameters(manifest: Manifest, out: Folder) -> PreparationParameters:
     if "parameters" not in manifest.preparation:
         raise DatasetError(
-            f"{out} does not say with which parameters it was made; an earlier version wrote it. "
-            "Prepare it again with --keep-work."
+            f"{out} does not record its parameters, since an earlier version wrote it. Prepare it "
+            "again with --keep-work."
         )
     return PreparationParameters.from_manifest(manifest)
 
 
-def _is_of(staging: Folder, manifest: Manifest, parameters: PreparationParameters) -> bool:
-    """Whether a data set was made from the staging in a directory, if there is one."""
-    if not _is_finished(staging):
+def _read_former_staging(
+    out: Folder, work: Folder, manifest: Manifest, parameters: PreparationParameters
+) -> tuple[Staging, str]:
+    """Return the staging that the data set `out` was made from, and the root of its logs."""
+    folder = work / _FORMER_STAGING
+    root = read_log_root(folder)
+    if root is None or not _is_staging_of(folder, manifest, parameters):
+        raise DatasetError(
+            f"{folder} does not contain the staged rows that {out} was made from, which --append "
+            "needs. Prepare the data set again from its logs with --keep-work, which only stages "
+            "them, or prepare all logs at once with --overwrite."
+        )
+    return Staging.read(folder), root
+
+
+def _is_staging_of(folder: Folder, manifest: Manifest, parameters: PreparationParameters) -> bool:
+    """Return whether `folder` has a staging that the manifest's data set was made from."""
+    if not folder.exists(SUCCESS):
         return False
-    return (
-        parameters.compute_fingerprints(outputs.read_fingerprint(staging))[-1]
-        == manifest.fingerprint
-    )
+    fingerprints = parameters.compute_fingerprints(outputs.read_fingerprint(folder))
+    return fingerprints[-1] == manifest.fingerprint
 
 
-def _is_done(
-    logs: Sequence[Log],
-    checksums: Sequence[str],
-    schema: Schema,
-    parameters: PreparationParameters,
-    fresh: Folder,
-    former: Staging,
+def _is_already_appended(
+    folder: Folder, fingerprint: str, former: Staging, checksums: Sequence[str]
 ) -> bool:
-    """Whether a call was killed when it had added just these logs and had only to tidy up."""
-    made_from = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
-    known = {log.xxh3 for log in former.logs}
-    left_over = _is_finished(fresh) and outputs.read_fingerprint(fresh) == made_from
-    return left_over and known >= set(checksums)
+    """Return whether a call had added these logs and was killed while it cleaned up.
+
+    Then their own staging is still in `folder`, and the former staging has their checksums.
+    """
+    is_left = folder.exists(SUCCESS) and outputs.read_fingerprint(folder) == fingerprint
+    return is_left and {log.xxh3 for log in former.logs} >= set(checksums)
 
 
-def _is_finished(folder: Folder) -> bool:
-    return folder.exists(SUCCESS)
+def _replace_former_staging(work: Folder) -> None:
+    """Replace the staging of the former logs by that of all logs."""
+    former = work / _FORMER_STAGING
+    outputs.remove_output(former)
+    (work / _MERGED_STAGING).path.rename(former.path)
 
 
-def _settle(staging: Folder, joined: Folder) -> None:
-    """Put the staging of all logs in the former one's place."""
-    outputs.remove_output(staging)
-    joined.path.rename(staging.path)
+def _clean_up(out: Folder, work: Folder, keep_work: bool) -> None:
+    """Remove what no later call needs.
 
-
-def _clean(out: Folder, work: Folder, keep_work: bool) -> None:
-    """Remove what no further call needs; the new logs' own staging last, the mark of a cut call."""
-    for built in (out, *(work / name for name in ("extended", "frequencies", "hot_set", "new"))):
-        outputs.remove_leftovers(built)
-    for name in ["frequencies", "hot_set"] * (not keep_work) + ["new"]:
-        outputs.remove_output(work / name)
+    The new logs' own staging goes last, since it marks a call that was killed while cleaning up.
+    """
+    names = (_MERGED_STAGING, _FREQUENCIES, _HOT_SET, _NEW_STAGING)
+    for output in (out, *(work / name for name in names)):
+        outputs.remove_leftovers(output)
+    if not keep_work:
+        outputs.remove_output(work / _FREQUENCIES)
+        outputs.remove_output(work / _HOT_SET)
+    outputs.remove_output(work / _NEW_STAGING)

@@ -1,4 +1,4 @@
-"""Drift: what a data set's hot set was still worth on further logs, and which ids became which."""
+"""Measure drift: what the former hot set covers of further logs, and which ids changed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
-Flags = npt.NDArray[np.bool_]
-_LARGEST_INT32 = 2**31 - 1
-_MASKS = "former_hot.partial"
+Int64Array = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+_MAX_INT32 = 2**31 - 1
+#: A folder of the unfinished data set, not of the finished one.
+_MASKS_FOLDER = "former_hot.partial"
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What a hot set covers: inputs that touch hot rows only, and accesses to hot rows."""
+class HotCounts:
+    """What a hot set covers: samples that touch hot rows only (`inputs`), and hot accesses."""
 
     inputs: int
     accesses: int
@@ -38,18 +40,18 @@ class Worth:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Rows of all splits and their accesses, and what of them each hot set covers."""
+    """Samples of all splits (`inputs`) and their accesses, and how many each hot set covers."""
 
     inputs: int
     accesses: int
-    former: Worth
-    now: Worth
+    former: HotCounts
+    now: HotCounts
 
     def shares(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The shares of inputs and of accesses that the former hot set covers, and that this."""
+        """Return the shares of samples and accesses that each hot set covers, the former first."""
         former, now = (
-            (worth.inputs / max(self.inputs, 1), worth.accesses / max(self.accesses, 1))
-            for worth in (self.former, self.now)
+            (hot.inputs / max(self.inputs, 1), hot.accesses / max(self.accesses, 1))
+            for hot in (self.former, self.now)
         )
         return former, now
 
@@ -58,7 +60,7 @@ class Coverage:
 class TableDrift:
     """One table's rows and hot rows before and now, and how many entered and left the hot set.
 
-    A row is the same where its raw value is. `gone` counts values that have no row now.
+    Rows are identified by their raw values. `gone` counts values that have no row now.
     """
 
     name: str
@@ -73,10 +75,10 @@ class TableDrift:
 
 @dataclass(frozen=True)
 class Drift:
-    """The former hot set against this one, over all rows and over those of the new logs.
+    """The former hot set compared with this one, on all rows and on those of the new logs.
 
-    `former` is the fingerprint of the data set that was added to. A value that it did not know is
-    cold under its hot set; a value that has no row now is hot under both, as id 0 is.
+    `former` is the fingerprint of the data set before logs were appended. A value that it did not
+    know is cold under its hot set; a value that has no row now is hot under both, as id 0 is.
     """
 
     former: str
@@ -88,7 +90,10 @@ class Drift:
 
     @classmethod
     def read(cls, dataset: Folder, manifest: Manifest) -> Drift | None:
-        """What a data set tells of its last addition; None where nothing was added to it."""
+        """Return the drift of the data set's last append; None where nothing was appended.
+
+        Raises DatasetError where the file is damaged.
+        """
         if DRIFT not in {record.path for record in manifest.records}:
             return None
         with outputs.damage_reported(dataset / DRIFT):
@@ -97,7 +102,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class _Task:
-    """One staged part; below `masks` lies, for each table, which ranks were hot before."""
+    """One staged part; the folder `masks` has, for each table, which ranks were hot before."""
 
     staging: str
     frequencies: str
@@ -108,72 +113,73 @@ class _Task:
 
 def write_drift(
     former: Folder,
-    extension: MergedStaging,
+    merged: MergedStaging,
     frequencies: Frequencies,
     hot_set: HotSet,
     partial: Folder,
     tables: tuple[Table, ...],
     executor: Executor,
 ) -> tuple[DataFile, ...]:
-    """Write `mapping/TABLE.parquet` and `drift.json` into the data set that is made at `partial`.
+    """Write `mapping/TABLE.parquet` and `drift.json` into the unfinished data set `partial`.
 
-    `former` is the data set that it will replace. Return the files for the manifest.
+    `former` is the data set that it will replace. Return the files for the manifest. Raises
+    DatasetError where a former vocabulary is damaged.
     """
     manifest = outputs.read_manifest(former)
-    masks = partial / _MASKS
-    files, found, ids = [], [], hot_set.read_ids()
+    masks = partial / _MASKS_FOLDER
+    files, table_drifts, ids = [], [], hot_set.read_ids()
     for table in tables:
-        before = manifest.table(table.name)
+        former_table = manifest.table(table.name)
         with (
-            checked(former, before.vocabulary) as old,
-            partial.read(table.vocabulary.path) as now,
+            checked(former, former_table.vocabulary) as former_vocabulary,
+            partial.read(table.vocabulary.path) as vocabulary,
         ):
-            known = _known(old, now)
-        mapping = _mapping(known)
+            values = _match_values(former_vocabulary, vocabulary)
+        mapping = _id_mapping(values)
         name = f"{MAPPING}/{table.name}.parquet"
         with partial.write(name) as path:
             mapping.write_parquet(path, compression="zstd")
             files.append(describe_file(path, name, mapping.height))
         ranks = np.argsort(ids[table.name], kind="stable")
-        was_hot = _was_hot(known["line"].to_numpy(), ranks, before)
+        was_hot = _was_hot(values["line"].to_numpy(), ranks, former_table)
         write_numbers(masks, f"{table.name}.bool", [was_hot])
         stayed = int(was_hot[ranks[: table.hot_rows]].sum())
-        gone = int((known["new"][1:] == OOV_ID).sum())
-        found.append(_table_drift(before, table, gone, stayed))
+        gone = int((values["new"][1:] == OOV_ID).sum())
+        table_drifts.append(_table_drift(former_table, table, gone, stayed))
     tasks = [
         _Task(
-            str(extension.staging.directory),
+            str(merged.staging.directory),
             str(frequencies.directory),
             str(hot_set.directory),
             part,
             str(masks),
         )
-        for part in range(len(extension.staging.parts))
+        for part in range(len(merged.staging.parts))
     ]
-    counts = np.array(executor.run("drift", _covered, tasks, task_log=partial), dtype=np.int64)
+    counts = np.array(executor.run("drift", _count_part, tasks, task_log=partial), dtype=np.int64)
     drift = Drift(
         former=manifest.fingerprint,
         former_budget=manifest.budget.bytes,
         budget=hot_set.budget.bytes,
-        new_rows=_summed(counts[sorted(extension.new_parts)]),
-        all_rows=_summed(counts),
-        tables=tuple(found),
+        new_rows=_sum_coverage(counts[sorted(merged.new_parts)]),
+        all_rows=_sum_coverage(counts),
+        tables=tuple(table_drifts),
     )
     text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
     with partial.write(DRIFT) as path:
         path.write_text(text, encoding="utf-8")
-        return (*files, describe_file(path, DRIFT, len(found)))
+        return (*files, describe_file(path, DRIFT, len(table_drifts)))
 
 
-def _known(former: Path, now: Path) -> pl.DataFrame:
-    """`old`, `new`, `accesses` and `line` of each value of a former vocabulary, after id 0.
+def _match_values(former_vocabulary: Path, vocabulary: Path) -> pl.DataFrame:
+    """Return `old`, `new`, `accesses` and `line` of each former value, with id 0 in front.
 
-    `new` is the id that the value has now and `line` that of its line in the vocabulary, from 1;
-    both are 0 where it has none. `accesses` are those of the former train split.
+    `new` is the id that the value has now and `line` its line in the new vocabulary, from 1; both
+    are 0 where it has none. `accesses` are those in the former train split.
     """
-    lines = pl.read_parquet(now, columns=["value", "id"]).with_row_index("line", offset=1)
-    before = pl.read_parquet(former, columns=["value", "id", "accesses"])
-    found = before.rename({"id": "old"}).join(
+    lines = pl.read_parquet(vocabulary, columns=["value", "id"]).with_row_index("line", offset=1)
+    former = pl.read_parquet(former_vocabulary, columns=["value", "id", "accesses"])
+    matched = former.rename({"id": "old"}).join(
         lines.rename({"id": "new"}),
         on="value",
         how="left",
@@ -181,70 +187,78 @@ def _known(former: Path, now: Path) -> pl.DataFrame:
         maintain_order="left",
     )
     columns = ["old", "new", "accesses", "line"]
-    known = found.select(pl.col(columns).fill_null(OOV_ID).cast(pl.Int64()))
-    out_of_vocabulary = known.clear(1).fill_null(OOV_ID)
-    return pl.concat([out_of_vocabulary, known])
+    values = matched.select(pl.col(columns).fill_null(OOV_ID).cast(pl.Int64()))
+    out_of_vocabulary = values.clear(1).fill_null(OOV_ID)
+    return pl.concat([out_of_vocabulary, values])
 
 
-def _mapping(known: pl.DataFrame) -> pl.DataFrame:
-    """`old`, `new`, as wide as ids must be, and `accesses`."""
-    wide = bool((known.select("old", "new").to_numpy() > _LARGEST_INT32).any())
-    ids = pl.Int64() if wide else pl.Int32()
-    return known.select(pl.col("old", "new").cast(ids), "accesses")
+def _id_mapping(values: pl.DataFrame) -> pl.DataFrame:
+    """Return `old` and `new`, in 32 bits where all ids fit, and `accesses`."""
+    is_wide = bool((values.select("old", "new").to_numpy() > _MAX_INT32).any())
+    ids = pl.Int64() if is_wide else pl.Int32()
+    return values.select(pl.col("old", "new").cast(ids), "accesses")
 
 
-def _was_hot(lines: npt.NDArray[np.int64], ranks: npt.NDArray[np.intp], before: Table) -> Flags:
-    """Which of a table's access ranks were hot before; that of id 0 always was.
+def _was_hot(lines: Int64Array, ranks: npt.NDArray[np.intp], former: Table) -> Mask:
+    """Return which of a table's access ranks were hot before, shape (rows,); that of id 0 was.
 
-    `lines` leads from the former vocabulary's lines to this one's, and `ranks` on from these.
+    `lines` maps lines of the former vocabulary to lines of the new one, and `ranks` maps these to
+    access ranks. Both count id 0 as line 0, and a former vocabulary lists hot values first.
     """
     was_hot = np.zeros(ranks.size, dtype=np.bool_)
-    was_hot[ranks[lines[: before.hot_rows]]] = True
+    was_hot[ranks[lines[: former.hot_rows]]] = True
     return was_hot
 
 
-def _table_drift(before: Table, table: Table, gone: int, stayed: int) -> TableDrift:
+def _table_drift(former: Table, table: Table, gone: int, stayed: int) -> TableDrift:
     return TableDrift(
         name=table.name,
-        former_rows=before.rows,
+        former_rows=former.rows,
         rows=table.rows,
         gone=gone,
-        former_hot_rows=before.hot_rows,
+        former_hot_rows=former.hot_rows,
         hot_rows=table.hot_rows,
         entered=table.hot_rows - stayed,
-        left=before.hot_rows - stayed,
+        left=former.hot_rows - stayed,
     )
 
 
-def _covered(task: _Task) -> list[int]:
-    """A part's inputs and accesses, and those that the former hot set and this one cover."""
+def _count_part(task: _Task) -> list[int]:
+    """Return a part's samples and accesses, and how many each hot set covers, the former first.
+
+    A sample is hot where none of its accesses, over all columns, is to a cold row.
+    """
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     hot_set = HotSet.read(task.hot_set)
     hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
-    staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
-    accesses, ids_of = 0, hot_set.read_ids()
-    hot = np.zeros(2, dtype=np.int64)
-    cold = np.zeros((2, rows), dtype=np.bool_)
+    part, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
+    ids_of_table = hot_set.read_ids()
+    accesses = 0
+    # Index 0 is the former hot set, 1 the new one.
+    hot_accesses = np.zeros(2, dtype=np.int64)
+    is_cold = np.zeros((2, rows), dtype=np.bool_)
     for column in staging.schema.sparse:
-        name = column.table_name
+        table = column.table_name
+        # A column's codes number the part's distinct values; each has a rank, and a rank an id. So
+        # hotness is looked up once a distinct value, then spread over the accesses.
         ranks = frequencies.read_ranks(column.name, task.part)
-        ids = ids_of[name][ranks]
-        was_hot = read_numbers(Folder.of(task.masks), f"{name}.bool", np.bool_)
-        found = staged.read_codes(column.name)
-        accesses += found.codes.size
-        for one, meant in enumerate((was_hot[ranks], ids < hot_rows[name])):
-            touched = meant[found.codes]
-            hot[one] += np.count_nonzero(touched)
-            if found.lengths is None:
-                cold[one] |= ~touched
+        ids = ids_of_table[table][ranks]
+        was_hot = read_numbers(Folder.of(task.masks), f"{table}.bool", np.bool_)
+        codes = part.read_codes(column.name)
+        accesses += codes.codes.size
+        for index, is_hot in enumerate((was_hot[ranks], ids < hot_rows[table])):
+            is_hot_access = is_hot[codes.codes]
+            hot_accesses[index] += np.count_nonzero(is_hot_access)
+            if codes.lengths is None:
+                is_cold[index] |= ~is_hot_access
             else:
-                cold[one, found.expand_rows(rows)[~touched]] = True
-    inputs = rows - cold.sum(axis=1)
-    return [rows, accesses, *(int(n) for pair in zip(inputs, hot, strict=True) for n in pair)]
+                is_cold[index, codes.expand_rows(rows)[~is_hot_access]] = True
+    former, now = zip((rows - is_cold.sum(axis=1)).tolist(), hot_accesses.tolist(), strict=True)
+    return [rows, accesses, *former, *now]
 
 
-def _summed(counts: npt.NDArray[np.int64]) -> Coverage:
-    """The coverage over parts, given what `_covered` found of each."""
-    inputs, accesses, *worths = counts.sum(axis=0).tolist()
-    return Coverage(inputs, accesses, Worth(*worths[:2]), Worth(*worths[2:]))
+def _sum_coverage(counts: Int64Array) -> Coverage:
+    """Return the coverage of some parts, given a row of `_count_part`'s numbers for each."""
+    samples, accesses, *hot = counts.sum(axis=0).tolist()
+    return Coverage(samples, accesses, HotCounts(*hot[:2]), HotCounts(*hot[2:]))

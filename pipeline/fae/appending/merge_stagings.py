@@ -1,4 +1,4 @@
-"""MergedStaging: a staging with further logs, made of parts that are parsed already."""
+"""Merge two stagings into one, as if their logs had been ingested together, without parsing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fae.storage.remote import redact_url
 
 @dataclass(frozen=True)
 class MergedStaging:
-    """A staging of former logs and new ones; `new_parts` are the numbers of the new logs' parts."""
+    """The staging of former and new logs; `new_parts` are the numbers of the new logs' parts."""
 
     staging: Staging
     new_parts: frozenset[int]
@@ -33,76 +33,82 @@ class MergedStaging:
 def check_logs_are_new(
     former: Staging, root: str, logs: Sequence[Log], checksums: Sequence[str]
 ) -> None:
-    """Raise LogError where one of `logs` is staged in `former` already, by its bytes or its URL."""
-    bytes_known = {log.xxh3: log.name for log in former.logs}
-    urls_known = {root + log.name for log in former.logs}
-    for log, xxh3 in zip(logs, checksums, strict=True):
-        if xxh3 in bytes_known:
+    """Raise LogError where one of `logs` is in `former` already, by its checksum or its URL."""
+    name_by_checksum = {log.xxh3: log.name for log in former.logs}
+    former_urls = {root + log.name for log in former.logs}
+    for log, checksum in zip(logs, checksums, strict=True):
+        if checksum in name_by_checksum:
             raise LogError(
-                f"{log.name} is in the data set already (as {bytes_known[xxh3]}); its rows would "
-                "count twice. Leave it out."
+                f"{log.name} is in the data set already (as {name_by_checksum[checksum]}), and its "
+                "rows would count twice. Omit it."
             )
-        if redact_url(log.url) in urls_known:
+        if redact_url(log.url) in former_urls:
             raise LogError(
-                f"{log.name} is in the data set already, with other bytes. If it has grown, its "
-                "earlier rows would count twice: give the new lines as a file of their own."
+                f"{log.name} is in the data set already, with other contents. If it has grown, its "
+                "earlier rows would count twice: pass the new lines as a file of their own."
             )
 
 
 def merge_stagings(
     former: Staging, root: str, new: Staging, new_root: str, out: Folder
 ) -> MergedStaging:
-    """The staging of `former`'s logs and `new`'s, as if they had been ingested together.
+    """Write the staging of `former`'s and `new`'s logs to `out`.
 
-    Parts are linked, or copied where the file system has no links. Logs come in the order in which
-    a command names them: those to be split, then those of the valid and of the test split.
+    It is the one that ingesting all logs together gives. Parts are hard-linked, or copied where the
+    file system has no links. `root` and `new_root` complete the logs' names to URLs.
     """
     urls = [root + log.name for log in former.logs] + [new_root + log.name for log in new.logs]
     names = name_logs(urls)
-    count = len(former.logs)
-    logs = _ordered(_renamed(former.logs, names[:count]) + _renamed(new.logs, names[count:]))
-    moved = {part: replace(part, path=_moved(part, count)) for part in new.parts}
-    parts = _ordered([*former.parts, *moved.values()])
-    new_parts = frozenset(parts.index(part) for part in moved.values())
+    former_names, new_names = names[: len(former.logs)], names[len(former.logs) :]
+    logs = _sort_by_split(
+        _rename_logs(former.logs, former_names) + _rename_logs(new.logs, new_names)
+    )
+    new_paths = {part: _new_path(part, len(former.logs)) for part in new.parts}
+    moved = [replace(part, path=path) for part, path in new_paths.items()]
+    parts = _sort_by_split([*former.parts, *moved])
+    new_parts = frozenset(parts.index(part) for part in moved)
     checksums = [log.xxh3 for log in logs]
     made_from = IngestParameters().fingerprint(*fingerprint_logs(logs, checksums, former.schema))
     if outputs.is_made(out, made_from, overwrite=True):
         return MergedStaging(Staging.read(out), new_parts)
     with outputs.build_output(out, made_from) as partial:
-        for end in (ROWS_SUFFIX, VALUES_SUFFIX):
+        for suffix in (ROWS_SUFFIX, VALUES_SUFFIX):
             for part in former.parts:
-                _link(former.directory, part.path + end, partial, part.path + end)
-            for part, there in moved.items():
-                _link(new.directory, part.path + end, partial, there.path + end)
-        rejects = read_rejects(former, names[:count]) + read_rejects(new, names[count:])
-        places = {log.name: place for place, log in enumerate(logs)}
-        write_rejects(sorted(rejects, key=lambda one: places[one.file]), partial / REJECTS_FOLDER)
-        reasons = Counter(former.reasons) + Counter(new.reasons)
-        staged = tuple(parts), tuple(logs), dict(sorted(reasons.items()))
-        Staging(partial, former.schema, *staged).write()
+                _link_file(former.directory, part.path + suffix, partial, part.path + suffix)
+            for part, path in new_paths.items():
+                _link_file(new.directory, part.path + suffix, partial, path + suffix)
+        rejects = read_rejects(former, former_names) + read_rejects(new, new_names)
+        position = {log.name: index for index, log in enumerate(logs)}
+        rejects.sort(key=lambda reject: position[reject.file])
+        write_rejects(rejects, partial / REJECTS_FOLDER)
+        reasons = dict(sorted((Counter(former.reasons) + Counter(new.reasons)).items()))
+        Staging(partial, former.schema, tuple(parts), tuple(logs), reasons).write()
         write_log_root(partial, urls[0].removesuffix(names[0]))
     return MergedStaging(Staging.read(out), new_parts)
 
 
-Split = TypeVar("Split", Part, StagedLog)
+HasSplit = TypeVar("HasSplit", Part, StagedLog)
 
 
-def _ordered(given: Sequence[Split]) -> list[Split]:
-    """What has no split first, then the valid and the test split's; otherwise as they come."""
-    return sorted(given, key=lambda one: SPLITS.index(one.split) if one.split else -1)
+def _sort_by_split(items: Sequence[HasSplit]) -> list[HasSplit]:
+    """Return logs to be split first, then those of the valid and of the test split.
+
+    This is the order in which a command names them; within a split the order is kept.
+    """
+    return sorted(items, key=lambda item: SPLITS.index(item.split) if item.split else -1)
 
 
-def _renamed(logs: Sequence[StagedLog], names: Sequence[str]) -> list[StagedLog]:
+def _rename_logs(logs: Sequence[StagedLog], names: Sequence[str]) -> list[StagedLog]:
     return [replace(log, name=name) for log, name in zip(logs, names, strict=True)]
 
 
-def _moved(part: Part, logs: int) -> str:
-    """A place for a new part beside those of this many logs, which no earlier extension took."""
-    return f"parts/{logs:05d}/{PurePosixPath(part.path).name}"
+def _new_path(part: Part, former_logs: int) -> str:
+    """Return a new part's path, in a folder that no earlier merge used: logs only ever grow."""
+    return f"parts/{former_logs:05d}/{PurePosixPath(part.path).name}"
 
 
-def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
-    source, target = folder.path / name, into.path / new_name
+def _link_file(folder: Folder, name: str, target_folder: Folder, target_name: str) -> None:
+    source, target = folder.path / name, target_folder.path / target_name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
@@ -112,9 +118,12 @@ def _link(folder: Folder, name: str, into: Folder, new_name: str) -> None:
 
 
 def read_rejects(staging: Staging, names: Sequence[str]) -> list[Reject]:
-    """Return a staging's rejects, with the logs' new names."""
-    renamed = dict(zip((log.name for log in staging.logs), names, strict=True))
+    """Return a staging's rejects, with the logs' new names.
+
+    Raises DatasetError where the file is damaged.
+    """
+    new_name = dict(zip((log.name for log in staging.logs), names, strict=True))
     with outputs.damage_reported(staging.directory / REJECTS_FILE):
         lines = staging.directory.text(REJECTS_FILE).split("\n")
         rejects = parse_rejects(line for line in lines if line)
-        return [replace(reject, file=renamed[reject.file]) for reject in rejects]
+        return [replace(reject, file=new_name[reject.file]) for reject in rejects]
