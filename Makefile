@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test faults lint types unit install clean
+.PHONY: demo test faults docs lint types unit install clean
 
 demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, through DVC
 	dvc repro
@@ -14,8 +14,12 @@ demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, thr
 
 test: lint types unit  ## everything that CI checks
 
-faults: $(INSTALLED)  ## an hour and more of kills, damage and faulty input; ends with a table
+faults: $(INSTALLED)  ## fault campaigns for an hour and more; ends with a table
 	python -m faults
+
+docs: $(INSTALLED)  ## the documentation as a site, in build/site
+	python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	mkdocs build --strict
 
 lint: $(INSTALLED)
 	ruff check
