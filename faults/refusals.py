@@ -67,8 +67,8 @@ def _inputs_that_are_none(inputs: Path, place: Path) -> Iterator[str]:
     for name, word in (
         ("folder.csv", "is a directory"),
         ("empty.csv", "is empty"),
-        ("short.csv.gz", "damaged or cut short"),
-        ("dangling.csv", "no log is at"),
+        ("short.csv.gz", "damaged or truncated"),
+        ("dangling.csv", "no log found at"),
     ):
         command = _PREPARE.command(inputs, place)
         command[1] = str(place / name)

@@ -219,13 +219,13 @@ def test_verify_tells_a_whole_data_set_from_a_damaged_one(place: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (["none.csv"], ["no log is at none.csv"]),
+        (["none.csv"], ["no log found at none.csv"]),
         (["shop.csv"], ["shop.csv is named twice"]),
         (["."], ["is a directory"]),
         (["--test-logs", "shop.csv"], ["shop.csv is named twice"]),
         (["--schema", "shop"], ["no schema is called 'shop'", "criteo-kaggle"]),
         (["--schema", "none.yaml"], ["cannot read the schema none.yaml"]),
-        (["--schema", "avazu"], ["its header lacks", "'avazu'"]),
+        (["--schema", "avazu"], ["the header lacks", "'avazu'"]),
         (["--hot-budget", "much"], ["--hot-budget 'much'", "256MiB"]),
         (["--hot-budget", "39"], ["cannot hold one row of each of the 2 tables"]),
         (["--valid", "most"], ["'most' is not a valid share"]),

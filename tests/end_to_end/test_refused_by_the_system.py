@@ -84,7 +84,7 @@ def test_a_log_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> No
     with pytest.raises(LogError, match="went away"):
         list(read_block(block))
     path.write_bytes(gzip.compress(SHOP_LOG.encode())[:-12])
-    with pytest.raises(LogError, match="damaged or cut short"):
+    with pytest.raises(LogError, match="damaged or truncated"):
         list(read_block(block))
 
 

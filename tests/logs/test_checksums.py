@@ -41,7 +41,7 @@ def test_a_checksum_does_not_depend_on_how_much_is_read_at_a_time(
 def test_every_chunk_counts_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", chunk)
     swapped = LINES[100:200] + LINES[:100].replace("Oslo", "Rome") + LINES[200:]
     changed = [LINES[:at] + "x" + LINES[at + 1 :] for at in (0, 105, len(LINES) - 2)]
     found = checksums_of(tmp_path, LINES, swapped, LINES[:-1], *changed)

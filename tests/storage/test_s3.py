@@ -295,8 +295,11 @@ def test_missing_places_are_one_clear_line(store: str, tmp_path: Path) -> None:
     log, out = "s3://data/logs/shop.csv", ["--out", "s3://data/none"]
     for arguments, words in (
         (["prepare", log, *common, "--out", "s3://missing/out"], "cannot write to s3://missing"),
-        (["prepare", "s3://missing/shop.csv", *common, *out], "no log is at s3://missing"),
-        (["prepare", "s3://data/logs/*.tsv", *common, *out], "no log is at s3://data/logs/*.tsv"),
+        (["prepare", "s3://missing/shop.csv", *common, *out], "no log found at s3://missing"),
+        (
+            ["prepare", "s3://data/logs/*.tsv", *common, *out],
+            "no log found at s3://data/logs/*.tsv",
+        ),
         (["profile", "s3://data/no/staging", *out], "s3://data/no/staging is not a finished"),
     ):
         done = fae(*arguments)

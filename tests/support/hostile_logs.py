@@ -1,4 +1,4 @@
-"""Logs that nobody would write on purpose, and what becomes of each, as docs/faulty-input.md."""
+"""Faulty logs and their outcomes, which docs/faulty-input.md lists."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ HUGE = 110_000_000
 
 @dataclass(frozen=True)
 class Hostile:
-    """Files below one directory, and what preparing them gives: `rows`, or the message `refused`.
+    """Files below one directory, and what preparing them gives: `rows`, or the error `refused`.
 
-    `rejects` are (file, line, column, reason). `patterns` name the logs, all files without them;
-    `then` is done to the directory when the logs have been found and not yet read.
+    `rejects` are (file, line, column, reason). `patterns` name the logs, by default all files.
+    `then` changes the directory after the logs were found and before they are read.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Hostile:
     then: Callable[[Path], None] | None = None
 
     def write(self, directory: Path) -> list[str]:
-        """The paths and globs of the logs, which now lie below `directory`."""
+        """Write the files below `directory`, and return the paths and globs of the logs."""
         directory.mkdir(parents=True, exist_ok=True)
         if callable(self.files):
             self.files(directory)
@@ -69,21 +69,21 @@ class Hostile:
 
     @property
     def outcome(self) -> str:
-        """What the table says of it."""
+        """The outcome as the table has it."""
         if self.rows is None:
-            return f"refused: “{self.refused}”"
+            return f"error: “{self.refused}”"
         count = f"{len(self.rows):,} row" + "s" * (len(self.rows) != 1)
         reasons = Counter(
             f"{column}: {reason}" if column else reason for *_, column, reason in self.rejects
         )
-        aside = ", ".join(f"{reason} ({n})" for reason, n in reasons.items())
-        return f"{count}; set aside: {aside}" if aside else count
+        rejected = ", ".join(f"{reason} ({n})" for reason, n in reasons.items())
+        return f"{count}; rejected: {rejected}" if rejected else count
 
 
 def table() -> str:
-    """The corpus as the table of docs/faulty-input.md."""
+    """Return the corpus as the table of docs/faulty-input.md."""
     rows = [f"| {case.name} | {case.outcome} |" for case in CORPUS]
-    return "\n".join(["| input | outcome |", "| --- | --- |", *rows, ""])
+    return "\n".join(["| Log | Outcome |", "| --- | --- |", *rows, ""])
 
 
 def zstd(data: bytes) -> bytes:
@@ -101,7 +101,7 @@ def parquet(columns: dict[str, Any], **options: Any) -> bytes:
 
 
 def bomb(lines: int, line: bytes = b"1,Oslo\n") -> bytes:
-    """Much text in few bytes."""
+    """Return much text in few bytes."""
     return gzip.compress(line * 1000, 9) * (lines // 1000)
 
 
@@ -151,46 +151,48 @@ FLIPPED = parquet(
 ).replace(b"Oslo", b"Osln")
 _LATIN = pa.array([b"K\xf8ge"], pa.binary())
 NOT_UTF8 = parquet({"label": [1], "city": pa.StringArray.from_buffers(1, *_LATIN.buffers()[1:])})
-#: In the footer's Arrow schema: a width of integers, and none that there is.
+#: In the footer's Arrow schema: a valid width of integers, and an invalid one.
 STRANGE_INTEGERS = (b"gADAAIAA", b"gADAAMAA")
 PARQUET = parquet({"label": [1, 0, 1], "city": ["Oslo", "Rome", "Bonn"]})
 
 CORPUS = [
-    # ── Packing ──
-    Hostile("gzip, cut short", {"a.csv.gz": gzip.compress(LINES)[:-9]},
-            refused="a.csv.gz is damaged or cut short"),
-    Hostile("gzip, its last 8 bytes (checksum, size) gone", {"a.csv.gz": gzip.compress(LINES)[:-8]},
-            refused="a.csv.gz is damaged or cut short"),
-    Hostile("gzip, one bit of its checksum flipped",
+    # ── Compression ──
+    Hostile("gzip, truncated", {"a.csv.gz": gzip.compress(LINES)[:-9]},
+            refused="a.csv.gz is damaged or truncated"),
+    Hostile("gzip without its last 8 bytes (checksum and size)",
+            {"a.csv.gz": gzip.compress(LINES)[:-8]}, refused="a.csv.gz is damaged or truncated"),
+    Hostile("gzip with a wrong checksum",
             {"a.csv.gz": gzip.compress(LINES)[:-8] + b"\0\0\0\0" + gzip.compress(LINES)[-4:]},
-            refused="a.csv.gz is damaged or cut short"),
-    Hostile("gzip, with garbage after its end", {"a.csv.gz": gzip.compress(LINES) + b"garbage"},
-            refused="a.csv.gz is damaged or cut short"),
-    Hostile("gzip members one after the other, cut in a line",
+            refused="a.csv.gz is damaged or truncated"),
+    Hostile("gzip followed by garbage", {"a.csv.gz": gzip.compress(LINES) + b"garbage"},
+            refused="a.csv.gz is damaged or truncated"),
+    Hostile("concatenated gzip members, split inside a line",
             {"a.csv.gz": gzip.compress(LINES[:10]) + gzip.compress(LINES[10:])}, ROWS),
-    Hostile("gzip, a second member cut short",
+    Hostile("concatenated gzip members, the second truncated",
             {"a.csv.gz": gzip.compress(LINES) + gzip.compress(LINES)[:-5]},
-            refused="a.csv.gz is damaged or cut short"),
-    Hostile("gzip of nothing", {"a.csv.gz": gzip.compress(b"")}, refused="the logs hold no rows"),
-    Hostile("zstd, cut short", {"a.csv.zst": zstd(LINES * 1000)[:-4]},
-            refused="a.csv.zst is damaged or cut short"),
-    Hostile("zstd, with garbage after its end", {"a.csv.zst": zstd(LINES) + b"garbage"},
-            refused="a.csv.zst is damaged or cut short"),
+            refused="a.csv.gz is damaged or truncated"),
+    Hostile("gzip of an empty file", {"a.csv.gz": gzip.compress(b"")},
+            refused="the logs hold no rows"),
+    Hostile("zstd, truncated", {"a.csv.zst": zstd(LINES * 1000)[:-4]},
+            refused="a.csv.zst is damaged or truncated"),
+    Hostile("zstd followed by garbage", {"a.csv.zst": zstd(LINES) + b"garbage"},
+            refused="a.csv.zst is damaged or truncated"),
     Hostile("plain text named .gz", {"a.csv.gz": LINES},
-            refused="a.csv.gz is damaged or cut short"),
+            refused="a.csv.gz is damaged or truncated"),
     Hostile("gzip not named .gz", {"a.csv": gzip.compress(LINES)},
-            refused="a.csv is packed by gzip. Let its name end in .gz"),
+            refused="a.csv is gzip-compressed; rename it to end in .gz"),
     Hostile("zstd not named .zst", {"a.csv": zstd(LINES)},
-            refused="a.csv is packed by zstd. Let its name end in .zst"),
+            refused="a.csv is zstd-compressed; rename it to end in .zst"),
     Hostile("gzip in gzip", {"a.csv.gz": gzip.compress(gzip.compress(LINES))},
-            refused="a.csv.gz is packed by gzip. Let its name end in .gz"),
+            refused="the data in a.csv.gz is gzip-compressed; decompress the file first"),
     Hostile("a zip archive", {"a.csv": b"PK\x03\x04" + b"\0" * 40},
-            refused="a.csv is a zip archive. Unpack it"),
-    Hostile("bzip2", {"a.csv": b"BZh91AY&SY" + b"\0" * 40}, refused="a.csv is packed by bzip2"),
-    Hostile("xz", {"a.csv": b"\xfd7zXZ\0" + b"\0" * 40}, refused="a.csv is packed by xz"),
-    Hostile("a bomb: 500,000 lines in 20 kB of gzip", {"a.csv.gz": bomb(500_000)},
+            refused="a.csv is a zip archive; extract it"),
+    Hostile("bzip2", {"a.csv": b"BZh91AY&SY" + b"\0" * 40}, refused="a.csv is bzip2-compressed"),
+    Hostile("xz", {"a.csv": b"\xfd7zXZ\0" + b"\0" * 40}, refused="a.csv is xz-compressed"),
+    Hostile("decompression bomb: 500,000 lines in 20 kB of gzip", {"a.csv.gz": bomb(500_000)},
             [(1, "Oslo")] * 500_000),
-    Hostile("a bomb: a line of 1 GB in 1 MB of gzip", {"a.csv.gz": bomb(1_000_000, b"x" * 1000)},
+    Hostile("decompression bomb: a line of 1 GB in 1 MB of gzip",
+            {"a.csv.gz": bomb(1_000_000, b"x" * 1000)},
             refused="a.csv.gz has a line of more than 64 MiB"),
     # ── Bytes ──
     Hostile("a line of 110 MB between others",
@@ -199,43 +201,45 @@ CORPUS = [
     Hostile("a header of 110 MB", {"a.csv": b"x" * HUGE}, schema=HEADED,
             refused="a.csv has a line of more than 64 MiB"),
     Hostile("NUL bytes in a line", {"a.csv": LINES + b"1,Os\0lo\n"}, ROWS, rejected(NUL, 4)),
-    Hostile("a file of NUL bytes, as a crash of the system leaves it",
+    Hostile("a file of NUL bytes, as a system crash can leave one",
             {"a.csv": LINES, "b.csv": b"\0" * 4096}, ROWS, rejected(NUL, 1, file="b.csv")),
     Hostile("a byte order mark", {"a.csv": b"\xef\xbb\xbf" + LINES}, ROWS),
     Hostile("a byte order mark before a header", {"a.csv": b"\xef\xbb\xbflabel,city\n" + LINES},
             ROWS, schema=HEADED),
-    Hostile("files with byte order marks, joined", {"a.csv": LINES + b"\xef\xbb\xbf" + LINES},
+    Hostile("concatenated files with byte order marks", {"a.csv": LINES + b"\xef\xbb\xbf" + LINES},
             ROWS + ROWS[1:], rejected(NO_LABEL, 4, column="label")),
     Hostile("UTF-16 with a byte order mark", {"a.csv": LINES.decode().encode("utf-16")},
             refused="a.csv is UTF-16. Convert it"),
-    Hostile("UTF-16 without", {"a.csv": LINES.decode().encode("utf-16-le")},
+    Hostile("UTF-16 without a byte order mark", {"a.csv": LINES.decode().encode("utf-16-le")},
             refused="the logs hold no rows"),
     Hostile("Latin-1", {"a.csv": LINES + "0,Köln\n".encode("latin-1")}, ROWS,
             rejected("not UTF-8 at byte 4", 4)),
     Hostile("a header that is not UTF-8", {"a.csv": b"label,cit\xff\n" + LINES}, schema=HEADED,
             refused="a.csv, line 1: the header is not UTF-8"),
     # ── Lines ──
-    Hostile("CRLF and LF mixed", {"a.csv": b"1,Oslo\r\n0,Rome\n1,Bonn\r\n"}, ROWS),
-    Hostile("CR alone", {"a.csv": LINES.replace(b"\n", b"\r")}, refused="the logs hold no rows"),
-    Hostile("no line break at the end", {"a.csv": LINES[:-1]}, ROWS),
+    Hostile("CRLF and LF line endings mixed", {"a.csv": b"1,Oslo\r\n0,Rome\n1,Bonn\r\n"}, ROWS),
+    Hostile("CR line endings", {"a.csv": LINES.replace(b"\n", b"\r")},
+            refused="the logs hold no rows"),
+    Hostile("no line break at the end of the file", {"a.csv": LINES[:-1]}, ROWS),
     Hostile("empty lines", {"a.csv": LINES + b"\n\n" + LINES}, ROWS * 2, rejected(EMPTY, 4, 5)),
-    Hostile("an open quote", {"a.csv": b'1,"Oslo\n' + LINES}, ROWS, rejected(UNCLOSED, 1),
+    Hostile("an unclosed quote", {"a.csv": b'1,"Oslo\n' + LINES}, ROWS, rejected(UNCLOSED, 1),
             schema=QUOTED),
-    Hostile("a line break in quotes: a record is a line", {"a.csv": LINES + b'1,"New\nYork"\n'},
-            ROWS, (*rejected(UNCLOSED, 4), *rejected("1 fields, not 2", 5)), schema=QUOTED),
+    Hostile("a line break inside quotes (a record is one line)",
+            {"a.csv": LINES + b'1,"New\nYork"\n'}, ROWS,
+            (*rejected(UNCLOSED, 4), *rejected("1 fields, not 2", 5)), schema=QUOTED),
     Hostile("quotes where the schema has none", {"a.csv": b'1,"Oslo"\n'}, [(1, '"Oslo"')]),
-    Hostile("another separator", {"a.csv": LINES.replace(b",", b";")},
+    Hostile("another separator than the schema's", {"a.csv": LINES.replace(b",", b";")},
             refused="the logs hold no rows"),
     Hostile("another separator in one line", {"a.csv": LINES + b"1;Oslo\n"}, ROWS,
             rejected("1 fields, not 2", 4)),
-    Hostile("a field too few here and one too many there",
+    Hostile("a field too few in one line and one too many in another",
             {"a.csv": b"1,Oslo,x\n1,Rome\n1,Bonn,x,y\n0,Kyiv,x\n"}, [(1, "Oslo"), (0, "Kyiv")],
             (*rejected("2 fields, not 3", 2), *rejected("4 fields, not 3", 3)), schema=WIDE),
     # ── Headers ──
     Hostile("a header where the schema has none", {"a.csv": b"label,city\n" + LINES}, ROWS,
             rejected(NO_LABEL, 1, column="label")),
     Hostile("no header where the schema has one", {"a.csv": LINES}, schema=HEADED,
-            refused="a.csv: its header lacks label, city; found: 1, Oslo"),
+            refused="a.csv: the header lacks label, city; found: 1, Oslo"),
     Hostile("the header again in the middle", {"a.csv": b"label,city\n" + LINES + b"label,city\n"},
             ROWS, rejected(NO_LABEL, 5, column="label"), schema=HEADED),
     Hostile("a header in each file",
@@ -246,29 +250,29 @@ CORPUS = [
             [*ROWS, (0, "Lima")], schema=HEADED),
     Hostile("a second file with another column",
             {"a.csv": b"label,city\n" + LINES, "b.csv": b"label,city,age\n1,Lima,7\n"},
-            schema=HEADED, refused="b.csv: its header has age, unknown to the schema"),
+            schema=HEADED, refused="b.csv: the header has age, unknown to the schema"),
     Hostile("a header that names a column twice", {"a.csv": b"label,city,city\n1,a,b\n"},
-            schema=HEADED, refused="a.csv: its header names city twice"),
-    Hostile("a header and no row", {"a.csv": b"label,city\n"}, schema=HEADED,
+            schema=HEADED, refused="a.csv: the header contains city twice"),
+    Hostile("a header without rows", {"a.csv": b"label,city\n"}, schema=HEADED,
             refused="the logs hold no rows"),
     # ── Files ──
     Hostile("an empty file", {"a.csv": b"", "b.csv": LINES}, refused="a.csv is empty (0 bytes)"),
     Hostile("one row", {"a.csv": b"1,Oslo"}, [(1, "Oslo")]),
-    Hostile("a directory that the glob matches", with_folder, refused="more is a directory"),
-    Hostile("a loop of links", looped, refused="no log is at"),
-    Hostile("one file by two names", linked, refused="a.csv is named twice"),
-    Hostile("a named pipe", fifo, refused="a.csv is not a file"),
-    Hostile("a file name that is not UTF-8", undecodable, refused="is no UTF-8. Rename it"),
-    Hostile("a file that goes while it is read", {"a.csv": LINES}, then=gone,
-            refused="a.csv went away while it was read"),
+    Hostile("a directory that a glob matches", with_folder, refused="more is a directory"),
+    Hostile("a loop of symbolic links", looped, refused="no log found at"),
+    Hostile("one file under two names", linked, refused="a.csv is named twice"),
+    Hostile("a named pipe", fifo, refused="a.csv is not a regular file"),
+    Hostile("a file name that is not UTF-8", undecodable, refused="is not UTF-8. Rename the file"),
+    Hostile("a file deleted while it is read", {"a.csv": LINES}, then=gone,
+            refused="a.csv disappeared while it was read"),
     Hostile("a file that grows while it is read", {"a.csv": LINES}, then=grown,
             refused="a.csv grew while it was read"),
-    Hostile("a packed file that grows while it is read", {"a.csv.gz": gzip.compress(LINES)},
+    Hostile("a compressed file that grows while it is read", {"a.csv.gz": gzip.compress(LINES)},
             then=partial(grown, name="a.csv.gz"), refused="a.csv.gz grew while it was read"),
     Hostile("a file that shrinks while it is read", {"a.csv": LINES}, then=shrunk,
-            refused="a.csv became shorter while it was read"),
+            refused="a.csv shrank while it was read"),
     # ── Values ──
-    Hostile("integers past 64 bits",
+    Hostile("integers beyond 64 bits",
             {"a.csv": b"1,7\n0,9223372036854775807\n0,9223372036854775808\n"
                       b"1,-9223372036854775809\n1," + b"9" * 400 + b"\n"},
             [(1, 7), (0, 2**63 - 1)], rejected(NO_INTEGER, 3, 4, 5, column="item"), schema=ITEMS),
@@ -279,16 +283,16 @@ CORPUS = [
     Hostile("NaN and infinities",
             {"a.csv": b"1,2,a\n0,nan,a\n0,NaN,a\n1,inf,a\n1,-Infinity,a\n"},
             [(1, 2.0, "a")], rejected(NO_NUMBER, 2, 3, 4, 5, column="price"), schema=PRICED),
-    Hostile("numbers past float64 and float32",
+    Hostile("numbers beyond float64 or float32",
             {"a.csv": b"1,2,a\n0,1e400,a\n0,-1e39,a\n1,1e-400,a\n"}, [(1, 2.0, "a"), (1, 0.0, "a")],
             rejected(NO_NUMBER, 2, 3, column="price"), schema=PRICED),
     Hostile("labels that are not 0 or 1",
             {"a.csv": LINES + b"2,a\n-1,a\n0.5,a\nyes,a\n,a\n"}, ROWS,
             rejected(NO_LABEL, 4, 5, 6, 7, 8, column="label")),
-    Hostile("one label only", {"a.csv": b"0,Oslo\n" * 3}, [(0, "Oslo")] * 3),
-    Hostile("a column that is empty throughout", {"a.csv": b"1,\n0,\n1,\n"},
+    Hostile("only one label", {"a.csv": b"0,Oslo\n" * 3}, [(0, "Oslo")] * 3),
+    Hostile("a column without any value", {"a.csv": b"1,\n0,\n1,\n"},
             [(1, None), (0, None), (1, None)]),
-    Hostile("times past any calendar",
+    Hostile("times beyond any calendar",
             {"a.csv": b"1,a,9223372036854775807\n0,a,-9223372036854775808\n"
                       b"1,a,9223372036854775808\n"},
             [(1, "a", 2**63 - 1), (0, "a", -(2**63))],
@@ -297,30 +301,30 @@ CORPUS = [
             {"a.csv": b"".join(b"%d,%s\n" % (label, city.encode()) for label, city in DISTINCT)},
             DISTINCT),
     # ── Parquet ──
-    Hostile("Parquet of other columns", {"a.parquet": parquet({"click": [1], "city": ["Oslo"]})},
-            refused="a.parquet: its columns lack label; found: click, city"),
-    Hostile("Parquet of other types", {"a.parquet": parquet({"label": [1], "city": [{"x": 1}]})},
+    Hostile("Parquet with other columns", {"a.parquet": parquet({"click": [1], "city": ["Oslo"]})},
+            refused="a.parquet: the columns lack label; found: click, city"),
+    Hostile("Parquet with other types", {"a.parquet": parquet({"label": [1], "city": [{"x": 1}]})},
             refused="a.parquet: column 'city' has the type Struct"),
     Hostile("Parquet with nulls and odd labels",
             {"a.parquet": parquet({"label": [1, None, 2], "city": [None, "Rome", "Bonn"]})},
             [(1, None)], rejected(NO_LABEL, 2, 3, column="label", file="a.parquet")),
-    Hostile("Parquet whose footer is cut off", {"a.parquet": PARQUET[:-20]},
-            refused="a.parquet is not a whole Parquet file"),
-    Hostile("Parquet whose pages are damaged",
+    Hostile("Parquet without its footer", {"a.parquet": PARQUET[:-20]},
+            refused="a.parquet is not a valid Parquet file"),
+    Hostile("Parquet with damaged pages",
             {"a.parquet": PARQUET[:8] + b"\xff" * 32 + PARQUET[40:]},
             refused="a.parquet is damaged"),
-    Hostile("Parquet with page checksums, a bit of a value flipped", {"a.parquet": FLIPPED},
+    Hostile("Parquet with page checksums and a flipped bit", {"a.parquet": FLIPPED},
             refused="a.parquet is damaged"),
-    Hostile("Parquet text that is not UTF-8", {"a.parquet": NOT_UTF8},
+    Hostile("Parquet with text that is not UTF-8", {"a.parquet": NOT_UTF8},
             refused="a.parquet is damaged"),
-    Hostile("Parquet whose footer tells of unknown integers",
+    Hostile("Parquet with an unknown type in its footer",
             {"a.parquet": PARQUET.replace(*STRANGE_INTEGERS)},
-            refused="a.parquet is not a whole Parquet file"),
+            refused="a.parquet is not a valid Parquet file"),
     Hostile("Parquet without rows", {"a.parquet": parquet({"label": pa.array([], pa.int8()),
                                                            "city": pa.array([], pa.string())})},
             refused="the logs hold no rows"),
     Hostile("text named .parquet", {"a.parquet": LINES},
-            refused="a.parquet is not a whole Parquet file"),
+            refused="a.parquet is not a valid Parquet file"),
     Hostile("Parquet not named .parquet", {"a.csv": PARQUET},
-            refused="a.csv is Parquet. Let its name end in .parquet"),
+            refused="a.csv is a Parquet file; rename it to end in .parquet"),
 ]  # fmt: skip

@@ -1,1 +1,9 @@
-"""TODO fae.logs."""
+"""The logs: what a log is, where its files are, and how to read them.
+
+schema       a log's shape as data: its columns, what each means, how each is written
+presets/     the schemas of public logs that come with the program, as YAML
+files        find the files that the user names, and check their headers
+compression  decompress files, and explain the errors met in reading them
+blocks       cut files into blocks of whole lines, one block per task, and read them
+checksums    compute the checksums that tell a rerun whether there is anything to do
+"""

@@ -66,7 +66,9 @@ def read_block(block: Block, text_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
         with explain_read_errors(log.name, "plain"):
             text = read_range(log.url, block.start, block.stop - block.start)
         if len(text) != block.stop - block.start:
-            raise LogError(f"{log.name} became shorter while it was read. Run again.")
+            raise LogError(
+                f"{log.name} shrank while it was read. Run again when nothing writes to it."
+            )
         yield text
         return
     with (

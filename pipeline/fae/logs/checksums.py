@@ -1,4 +1,4 @@
-"""Checksums of logs, which tell a rerun whether there is anything to do."""
+"""Compute checksums of logs, which tell a rerun whether there is anything to do."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from fae.logs.compression import explain_read_errors
 from fae.logs.files import Log
 from fae.storage.remote import iterate_range, redact_url
 
-_CHUNK = 32 << 20
+_CHUNK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some bytes of a file, from `start` on."""
+    """The bytes of a file from `start` on that one task reads."""
 
     url: str = field(repr=False)
     start: int
 
 
 def checksum_logs(logs: Sequence[Log], executor: Executor) -> list[str]:
-    """For each file, as it lies on disk, xxh3-128 over that of its chunks of 32 MiB."""
-    starts = [range(0, log.bytes, _CHUNK) for log in logs]
+    """Return a checksum of each file's bytes on disk: xxh3-128 over those of its 32 MiB chunks."""
     chunks = [
-        _Chunk(log.url, start) for log, some in zip(logs, starts, strict=True) for start in some
+        [_Chunk(log.url, start) for start in range(0, log.bytes, _CHUNK_BYTES)] for log in logs
     ]
-    found = iter(executor.run("checksum", _checksum, chunks))
+    tasks = list(itertools.chain.from_iterable(chunks))
+    checksums = iter(executor.run("checksum", _checksum_chunk, tasks))
     return [
-        xxhash.xxh3_128_hexdigest("".join(itertools.islice(found, len(some))).encode())
-        for some in starts
+        xxhash.xxh3_128_hexdigest("".join(itertools.islice(checksums, len(own))).encode())
+        for own in chunks
     ]
 
 
-def _checksum(chunk: _Chunk) -> str:
+def _checksum_chunk(chunk: _Chunk) -> str:
     digest = xxhash.xxh3_128()
     with explain_read_errors(redact_url(chunk.url), "plain"):
-        for piece in iterate_range(chunk.url, chunk.start, _CHUNK):
+        for piece in iterate_range(chunk.url, chunk.start, _CHUNK_BYTES):
             digest.update(piece)
     return digest.hexdigest()

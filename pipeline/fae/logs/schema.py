@@ -1,7 +1,7 @@
-"""A log's shape as data: which columns there are, what each means, and how it is written.
+"""The schema: a log's shape as data, that is its columns, what each means and how it is written.
 
-A schema is a YAML file. The presets in `pipeline/schemas/` are schemas like any other and serve as
-examples; README.md lists the keys.
+A schema is a YAML file. The presets in `presets/` are schemas like any other and serve as examples;
+README.md lists the keys.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from fae.format.manifest import LABEL
 
 Encoding = Literal["hex", "integer", "string"]
 Derivation = Literal["hour_of_day", "day_of_week"]
-FILE_SAFE = re.compile(r"[\w][\w .+-]*")
-_LARGEST = 3.4028234e38  # the largest float32
-#: Readers take these from the folders of a data set.
-_FOLDERS = ("split", "temperature")
+#: Names of columns and tables, which become names of files.
+_NAME = re.compile(r"[\w][\w .+-]*")
+_NAME_RULE = "use letters, digits, '_', '.', '+', '-' and ' '"
+_MAX_FLOAT32 = 3.4028234e38
+_MAX_RANGE_COLUMNS = 10_000
+#: Readers of a data set take these from the names of its directories.
+_PARTITION_KEYS = ("split", "temperature")
 
 
 class _Strict(BaseModel):
@@ -38,14 +41,14 @@ class LabelColumn(_Strict):
 
 
 class DenseColumn(_Strict):
-    """A number; missing becomes `missing`, then `transform` is applied.
+    """A number; a missing one becomes `missing`, and then `transform` is applied.
 
-    `log1p` is Criteo's convention: negative counts as 0, then log(x + 1).
+    `log1p` is Criteo's convention: log(x + 1), where a negative x counts as 0.
     """
 
     role: Literal["dense"]
     name: str
-    missing: float = Field(default=0.0, ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)
+    missing: float = Field(default=0.0, ge=-_MAX_FLOAT32, le=_MAX_FLOAT32, allow_inf_nan=False)
     transform: Literal["none", "log1p"] = "log1p"
 
 
@@ -59,8 +62,8 @@ class ListShape(_Strict):
 class SparseColumn(_Strict):
     """A category, looked up in an embedding table; a missing one is a value of its own.
 
-    `encoding` says how values are written: hexadecimal digits (`digits` of them exactly, where
-    given), 64-bit integers, or any text. `multi` makes the column a list. Columns that name one
+    `encoding` says how values are written: as hexadecimal digits (exactly `digits` of them, if
+    set), 64-bit integers, or any text. `multi` makes the column a list. Columns that name the same
     `table` share it. `source` and `derive` make the column from the time column instead.
     """
 
@@ -75,13 +78,13 @@ class SparseColumn(_Strict):
     derive: Derivation | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check(self) -> Self:
         if (self.source is None) != (self.derive is None):
             raise ValueError("`source` (the time column) and `derive` go together")
         if self.source is not None and self.multi is not None:
-            raise ValueError("a column derived from the time is no list: leave out `multi`")
+            raise ValueError("a column derived from the time cannot be a list; remove `multi`")
         if self.digits is not None and self.encoding != "hex":
-            raise ValueError("`digits` belongs to `encoding: hex`")
+            raise ValueError("`digits` needs `encoding: hex`")
         return self
 
     @property
@@ -91,7 +94,7 @@ class SparseColumn(_Strict):
 
 
 class TimeColumn(_Strict):
-    """When the input happened, in a strftime `format`, or `unix` for seconds since 1970 (UTC)."""
+    """The time of a row, in a strftime `format`, or `unix` for seconds since 1970 (UTC)."""
 
     role: Literal["time"]
     name: str
@@ -112,7 +115,7 @@ Column = Annotated[
 
 
 class EmbeddingShape(_Strict):
-    """The dimension of every table that does not state its own."""
+    """The dimension of every table that does not set its own."""
 
     dim: int = Field(default=16, ge=1, le=65536)
 
@@ -130,18 +133,18 @@ class Schema(_Strict):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _expanded(cls, columns: Any) -> Any:
-        """Columns with ranges such as `I1..I13` written out, one column a name."""
+    def _expand_ranges(cls, columns: Any) -> Any:
+        """Replace each range such as `I1..I13` by one column for each name."""
         if not isinstance(columns, list):
             return columns
-        return [one for column in columns for one in _written_out(column)]
+        return [single for column in columns for single in _expand_range(column)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check(self) -> Self:
         names = [column.name for column in self.columns]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"two columns are called {', '.join(map(repr, doubled))}")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two columns are called {', '.join(map(repr, repeated))}")
         if sum(column.role == "label" for column in self.columns) != 1:
             raise ValueError("exactly one column must have `role: label`")
         if sum(column.role == "time" for column in self.columns) > 1:
@@ -152,10 +155,12 @@ class Schema(_Strict):
         for feature in features:
             if feature.name == LABEL:
                 raise ValueError(f"only the label may be called {LABEL!r}")
-            if feature.name in _FOLDERS:
-                raise ValueError(f"{feature.name!r} names a data set's folders, not a column")
-            if not FILE_SAFE.fullmatch(feature.name):
-                raise ValueError(f"{feature.name!r} cannot name a column: use letters, digits")
+            if feature.name in _PARTITION_KEYS:
+                raise ValueError(
+                    f"{feature.name!r} is reserved for a data set's directories; rename the column"
+                )
+            if not _NAME.fullmatch(feature.name):
+                raise ValueError(f"{feature.name!r} cannot be a column's name; {_NAME_RULE}")
         self._check_tables()
         for column in self.sparse:
             if column.source is not None and (self.time is None or self.time.name != column.source):
@@ -163,7 +168,7 @@ class Schema(_Strict):
         for key in ("separator", "quote"):
             value = getattr(self, key)
             if value is not None and (not value.isascii() or value in "\r\n"):
-                raise ValueError(f"`{key}` must be one ASCII character and no line end")
+                raise ValueError(f"`{key}` must be one ASCII character other than a line break")
         if self.quote == self.separator:
             raise ValueError("`quote` and `separator` must differ")
         return self
@@ -171,8 +176,8 @@ class Schema(_Strict):
     def _check_tables(self) -> None:
         first: dict[str, SparseColumn] = {}
         for column in self.sparse:
-            if not FILE_SAFE.fullmatch(column.table_name):
-                raise ValueError(f"{column.table_name!r} cannot be a table's name")
+            if not _NAME.fullmatch(column.table_name):
+                raise ValueError(f"{column.table_name!r} cannot be a table's name; {_NAME_RULE}")
             other = first.setdefault(column.table_name, column)
             if other.encoding != column.encoding or other.digits != column.digits:
                 raise ValueError(
@@ -184,7 +189,7 @@ class Schema(_Strict):
 
     @cached_property
     def fields(self) -> tuple[Column, ...]:
-        """The columns that a line of the log holds: all but the derived ones."""
+        """The columns that a line of the log holds, which are all but the derived ones."""
         return tuple(c for c in self.columns if not (isinstance(c, SparseColumn) and c.source))
 
     @cached_property
@@ -199,7 +204,7 @@ class Schema(_Strict):
 
     @cached_property
     def sparse(self) -> tuple[SparseColumn, ...]:
-        """The sparse columns, in order, derived ones among them."""
+        """The sparse columns, in order, including derived ones."""
         return tuple(column for column in self.columns if isinstance(column, SparseColumn))
 
     @cached_property
@@ -216,34 +221,36 @@ class Schema(_Strict):
         return {name: tuple(columns) for name, columns in tables.items()}
 
     def dim(self, column: SparseColumn) -> int:
-        """Elements of an embedding row of `column`'s table."""
+        """Return the number of elements in an embedding row of `column`'s table."""
         return column.dim or self.embedding.dim
 
     def document(self) -> dict[str, Any]:
-        """The schema as plain data; `Schema.model_validate` reads it back."""
+        """Return the schema as plain data, which `Schema.model_validate` reads back."""
         return self.model_dump(mode="json")
 
 
-def _written_out(column: Any) -> list[Any]:
-    """`column`, or one column for each name of a range: `I1..I3` gives I1, I2 and I3."""
+def _expand_range(column: Any) -> list[Any]:
+    """Return one column for each name of a range (`I1..I3`: I1, I2, I3), or `column` itself."""
     name = column.get("name") if isinstance(column, dict) else None
-    found = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", name) if isinstance(name, str) else None
-    if found is None or found[1] != found[3]:
+    match = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", name) if isinstance(name, str) else None
+    if match is None or match[1] != match[3]:
         return [column]
-    first, last = int(found[2]), int(found[4])
-    if not first <= last < first + 10_000:
-        raise ValueError(f"{name!r} is no range of columns: write the smaller number first")
-    return [{**column, "name": f"{found[1]}{number}"} for number in range(first, last + 1)]
+    first, last = int(match[2]), int(match[4])
+    if not first <= last < first + _MAX_RANGE_COLUMNS:
+        raise ValueError(
+            f"{name!r} is not a valid range of columns; write the smaller number first"
+        )
+    return [{**column, "name": f"{match[1]}{number}"} for number in range(first, last + 1)]
 
 
 def list_presets() -> list[str]:
-    """The names of the schemas that come with the program."""
+    """Return the names of the schemas that come with the program."""
     names = (file.name for file in resources.files("fae.logs.presets").iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_schema(name_or_path: str) -> Schema:
-    """The preset called `name_or_path`, or the schema in the YAML file there.
+    """Return the preset called `name_or_path`, or the schema in the YAML file there.
 
     Raises SchemaError, which names the place in the file, what was found and what is valid.
     """
@@ -253,8 +260,8 @@ def load_schema(name_or_path: str) -> Schema:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         raise SchemaError(
-            f"no schema is called {name_or_path!r}. Presets: {', '.join(list_presets())}; "
-            "or give the path of a .yaml file of your own."
+            f"no schema is called {name_or_path!r}. Choose one of {', '.join(list_presets())}, "
+            "or name a .yaml file."
         )
     try:
         return parse_schema(path.read_text(encoding="utf-8"), str(path))
@@ -263,17 +270,20 @@ def load_schema(name_or_path: str) -> Schema:
 
 
 def parse_schema(text: str, where: str) -> Schema:
-    """The schema that YAML `text` describes; `where` names it in errors."""
+    """Return the schema that YAML `text` describes; `where` names it in errors.
+
+    Raises SchemaError as `load_schema` does.
+    """
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SchemaError(f"{where} is not YAML: {error}") from None
+        raise SchemaError(f"{where} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
-        raise SchemaError(f"{where}: a schema is a mapping with the keys {_keys(Schema)}.")
+        raise SchemaError(f"{where}: a schema must be a mapping with the keys {_keys(Schema)}.")
     try:
         return Schema.model_validate(document)
     except ValidationError as error:
-        lines = "\n".join(f"  {_sentence(one, document)}" for one in error.errors())
+        lines = "\n".join(f"  {_explain(mistake, document)}" for mistake in error.errors())
         raise SchemaError(f"{where}:\n{lines}") from None
 
 
@@ -281,24 +291,23 @@ def _keys(model: type[BaseModel]) -> str:
     return ", ".join(model.model_fields)
 
 
-_MODELS: dict[str, type[BaseModel]] = {
+_ROLES: dict[str, type[BaseModel]] = {
     "label": LabelColumn,
     "dense": DenseColumn,
     "sparse": SparseColumn,
     "time": TimeColumn,
     "drop": DroppedColumn,
-    "embedding": EmbeddingShape,
-    "multi": ListShape,
 }
+_MODELS: dict[str, type[BaseModel]] = {**_ROLES, "embedding": EmbeddingShape, "multi": ListShape}
 
 
-def _sentence(error: Any, document: dict[Any, Any]) -> str:
-    """One of pydantic's errors as a sentence that names the column and lists what is valid."""
-    location = list(error["loc"])
+def _explain(mistake: Any, document: dict[Any, Any]) -> str:
+    """Return one of pydantic's errors as a sentence: the column, what was found, what is valid."""
+    location = list(mistake["loc"])
     model: type[BaseModel] = Schema
     words: list[str] = []
     if location[:1] == ["columns"] and len(location) > 1 and isinstance(location[1], int):
-        columns = [one for column in document["columns"] for one in _written_out(column)]
+        columns = [single for column in document["columns"] for single in _expand_range(column)]
         column = columns[location[1]]
         name = column.get("name") if isinstance(column, dict) else None
         words.append(f"column {name!r}" if name else f"column {location[1] + 1}")
@@ -306,16 +315,15 @@ def _sentence(error: Any, document: dict[Any, Any]) -> str:
     for step in location:
         if isinstance(step, str) and step in _MODELS:
             model = _MODELS[step]
-        if step not in ("label", "dense", "sparse", "time", "drop"):
+        if step not in _ROLES:
             words.append(f"`{step}`")
-    place = ": ".join(words)
-    prefix = f"{place}: " if place else ""
-    if error["type"] == "extra_forbidden":
+    prefix = "".join(f"{word}: " for word in words)
+    if mistake["type"] == "extra_forbidden":
         return f"{prefix}unknown key. Valid keys: {_keys(model)}."
-    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{prefix}`role` must be one of label, dense, sparse, time, drop."
-    if error["type"] == "missing":
-        return f"{prefix}is missing."
-    message = error["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(error["input"], dict | list) else f" (found {error['input']!r})"
+    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{prefix}`role` must be one of {', '.join(_ROLES)}."
+    if mistake["type"] == "missing":
+        return f"{prefix}missing."
+    message = mistake["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(mistake["input"], dict | list) else f" (found {mistake['input']!r})"
     return f"{prefix}{message}{found}."
