@@ -102,7 +102,7 @@ def test_prepare_makes_a_data_set_and_says_what_it_is(place: Path) -> None:
     assert result.exit_code == 0, result.output
     text = plain(result.stdout)
     assert "train 16 10 6 62.5%" in text
-    assert "2 tables, 11 rows; 6 hot (54.5%) get 76.9% of the accesses" in text
+    assert "2 tables, 11 rows; 6 hot (54.5%) serve 76.9% of the training accesses" in text
     assert "data set in ds" in text
     assert names(place) == ["ds", "shop.csv", "shop.yaml"]
 

@@ -1,5 +1,7 @@
 """What the README promises: its lines of code run as they stand."""
 
+import gzip
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,18 +12,11 @@ import polars
 import pytest
 import torch
 
-from fae.dataset.parameters import PartitionParameters
-from fae.execution.executor import Executor
+import fae
 from fae.format.manifest import Manifest
-from fae.hotset.parameters import CalibrateParameters
-from fae.ingestion.parameters import IngestParameters
-from fae.logs.files import find_logs
-from fae.logs.schema import load_schema, parse_schema
-from fae.preparation import PreparationParameters, prepare
-from fae.profiling.parameters import ProfileParameters
 from fae.synthetic import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
-from tests.support.command_line import fae
+from tests.support import command_line
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,15 +32,8 @@ def code(language: str, holds: str) -> str:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample of `data/`, prepared, as `DIR` in a folder of its own."""
-    schema = load_schema("criteo-kaggle")
-    parameters = PreparationParameters(
-        IngestParameters(),
-        ProfileParameters(),
-        CalibrateParameters.of(hot_budget="128KiB"),
-        PartitionParameters(),
-    )
     out = tmp_path_factory.mktemp("readme") / "DIR"
-    prepare(find_logs([str(SAMPLE)], schema), schema, out, Executor(), parameters)
+    fae.prepare(SAMPLE, schema="criteo-kaggle", hot_budget="128KiB", out=out)
     return out
 
 
@@ -63,14 +51,15 @@ def test_the_one_liners_read_every_train_row(dataset, monkeypatch):
         assert {"label", "I1", "C26"} <= set(frame.columns), line
 
 
-def test_the_encoder_lines_run(dataset, monkeypatch):
-    monkeypatch.chdir(dataset.parent)
+def test_the_lines_of_python_prepare_read_and_encode(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "day.gz").write_bytes(gzip.compress(SAMPLE.read_bytes()))
     scope: dict[str, object] = {}
-    exec(code("python", "Encoder("), scope)
-    encoder = scope["Encoder"]("DIR")
-    encoded = encoder.encode([{"I1": 3, "C1": "68fd1e64"}])
-    assert encoded.height == 1
-    assert encoded.columns[0] == "I1"
+    exec(code("python", "fae.prepare("), scope)
+    dataset = scope["dataset"]
+    assert sum(split.rows for split in dataset.splits.values()) == 2000
+    assert Manifest.read("DIR") == dataset.manifest
 
 
 def test_the_days_follow_each_other(tmp_path, monkeypatch):
@@ -84,7 +73,7 @@ def test_the_days_follow_each_other(tmp_path, monkeypatch):
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "fae"
-        result = fae(*arguments)
+        result = command_line.fae(*arguments)
         assert result.exit_code == 0, result.output
     assert {"checkpoint.pt", "metrics.json"} <= {path.name for path in Path("RUN_2").iterdir()}
     rows = sum(log["rows"] for log in Manifest.read("DIR").preparation["logs"])
@@ -94,17 +83,29 @@ def test_the_days_follow_each_other(tmp_path, monkeypatch):
 def test_the_training_loop_of_an_own_model_runs(dataset, monkeypatch):
     monkeypatch.chdir(dataset.parent)
     scope: dict[str, object] = {}
-    exec(code("python", "HotColdLoader("), scope)
+    exec(code("python", "fae.HotColdLoader("), scope)
     before = HotColdEmbedding(scope["loader"].manifest).tables.rows()
     after = scope["embedding"].tables.rows()
     assert any(not torch.equal(after[name], before[name]) for name in before)
     assert torch.isfinite(scope["loss"])
 
 
-def test_the_schema_is_valid():
-    schema = parse_schema(code("yaml", "my-log"), "README.md")
-    assert [column.name for column in schema.sparse][:2] == ["C1", "C2"]
-    assert schema.tables["item"][1].multi is not None
+def test_the_schema_prepares_and_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("schema.yaml").write_text(code("yaml", "my-log"), encoding="utf-8")
+    header = ["id", "click", "when", "price", *(f"C{n}" for n in range(1, 10)), "item", "history"]
+    lines = [",".join(header)]
+    for n in range(400):
+        categories = [f"{(n * c) % 7:08x}" for c in range(1, 10)]
+        when = f"2024-01-{1 + n // 24:02} {n % 24:02}:00:00"
+        row = [str(n), str(n % 2), when, "0.5", *categories, str(n % 5), f"{n % 5}|{n % 3}"]
+        lines.append(",".join(row))
+    Path("log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    dataset = fae.prepare("log.csv", schema="schema.yaml", hot_budget="2KiB", out="DIR")
+    assert dataset.splits["train"].rows == 320
+    result = command_line.fae("train", "DIR", "--out", "RUN", "--device", "cpu", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("RUN/metrics.json").read_text("utf-8"))["train_samples"] == 320
 
 
 def test_every_path_in_the_table_of_files_exists():

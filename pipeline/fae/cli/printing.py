@@ -1,4 +1,4 @@
-"""What a stage has to say when it is done: tables for people, on standard output."""
+"""Print what stages and data sets hold: tables for people, on standard output."""
 
 from __future__ import annotations
 
@@ -25,38 +25,41 @@ from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 
-Given = ParamSpec("Given")
-#: Tables that are named as having changed most.
-_MOST_MOVED = 5
+Arguments = ParamSpec("Arguments")
+#: How many tables are named as having changed most.
+_CHANGED_TABLES = 5
 
 output = Console(highlight=False, soft_wrap=True)
 
 
-def _told(show: Callable[Given, None]) -> Callable[Given, None]:
-    """`show`, which raises DatasetError where what it tells of lacks something."""
+def _raising_on_damage(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Return `show` with a DatasetError where the document that it prints lacks something.
+
+    The error names the last argument.
+    """
 
     @wraps(show)
-    def shown(*arguments: Given.args, **options: Given.kwargs) -> None:
+    def print_or_raise(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
         with outputs.damage_reported(str(arguments[-1])):
             show(*arguments, **options)
 
-    return shown
+    return print_or_raise
 
 
-@_told
+@_raising_on_damage
 def print_staging(staging: Staging) -> None:
-    """Rows and rejects of each log."""
+    """Print rows and rejects of each log."""
     table = _table("log", "lines", "rows", "rejects")
     for log in staging.logs:
         table.add_row(log.name, f"{log.lines:,}", f"{log.rows:,}", f"{log.rejects:,}")
     output.print(table)
     _print_rejects(staging.reasons, staging.directory)
-    output.print(f"staged in {staging.directory}")
+    output.print(f"staging in {staging.directory}")
 
 
-@_told
+@_raising_on_damage
 def print_frequencies(frequencies: Frequencies) -> None:
-    """Rows, accesses, folded ids and out-of-vocabulary shares of each table's columns."""
+    """Print rows, folded ids and out-of-vocabulary shares of each table's columns."""
     output.print("rows: " + ", ".join(f"{s} {n:,}" for s, n in frequencies.split_rows.items()))
     table = _table("column", "table rows", "folded ids", "OOV train", "OOV valid", "OOV test")
     for counted in frequencies.tables:
@@ -69,28 +72,28 @@ def print_frequencies(frequencies: Frequencies) -> None:
     output.print(f"frequencies in {frequencies.directory}")
 
 
-@_told
+@_raising_on_damage
 def print_hot_set(hot_set: HotSet) -> None:
-    """The curve about the chosen budget, its knee, and what is proved and advised."""
+    """Print the curve around the chosen budget, its knee, and the proven bound."""
     points = hot_set.read_curve()
     budget, knee = hot_set.budget.bytes, hot_set.knee_bytes
     columns = [(name, title) for name, title in _CURVE.items() if name in points.columns]
     table = _table("budget", "hot rows", *(title for _, title in columns), "")
     last = points.height - 1
     for index, point in enumerate(points.iter_rows(named=True)):
-        here = point["budget_bytes"]
-        if here not in (budget, knee) and (last - index) % 6:
+        size = point["budget_bytes"]
+        if size not in (budget, knee) and (last - index) % 6:
             continue
         values = [_CURVE_FORMAT[name].format(point[name]) for name, _ in columns]
-        mark = " ".join(["chosen"] * (here == budget) + ["knee"] * (here == knee))
-        style = "bold green" if here == budget else None
-        table.add_row(format_bytes(here), f"{point['hot_rows']:,}", *values, mark, style=style)
+        mark = " ".join(["chosen"] * (size == budget) + ["knee"] * (size == knee))
+        style = "bold green" if size == budget else None
+        table.add_row(format_bytes(size), f"{point['hot_rows']:,}", *values, mark, style=style)
     output.print(table)
     hot = hot_set.hot_share("train") or 0.0
     if hot_set.bound:
         output.print(
-            f"{hot:.2%} of training samples hot. "
-            f"Best possible at this budget: {hot_set.bound:.2%} of counted training samples hot."
+            f"{hot:.2%} of training samples are hot; best possible at this budget: "
+            f"{hot_set.bound:.2%} of the counted training samples"
         )
     for name, value in hot_set.notes.items():
         output.print(f"{name.replace('_', ' ')}: {value:,}")
@@ -98,8 +101,8 @@ def print_hot_set(hot_set: HotSet) -> None:
         _print_sample(hot_set.sample)
     _print_sharing(hot_set.parameters, hot_set.sharing, len(hot_set.tables))
     output.print(
-        f"the knee is at {format_bytes(knee)}: beyond it, bytes buy less than on average. "
-        "For a share instead of a budget: --hot-share 0.8"
+        f"knee at {format_bytes(knee)}: beyond it, bytes gain less than on average; to ask for a "
+        "share instead of a budget, use --hot-share 0.8"
     )
     output.print(f"hot set in {hot_set.directory}")
 
@@ -107,30 +110,31 @@ def print_hot_set(hot_set: HotSet) -> None:
 def _print_sample(check: SampleCheck) -> None:
     """Print the hot share of the sample, and that of the other training samples."""
     output.print(
-        f"sample: {check.sampled:.2%} of its samples are hot, and {check.others:.2%} of the other "
-        f"training samples (95 % interval {check.low:.2%} to {check.high:.2%})"
+        f"calibrated on a sample: {check.sampled:.2%} of it is hot, and {check.others:.2%} of the "
+        f"other training samples (95 % interval {check.low:.2%} to {check.high:.2%})"
     )
     if check.too_small:
-        output.print("[yellow]the sample promises too much: raise --sample[/]")
+        output.print("[yellow]the sample is too small to be representative: raise --sample[/]")
 
 
 def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tables: int) -> None:
-    """Which tables have hashed cold ids, and how many of their values and accesses collide."""
+    """Print which tables have hashed cold ids, and how many values and accesses share rows."""
     if parameters.get("cold_ids") != "hashed":
         return
     if shared:
         table = _table("hashed cold ids", "cold values", "rows", "sharing values", "their accesses")
-        for one in shared:
-            cells = (f"{one.values:,}", f"{one.rows:,}", f"{one.shared / one.values:.1%}")
-            table.add_row(one.table, *cells, f"{one.access_share:.1%}")
+        for sharing in shared:
+            share = f"{sharing.shared / sharing.values:.1%}"
+            cells = (f"{sharing.values:,}", f"{sharing.rows:,}", share)
+            table.add_row(sharing.table, *cells, f"{sharing.access_share:.1%}")
         output.print(table)
     output.print(
         f"{tables - len(shared)} of {tables} tables have at most {parameters['cold_buckets']:,} "
-        "cold values, and their ids stay exact"
+        "cold values and keep exact ids"
     )
 
 
-#: Columns of the curve, as they are headed and written.
+#: Columns of the curve → their headings, and how their values are written.
 _CURVE = {
     "access_share": "accesses hot",
     "train_hot_share": "samples hot",
@@ -145,9 +149,9 @@ _CURVE_FORMAT = {
 }
 
 
-@_told
+@_raising_on_damage
 def print_dataset(manifest: Manifest, directory: Folder) -> None:
-    """Rows and hot share by split, budget, rejects and where the files are."""
+    """Print rows and hot share by split, budget, rejects and where the files are."""
     table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
     for split in SPLITS:
         leaves = manifest.splits[split]
@@ -161,22 +165,22 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
     budget = manifest.budget
     output.print(
         f"{len(manifest.tables)} tables, {rows:,} rows; {hot_rows:,} hot ({hot_rows / rows:.1%}) "
-        f"get {manifest.preparation['access_share']:.1%} of the accesses"
+        f"serve {manifest.preparation['access_share']:.1%} of the training accesses"
     )
     output.print(
         f"budget: {format_bytes(budget.used_bytes)} of {format_bytes(budget.bytes)} used "
-        f"({budget.used_bytes / budget.bytes:.1%}), by the rule {budget.rule!r}, counting "
+        f"({budget.used_bytes / budget.bytes:.1%}); rule {budget.rule!r}; "
         f"{manifest.embedding.dtype} rows with {manifest.embedding.optimizer} state"
     )
     if manifest.preparation.get("bound"):
         output.print(
-            f"Best possible at this budget: {manifest.preparation['bound']:.2%} of counted "
-            "training samples hot."
+            f"best possible at this budget: {manifest.preparation['bound']:.2%} of the counted "
+            "training samples hot"
         )
-    told = manifest.preparation
+    preparation = manifest.preparation
     _print_sharing(
-        told.get("parameters", {}).get("calibrate", {}),
-        [Sharing(**one) for one in told.get("sharing", ())],
+        preparation.get("parameters", {}).get("calibrate", {}),
+        [Sharing(**fields) for fields in preparation.get("sharing", ())],
         len(manifest.tables),
     )
     drift = Drift.read(directory, manifest)
@@ -187,8 +191,8 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
 
 
 def _print_drift(drift: Drift) -> None:
-    """What the former hot set is worth on the rows that were added, and what changed."""
-    table = _table("hot share of", "inputs", "former hot set", "accesses", "former hot set")
+    """Print what the former hot set is worth on the rows that were added, and what changed."""
+    table = _table("hot share of", "samples", "former hot set", "accesses", "former hot set")
     for name, coverage in (("new logs", drift.new_rows), ("all logs", drift.all_rows)):
         former, now = coverage.shares()
         table.add_row(
@@ -198,35 +202,35 @@ def _print_drift(drift: Drift) -> None:
     entered = sum(table.entered for table in drift.tables)
     left = sum(table.left for table in drift.tables)
     hot = sum(table.hot_rows for table in drift.tables)
-    moved = sorted(drift.tables, key=lambda table: -table.entered - table.left)[:_MOST_MOVED]
+    changed = sorted(drift.tables, key=lambda table: -table.entered - table.left)[:_CHANGED_TABLES]
     output.print(
-        f"of {hot:,} hot rows {entered:,} are new, and {left:,} left: most in "
-        + ", ".join(f"{table.name} (+{table.entered:,} -{table.left:,})" for table in moved)
+        f"{hot:,} hot rows: {entered:,} entered and {left:,} left the hot set, most in "
+        + ", ".join(f"{table.name} (+{table.entered:,} -{table.left:,})" for table in changed)
     )
     if drift.former_budget != drift.budget:
         output.print(
-            f"the budgets differ: {format_bytes(drift.former_budget)} before, "
-            f"{format_bytes(drift.budget)} now"
+            f"the budget changed from {format_bytes(drift.former_budget)} to "
+            f"{format_bytes(drift.budget)}"
         )
 
 
-@_told
+@_raising_on_damage
 def print_run(run: Path) -> None:
-    """What a model reached, and where it is; DatasetError where `run` holds no metrics."""
+    """Print a run's metrics and where it is; DatasetError where `run` holds no metrics."""
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{run} is not a finished run: {error}. Train it again.") from None
     table = _table("split", "AUC", "log loss", "accuracy")
     for split in ("valid", "test"):
-        found = [metrics.get(f"{split}_{name}") for name in ("auc", "logloss", "accuracy")]
-        table.add_row(split, *("–" if value is None else f"{value:.4f}" for value in found))
+        values = [metrics.get(f"{split}_{name}") for name in ("auc", "logloss", "accuracy")]
+        table.add_row(split, *("–" if value is None else f"{value:.4f}" for value in values))
     output.print(table)
     output.print(
         f"{metrics['train_samples']:,} samples at {metrics['samples_per_second']:,.0f} samples/s, "
         f"placement {metrics['placement']} on {metrics['device']}"
     )
-    output.print(f"model in {run}")
+    output.print(f"run in {run}")
 
 
 def _oov(accesses: int, out_of_vocabulary: int) -> str:
@@ -234,7 +238,7 @@ def _oov(accesses: int, out_of_vocabulary: int) -> str:
 
 
 def _oov_of_split(manifest: Manifest, split: str) -> str:
-    """The share of a split's accesses that are out of vocabulary, over all columns."""
+    """Return the share of a split's accesses that are out of vocabulary, over all columns."""
     counts = [
         splits[split]
         for table in manifest.preparation["tables"]
@@ -251,7 +255,7 @@ def _print_rejects(reasons: Mapping[str, int], directory: Folder) -> None:
     for reason, count in reasons.items():
         table.add_row(reason, f"{count:,}")
     output.print(table)
-    output.print(f"each of them is in {directory / 'rejects' / 'rejects.jsonl'}")
+    output.print(f"see {directory / 'rejects' / 'rejects.jsonl'}")
 
 
 def _table(*columns: str) -> Table:
@@ -264,7 +268,7 @@ def _table(*columns: str) -> Table:
 
 @contextmanager
 def rows_progress(what: str, rows: int) -> Iterator[Callable[[int], Any]]:
-    """A bar over rows on a terminal, advanced by the number of rows done since."""
+    """Show a bar over rows on a terminal; call what it yields with the rows done since."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     hidden = not messages.is_terminal
     with Progress(*columns, console=messages, disable=hidden) as progress:
