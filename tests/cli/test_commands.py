@@ -228,7 +228,7 @@ def test_verify_tells_a_whole_data_set_from_a_damaged_one(place: Path) -> None:
         (["--schema", "avazu"], ["the header lacks", "'avazu'"]),
         (["--hot-budget", "much"], ["--hot-budget 'much'", "256MiB"]),
         (["--hot-budget", "39"], ["cannot hold one row of each of the 2 tables"]),
-        (["--valid", "most"], ["'most' is not a valid share"]),
+        (["--valid", "most"], ["--valid 'most': must be a share"]),
         (["--valid", "0.5", "--test", "0.5"], ["no row is left to train on"]),
         (["--valid", "9d"], ["no row is left to train on"]),
         (["--min-count", "few"], ["--min-count 'few'"]),

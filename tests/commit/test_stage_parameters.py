@@ -80,7 +80,7 @@ def test_a_share_to_hold_out_is_read_as_on_the_command_line() -> None:
     found = ProfileParameters.of(valid="0.2", test="1d")
     assert (found.valid, found.test) == (HeldOut(share=0.2), HeldOut(days=1))
     assert ProfileParameters.of(valid=0.2).valid == HeldOut(share=0.2)
-    with pytest.raises(ParameterError, match="'most' is not a valid share"):
+    with pytest.raises(ParameterError, match="--valid 'most': must be a share"):
         ProfileParameters.of(valid="most")
 
 

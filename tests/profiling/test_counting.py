@@ -17,11 +17,8 @@ from hypothesis import strategies as st
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.profiling import counting
 from fae.profiling.counting import (
-    AccessHistogram,
     DictionaryCounts,
     count_values,
-    expand_ranks,
-    merge_histograms,
 )
 
 INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
@@ -79,27 +76,32 @@ def test_values_are_counted_alike_in_any_ranges(
         patch.setattr(counting, "ENTRIES_PER_CHUNK", most)
         patch.setattr(counting, "ROWS_PER_GROUP", 3)
         counted = count_values(parts, 0, 3)
-        kept = counted.tally.of(fewest)
-        counted.ranked.write(Path(place) / "accesses.parquet", kept.seen)
+        kept = counted.histogram.filter(fewest)
+        counted.ranked.write(Path(place) / "accesses.parquet", kept.value_count)
         found = pl.read_parquet(Path(place) / "accesses.parquet")
     seen = [value for value, times in totals[0].items() if times > 0]
     order = sorted(seen, key=lambda v: (-totals[0][v], *as_stored(v)))
     rows = [(v, totals[0][v], totals[3][v]) for v in order if totals[0][v] >= fewest]
     assert found.rows() == rows
-    assert (kept.seen, kept.total) == (len(rows), sum(row[1] for row in rows))
-    assert (counted.tally.seen, counted.tally.total) == (len(seen), sum(totals[0].values()))
+    assert (kept.value_count, kept.access_count) == (len(rows), sum(row[1] for row in rows))
+    assert (counted.histogram.value_count, counted.histogram.access_count) == (
+        len(seen),
+        sum(totals[0].values()),
+    )
     rank = {value: number for number, value in enumerate(order, start=1)}
     expected = [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
-    assert [ranks.tolist() for ranks in counted.ranks] == expected
+    assert [ranks.tolist() for ranks in counted.entry_ranks] == expected
 
 
 def test_more_accesses_than_32_bits_hold_are_counted() -> None:
     most = np.array([2**32 - 1, 3], dtype=np.uint32)
-    tally = count_values([DictionaryCounts(pa.array([7, 8]), {0: most})] * 3, 0, None).tally
-    assert (tally.total, tally.of(2**33).seen, tally.of(2**40).seen) == (3 * 2**32 + 6, 1, 0)
+    counted = count_values([DictionaryCounts(pa.array([7, 8]), {0: most})] * 3, 0, None)
+    assert counted.histogram.access_count == 3 * 2**32 + 6
+    assert [counted.histogram.filter(n).value_count for n in (2**33, 2**40)] == [1, 0]
     alike = np.full(3, 3 * 10**9, dtype=np.uint32)
-    tally = count_values([DictionaryCounts(pa.array([7, 8, 9]), {0: alike})], 0, None).tally
-    assert (tally.total, tally.of(3 * 10**9).seen, tally.of(10**10).seen) == (9 * 10**9, 3, 0)
+    counted = count_values([DictionaryCounts(pa.array([7, 8, 9]), {0: alike})], 0, None)
+    assert counted.histogram.access_count == 9 * 10**9
+    assert [counted.histogram.filter(n).value_count for n in (3 * 10**9, 10**10)] == [3, 0]
 
 
 def test_ranges_of_narrow_and_wide_counts_are_put_in_one_order(
@@ -108,29 +110,5 @@ def test_ranges_of_narrow_and_wide_counts_are_put_in_one_order(
     monkeypatch.setattr(counting, "ENTRIES_PER_CHUNK", 1)
     counts = np.array([5, 2**40], dtype=np.int64)
     counted = count_values([DictionaryCounts(pa.array([7, 8]), {0: counts})], 0, None)
-    assert len(counted.ranked.ranges) == 2
-    assert counted.ranked.by_rank(1, 3).rows() == [(8, 2**40, 2**40), (7, 5, 5)]
-
-
-ranges = st.lists(st.lists(st.integers(1, 5), max_size=8), min_size=1, max_size=5)
-
-
-@given(given_ranges=ranges)
-def test_ranks_go_by_accesses_and_then_range_by_range(given_ranges: list[list[int]]) -> None:
-    numbers = [sorted(one, reverse=True) for one in given_ranges]
-    tallies = [
-        AccessHistogram(
-            *np.array(sorted(Counter(one).items(), reverse=True), np.int64).reshape(-1, 2).T
-        )
-        for one in numbers
-    ]
-    every, starts = merge_histograms(tallies)
-    pairs = zip(every.accesses.tolist(), every.values.tolist(), strict=True)
-    assert dict(pairs) == Counter(sum(numbers, start=[]))  # noqa: RUF017
-    assert every.accesses.tolist() == sorted(set(every.accesses.tolist()), reverse=True)
-    found = [
-        expand_ranks(tally.values, its).tolist() for tally, its in zip(tallies, starts, strict=True)
-    ]
-    places = [(-n, r, i) for r, one in enumerate(numbers) for i, n in enumerate(one)]
-    rank = {place[1:]: number for number, place in enumerate(sorted(places), start=1)}
-    assert found == [[rank[r, i] for i in range(len(one))] for r, one in enumerate(numbers)]
+    assert len(counted.ranked.chunks) == 2
+    assert counted.ranked.sort(1, 3).rows() == [(8, 2**40, 2**40), (7, 5, 5)]

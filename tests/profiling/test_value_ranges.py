@@ -71,13 +71,13 @@ def test_any_ranges_give_the_same_accesses_and_ranks(
 
 def test_a_range_is_a_slice_of_a_dictionary() -> None:
     numbers, words = pa.array([None, 3, 5, 9]), pa.array(["", "a", "b"], pa.large_string())
-    assert ValueRange("t", 0, None, None).of(numbers) == slice(0, 4)
-    assert ValueRange("t", 0, None, 5).of(numbers) == slice(0, 2)
-    assert ValueRange("t", 1, 5, 9).of(numbers) == slice(2, 3)
-    assert ValueRange("t", 2, 9, None).of(numbers) == slice(3, 4)
-    assert ValueRange("t", 0, None, "a").of(words) == slice(0, 1)
-    assert ValueRange("t", 1, "aa", None).of(words) == slice(2, 3)
-    assert ValueRange("t", 1, "x", "y").of(words) == slice(3, 3)
+    assert ValueRange("t", 0, None, None).slice_of(numbers) == slice(0, 4)
+    assert ValueRange("t", 0, None, 5).slice_of(numbers) == slice(0, 2)
+    assert ValueRange("t", 1, 5, 9).slice_of(numbers) == slice(2, 3)
+    assert ValueRange("t", 2, 9, None).slice_of(numbers) == slice(3, 4)
+    assert ValueRange("t", 0, None, "a").slice_of(words) == slice(0, 1)
+    assert ValueRange("t", 1, "aa", None).slice_of(words) == slice(2, 3)
+    assert ValueRange("t", 1, "x", "y").slice_of(words) == slice(3, 3)
 
 
 def test_small_ranges_are_counted_together() -> None:

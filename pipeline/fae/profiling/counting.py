@@ -1,7 +1,7 @@
-"""Counting: the distinct values of a table's dictionaries, with their accesses, by access rank.
+"""Counting: merge the dictionaries of a table's parts, and rank its values by their accesses.
 
-Dictionaries ascend, so they are counted range by range of values, where a range is a slice of each:
-what is worked on lies in the caches, and takes a few bytes an entry beside them.
+Dictionaries are sorted, so an interval of values is a slice of each. The slices of one interval are
+merged at a time, a chunk, so that what is worked on lies in the processor's caches.
 """
 
 from __future__ import annotations
@@ -22,251 +22,223 @@ from fae.arrays.arrow import Int64Array, to_numpy
 from fae.arrays.stable_argsort import stable_argsort
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.ingestion.part import Numbers
+from fae.profiling.histogram import AccessHistogram, Ranks, expand_ranks, merge_histograms
 
-Ranks = npt.NDArray[np.uint32]
-#: The most entries of dictionaries in a range, about: 100 bytes are worked on for each.
+#: The entries of dictionaries in a chunk, about; each takes some 100 bytes while it is counted.
 ENTRIES_PER_CHUNK = 1 << 19
-#: Values from which the bounds of ranges are drawn.
-_DRAWN = 1 << 14
 #: The rows of a row group in the file of accesses.
 ROWS_PER_GROUP = 1 << 20
+#: The values that are looked at to place the bounds of chunks, about.
+_VALUES_FOR_BOUNDS = 1 << 14
+
+Codes = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class DictionaryCounts:
-    """A part's dictionary in one column, or a slice of it: ascending values, missing first.
+    """A part's dictionary in one column, or a slice of it, with how often each entry occurs.
 
-    `counts` (values,) says how often each value stands in each split that has rows of the part, and
-    in the sample where there is one.
+    `values` (entries,) ascend, a null first. `counts` has, for each kind of count, an array
+    (entries,). The kinds are the splits that have rows of the part, and the sample if there is one.
     """
 
     values: pa.Array
     counts: dict[int, Numbers]
 
     def copy(self) -> DictionaryCounts:
-        """The same in memory of its own."""
+        """Return a copy, which no longer needs the part's files."""
         counts = {kind: numbers.copy() for kind, numbers in self.counts.items()}
         return DictionaryCounts(pa.concat_arrays([self.values, self.values[:0]]), counts)
 
 
 @dataclass(frozen=True)
 class RankedValues:
-    """Values with accesses in ranges, ascending from one range to the next.
+    """The values of a table with their accesses and ranks, in chunks of ascending values.
 
-    A range's table has `value`, `accesses` and, of a sample, `sampled`, by access rank, and `ranks`
-    has the access rank of each of its lines over all tables, from 1.
+    Each chunk has the columns `value`, `accesses` and, if there is a sample, `sampled`; its lines
+    are by rank, which `ranks` (lines,) gives from 1 over all chunks.
     """
 
-    ranges: tuple[pa.Table, ...]
+    chunks: tuple[pa.Table, ...]
     ranks: tuple[Ranks, ...]
 
-    def by_rank(self, first: int, stop: int) -> pl.DataFrame:
-        """The values of the ranks [first, stop)."""
-        found, ranks = [], []
-        for table, its in zip(self.ranges, self.ranks, strict=True):
-            begin, end = np.searchsorted(its, [first, stop]).tolist()
-            found.append(table.slice(begin, end - begin))
-            ranks.append(its[begin:end])
+    def sort(self, first: int, stop: int) -> pl.DataFrame:
+        """Return the values of the ranks [first, stop), by rank."""
+        slices, slice_ranks = [], []
+        for chunk, ranks in zip(self.chunks, self.ranks, strict=True):
+            begin, end = np.searchsorted(ranks, [first, stop]).tolist()
+            slices.append(chunk.slice(begin, end - begin))
+            slice_ranks.append(ranks[begin:end])
+        # Ranks are a permutation of [first, stop), so they can be inverted instead of sorted.
         lines = np.empty(stop - first, dtype=np.uint32)
-        lines[np.concatenate(ranks) - first] = np.arange(lines.size)
-        ordered = pl.DataFrame(pa.concat_tables(found, promote_options="permissive"))[lines]
-        if "sampled" not in ordered.columns:
-            ordered = ordered.with_columns(sampled=pl.col("accesses"))
-        return ordered.cast({"accesses": pl.Int64(), "sampled": pl.Int64()})
+        lines[np.concatenate(slice_ranks) - first] = np.arange(lines.size)
+        values = pl.DataFrame(pa.concat_tables(slices, promote_options="permissive"))[lines]
+        if "sampled" not in values.columns:
+            values = values.with_columns(sampled=pl.col("accesses"))
+        return values.cast({"accesses": pl.Int64(), "sampled": pl.Int64()})
 
-    def write(self, path: Path, count_values: int) -> None:
-        """Write the values of the first so many ranks as Parquet, by rank."""
-        schema = self.by_rank(1, 1).to_arrow().schema
+    def write(self, path: Path, count: int) -> None:
+        """Write the values of the first `count` ranks as Parquet, by rank."""
+        schema = self.sort(1, 1).to_arrow().schema
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for first in range(1, count_values + 1, ROWS_PER_GROUP):
-                group = self.by_rank(first, min(first + ROWS_PER_GROUP, count_values + 1))
+            for first in range(1, count + 1, ROWS_PER_GROUP):
+                group = self.sort(first, min(first + ROWS_PER_GROUP, count + 1))
                 writer.write_table(group.to_arrow(), row_group_size=ROWS_PER_GROUP)
 
 
 @dataclass(frozen=True)
-class AccessHistogram:
-    """How many `values` (levels,) have each number of `accesses` (levels,), most accesses first."""
-
-    accesses: Int64Array
-    values: Int64Array
-
-    @property
-    def seen(self) -> int:
-        """The values with accesses."""
-        return int(self.values.sum())
-
-    @property
-    def total(self) -> int:
-        """The accesses of all values."""
-        return int((self.accesses * self.values).sum())
-
-    def of(self, fewest: int) -> AccessHistogram:
-        """The values with at least so many accesses."""
-        kept = self.accesses >= fewest
-        return AccessHistogram(self.accesses[kept], self.values[kept])
-
-
-@dataclass(frozen=True)
 class ValueCounts:
-    """Values with accesses, by rank, and how many have how many.
+    """The values of a table that have accesses, and the rank of every entry.
 
-    `ranks` gives, part by part, the access rank of each entry, from 1; 0 has no access.
+    `entry_ranks` gives for each part the rank of each entry (entries,), from 1; 0 is a value
+    without accesses.
     """
 
     ranked: RankedValues
-    tally: AccessHistogram
-    ranks: tuple[Ranks, ...]
+    histogram: AccessHistogram
+    entry_ranks: tuple[Ranks, ...]
 
 
 def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | None) -> ValueCounts:
-    """Count the entries of all parts by their kinds `train` and, where there is one, `sample`."""
+    """Count and rank the values of all parts by the counts of the kind `train`.
+
+    The counts of the kind `sample`, if there is one, are added up beside them.
+    """
     bounds = draw_bounds([part.values for part in parts], ENTRIES_PER_CHUNK)
     cuts = [[0, *count_below(part.values, bounds), len(part.values)] for part in parts]
-    lines = [np.empty(len(part.values), dtype=np.uint32) for part in parts]
-    tables, tallies, first = [], [], 1
+    # Ranks are known once all chunks are counted. Until then an entry has the line that its value
+    # has among the lines of all chunks, from 1, or 0 where it has no accesses.
+    entry_lines = [np.empty(len(part.values), dtype=np.uint32) for part in parts]
+    chunks: list[pa.Table] = []
+    histograms, first_line = [], 1
     for number in range(len(bounds) + 1):
         slices = [slice(cut[number], cut[number + 1]) for cut in cuts]
-        taken = [part.values[mine] for part, mine in zip(parts, slices, strict=True)]
-        codes, values = _encoded(pa.concat_arrays(taken))
-        accesses = _summed(parts, slices, train, codes, len(values))
-        sampled = None if sample is None else _summed(parts, slices, sample, codes, len(values))
-        seen = rank_by_accesses(values, accesses, sampled)
-        line_of = np.zeros(len(values), dtype=np.uint32)
-        line_of[seen["code"]] = np.arange(first, first + seen.height)
-        begin = 0
-        for line, mine in zip(lines, slices, strict=True):
-            end = begin + mine.stop - mine.start
-            line[mine] = line_of[codes[begin:end]]
-            begin = end
-        tables.append(seen.drop("code").to_arrow())
-        tallies.append(_tally(seen["accesses"].to_numpy()))
-        first += seen.height
-    together, starts = merge_histograms(tallies)
+        chunk = _count_chunk(parts, slices, train, sample, entry_lines, first_line)
+        chunks.append(chunk.drop("code").to_arrow())
+        histograms.append(AccessHistogram.from_descending(chunk["accesses"].to_numpy()))
+        first_line += chunk.height
+    histogram, first_ranks = merge_histograms(histograms)
     ranks = [
-        expand_ranks(tally.values, start) for tally, start in zip(tallies, starts, strict=True)
+        expand_ranks(chunk.values, first)
+        for chunk, first in zip(histograms, first_ranks, strict=True)
     ]
-    of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
-    of_entries = tuple(of_line[line] for line in lines)
-    return ValueCounts(RankedValues(tuple(tables), tuple(ranks)), together, of_entries)
+    rank_of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
+    entry_ranks = tuple(rank_of_line[lines] for lines in entry_lines)
+    return ValueCounts(RankedValues(tuple(chunks), tuple(ranks)), histogram, entry_ranks)
 
 
-def merge_histograms(ranges: Sequence[AccessHistogram]) -> tuple[AccessHistogram, list[Int64Array]]:
-    """The tally of all ranges, and the rank of the first value of each range's levels, from 1.
-
-    Most accesses come first; values of as many follow each other range by range.
-    """
-    levels = np.unique(np.concatenate([one.accesses for one in ranges]))
-    sizes = np.zeros(levels.size, dtype=np.int64)
-    for one in ranges:
-        sizes[np.searchsorted(levels, one.accesses)] += one.values
-    following = 1 + np.cumsum(sizes[::-1])[::-1] - sizes
-    starts = []
-    for one in ranges:
-        level = np.searchsorted(levels, one.accesses)
-        starts.append(following[level])
-        following[level] += one.values
-    return AccessHistogram(levels[::-1], sizes[::-1]), starts
-
-
-def expand_ranks(values: Int64Array, starts: Int64Array) -> Ranks:
-    """The rank of each value of a range, in its own order.
-
-    Its levels have `values` each, of which the first has the rank in `starts`.
-    """
-    begins = np.cumsum(values) - values
-    ranks = np.repeat((starts - begins).astype(np.uint32), values)
-    ranks += np.arange(ranks.size, dtype=np.uint32)
-    return ranks
-
-
-def rank_by_accesses(
-    values: pl.Series, accesses: npt.NDArray[np.int64], sampled: npt.NDArray[np.int64] | None
+def _count_chunk(
+    parts: Sequence[DictionaryCounts],
+    slices: Sequence[slice],
+    train: int,
+    sample: int | None,
+    entry_lines: Sequence[npt.NDArray[np.uint32]],
+    first_line: int,
 ) -> pl.DataFrame:
-    """`value`, `accesses`, `sampled` and `code` of ascending values with accesses, by access rank.
+    """Count the values of one slice of each part; return them by accesses, with their `code`.
 
-    That is most accesses first, then by value. `code` is the value's position, and `sampled` is
-    there where it is given.
+    Writes the line of each entry's value, counted from `first_line`, to `entry_lines`.
     """
-    seen = np.flatnonzero(accesses)
+    entries = [part.values[chosen] for part, chosen in zip(parts, slices, strict=True)]
+    codes, values = _encode(pa.concat_arrays(entries))
+    accesses = _add_counts(parts, slices, train, codes, len(values))
+    sampled = None
+    if sample is not None:
+        sampled = _add_counts(parts, slices, sample, codes, len(values))
+    chunk = sort_by_accesses(values, accesses, sampled)
+    line_of_code = np.zeros(len(values), dtype=np.uint32)
+    line_of_code[chunk["code"]] = np.arange(first_line, first_line + chunk.height)
+    begin = 0
+    for lines, chosen in zip(entry_lines, slices, strict=True):
+        end = begin + chosen.stop - chosen.start
+        lines[chosen] = line_of_code[codes[begin:end]]
+        begin = end
+    return chunk
+
+
+def sort_by_accesses(
+    values: pl.Series, accesses: Int64Array, sampled: Int64Array | None
+) -> pl.DataFrame:
+    """Return the values that have accesses, most accesses first, then in the order given.
+
+    The columns are `value`, `accesses`, `sampled` (unless it is None) and `code`, the position in
+    `values`.
+    """
+    accessed = np.flatnonzero(accesses)
     most = int(accesses.max(initial=0))
-    kind = np.uint32 if most < 2**32 else np.int64
-    code = seen[stable_argsort((most - accesses[seen]).astype(kind))]
-    counts = {"accesses": accesses[code].astype(kind)}
+    dtype = np.uint32 if most < 2**32 else np.int64
+    code = accessed[stable_argsort((most - accesses[accessed]).astype(dtype))]
+    counts = {"accesses": accesses[code].astype(dtype)}
     if sampled is not None:
-        counts["sampled"] = sampled[code].astype(kind)
+        counts["sampled"] = sampled[code].astype(dtype)
     return pl.DataFrame({"value": values.gather(code), **counts, "code": code})
 
 
-def draw_bounds(values: Sequence[pa.Array], most: int) -> pl.Series:
-    """The values at which all but the first range begin, so that each has about `most` at most.
+def draw_bounds(values: Sequence[pa.Array], max_entries: int) -> pl.Series:
+    """Return the values at which to cut sorted arrays into intervals of about `max_entries`.
 
-    By a regular sample of the values.
+    They are the quantiles of a regular sample of all arrays; all intervals but the first begin at
+    one.
     """
     entries = sum(map(len, values))
-    ranges = math.ceil(entries / most)
-    if ranges < 2:
+    intervals = math.ceil(entries / max_entries)
+    if intervals < 2:
         return pl.Series(values[0][:0])
-    step = max(entries // _DRAWN, 1)
-    drawn = pl.concat([pl.Series(one).gather_every(step) for one in values]).drop_nulls().sort()
-    at = np.arange(1, ranges) * len(drawn) // ranges
-    return drawn.gather(at[: len(drawn)]).unique(maintain_order=True)
+    step = max(entries // _VALUES_FOR_BOUNDS, 1)
+    drawn = pl.concat([pl.Series(array).gather_every(step) for array in values])
+    drawn = drawn.drop_nulls().sort()
+    positions = np.arange(1, intervals) * len(drawn) // intervals
+    return drawn.gather(positions[: len(drawn)]).unique(maintain_order=True)
 
 
 def count_below(values: pa.Array, bounds: pl.Series) -> list[int]:
-    """How many of a dictionary's values are below each bound; a missing one is below all."""
-    given = values[values.null_count :]
+    """Count a dictionary's values below each bound; a null is below all."""
+    valid = values[values.null_count :]
     if pa.types.is_integer(values.type):
-        found = np.searchsorted(to_numpy(given), bounds.to_numpy())
+        positions = np.searchsorted(to_numpy(valid), bounds.to_numpy())
     else:
-        found = pl.Series(given).search_sorted(bounds, side="left").to_numpy()
-    below: list[int] = (values.null_count + found.astype(np.int64)).tolist()
+        positions = pl.Series(valid).search_sorted(bounds, side="left").to_numpy()
+    below: list[int] = (values.null_count + positions.astype(np.int64)).tolist()
     return below
 
 
-def _encoded(values: pa.Array) -> tuple[npt.NDArray[np.integer[Any]], pl.Series]:
-    """Each value's place among the distinct values, and these, ascending, missing first.
+def _encode(values: pa.Array) -> tuple[Codes, pl.Series]:
+    """Return the code of each value, and the distinct values by code: ascending, a null first.
 
-    Integers are sorted where others are looked up, for hardly one comes twice.
+    Integers are sorted rather than hashed, because hardly any comes twice.
     """
     if not pa.types.is_integer(values.type):
         codes, dictionary = encode_dictionary(values)
         return codes, pl.Series(dictionary)
-    missing = min(values.null_count, 1)
-    given = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if missing else slice(None)
-    numbers = to_numpy(values.drop_null())
-    order = stable_argsort(numbers)
-    ordered = numbers[order]
-    new = np.diff(ordered, prepend=ordered[:1]) != 0
-    of_number = np.empty(order.size, dtype=np.int32)
-    of_number[order] = np.cumsum(new) + missing
-    new[:1] = True
-    count_below = np.zeros(len(values), dtype=np.int32)
-    count_below[given] = of_number
-    distinct = pl.Series(ordered[new])
-    return count_below, pl.Series([None] * missing, dtype=distinct.dtype).append(distinct)
+    nulls = min(values.null_count, 1)  # the code 0 if there are any
+    valid = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if nulls else slice(None)
+    integers = to_numpy(values.drop_null())
+    order = stable_argsort(integers)
+    ascending = integers[order]
+    is_new = np.diff(ascending, prepend=ascending[:1]) != 0
+    # The first integer is not marked yet, so that counting the marks numbers it 0.
+    valid_codes = np.empty(order.size, dtype=np.int32)
+    valid_codes[order] = np.cumsum(is_new) + nulls
+    is_new[:1] = True
+    codes = np.zeros(len(values), dtype=np.int32)
+    codes[valid] = valid_codes
+    distinct = pl.Series(ascending[is_new])
+    return codes, pl.Series([None] * nulls, dtype=distinct.dtype).append(distinct)
 
 
-def _tally(descending: npt.NDArray[Any]) -> AccessHistogram:
-    """How often each number of a descending array is there."""
-    begins = np.flatnonzero(np.diff(descending, prepend=descending[:1] + 1))
-    values = np.diff(begins, append=descending.size)
-    return AccessHistogram(descending[begins].astype(np.int64), values)
+def _add_counts(
+    parts: Sequence[DictionaryCounts], slices: Sequence[slice], kind: int, codes: Codes, size: int
+) -> Int64Array:
+    """Add up the counts of one kind by code, shape (size,).
 
-
-def _summed(
-    parts: Sequence[DictionaryCounts],
-    chosen: Sequence[slice],
-    kind: int,
-    codes: npt.NDArray[np.integer[Any]],
-    size: int,
-) -> npt.NDArray[np.int64]:
-    """The counts of one kind by code, shape (size,); `codes` are those of the chosen entries."""
+    `codes` has the codes of the entries in the slices, one part's after the other's.
+    """
     total = np.zeros(size, dtype=np.int64)
     begin = 0
-    for part, mine in zip(parts, chosen, strict=True):
-        end = begin + mine.stop - mine.start
+    for part, chosen in zip(parts, slices, strict=True):
+        end = begin + chosen.stop - chosen.start
         if kind in part.counts:
-            counts = part.counts[kind][mine].astype(np.int64)  # quick so
+            counts = part.counts[kind][chosen].astype(np.int64)  # add.at is slow across dtypes
             np.add.at(total, codes[begin:end], counts)
         begin = end
     return total

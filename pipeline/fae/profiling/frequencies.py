@@ -1,7 +1,7 @@
-"""Access frequencies: how often each embedding row is read in training, exactly.
+"""Access frequencies: exactly how often training reads each embedding row.
 
-Every row has an access rank, hottest first, and for each staged part it is written which rank each
-of its codes means, so that no later stage looks at raw values again.
+Every row has an access rank, hottest first. For each staged part, a file says which rank each entry
+of its dictionaries has, so that no later stage looks at raw values again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -19,11 +18,12 @@ from fae.arrays.run_length import RunLengthArray
 from fae.commit import outputs
 from fae.format.errors import DatasetError
 from fae.ingestion.staging import Staging
+from fae.profiling.histogram import Ranks
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
 from fae.storage.folder import Folder, FolderLike
 
 FILE_NAME = "frequencies.json"
-RANK, OFFSET = np.dtype("<u4"), np.dtype("<i8")
+RANK_DTYPE, OFFSET_DTYPE = np.dtype("<u4"), np.dtype("<i8")
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class OutOfVocabulary:
 
 @dataclass(frozen=True)
 class TableFrequencies:
-    """What profiling found for one table; `rows` counts the out-of-vocabulary row, id 0.
+    """One table's counts; `rows` includes the out-of-vocabulary row, id 0.
 
-    `folded_ids` were seen fewer than `min_count` times in train and went to id 0, with their
-    `folded_accesses`. `columns` gives, for each column and split, what is out of vocabulary.
+    `folded_ids` have fewer than `min_count` accesses in train and share id 0, with their
+    `folded_accesses`. `columns` says, for each column and split, what is out of vocabulary.
     """
 
     name: str
@@ -53,9 +53,9 @@ class TableFrequencies:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """A finished profile; `parameters` and `staging`, a fingerprint, are what it was made from.
+    """Finished frequencies, made by `parameters` from `staging`, a fingerprint.
 
-    `ranges` says in how many ranges of values each sparse column's ranks are.
+    `ranges` says in how many ranges of values, a file each, a sparse column's ranks are.
     """
 
     directory: Folder
@@ -69,75 +69,77 @@ class Frequencies:
     staging: str
 
     def read_accesses(self, table: str, *columns: str) -> pl.DataFrame:
-        """`value`, `accesses` and `sampled` of a table's rows by access rank, from rank 1.
+        """Return a table's rows by access rank, from rank 1: all columns, or `columns` alone.
 
-        All of them, or the `columns` alone.
-
-        Ranks are by accesses, most first; ties by value, missing first. `sampled` counts accesses
-        from the sample alone, and equals `accesses` where there is none.
+        The columns are `value`, `accesses`, and `sampled`: the accesses from the sample alone,
+        equal to `accesses` where there is none. Ranks are by accesses, most first; ties are by
+        value, null first.
         """
         return pl.concat(self.iter_accesses(table, *columns))
 
     def iter_accesses(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
-        """The same some rows at a time; at least one frame."""
-        name = accesses_file(table)
-        with self.directory.read(name) as path, pq.ParquetFile(path) as file:
+        """Yield what `read_accesses` returns in frames of about a million rows, at least one."""
+        with self.directory.read(accesses_file(table)) as path, pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups) or [None]:
                 groups = [] if group is None else [group]
                 frame = pl.from_arrow(file.read_row_groups(groups, columns=list(columns) or None))
                 assert isinstance(frame, pl.DataFrame)
                 yield frame
 
-    def read_run_lengths(self, table: str, counts: str) -> RunLengthArray:
-        """The column `counts` of `accesses`, without holding it: row i has access rank i + 1."""
-        none = np.empty(0, dtype=np.int64)
-        begins, numbers, rows = [], [], 0
-        for frame in self.iter_accesses(table, counts):
-            some = RunLengthArray.from_numpy(frame[counts].to_numpy(), none)
-            begins.append(rows + some.begins)
-            numbers.append(some.values)
-            rows += some.rows
-        return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), rows)
+    def read_run_lengths(self, table: str, column: str) -> RunLengthArray:
+        """Return a column of counts as run lengths; row i has the access rank i + 1."""
+        no_starts = np.empty(0, dtype=np.int64)
+        begins, values, rows = [], [], 0
+        for frame in self.iter_accesses(table, column):
+            counts = RunLengthArray.from_numpy(frame[column].to_numpy(), no_starts)
+            begins.append(rows + counts.begins)
+            values.append(counts.values)
+            rows += counts.rows
+        return RunLengthArray(np.concatenate(begins), np.concatenate(values), rows)
 
-    def read_ranks(self, column: str, part: int) -> npt.NDArray[np.uint32]:
-        """The access rank that each entry of a staged part's dictionary means; 0 has none."""
-        found = []
+    def read_ranks(self, column: str, part: int) -> Ranks:
+        """Return the access rank of each entry of a staged part's dictionary; 0 has no row.
+
+        Raises DatasetError where a file is cut short.
+        """
+        ranks = []
         for number in range(self.ranges[column]):
             name = ranks_file(column, number)
             with self.directory.read(name) as path, path.open("rb") as file:
-                ranks = _ranks_of(file, part)
-            if ranks is None:
+                in_range = _read_part_ranks(file, part)
+            if in_range is None:
                 raise DatasetError(f"{self.directory / name} is cut short. Run the stage again.")
-            found.append(ranks)
-        return found[0] if len(found) == 1 else np.concatenate(found)
+            ranks.append(in_range)
+        return ranks[0] if len(ranks) == 1 else np.concatenate(ranks)
 
     def assign_splits(self, staging: Staging, part: int) -> SplitCodes:
-        """The split of each row of a staged part, as TRAIN, VALID or TEST."""
+        """Return the split of each row of a staged part, as TRAIN, VALID or TEST."""
         return assign_splits(staging, part, self.cuts)
 
     @classmethod
     def read(cls, directory: FolderLike) -> Frequencies:
-        """The profile in a finished directory; DatasetError where there is none."""
+        """Read a finished directory; raises DatasetError where it has no frequencies."""
         return outputs.read_dataclass(cls, Folder.of(directory), FILE_NAME)
 
 
 def accesses_file(table: str) -> str:
-    """The file of a table's values with their accesses, by rank."""
+    """Return the name of the file of a table's values with their accesses, by rank."""
     return f"accesses/{table}.parquet"
 
 
 def ranks_file(column: str, number: int) -> str:
-    """The file of the ranks of a column's entries in one range of values.
+    """Return the name of the file of the ranks of a column's entries in one range of values.
 
-    It begins with the offset, in bytes, at which each part's ranks begin, and that of the end.
+    The file begins with the offset in bytes at which each part's ranks begin, and that of the end.
     """
     return f"ranks/{column}-{number:05d}.uint32"
 
 
-def _ranks_of(file: IO[bytes], part: int) -> npt.NDArray[np.uint32] | None:
-    """One part's ranks in a file of ranks; None where they are not all there."""
-    file.seek(part * OFFSET.itemsize)
-    begin, end = np.frombuffer(file.read(2 * OFFSET.itemsize), OFFSET).tolist()
+def _read_part_ranks(file: IO[bytes], part: int) -> Ranks | None:
+    """Return one part's ranks in a file of ranks, or None if the file is cut short."""
+    file.seek(part * OFFSET_DTYPE.itemsize)
+    offsets = file.read(2 * OFFSET_DTYPE.itemsize)
+    begin, end = np.frombuffer(offsets, OFFSET_DTYPE).tolist()
     file.seek(begin)
     content = file.read(end - begin)
-    return np.frombuffer(content, RANK) if len(content) == end - begin else None
+    return np.frombuffer(content, RANK_DTYPE) if len(content) == end - begin else None

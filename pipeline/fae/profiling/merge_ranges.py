@@ -1,4 +1,8 @@
-"""Ranking: the ranges of a table in one order, where it was counted in several."""
+"""Merging ranges: give the values of a table that was counted in several ranges one order.
+
+The histograms of the ranges say which ranks each range's values have in the table. Tasks rewrite
+the ranks of one range each; then tasks write the values of one table each.
+"""
 
 from __future__ import annotations
 
@@ -13,43 +17,45 @@ from fae.arrays.arrow import Int64Array
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
 from fae.ingestion.staging import Staging
-from fae.profiling.counting import RankedValues, expand_ranks
-from fae.profiling.frequencies import OFFSET, RANK, accesses_file, ranks_file
+from fae.profiling.counting import RankedValues
+from fae.profiling.frequencies import OFFSET_DTYPE, RANK_DTYPE, accesses_file, ranks_file
+from fae.profiling.histogram import expand_ranks
 from fae.profiling.split_counts import SplitCounts
-from fae.profiling.value_ranges import RangeCounts, ValueRange, own, values_file
+from fae.profiling.value_ranges import RangeCounts, ValueRange, range_file, range_values_file
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
-#: So many ranks are moved at a time.
-_CHUNK = 1 << 20
+_RANKS_PER_CHUNK = 1 << 20
 
 
-def rank_ranges(
+def merge_ranges(
     counts: SplitCounts,
-    starts: Mapping[ValueRange, tuple[RangeCounts, Int64Array]],
+    first_ranks: Mapping[ValueRange, tuple[RangeCounts, Int64Array]],
     kept: Mapping[str, int],
     executor: Executor,
 ) -> None:
-    """Rank the values of ranges, of which a table has several, over all ranges of the table.
+    """Write the files of accesses and of ranks of tables that were counted in several ranges.
 
-    `starts` gives what was found in each range, and the rank of the first value of each level;
-    `kept` how many values of each table have rows. Writes the files of accesses and of ranks.
+    `first_ranks` has each range's counts and the table's rank of the first value of each level;
+    `kept` how many values of each table have rows.
     """
     moves = [
-        _Move(counts, one, found.values, its.tolist(), kept[one.table])
-        for one, (found, its) in starts.items()
+        _Move(counts, value_range, found.values, starts.tolist(), kept[value_range.table])
+        for value_range, (found, starts) in first_ranks.items()
     ]
     executor.run("ranks", _move, moves, task_log=counts.directory)
-    ranges = Counter(one.table for one in starts)
-    merges = [_Merge(counts.directory, *one, kept[one[0]]) for one in ranges.items()]
+    ranges = Counter(value_range.table for value_range in first_ranks)
+    merges = [
+        _Merge(counts.directory, table, number, kept[table]) for table, number in ranges.items()
+    ]
     executor.run("ranks", _merge, merges, task_log=counts.directory)
 
 
 @dataclass(frozen=True)
 class _Move:
-    """A range whose ranks are to be ranks over all ranges; ranks above `kept` have no row.
+    """A range whose ranks become ranks in the table; those above `kept` have no row.
 
-    Its levels have `values` each, of which the first has the rank in `starts`.
+    Level i of the range has `values[i]` values, whose ranks ascend from `starts[i]`.
     """
 
     counts: SplitCounts
@@ -60,26 +66,28 @@ class _Move:
 
 
 def _move(task: _Move) -> int:
-    """Write the ranks over all ranges of a range's values, and of the entries in it."""
+    """Write the table's ranks of a range's values and of its entries; return the values."""
     directory, staging = Folder.of(task.counts.directory), Staging.read(task.counts.staging)
     values = np.array(task.values, dtype=np.int64)
-    moved = expand_ranks(values, np.array(task.starts, dtype=np.int64))
-    write_numbers(directory, _ranks(task.range.table, task.range.number), [moved])
-    moved = np.append(np.uint32(OOV_ID), moved)
-    moved[moved > task.kept] = OOV_ID
-    offsets = (len(staging.parts) + 1) * OFFSET.itemsize // RANK.itemsize
+    table_ranks = expand_ranks(values, np.array(task.starts, dtype=np.int64))
+    write_numbers(directory, _ranks_file(task.range.table, task.range.number), [table_ranks])
+    # Index 0 is the rank in the range of entries without accesses: they are out of vocabulary.
+    table_ranks = np.append(np.uint32(OOV_ID), table_ranks)
+    table_ranks[table_ranks > task.kept] = OOV_ID
+    offsets = (len(staging.parts) + 1) * OFFSET_DTYPE.itemsize // RANK_DTYPE.itemsize
     for column in staging.schema.tables[task.range.table]:
         name = ranks_file(column.name, task.range.number)
-        words = read_numbers(directory, own(name), RANK)
+        words = read_numbers(directory, range_file(name), RANK_DTYPE)
         ranks = words[offsets:]
-        pieces = (moved[ranks[at : at + _CHUNK]] for at in range(0, ranks.size, _CHUNK))
-        write_numbers(directory, name, [words[:offsets], *pieces])
-    return moved.size - 1
+        begins = range(0, ranks.size, _RANKS_PER_CHUNK)
+        chunks = (table_ranks[ranks[begin : begin + _RANKS_PER_CHUNK]] for begin in begins)
+        write_numbers(directory, name, [words[:offsets], *chunks])
+    return table_ranks.size - 1
 
 
 @dataclass(frozen=True)
 class _Merge:
-    """A table's ranges to put in one order, of which so many values have rows."""
+    """A table whose ranges to merge; `kept` of its values have rows."""
 
     directory: str
     table: str
@@ -88,20 +96,20 @@ class _Merge:
 
 
 def _merge(task: _Merge) -> int:
-    """Write a table's values by rank."""
+    """Write a table's values by rank; return how many have rows."""
     directory = Folder.of(task.directory)
-    tables, ranks = [], []
+    chunks, ranks = [], []
     for number in range(task.ranges):
         with (
-            directory.read(values_file(task.table, number)) as path,
+            directory.read(range_values_file(task.table, number)) as path,
             pa.memory_map(str(path)) as file,
         ):
-            tables.append(pa.ipc.open_file(file).read_all())
-        ranks.append(read_numbers(directory, _ranks(task.table, number), RANK))
+            chunks.append(pa.ipc.open_file(file).read_all())
+        ranks.append(read_numbers(directory, _ranks_file(task.table, number), RANK_DTYPE))
     with directory.write(accesses_file(task.table)) as path:
-        RankedValues(tuple(tables), tuple(ranks)).write(path, task.kept)
+        RankedValues(tuple(chunks), tuple(ranks)).write(path, task.kept)
     return task.kept
 
 
-def _ranks(table: str, number: int) -> str:
-    return own(f"values/{table}-{number:05d}.uint32")
+def _ranks_file(table: str, number: int) -> str:
+    return range_file(f"values/{table}-{number:05d}.uint32")

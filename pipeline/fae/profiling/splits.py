@@ -55,8 +55,8 @@ class HeldOut:
             share = -1.0
         if not 0 <= share < 1:
             raise ValueError(
-                f"{text!r} is not a valid share. Give a number from 0 to below 1 such as 0.1, or "
-                "days such as 1d if the schema has a time column."
+                "must be a share from 0 to below 1 such as 0.1, or days such as 1d (if the schema "
+                "has a time column)"
             )
         return cls(share=share)
 

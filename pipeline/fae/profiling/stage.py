@@ -1,4 +1,4 @@
-"""Profiling: staged rows in, their access frequencies out."""
+"""Profiling: count how often training reads each value of a staging."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.staging import Staging
-from fae.profiling.counting import merge_histograms
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
-from fae.profiling.merge_ranges import rank_ranges
+from fae.profiling.histogram import merge_histograms
+from fae.profiling.merge_ranges import merge_ranges
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.split_counts import SplitCounts
 from fae.profiling.splits import StepCounts, Timeline, TimeWindow, find_split_points
@@ -41,10 +41,11 @@ def profile(
     *,
     overwrite: bool = False,
 ) -> Frequencies:
-    """Count the accesses of the train rows, table by table, into the directory `out`.
+    """Count the accesses of the train rows of a staging into the directory `out`.
 
     With a sample below 1, that share of the train rows is counted apart, for calibration as in the
-    FAE paper; vocabulary and `accesses` stay exact.
+    FAE paper; vocabulary and `accesses` stay exact. Raises ParameterError where `min_count` names a
+    table that does not exist, and where no row is left to train on.
     """
     out = Folder.of(out)
     tables = staging.schema.tables
@@ -58,8 +59,8 @@ def profile(
         return Frequencies.read(out)
     with outputs.build_output(out, made_from) as partial:
         cuts, split_rows = find_split_points(
-            _timeline(staging, executor, partial),
-            _given(staging),
+            _build_timeline(staging, executor, partial),
+            _count_stated_rows(staging),
             parameters.valid,
             parameters.test,
             timed=staging.schema.time is not None,
@@ -67,11 +68,12 @@ def profile(
         counts = SplitCounts(
             str(staging.directory), str(partial), cuts, parameters.sample, parameters.seed
         )
-        counts.count(executor)
-        fewest = {table: parameters.get_min_count(table) for table in tables}
+        counts.write(executor)
+        min_counts = {table: parameters.get_min_count(table) for table in tables}
         ranges = {table: plan_ranges(staging, table) for table in tables}
+        frequencies = _count_tables(counts, ranges, min_counts, executor)
         document = {
-            "tables": [asdict(table) for table in _tables(counts, ranges, fewest, executor)],
+            "tables": [asdict(table) for table in frequencies],
             "ranges": {
                 column.name: len(ranges[column.table_name]) for column in staging.schema.sparse
             },
@@ -86,39 +88,45 @@ def profile(
     return Frequencies.read(out)
 
 
-def _tables(
+def _count_tables(
     counts: SplitCounts,
     ranges: Mapping[str, Sequence[ValueRange]],
-    fewest: Mapping[str, int],
+    min_counts: Mapping[str, int],
     executor: Executor,
 ) -> list[TableFrequencies]:
-    """Count the tables, in which values of `fewest` accesses or more have rows."""
-    every = {one: fewest[table] for table, its in ranges.items() for one in its}
-    found = count_ranges(counts, every, executor)
+    """Count the tables, given the ranges and the min_count of each, and write their files."""
+    range_counts = count_ranges(
+        counts,
+        {one: min_counts[table] for table, in_table in ranges.items() for one in in_table},
+        executor,
+    )
     tables: list[TableFrequencies] = []
-    starts: dict[ValueRange, tuple[RangeCounts, Int64Array]] = {}
-    for table, its in ranges.items():
-        tally, firsts = merge_histograms([found[one].tally for one in its])
-        kept = tally.of(fewest[table])
+    to_merge: dict[ValueRange, tuple[RangeCounts, Int64Array]] = {}
+    for table, in_table in ranges.items():
+        counted = [range_counts[one] for one in in_table]
+        histogram, first_ranks = merge_histograms([one.histogram for one in counted])
+        kept = histogram.filter(min_counts[table])
         tables.append(
             TableFrequencies(
                 name=table,
-                rows=kept.seen + 1,
-                accesses=tally.total,
-                min_count=fewest[table],
-                folded_ids=tally.seen - kept.seen,
-                folded_accesses=tally.total - kept.total,
-                columns=_summed([found[one].columns for one in its]),
+                rows=kept.value_count + 1,
+                accesses=histogram.access_count,
+                min_count=min_counts[table],
+                folded_ids=histogram.value_count - kept.value_count,
+                folded_accesses=histogram.access_count - kept.access_count,
+                columns=_add_up([one.columns for one in counted]),
             )
         )
-        if len(its) > 1:
-            starts |= {one: (found[one], first) for one, first in zip(its, firsts, strict=True)}
-    rank_ranges(counts, starts, {table.name: table.rows - 1 for table in tables}, executor)
+        if len(in_table) > 1:
+            pairs = zip(counted, first_ranks, strict=True)
+            to_merge |= dict(zip(in_table, pairs, strict=True))
+    kept_values = {table.name: table.rows - 1 for table in tables}
+    merge_ranges(counts, to_merge, kept_values, executor)
     return tables
 
 
-def _summed(ranges: Sequence[ColumnCounts]) -> ColumnCounts:
-    """What is out of vocabulary in all ranges, by column and split."""
+def _add_up(ranges: Sequence[ColumnCounts]) -> ColumnCounts:
+    """Add up the accesses in all ranges, by column and split."""
     return {
         column: {
             split: OutOfVocabulary(
@@ -140,30 +148,30 @@ class _Window:
     window: TimeWindow
 
 
-def _timeline(staging: Staging, executor: Executor, scratch: Folder) -> Timeline:
-    """The timeline of the staged rows whose logs state no split; the task log is in `scratch`."""
+def _build_timeline(staging: Staging, executor: Executor, task_log: Folder) -> Timeline:
+    """Return the timeline of the rows whose logs state no split."""
     parts = [number for number, part in enumerate(staging.parts) if part.split is None]
 
     @cache
-    def measure(window: TimeWindow) -> Sequence[StepCounts]:
+    def count_rows(window: TimeWindow) -> Sequence[StepCounts]:
         if staging.schema.time is None:
             return [{0: staging.parts[part].rows} for part in parts]
         tasks = [_Window(str(staging.directory), part, window) for part in parts]
-        return executor.run(window.name, _counted, tasks, task_log=scratch)
+        return executor.run(window.name, _count_window, tasks, task_log=task_log)
 
-    def rows_at(place: int, time: int) -> npt.NDArray[np.integer[Any]]:
-        part = parts[place]
+    def rows_at(index: int, time: int) -> npt.NDArray[np.integer[Any]]:
+        part = parts[index]
         return staging.first_row(part) + np.flatnonzero(staging.read_times(part) == time)
 
-    return Timeline(measure, rows_at)
+    return Timeline(count_rows, rows_at)
 
 
-def _counted(task: _Window) -> StepCounts:
+def _count_window(task: _Window) -> StepCounts:
     return task.window.count(Staging.read(task.staging).read_times(task.part))
 
 
-def _given(staging: Staging) -> dict[str, int]:
-    """The rows of the logs for which the user stated a split, by that split."""
+def _count_stated_rows(staging: Staging) -> dict[str, int]:
+    """Count the rows of the logs for which the user stated a split, by that split."""
     rows: Counter[str] = Counter()
     for part in staging.parts:
         if part.split is not None:

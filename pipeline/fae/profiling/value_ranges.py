@@ -1,6 +1,7 @@
-"""Ranges: a table's values counted by several tasks, each a slice of every part's dictionary.
+"""Value ranges: intervals of a table's values, which tasks count each by itself.
 
-So no task's memory grows with the rows.
+A range is a slice of the dictionary of each part, so no task's memory grows with the rows. A table
+of few values is one range. `merge_ranges` puts the values of several ranges in one order.
 """
 
 from __future__ import annotations
@@ -16,46 +17,42 @@ import pyarrow as pa
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.staging import Staging
-from fae.profiling.counting import (
-    AccessHistogram,
-    DictionaryCounts,
-    Ranks,
-    count_below,
-    count_values,
-    draw_bounds,
-)
+from fae.profiling.counting import DictionaryCounts, count_below, count_values, draw_bounds
 from fae.profiling.frequencies import (
-    OFFSET,
-    RANK,
+    OFFSET_DTYPE,
+    RANK_DTYPE,
     OutOfVocabulary,
     accesses_file,
     ranks_file,
 )
+from fae.profiling.histogram import AccessHistogram, Ranks
 from fae.profiling.split_counts import SAMPLED, SplitCounts
 from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import write_numbers
 
-#: The most entries of dictionaries that a task counts, and for each part, which must be opened.
+#: The entries of dictionaries in a range, at most. A range has as many for each part at least,
+#: because each of its tasks opens every part.
 MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART = 1 << 21, 1 << 10
-#: What counting takes for each of a task's entries, and beside them; a slice of a part's dictionary
-#: takes as much as so many entries.
-_BYTES_AN_ENTRY, _BYTES, _SLICE = 40, 100 << 20, 1 << 6
-#: So many parts may stay mapped: a process has 65,530 maps for all of its threads.
+#: The parts that may stay mapped: a process has 65,530 maps for all of its threads.
 MAX_MAPPED_PARTS = 1 << 11
-#: So many parts are looked at for where ranges begin.
-_DRAWN = 64
-#: In the unfinished output: ranges of tables that have several.
-_FOLDER = "ranges.partial"
+#: The parts that are looked at to place the bounds of ranges.
+_PARTS_FOR_BOUNDS = 64
+#: What a task takes in memory: so much, and so much for each of its entries. Opening a part's
+#: slice takes as much as so many entries.
+_BYTES_PER_TASK, _BYTES_PER_ENTRY, _ENTRIES_PER_SLICE = 100 << 20, 40, 1 << 6
+#: The folder, in the unfinished output, for what each of several ranges of a table writes.
+_FOLDER_NAME = "ranges.partial"
 
 Bound = int | str | None
+ColumnCounts = dict[str, dict[str, OutOfVocabulary]]
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """A table's values from `least` on and below `end`: all of them where neither is given.
+    """A table's values from `least` on and below `end`; None is no bound.
 
-    A missing value is below all others. `number` counts the ranges of the table.
+    A null is below all other values. `number` counts the ranges of the table from 0.
     """
 
     table: str
@@ -65,194 +62,197 @@ class ValueRange:
 
     @property
     def whole(self) -> bool:
-        """Whether these are all values of the table."""
+        """Whether the range has all values of the table."""
         return self.least is None and self.end is None
 
-    def of(self, values: pa.Array) -> slice:
-        """Where these values lie in a dictionary."""
+    def slice_of(self, values: pa.Array) -> slice:
+        """Return where the values of the range lie in a dictionary."""
         if self.whole:
             return slice(0, len(values))
         bounds = [bound for bound in (self.least, self.end) if bound is not None]
-        found = count_below(values, pl.Series(bounds, dtype=pl.Series(values[:0]).dtype))
-        begin = 0 if self.least is None else found[0]
-        return slice(begin, len(values) if self.end is None else found[-1])
+        below = count_below(values, pl.Series(bounds, dtype=pl.Series(values[:0]).dtype))
+        begin = 0 if self.least is None else below[0]
+        return slice(begin, len(values) if self.end is None else below[-1])
 
 
 def plan_ranges(staging: Staging, table: str) -> list[ValueRange]:
-    """The ranges of a table; which they are shows in nothing but memory and time."""
+    """Return the ranges in which to count a table; they affect memory and time alone."""
     entries = staging.count_values(table)
-    most = max(MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART * len(staging.parts))
-    if entries <= most:
+    max_entries = max(MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART * len(staging.parts))
+    if entries <= max_entries:
         return [ValueRange(table, 0, None, None)]
     columns = [column.name for column in staging.schema.tables[table]]
-    drawn = range(0, len(staging.parts), -(-len(staging.parts) // _DRAWN))
-    values = [staging.open_part(part).read_values(column) for part in drawn for column in columns]
-    ranges = -(-entries // most)
+    parts = range(0, len(staging.parts), -(-len(staging.parts) // _PARTS_FOR_BOUNDS))
+    values = [staging.open_part(part).read_values(column) for part in parts for column in columns]
+    ranges = -(-entries // max_entries)
     bounds = draw_bounds(values, -(-sum(map(len, values)) // ranges)).to_list()
     pairs = zip([None, *bounds], [*bounds, None], strict=True)
     return [ValueRange(table, number, least, end) for number, (least, end) in enumerate(pairs)]
 
 
 def group_ranges(sizes: Mapping[ValueRange, int]) -> list[list[ValueRange]]:
-    """Ranges in groups, the largest first: opening parts for each small one costs more than it.
+    """Group ranges, the largest first, to open the parts once for several small ones.
 
-    A group has at most a quarter of the entries of the largest range, unless it is one range.
+    A group of several has at most a quarter of the entries of the largest range.
     """
     groups: list[list[ValueRange]] = []
     room = 0
-    for one in sorted(sizes, key=lambda one: -sizes[one]):
-        if not groups or sizes[one] > room:
+    for value_range in sorted(sizes, key=lambda value_range: -sizes[value_range]):
+        if not groups or sizes[value_range] > room:
             groups.append([])
             room = max(sizes.values()) // 4
-        groups[-1].append(one)
-        room -= sizes[one]
+        groups[-1].append(value_range)
+        room -= sizes[value_range]
     return groups
-
-
-ColumnCounts = dict[str, dict[str, OutOfVocabulary]]
-
-
-def count_ranges(
-    counts: SplitCounts, fewest: Mapping[ValueRange, int], executor: Executor
-) -> dict[ValueRange, RangeCounts]:
-    """Count ranges, each with the fewest accesses that a value with a row has.
-
-    Writes their values and the ranks of the entries in them to the directory of `counts`: those of
-    a whole table as they are wanted, others as ranks in the range, in a folder of their own.
-    """
-    staging = Staging.read(counts.staging)
-    numbers = Counter(one.table for one in fewest)
-    least = _SLICE * len(staging.parts)
-    entries = {
-        table: max(staging.count_values(table) // number, least * len(staging.schema.tables[table]))
-        for table, number in numbers.items()
-    }
-    sizes = {one: entries[one.table] for one in fewest}
-    groups = group_ranges(sizes)
-    done = executor.run(
-        "profile",
-        _count,
-        [_Task(counts, tuple((one, fewest[one]) for one in some)) for some in groups],
-        task_log=counts.directory,
-        needs=_BYTES_AN_ENTRY * max(sizes.values()) + _BYTES,
-    )
-    return {
-        one: result
-        for some, results in zip(groups, done, strict=True)
-        for one, result in zip(some, results, strict=True)
-    }
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Ranges to count, each with the fewest accesses that a value with a row has."""
-
-    counts: SplitCounts
-    ranges: tuple[tuple[ValueRange, int], ...]
 
 
 @dataclass(frozen=True)
 class RangeCounts:
-    """A range's tally, and what is out of vocabulary of its entries, by column and split."""
+    """What is known of a range: its histogram, and its out-of-vocabulary accesses by column."""
 
     accesses: list[int]
     values: list[int]
     columns: ColumnCounts
 
     @property
-    def tally(self) -> AccessHistogram:
+    def histogram(self) -> AccessHistogram:
         """The range's values by their accesses."""
-        return AccessHistogram(
-            np.array(self.accesses, dtype=np.int64), np.array(self.values, dtype=np.int64)
+        accesses = np.array(self.accesses, dtype=np.int64)
+        return AccessHistogram(accesses, np.array(self.values, dtype=np.int64))
+
+
+def count_ranges(
+    counts: SplitCounts, min_counts: Mapping[ValueRange, int], executor: Executor
+) -> dict[ValueRange, RangeCounts]:
+    """Count ranges, given the `min_count` of each.
+
+    Writes their values and the ranks of their entries to the directory of `counts`: as they stay
+    for a whole table, else in a folder of their own, with ranks in the range.
+    """
+    staging = Staging.read(counts.staging)
+    ranges_per_table = Counter(value_range.table for value_range in min_counts)
+    min_entries = _ENTRIES_PER_SLICE * len(staging.parts)
+    entries = {
+        table: max(
+            staging.count_values(table) // ranges, min_entries * len(staging.schema.tables[table])
         )
+        for table, ranges in ranges_per_table.items()
+    }
+    sizes = {value_range: entries[value_range.table] for value_range in min_counts}
+    groups = group_ranges(sizes)
+    results = executor.run(
+        "profile",
+        _count_group,
+        [_Task(counts, tuple((one, min_counts[one]) for one in group)) for group in groups],
+        task_log=counts.directory,
+        needs=_BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK,
+    )
+    return {
+        value_range: result
+        for group, group_results in zip(groups, results, strict=True)
+        for value_range, result in zip(group, group_results, strict=True)
+    }
 
 
-def _count(task: _Task) -> list[RangeCounts]:
-    """Count ranges, and write their values and the ranks of the entries in them."""
+@dataclass(frozen=True)
+class _Task:
+    """Ranges to count, each with the fewest accesses that earn a value a row."""
+
+    counts: SplitCounts
+    ranges: tuple[tuple[ValueRange, int], ...]
+
+
+def _count_group(task: _Task) -> list[RangeCounts]:
+    """Count a group of ranges, and write their values and the ranks of their entries."""
     staging = Staging.read(task.counts.staging)
     entries: dict[ValueRange, dict[str, list[DictionaryCounts]]] = {
-        one: {column.name: [] for column in staging.schema.tables[one.table]}
-        for one, _ in task.ranges
+        value_range: {column.name: [] for column in staging.schema.tables[value_range.table]}
+        for value_range, _ in task.ranges
     }
     for part in range(len(staging.parts)):
         staged = staging.open_part(part)
-        for one, its in entries.items():
-            found = task.counts.of(staging, part, staged, list(its))
-            for column, counts in zip(its, found, strict=True):
+        for value_range, columns in entries.items():
+            counts_by_column = task.counts.read(staging, part, staged, list(columns))
+            for column, by_kind in zip(columns, counts_by_column, strict=True):
                 values = staged.read_values(column)
-                mine = one.of(values)
-                some = {kind: numbers[mine] for kind, numbers in counts.items()}
-                slices = DictionaryCounts(values[mine], some)
-                its[column].append(
-                    slices if len(staging.parts) <= MAX_MAPPED_PARTS else slices.copy()
-                )
+                chosen = value_range.slice_of(values)
+                counts = {kind: numbers[chosen] for kind, numbers in by_kind.items()}
+                slices = DictionaryCounts(values[chosen], counts)
+                may_stay_mapped = len(staging.parts) <= MAX_MAPPED_PARTS
+                columns[column].append(slices if may_stay_mapped else slices.copy())
     directory = Folder.of(task.counts.directory)
     sampled = task.counts.sample < 1
+    # Each range's entries are let go as soon as it is counted.
     return [
-        _count_range(one, entries.pop(one), fewest, sampled, directory)
-        for one, fewest in task.ranges
+        _count_range(value_range, entries.pop(value_range), min_count, sampled, directory)
+        for value_range, min_count in task.ranges
     ]
 
 
 def _count_range(
-    one: ValueRange,
+    value_range: ValueRange,
     entries: dict[str, list[DictionaryCounts]],
-    fewest: int,
+    min_count: int,
     sampled: bool,
     directory: Folder,
 ) -> RangeCounts:
-    """Count a range, given the entries of each part in each column.
+    """Count a range, given the entries of each part by column, and write its files.
 
-    Of a whole table, the files are those that are wanted in the end.
+    The files of a whole table are final. Those of one range of several have ranks in the range, of
+    all its values, for which rank earns a row is known only once all ranges are counted.
     """
-    every = [entry for parts in entries.values() for entry in parts]
-    counted = count_values(every, TRAIN, SAMPLED if sampled else None)
-    kept = counted.tally.of(fewest).seen
-    if one.whole:
-        with directory.write(accesses_file(one.table)) as path:
+    parts = [part for column_parts in entries.values() for part in column_parts]
+    counted = count_values(parts, TRAIN, SAMPLED if sampled else None)
+    kept = counted.histogram.filter(min_count).value_count
+    if value_range.whole:
+        with directory.write(accesses_file(value_range.table)) as path:
             counted.ranked.write(path, kept)
     else:
-        table = counted.ranked.by_rank(1, counted.tally.seen + 1).to_arrow()
-        name = values_file(one.table, one.number)
-        with directory.write(name) as path, pa.ipc.new_file(str(path), table.schema) as writer:
-            writer.write_table(table)
-    found, first = {}, 0
-    for column, parts in entries.items():
-        ranks = counted.ranks[first : first + len(parts)]
-        first += len(parts)
-        folded = [np.where(mine > kept, np.uint32(OOV_ID), mine) for mine in ranks]
-        name = ranks_file(column, one.number)
-        _write_ranks(folded if one.whole else ranks, directory, name if one.whole else own(name))
-        found[column] = _out_of_vocabulary(parts, folded)
-    return RangeCounts(counted.tally.accesses.tolist(), counted.tally.values.tolist(), found)
+        values = counted.ranked.sort(1, counted.histogram.value_count + 1).to_arrow()
+        name = range_values_file(value_range.table, value_range.number)
+        with directory.write(name) as path, pa.ipc.new_file(str(path), values.schema) as writer:
+            writer.write_table(values)
+    columns, first = {}, 0
+    for column, column_parts in entries.items():
+        ranks = counted.entry_ranks[first : first + len(column_parts)]
+        first += len(column_parts)
+        folded = [np.where(part > kept, np.uint32(OOV_ID), part) for part in ranks]
+        name = ranks_file(column, value_range.number)
+        if value_range.whole:
+            _write_ranks(folded, directory, name)
+        else:
+            _write_ranks(ranks, directory, range_file(name))
+        columns[column] = _count_out_of_vocabulary(column_parts, folded)
+    histogram = counted.histogram
+    return RangeCounts(histogram.accesses.tolist(), histogram.values.tolist(), columns)
 
 
-def _out_of_vocabulary(
+def _count_out_of_vocabulary(
     parts: Sequence[DictionaryCounts], ranks: Sequence[Ranks]
 ) -> dict[str, OutOfVocabulary]:
-    """Per split, the accesses and those to id 0."""
-    accesses, without = np.zeros((2, len(SPLITS)), dtype=np.int64)
-    for part, rank in zip(parts, ranks, strict=True):
+    """Count the accesses in each split, and those of them whose rank is that of id 0."""
+    accesses, to_oov = np.zeros((2, len(SPLITS)), dtype=np.int64)
+    for part, part_ranks in zip(parts, ranks, strict=True):
         for code in range(len(SPLITS)):
             if code in part.counts:
                 accesses[code] += part.counts[code].sum(dtype=np.int64)
-                without[code] += part.counts[code][rank == OOV_ID].sum(dtype=np.int64)
-    pairs = zip(accesses.tolist(), without.tolist(), strict=True)
+                to_oov[code] += part.counts[code][part_ranks == OOV_ID].sum(dtype=np.int64)
+    pairs = zip(accesses.tolist(), to_oov.tolist(), strict=True)
     return {split: OutOfVocabulary(*pair) for split, pair in zip(SPLITS, pairs, strict=True)}
 
 
 def _write_ranks(parts: Sequence[Ranks], directory: Folder, name: str) -> None:
-    """Write a file of ranks, part by part."""
-    words = [part.astype(RANK, copy=False) for part in parts]
-    sizes = [(len(words) + 1) * OFFSET.itemsize, *(part.nbytes for part in words)]
-    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET), *words])
+    """Write a file of ranks: where each part's begin and where the last end, then the ranks."""
+    words = [part.astype(RANK_DTYPE, copy=False) for part in parts]
+    sizes = [(len(words) + 1) * OFFSET_DTYPE.itemsize, *(part.nbytes for part in words)]
+    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET_DTYPE), *words])
 
 
-def own(name: str) -> str:
-    """A file of a range by itself."""
-    return f"{_FOLDER}/{name}"
+def range_file(name: str) -> str:
+    """Return the name, in the folder of ranges, of a file of one range of several."""
+    return f"{_FOLDER_NAME}/{name}"
 
 
-def values_file(table: str, number: int) -> str:
-    """The file of a range's values with their accesses, by their rank in it."""
-    return own(f"values/{table}-{number:05d}.arrow")
+def range_values_file(table: str, number: int) -> str:
+    """Return the name of the file of a range's values with their accesses, by rank in the range."""
+    return range_file(f"values/{table}-{number:05d}.arrow")
