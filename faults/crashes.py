@@ -1,10 +1,10 @@
-"""Crashes: preparations and trainings that are killed at any instant lose and change nothing.
+"""Crashes: kill preparations and trainings at any moment, and check that nothing is lost.
 
-A kill is survived if nothing that looks finished is to be seen but the former data set or the whole
-new one, if `fae verify` and the trainer refuse what is unfinished in one line, and if the same
-command then ends in the bytes of an undisturbed run, with nothing beside them. Single-threaded
-victims are mostly killed at a call of theirs, which the seed repeats exactly; the others after a
-time or at some progress, which it repeats as far as machines do.
+A kill is survived if the only finished data set is the former one or the whole new one, if
+`fae verify` and the trainer refuse an unfinished one in one line, and if the same command then ends
+in the bytes of an undisturbed run and leaves no other files. Single-threaded workloads are mostly
+killed at a system call, which the seed repeats exactly; the others after some time or progress,
+which it repeats as far as the machine does.
 """
 
 from __future__ import annotations
@@ -22,20 +22,28 @@ from pathlib import Path
 
 from fae.format.errors import FaeError
 from fae.format.manifest import SUCCESS
-from faults.kills import JOURNALED, Ended, Instant, Pace, drawn, killed, measured
+from faults.killable import count_calls
+from faults.kills import (
+    LOGGED_STAGES,
+    Moment,
+    ProcessEnd,
+    Timing,
+    draw_moment,
+    measure_timing,
+    run_and_kill,
+)
 from faults.outcome import Outcome
-from faults.victim import counted
-from faults.victims import VICTIMS, Scene, fae, rows, write_inputs
+from faults.workloads import WORKLOADS, Scenario, count_rows, run_fae, write_inputs
 from tests.support.small_logs import digests
 
-#: Victims that a short campaign is content with: one of each kind.
-_FEW, _SHORT = 4, 20
-#: What a run says, and ends, where a worker dies before the cluster is there.
-_NOT_BEGUN = "worker processes could not be started"
-#: What a process that was asked to end says, and its exit code.
-_ASKED = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
-#: Where an unfinished output lies while a stage makes it, later ones first.
-_PARTIALS = {
+#: How many of the workloads a short campaign kills, one of each kind, and what counts as short.
+_WORKLOADS_IN_SHORT, _SHORT_CAMPAIGN = 4, 20
+#: The message of a run whose worker dies before the cluster has started.
+_NOT_STARTED = "worker processes could not be started"
+#: The exit code and the message of a process that was asked to end.
+_EXITS_WHEN_ASKED = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
+#: Where each stage's unfinished output is, later stages first.
+_UNFINISHED = {
     "partition": "out.partial",
     "calibrate": "out.work/hot_set.partial",
     "profile": "out.work/frequencies.partial",
@@ -46,14 +54,17 @@ _PARTIALS = {
 
 
 def campaign(seed: int, amount: int, folder: Path) -> Outcome:
-    """Kill `amount` processes, of victims in turn."""
+    """Kill `amount` processes, one workload after the other."""
     outcome, where, how = Outcome(), Counter[str](), Counter[str]()
     inputs = write_inputs(folder / "inputs", seed)
     before = digests(inputs)
-    victims = VICTIMS[:_FEW] if amount <= _SHORT else VICTIMS
+    workloads = WORKLOADS[:_WORKLOADS_IN_SHORT] if amount <= _SHORT_CAMPAIGN else WORKLOADS
     stages = [
-        _Stage(Scene(victim, inputs, folder / f"victim{number}"), short=amount <= _SHORT)
-        for number, victim in enumerate(victims)
+        _Subject(
+            Scenario(workload, inputs, folder / f"workload{number}"),
+            short=amount <= _SHORT_CAMPAIGN,
+        )
+        for number, workload in enumerate(workloads)
     ]
     number = 0
     while outcome.faults < amount:
@@ -74,31 +85,31 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
 
 
 @dataclass
-class _Stage:
-    """A scene, and how an undisturbed run of it goes; in `short`, its calls alone."""
+class _Subject:
+    """A scenario and the timing of an undisturbed run; of its calls alone if `short`."""
 
-    scene: Scene
+    scenario: Scenario
     short: bool
 
     @cached_property
-    def pace(self) -> Pace:
+    def timing(self) -> Timing:
         if self.short:
-            with counted() as calls:
-                _ = self.scene.wanted
-            return Pace(0, 0, calls[0], 0)
-        place = self.scene.begun("measured")
-        command = self.scene.victim.command(self.scene.inputs, place)
-        pace = measured(command, place, _Progress(place))
-        if self.scene.made(place) != self.scene.wanted:
-            raise RuntimeError(f"{self.scene.victim.name}: two undisturbed runs differ")
-        return pace
+            with count_calls() as calls:
+                _ = self.scenario.expected
+            return Timing(0, 0, calls[0], 0)
+        place = self.scenario.new_folder("measured")
+        command = self.scenario.workload.command(self.scenario.inputs, place)
+        timing = measure_timing(command, place, _Progress(place))
+        if self.scenario.result_in(place) != self.scenario.expected:
+            raise RuntimeError(f"{self.scenario.workload.name}: two undisturbed runs differ")
+        return timing
 
 
 @dataclass
 class _Case:
-    """One victim, killed once or twice."""
+    """A workload that is killed once or twice."""
 
-    stage: _Stage
+    stage: _Subject
     seed: int
     number: int
     folder: Path
@@ -110,24 +121,24 @@ class _Case:
 
     @cached_property
     def place(self) -> Path:
-        return self.stage.scene.begun(f"case{self.number}")
+        return self.stage.scenario.new_folder(f"case{self.number}")
 
     def run(self, where: Counter[str], how: Counter[str]) -> Iterator[str | None]:
-        """Kill, look, and finish: for each kill None or what is wrong."""
-        scene, victim = self.stage.scene, self.stage.scene.victim
-        command = victim.command(scene.inputs, self.place)
+        """Kill, check, and rerun; yield for each kill what is wrong, or None."""
+        scenario, workload = self.stage.scenario, self.stage.scenario.workload
+        command = workload.command(scenario.inputs, self.place)
         kills = 2 if self.draw.random() < 0.25 else 1
         told: list[str] = []
         for _ in range(kills):
-            instant = drawn(self.draw, self.stage.pace, dask=victim.dask)
-            ended = killed(command, self.place, instant, _Progress(self.place))
-            stage = "none: it had ended" if ended.code == 0 else _stage_of(self.place)
+            moment = draw_moment(self.draw, self.stage.timing, dask=workload.dask)
+            end = run_and_kill(command, self.place, moment, _Progress(self.place))
+            stage = "none: it had ended" if end.code == 0 else _stage_at_death(self.place)
             where[stage] += 1
-            how[f"{instant.signal.name} to the {instant.whom}"] += 1
-            what = f"{instant}, in {stage}, code {ended.code}"
-            faults = list(self._seen(instant, ended))
+            how[f"{moment.signal.name} to the {moment.whom}"] += 1
+            what = f"{moment}, in {stage}, code {end.code}"
+            faults = list(self._seen(moment, end))
             told.append(what)
-            if ended.code == 0:
+            if end.code == 0:
                 yield self._sentence(told, [*faults, *self._made()])
                 return
             if len(told) < kills:
@@ -140,39 +151,39 @@ class _Case:
             return None
         kills = "; then ".join(told)
         return (
-            f"crashes, seed {self.seed}, case {self.number} ({self.stage.scene.victim.name}), "
+            f"crashes, seed {self.seed}, case {self.number} ({self.stage.scenario.workload.name}), "
             f"{kills}: {'; '.join(faults)}"
         )
 
-    def _seen(self, instant: Instant, ended: Ended) -> Iterator[str]:
-        """What is wrong right after a kill."""
-        if ended.hung:
-            yield f"it hung: {ended.errors[-300:]}"
-        elif instant.signal in _ASKED and ended.code != 0:
-            yield from self._asked(instant, ended)
-        elif instant.whom == "worker" and ended.code > 0 and _NOT_BEGUN not in ended.errors:
-            yield f"it did not outlive its worker: {ended.errors[-300:]}"
-        yield from self._visible(ended.code == 0)
+    def _seen(self, moment: Moment, end: ProcessEnd) -> Iterator[str]:
+        """Yield what is wrong right after a kill."""
+        if end.hung:
+            yield f"it hung: {end.errors[-300:]}"
+        elif moment.signal in _EXITS_WHEN_ASKED and end.code != 0:
+            yield from self._asked(moment, end)
+        elif moment.whom == "worker" and end.code > 0 and _NOT_STARTED not in end.errors:
+            yield f"it did not outlive its worker: {end.errors[-300:]}"
+        yield from self._visible(end.code == 0)
 
-    def _asked(self, instant: Instant, ended: Ended) -> Iterator[str]:
-        """What is wrong with the end of a process that was asked to end, once it had begun."""
-        code, word = _ASKED[instant.signal]
-        begun = instant.how != "time" or instant.at > 1.2 * self.stage.pace.begins
-        if not begun and ended.code in (-instant.signal, code, 1):
+    def _asked(self, moment: Moment, end: ProcessEnd) -> Iterator[str]:
+        """Yield what is wrong with how a process ended that was asked to."""
+        code, word = _EXITS_WHEN_ASKED[moment.signal]
+        started = moment.how != "time" or moment.at > 1.2 * self.stage.timing.begins
+        if not started and end.code in (-moment.signal, code, 1):
             return
-        last = ended.errors.strip().splitlines()[-1:] or [""]
-        if ended.code != code or not last[0].startswith(word) or "Traceback" in ended.errors:
-            yield f"{ended.code} and not {code}: {ended.errors[-500:]!r}"
+        last = end.errors.strip().splitlines()[-1:] or [""]
+        if end.code != code or not last[0].startswith(word) or "Traceback" in end.errors:
+            yield f"{end.code} and not {code}: {end.errors[-500:]!r}"
         if locks := sorted(path.name for path in self.place.glob("*.lock")):
             yield f"it left {', '.join(locks)}"
 
     def _visible(self, finished: bool) -> Iterator[str]:
-        """What is wrong with what can be seen of the output."""
-        scene, out = self.stage.scene, self.place / "out"
-        if scene.victim.trains:
+        """Yield what is wrong with the output that other programs see."""
+        scenario, out = self.stage.scenario, self.place / "out"
+        if scenario.workload.trains:
             return
         found = digests(out) if out.exists() else {}
-        if found == scene.wanted or (found == (scene.former or {}) and not finished):
+        if found == scenario.expected or (found == (scenario.former or {}) and not finished):
             if not found:
                 yield from self._refused(out)
             return
@@ -181,46 +192,46 @@ class _Case:
             yield f"out passes for a data set and is neither the former nor the new one: {names}"
 
     def _refused(self, out: Path) -> Iterator[str]:
-        """What is wrong with how readers refuse an unfinished data set."""
+        """Yield what is wrong with how readers refuse an unfinished data set."""
         readers = (["verify", str(out)], ["train", str(out), "--out", str(self.place / "none")])
         for arguments in readers:
-            code, said = fae(arguments)
+            code, said = run_fae(arguments)
             if code != 1 or said.count("error: ") != 1 or "Traceback" in said:
                 yield f"fae {arguments[0]} on what is unfinished: {code}, {said[-300:]!r}"
 
     def _finished(self) -> list[str]:
-        """What is wrong once the same command has run again without a fault."""
-        scene = self.stage.scene
-        code, said = fae(scene.victim.command(scene.inputs, self.place, alone=True))
-        added = code == 1 and "--append" in scene.victim.arguments and "already" in said
+        """Rerun the same command undisturbed, and return what is wrong then."""
+        scenario = self.stage.scenario
+        code, said = run_fae(scenario.workload.command(scenario.inputs, self.place, alone=True))
+        added = code == 1 and "--append" in scenario.workload.arguments and "already" in said
         if code and not added:  # where the killed call had added all, they are there already
             return [f"the rerun ended with {code}: {said[-500:]!r}"]
         return self._made()
 
     def _made(self) -> list[str]:
-        """What is wrong with what a whole run has made, and with what lies beside it."""
-        scene, faults = self.stage.scene, []
+        """Return what is wrong with the results of a whole run and the files beside them."""
+        scenario, faults = self.stage.scenario, []
         try:
-            if scene.made(self.place) != scene.wanted:
+            if scenario.result_in(self.place) != scenario.expected:
                 faults.append("its bytes differ from an undisturbed run's")
-            if not scene.victim.trains:
-                expected = rows(scene.folder / "undisturbed" / "out")
-                self.lost_rows = max(expected - rows(self.place / "out"), 0)
+            if not scenario.workload.trains:
+                expected = count_rows(scenario.folder / "undisturbed" / "out")
+                self.lost_rows = max(expected - count_rows(self.place / "out"), 0)
         except (FaeError, OSError, ValueError) as error:
             return [f"its output cannot be read: {type(error).__name__}: {error}"]
-        left = [path for path in self.place.iterdir() if path.name not in scene.victim.kept]
+        left = [path for path in self.place.iterdir() if path.name not in scenario.workload.kept]
         if names := [path.name for path in left if not _harmless(path)]:
             faults.append(f"it left {', '.join(sorted(names))}")
         return faults
 
 
 def _harmless(path: Path) -> bool:
-    """Whether a kill may leave this: an empty folder, or a dead process's lock."""
+    """Return whether a kill may leave this: an empty folder, or the lock of a dead process."""
     return (path.is_dir() and not any(path.iterdir())) or path.name.endswith(".lock")
 
 
 class _Progress:
-    """What has been seen of a run's progress: finished tasks and stages, saved checkpoints."""
+    """A count of a run's finished tasks, finished stages and saved checkpoints so far."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
@@ -237,18 +248,18 @@ class _Progress:
         return len(self._seen)
 
 
-def _stage_of(place: Path) -> str:
-    """The stage that a killed process was in, as far as what it left tells."""
+def _stage_at_death(place: Path) -> str:
+    """Return the stage in which a process was killed, as far as its files show."""
     if (place / "out" / "parameters.json").exists():
         saved = (place / "out" / "checkpoint.pt").exists()
         return "train" if saved else "train, before the first checkpoint"
-    for stage, partial in _PARTIALS.items():
+    for stage, partial in _UNFINISHED.items():
         if not (place / partial).exists():
             continue
         if not (place / partial / "made_from").exists():
-            return f"{stage}, when it took its place"
+            return f"{stage}, while it was published"
         task_log = place / partial / "journal.partial"
-        seen = [name for name in JOURNALED if (task_log / name).exists()]
+        seen = [name for name in LOGGED_STAGES if (task_log / name).exists()]
         return seen[-1] if seen else stage
     if (place / "out.work").exists():
         return "between stages"

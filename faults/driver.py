@@ -1,7 +1,7 @@
-"""A driver that lives on: it does `fae` commands one after another in one process.
+"""A long-lived driver, which runs `fae` commands one after another in one process.
 
-Each line of standard input is a list of arguments as JSON, and each line of standard output the
-exit code with what was printed.
+Each line of standard input is a list of arguments as JSON, and each line of standard output has the
+exit code and what was printed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fae.cli.commands import run
 
 
 def main() -> None:
-    """Do commands until standard input ends."""
+    """Run commands until standard input ends."""
     answers = sys.stdout
     for line in sys.stdin:
-        print(json.dumps(done(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(run_command(json.loads(line))), file=answers, flush=True)
 
 
-def done(arguments: list[str]) -> tuple[int, str]:
-    """The exit code of a command and what it printed; a traceback counts as 70."""
+def run_command(arguments: list[str]) -> tuple[int, str]:
+    """Run a command and return its exit code and what it printed; a traceback counts as 70."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:

@@ -1,4 +1,4 @@
-"""A fleet of processes that live throughout a soak: a scheduler, two workers and a driver."""
+"""The processes that run throughout a soak: a Dask scheduler, two workers and a driver."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from faults.growth import Series
 from tests.support.killed_runs import until
 from tests.support.project import PYTHONPATH
 
-#: The worker that is killed again and again; the other one is spared, to be measured.
-_VICTIM = "victim"
-#: What Dask keeps for a while would hide what is never let go.
-_FORGETFUL = {
+#: One worker is killed again and again; the other one is measured.
+_KILLED, _MEASURED = "killed", "measured"
+#: What Dask keeps for a while would hide leaks.
+_DASK_SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY": "10s",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
 
 
 class Fleet:
-    """The processes by name, and a series of samples of each that has not been killed since."""
+    """The processes by name, and a series of samples of each that is never killed."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start all; at the end they are killed with what they started."""
+        """Start all processes, and kill them and their children when the block ends."""
         with ExitStack() as ends:
             ends.callback(self._end)
             file = self.folder / "scheduler.json"
@@ -49,13 +49,13 @@ class Fleet:
             self._start("scheduler", "dask", "scheduler", *words, "--scheduler-file", str(file))
             until(lambda: file.exists() and file.read_text().endswith("}"))
             self.address = json.loads(file.read_text())["address"]
-            for name in ("spared", _VICTIM):
+            for name in (_MEASURED, _KILLED):
                 self._start_worker(name)
             self._start("driver", "faults.driver")
             yield
 
     def do(self, arguments: list[str]) -> tuple[int, str]:
-        """Have the driver do a command: the exit code, and what it printed."""
+        """Run a command in the driver and return its exit code and what it printed."""
         driver = self._started["driver"]
         assert driver.stdin is not None
         assert driver.stdout is not None
@@ -70,12 +70,12 @@ class Fleet:
         return code, printed
 
     def kill_a_worker(self) -> None:
-        """Kill -9 the victim, sometimes with the nanny that would start it again."""
-        nanny = psutil.Process(self._started[_VICTIM].pid)
+        """Kill a worker, sometimes together with the nanny that would restart it."""
+        nanny = psutil.Process(self._started[_KILLED].pid)
         if self._random.random() < 0.3:
             os.killpg(nanny.pid, signal.SIGKILL)
-            self._started[_VICTIM].wait()
-            self._start_worker(_VICTIM)
+            self._started[_KILLED].wait()
+            self._start_worker(_KILLED)
             self.kills += 1
         else:
             for child in _workers_of(nanny):
@@ -87,10 +87,10 @@ class Fleet:
         """Measure memory and open files of every process that is never killed."""
         for name, started in self._started.items():
             process = psutil.Process(started.pid)
-            if name == _VICTIM:
+            if name == _KILLED:
                 continue
-            self._add(name if name != "spared" else "nanny", process)
-            if name == "spared":
+            self._add(name if name != _MEASURED else "nanny", process)
+            if name == _MEASURED:
                 for worker in _workers_of(process):
                     self._add("worker", worker)
 
@@ -106,8 +106,8 @@ class Fleet:
         self._start(name, "dask", *words, "--local-directory", str(local), "--memory-limit", "4GiB")
 
     def _start(self, name: str, *words: str) -> None:
-        """Start a module as a process of its own group, whose messages go to a file."""
-        environment: dict[str, Any] = {**os.environ, **_FORGETFUL, "PYTHONPATH": PYTHONPATH}
+        """Start a module as a process in a group of its own, with its messages in a file."""
+        environment: dict[str, Any] = {**os.environ, **_DASK_SETTINGS, "PYTHONPATH": PYTHONPATH}
         piped = subprocess.PIPE if name == "driver" else subprocess.DEVNULL
         with (self.folder / f"{name}.log").open("a") as log:
             self._started[name] = subprocess.Popen(
@@ -132,7 +132,7 @@ class Fleet:
 
 
 def _workers_of(nanny: psutil.Process) -> list[psutil.Process]:
-    """The worker processes that a nanny has started; not Python's resource tracker."""
+    """Return the worker processes that a nanny has started, without Python's resource tracker."""
     with suppress(psutil.NoSuchProcess):
         return [one for one in nanny.children() if "spawn_main" in " ".join(one.cmdline())]
     return []

@@ -1,4 +1,4 @@
-"""Forgery: manifests that were edited, and data sets whose checksums were made right again."""
+"""Edited manifests, and damage whose checksums are corrected afterwards."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import random
 from typing import Any
 
 from fae.format.manifest import MANIFEST_FILE
-from faults.damage import Damage, Place, flipped
+from faults.damage import Damage, Target, flip_bits
 from tests.support.small_logs import resigned, signed
 
 
-def edit(place: Place) -> Damage:
+def edit(target: Target) -> Damage:
     """Change a value, a type or a key of the manifest."""
-    return Damage(f"manifest: {_edited(place)}", (MANIFEST_FILE,))
+    return Damage(f"manifest: {_edit_manifest(target)}", (MANIFEST_FILE,))
 
 
-def respace(place: Place) -> Damage:
-    """Write the manifest otherwise with the same meaning."""
-    path = place.folder / MANIFEST_FILE
+def respace(target: Target) -> Damage:
+    """Format the manifest differently without changing its meaning."""
+    path = target.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     texts = [json.dumps(document), json.dumps(document, indent=2), path.read_text() + "\n"]
-    path.write_text(place.draw.choice(texts), encoding="utf-8")
+    path.write_text(target.draw.choice(texts), encoding="utf-8")
     return Damage("manifest: the same in other characters", (MANIFEST_FILE,))
 
 
-def forge_manifest(place: Place) -> Damage:
-    """Edit the manifest and make its checksum right again."""
-    what = _edited(place)
-    signed(place.folder)
+def forge_manifest(target: Target) -> Damage:
+    """Edit the manifest and correct its checksum."""
+    what = _edit_manifest(target)
+    signed(target.folder)
     return Damage(f"signed manifest: {what}", (MANIFEST_FILE,), forged=True)
 
 
-def forge_path(place: Place) -> Damage:
-    """Have the signed manifest name a file outside the data set."""
-    path = place.folder / MANIFEST_FILE
+def forge_path(target: Target) -> Damage:
+    """Make the manifest, with a correct checksum, name a file outside the data set."""
+    path = target.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
-    file = place.draw.choice(_files(document))
+    file = target.draw.choice(_list_files(document))
     aims = [
         "../outside",
         "/etc/passwd",
@@ -48,48 +48,48 @@ def forge_path(place: Place) -> Damage:
         "C:\\x",
         "//x",
     ]
-    file["path"] = place.draw.choice(aims)
+    file["path"] = target.draw.choice(aims)
     path.write_text(json.dumps(document), encoding="utf-8")
-    signed(place.folder)
+    signed(target.folder)
     return Damage(f"signed path {file['path']!r}", (MANIFEST_FILE,), forged=True, escapes=True)
 
 
-def forge_file(place: Place) -> Damage:
-    """Flip bits of a Parquet file and make all checksums right again."""
-    parquet = [name for name in place.names() if name.endswith(".parquet")]
-    name = place.draw.choice(parquet)
-    flips = [flipped(place, name) for _ in range(place.draw.choice([1, 1, 4]))]
-    resigned(place.folder, name)
+def forge_file(target: Target) -> Damage:
+    """Flip bits of a Parquet file and correct all checksums."""
+    parquet = [name for name in target.names() if name.endswith(".parquet")]
+    name = target.draw.choice(parquet)
+    flips = [flip_bits(target, name) for _ in range(target.draw.choice([1, 1, 4]))]
+    resigned(target.folder, name)
     return Damage(f"signed {name}: {', '.join(flips)} flipped", (name,), forged=True)
 
 
-def _files(document: Any) -> list[dict[str, Any]]:
-    """Every entry of a file in the manifest."""
+def _list_files(document: Any) -> list[dict[str, Any]]:
+    """Return every entry of a file in the manifest."""
     if isinstance(document, list):
-        return [file for item in document for file in _files(item)]
+        return [file for item in document for file in _list_files(item)]
     if not isinstance(document, dict):
         return []
     if "sha256" in document:
         return [document]
-    return [file for item in document.values() for file in _files(item)]
+    return [file for item in document.values() for file in _list_files(item)]
 
 
-def _edited(place: Place) -> str:
-    """Change one thing in the manifest; what."""
-    path = place.folder / MANIFEST_FILE
+def _edit_manifest(target: Target) -> str:
+    """Change one thing in the manifest and return what."""
+    path = target.folder / MANIFEST_FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     before = json.dumps(document)
     what = ""
     while json.dumps(document) == before:
-        what = _edit_of(document, place.draw)
+        what = _edit(document, target.draw)
     path.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return what
 
 
-def _edit_of(document: Any, draw: random.Random) -> str:
-    """Change one thing in a JSON document; what."""
+def _edit(document: Any, draw: random.Random) -> str:
+    """Change one thing in a JSON document and return what."""
     if draw.random() < 0.15:
-        one, two = draw.sample(_files(document), 2)
+        one, two = draw.sample(_list_files(document), 2)
         key = draw.choice(["sha256", "bytes", "rows", "path"])
         one[key], two[key] = two[key], one[key]
         return f"{key} of {one['path']} and {two['path']} swapped"
@@ -108,13 +108,13 @@ def _edit_of(document: Any, draw: random.Random) -> str:
     elif act == "add":
         holder.append(inside)
     else:
-        holder[key] = _changed(inside, draw)
+        holder[key] = _change(inside, draw)
         return f"{where} is {holder[key]!r:.40}"
     return f"{where}: {act}"
 
 
-def _changed(value: Any, draw: random.Random) -> Any:
-    """Another value in the place of one."""
+def _change(value: Any, draw: random.Random) -> Any:
+    """Return another value than `value`, often of another type."""
     anything: list[Any] = [
         None,
         "",

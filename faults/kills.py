@@ -1,4 +1,4 @@
-"""Kills: a process of its own group, the instants at which it dies, and what it leaves running."""
+"""Run a workload in a process group of its own and kill it at a chosen moment."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 import psutil
 
-from faults.victim import COUNT, KILL_AT, main
+from faults.killable import COUNT, KILL_AT, main
 from tests.support.forked import Forked, forked
 
 _POLL = 0.002
 #: Seconds after which a process counts as hanging.
 HANGS = 120.0
-#: The stages whose finished tasks can be seen in a journal.
-JOURNALED = ("ingest", "profile", "calibrate", "scatter", "partition", "vocabulary", "drift")
+#: The stages whose finished tasks can be seen in a task log.
+LOGGED_STAGES = ("ingest", "profile", "calibrate", "scatter", "partition", "vocabulary", "drift")
 
 
 @dataclass(frozen=True)
-class Pace:
-    """An undisturbed run: when it had begun to write, when it ended, its calls, its progress.
+class Timing:
+    """An undisturbed run: the seconds of its first write and of its end, its calls, its progress.
 
-    Only the calls are known where `ends` is 0.
+    Only the calls are known if `ends` is 0.
     """
 
     begins: float
@@ -37,10 +37,10 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Instant:
-    """When a process gets which signal: after seconds, at a call, or at so much progress.
+class Moment:
+    """When a process gets which signal: after seconds, at a call, or at some progress.
 
-    `delay` is what passes from the progress on; `whom` is group, process or worker.
+    `delay` is seconds after the progress; `whom` is "group", "process" or "worker".
     """
 
     how: str
@@ -55,16 +55,16 @@ class Instant:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a process ended: its code (negative for a signal), its messages."""
+class ProcessEnd:
+    """How a process ended: its exit code (negative for a signal) and standard error."""
 
     code: int
     errors: str
     hung: bool
 
 
-def drawn(draw: random.Random, pace: Pace, *, dask: bool) -> Instant:
-    """An instant: half of them a call, the others uniform over the time or over the progress."""
+def draw_moment(draw: random.Random, timing: Timing, *, dask: bool) -> Moment:
+    """Draw a moment: half of the time a call, else uniform over the time or the progress."""
     whom = "group"
     number = draw.choices([signal.SIGKILL, signal.SIGTERM, signal.SIGINT], [8, 1, 1])[0]
     if number == signal.SIGTERM or (number == signal.SIGINT and not dask):
@@ -72,19 +72,19 @@ def drawn(draw: random.Random, pace: Pace, *, dask: bool) -> Instant:
     elif dask and number == signal.SIGKILL and draw.random() < 0.3:
         whom = "worker"
     how = draw.choices(["time", "progress", "call"], [3, 3, 0 if dask else 6])[0]
-    how = how if pace.ends else "call"
+    how = how if timing.ends else "call"
     if how == "call":
-        return Instant(how, draw.randint(1, pace.calls), number, whom)
+        return Moment(how, draw.randint(1, timing.calls), number, whom)
     if how == "time":
-        return Instant(how, draw.uniform(0.8 * pace.begins, pace.ends), number, whom)
-    return Instant(how, draw.randint(1, pace.progress), number, whom, draw.uniform(0, 0.05))
+        return Moment(how, draw.uniform(0.8 * timing.begins, timing.ends), number, whom)
+    return Moment(how, draw.randint(1, timing.progress), number, whom, draw.uniform(0, 0.05))
 
 
-def measured(command: Sequence[str], place: Path, progress: Callable[[], int]) -> Pace:
-    """Run a command to its end."""
+def measure_timing(command: Sequence[str], place: Path, progress: Callable[[], int]) -> Timing:
+    """Run a command undisturbed and return its timing."""
     count = place / "calls"
     started, begins, seen, idle = time.monotonic(), 0.0, 0, progress()
-    with _started(command, {COUNT: str(count)}, place) as process:
+    with _start(command, {COUNT: str(count)}, place) as process:
         while process.poll() is None:
             seen = progress() - idle
             begins = begins or (time.monotonic() - started) * bool(seen)
@@ -95,51 +95,51 @@ def measured(command: Sequence[str], place: Path, progress: Callable[[], int]) -
     (place / "errors").unlink()
     calls = int(count.read_text(encoding="utf-8"))
     count.unlink()
-    return Pace(begins or ends / 2, ends, calls, max(seen, 1))
+    return Timing(begins or ends / 2, ends, calls, max(seen, 1))
 
 
-def killed(
-    command: Sequence[str], place: Path, instant: Instant, progress: Callable[[], int]
-) -> Ended:
-    """Run a command and kill it; the whole group is gone afterwards."""
+def run_and_kill(
+    command: Sequence[str], place: Path, moment: Moment, progress: Callable[[], int]
+) -> ProcessEnd:
+    """Run a command, kill it at `moment`, and return how it ended; its group is gone then."""
     given = {}
-    if instant.how == "call":
-        given[KILL_AT] = f"{instant.signal.name} {int(instant.at)}"
-    hit, started, reached, idle = instant.how == "call", time.monotonic(), 0.0, progress()
-    with _started(command, given, place) as process:
+    if moment.how == "call":
+        given[KILL_AT] = f"{moment.signal.name} {int(moment.at)}"
+    hit, started, reached, idle = moment.how == "call", time.monotonic(), 0.0, progress()
+    with _start(command, given, place) as process:
         while process.poll() is None:
             now = time.monotonic() - started
             if now > HANGS:
                 break
-            if instant.how == "progress" and not reached and progress() - idle >= instant.at:
+            if moment.how == "progress" and not reached and progress() - idle >= moment.at:
                 reached = now
-            due = instant.at if instant.how == "time" else reached + instant.delay
-            if not hit and due <= now and (instant.how == "time" or reached):
-                hit = _send(process.pid, instant)
+            due = moment.at if moment.how == "time" else reached + moment.delay
+            if not hit and due <= now and (moment.how == "time" or reached):
+                hit = _send_signal(process.pid, moment)
             time.sleep(_POLL)
         hung = process.poll() is None
         process.kill()
     code, errors = process.wait(), process.errors
     assert code is not None
     (place / "errors").unlink()
-    return Ended(code, errors, hung)
+    return ProcessEnd(code, errors, hung)
 
 
-def _started(
+def _start(
     command: Sequence[str], more: dict[str, str], place: Path
 ) -> AbstractContextManager[Forked]:
-    """A victim with its messages in the file `errors`, in a group of its own."""
+    """Start a killable process with its messages in the file `errors`."""
     environment = {**more, "COLUMNS": "200"}
     return forked(main, command, errors=place / "errors", environment=environment)
 
 
-def _send(pid: int, instant: Instant) -> bool:
-    """Send the signal; whether there was somebody to get it."""
+def _send_signal(pid: int, moment: Moment) -> bool:
+    """Send the signal and return whether there was a process to get it."""
     try:
-        if instant.whom == "group":
-            os.killpg(pid, instant.signal)
-        elif instant.whom == "process":
-            os.kill(pid, instant.signal)
+        if moment.whom == "group":
+            os.killpg(pid, moment.signal)
+        elif moment.whom == "process":
+            os.kill(pid, moment.signal)
         else:
             workers = [
                 child

@@ -1,9 +1,9 @@
-"""Limits: full and read-only disks, too little memory, too few files, and other refusals.
+"""Limits: full and read-only disks, too little memory, too few open files, and refusals.
 
-A limit is survived if the run ends well all the same, or in one clear line with an exit code other
-than 0, without a traceback and without touching inputs and finished outputs; and if the same
-command then, without the limit, ends in the bytes of an undisturbed run. Limits that need rights
-which are not to be had here are noted and not counted.
+A limit is survived if the run succeeds in spite of it, or ends in one clear line with a non-zero
+exit code, without a traceback and without touching inputs and finished outputs; and if the same
+command without the limit then ends in the bytes of an undisturbed run. Limits that this user has no
+right to set are noted and not counted.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from typing import Any
 from fae.format.manifest import SUCCESS
 from faults.outcome import Outcome
 from faults.refusals import REFUSALS, message_lines
-from faults.victims import VICTIMS, Scene, Victim, fae, write_inputs
+from faults.workloads import WORKLOADS, Scenario, Workload, run_fae, write_inputs
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.small_logs import digests
 
 _HANGS = 120
-_PREPARE, _APPEND, _TRAIN = VICTIMS[0], VICTIMS[2], VICTIMS[3]
-_DASK = next(victim for victim in VICTIMS if victim.name == "one worker")
+_PREPARE, _APPEND, _TRAIN = WORKLOADS[0], WORKLOADS[2], WORKLOADS[3]
+_DASK = next(workload for workload in WORKLOADS if workload.name == "one worker")
 _MB = 10**6
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a victim is denied. `shell` is wrapped around the command `"$@"` where it is given.
+    """What a workload is denied. `shell` is a script that runs the command `"$@"`.
 
-    In it OUT is the case's folder. `words` are those that the message must have where the run
-    fails; `fails` says that it must. `cheap` ones are part of CI. `native` tells that a library may
-    end the process by itself, without a word of Python's.
+    In it OUT is the case's folder. If the run fails, its message must have one of `words`; `fails`
+    says that it must fail. `cheap` limits are part of the tests. `private` ones mount file systems.
+    `native` says that a library may end the process itself, without a message from Python.
     """
 
     name: str
-    victim: Victim
+    workload: Workload
     shell: str = 'exec "$@"'
     words: tuple[str, ...] = ()
     fails: bool = True
@@ -52,14 +52,14 @@ class Limit:
     environment: tuple[tuple[str, str | None], ...] = ()
 
 
-def _full(kilobytes: int, victim: Victim, **rest: Any) -> Limit:
-    """A disk of so many KiB, whose contents are kept for the rerun as a larger disk would."""
+def _full_disk(kilobytes: int, workload: Workload, **rest: Any) -> Limit:
+    """Return the limit of a disk of so many KiB, whose contents are kept for the rerun."""
     shell = (
         f'mount -t tmpfs -o size={kilobytes}k none "$OUT/disk" && cp -r "$OUT/start/." "$OUT/disk"'
         ' && { "$@"; code=$?; cp -r "$OUT/disk/." "$OUT/kept"; exit $code; }'
     )
     return Limit(
-        f"{victim.name}: a disk of {kilobytes} KiB", victim, shell,
+        f"{workload.name}: a disk of {kilobytes} KiB", workload, shell,
         ("No space left", "If its disk is full"),
         private=True, **rest,
     )  # fmt: skip
@@ -71,15 +71,15 @@ _READ_ONLY = (
 )
 
 LIMITS = [
-    _full(60, _PREPARE, cheap=True),
-    *(_full(size, _PREPARE) for size in (4, 16, 120, 200, 300)),
-    _full(500, _APPEND),
-    _full(400, _APPEND),
-    *(_full(size, _DASK) for size in (16, 200)),
-    _full(4, _TRAIN, cheap=True),
-    _full(20, _TRAIN),
-    *(Limit(f"{victim.name}: read-only", victim, _READ_ONLY, ("Read-only file system",),
-            private=True, cheap=victim is _PREPARE) for victim in (_PREPARE, _APPEND, _TRAIN)),
+    _full_disk(60, _PREPARE, cheap=True),
+    *(_full_disk(size, _PREPARE) for size in (4, 16, 120, 200, 300)),
+    _full_disk(500, _APPEND),
+    _full_disk(400, _APPEND),
+    *(_full_disk(size, _DASK) for size in (16, 200)),
+    _full_disk(4, _TRAIN, cheap=True),
+    _full_disk(20, _TRAIN),
+    *(Limit(f"{workload.name}: read-only", workload, _READ_ONLY, ("Read-only file system",),
+            private=True, cheap=workload is _PREPARE) for workload in (_PREPARE, _APPEND, _TRAIN)),
     Limit("no file of more than 4 KiB", _PREPARE, words=("File too large", "ulimit -f"), cheap=True,
           limit=(resource.RLIMIT_FSIZE, 4096)),
     Limit("train: no file of more than 4 KiB", _TRAIN, words=("checkpoint.pt cannot be written",),
@@ -109,28 +109,30 @@ LIMITS = [
 
 
 def campaign(seed: int, amount: int, folder: Path) -> Outcome:
-    """Try all limits; `amount` is not looked at."""
+    """Try all limits, whatever the `amount`."""
     del amount
-    return tried(LIMITS, seed, folder)
+    return try_limits(LIMITS, seed, folder)
 
 
-def tried(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
-    """Try these limits, and what is refused at once."""
+def try_limits(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
+    """Try these limits and all refusals."""
     outcome, skipped = Outcome(), []
     inputs = write_inputs(folder / "inputs", seed)
     before = digests(inputs)
-    names = list(dict.fromkeys(limit.victim.name for limit in limits))
-    scenes = {
-        victim.name: Scene(victim, inputs, folder / f"victim{names.index(victim.name)}")
-        for victim in VICTIMS
-        if victim.name in names
+    names = list(dict.fromkeys(limit.workload.name for limit in limits))
+    scenarios = {
+        workload.name: Scenario(workload, inputs, folder / f"workload{names.index(workload.name)}")
+        for workload in WORKLOADS
+        if workload.name in names
     }
-    private = _private()
+    private = _can_mount()
     for number, limit in enumerate(limits):
         if limit.private and not private:
             skipped.append(limit.name)
             continue
-        faults = list(_Trial(limit, scenes[limit.victim.name], folder / f"limit{number}").faults())
+        faults = list(
+            _LimitedRun(limit, scenarios[limit.workload.name], folder / f"limit{number}").faults()
+        )
         _count(outcome, f"limits, seed {seed}, {limit.name}", faults)
     for name, refusal in REFUSALS.items():
         place = folder / "refused"
@@ -140,7 +142,7 @@ def tried(limits: Sequence[Limit], seed: int, folder: Path) -> Outcome:
     if digests(inputs) != before:
         outcome.fail(f"limits, seed {seed}: the inputs were changed")
     if skipped:
-        outcome.notes["limits not tried for want of rights"] = ", ".join(skipped)
+        outcome.notes["limits not tried for lack of rights"] = ", ".join(skipped)
     return outcome
 
 
@@ -151,8 +153,8 @@ def _count(outcome: Outcome, what: str, faults: list[str]) -> None:
         outcome.survive()
 
 
-def _private() -> bool:
-    """Whether this user may mount what no other process sees."""
+def _can_mount() -> bool:
+    """Return whether this user may mount file systems that no other process sees."""
     command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -161,26 +163,26 @@ def _private() -> bool:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """One run under a limit, and one without."""
+class _LimitedRun:
+    """A run under a limit, and one without."""
 
     limit: Limit
-    scene: Scene
+    scenario: Scenario
     folder: Path
 
     @property
     def place(self) -> Path:
-        """Where the victim works; in private mounts it is a disk of its own."""
+        """Where the workload runs; a disk of its own if the limit mounts one."""
         return self.folder / "disk"
 
     def faults(self) -> Iterator[str]:
-        """What is wrong, if anything."""
+        """Yield what is wrong."""
         self.folder.mkdir()
         for name in ("disk", "kept"):
             (self.folder / name).mkdir()
-        shutil.copytree(self.scene.start, self.folder / "start")
+        shutil.copytree(self.scenario.start, self.folder / "start")
         if not self.limit.private:
-            shutil.copytree(self.scene.start, self.place, dirs_exist_ok=True)
+            shutil.copytree(self.scenario.start, self.place, dirs_exist_ok=True)
         try:
             code, said = self._run()
         except subprocess.TimeoutExpired as hung:
@@ -195,14 +197,14 @@ class _Trial:
         shutil.rmtree(self.folder)
 
     def _run(self) -> tuple[int, str]:
-        """Run the victim under the limit: exit code and what it said."""
+        """Run the workload under the limit and return its exit code and standard error."""
         given = {"PYTHONPATH": PYTHONPATH, "COLUMNS": "200", "OUT": str(self.folder)}
         environment: dict[str, str] = {**os.environ, **given}
         for name, value in self.limit.environment:
             environment.pop(name, None)
             environment |= {} if value is None else {name: value}
-        victim = self.limit.victim.command(self.scene.inputs, self.place)
-        command = ["bash", "-c", self.limit.shell, "bash", sys.executable, "-m", "faults.victim"]
+        workload = self.limit.workload.command(self.scenario.inputs, self.place)
+        command = ["bash", "-c", self.limit.shell, "bash", sys.executable, "-m", "faults.killable"]
         if self.limit.private:
             command = ["unshare", "-rm", *command]
 
@@ -212,7 +214,7 @@ class _Trial:
                 resource.setrlimit(kind, (value, value))
 
         done = subprocess.run(
-            [*command, *victim],
+            [*command, *workload],
             env=environment,
             cwd=ROOT,
             preexec_fn=limited,
@@ -237,19 +239,21 @@ class _Trial:
             yield f"not one clear line, code {code}: {lines[-4:]}"
 
     def _by_itself(self, said: str) -> bool:
-        """Whether a library that cannot be loaded, or has no memory, ended it."""
+        """Return whether a library that failed to load, or lacked memory, ended the process."""
         return self.limit.native and ("ImportError" in said or "shared object" in said)
 
     def _visible(self) -> Iterator[str]:
         out = self.place / "out"
-        if self.scene.victim.trains or not out.exists():
+        if self.scenario.workload.trains or not out.exists():
             return
-        if digests(out) not in (self.scene.former, self.scene.wanted):
-            yield f"{SUCCESS if (out / SUCCESS).exists() else 'a part'} is to be seen"
+        if digests(out) not in (self.scenario.former, self.scenario.expected):
+            yield f"{SUCCESS if (out / SUCCESS).exists() else 'an unfinished output'} is visible"
 
     def _rerun(self) -> Iterator[str]:
-        code, said = fae(self.scene.victim.command(self.scene.inputs, self.place, alone=True))
+        code, said = run_fae(
+            self.scenario.workload.command(self.scenario.inputs, self.place, alone=True)
+        )
         if code and "already" not in said:
             yield f"the rerun ended with {code}: {said[-400:]!r}"
-        elif self.scene.made(self.place) != self.scene.wanted:
+        elif self.scenario.result_in(self.place) != self.scenario.expected:
             yield "the rerun's bytes differ from an undisturbed run's"

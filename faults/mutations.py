@@ -1,10 +1,10 @@
-"""Damaged data sets: `fae verify` finds all damage, and training never learns from it unawares.
+"""Damage data sets: `fae verify` must find it, and training must not learn from it unnoticed.
 
 Each mutation damages a copy of a small finished data set in one way (`damage.py`). Verification
 must name a damaged file. Training with `--verify` must stop at the first damaged file that it
-reads, in one line; without, at what sizes, types and ids tell. What it does not stop at must leave
-the very results that the whole data set gives, or be a file of the right size whose checksum nobody
-asked for. Forged damage bears right checksums: of it a clear end is asked, not that all be found.
+reads, in one line; without, at wrong sizes, types and ids. If it does not stop, its results must be
+those of the undamaged data set, unless the file has the right size and its checksum was not asked
+for. Forged damage has matching checksums: the programs must end cleanly, but need not find it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 
 from fae.format.errors import FaeError
 from faults import damage, forgery
-from faults.damage import Damage, Place
+from faults.damage import Damage, Target
 from faults.outcome import Outcome
 from tests.support.forked import CONTEXT
 
-#: Kinds of damage, and how often each comes; the more there is to try of one, the more often.
-KINDS: dict[Callable[[Place], Damage], int] = {
+#: Kinds of damage and their weights: the more there is to try of one, the higher.
+KINDS: dict[Callable[[Target], Damage], int] = {
     damage.flip: 4,
     damage.cut: 2,
     damage.lengthen: 1,
@@ -49,28 +49,28 @@ KINDS: dict[Callable[[Place], Damage], int] = {
     forgery.forge_path: 1,
     forgery.forge_file: 3,
 }
-#: Seconds after which a check counts as one that hangs.
-_PATIENCE = 120.0
+#: After this a check counts as hanging.
+_TIMEOUT_SECONDS = 120.0
 _OPTIONS = ["--bottom-mlp", "4", "--top-mlp", "4-1", "--batch-size", "8", "--device", "cpu"]
 _OPTIONS += ["--threads", "1", "--epochs", "2", "--quiet"]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a check ended: `clear` is an end without a traceback, a hang or a death.
+    """How a check ended; `clear` if without a traceback, a hang or a crash.
 
-    `said` are its complaints; `results` what a training that ended well has learned.
+    `message` has its complaints; `results` what a successful training has learned.
     """
 
     clear: bool
-    said: str
+    message: str
     results: str = ""
 
 
 def campaign(seed: int, amount: int, folder: Path) -> Outcome:
-    """Damage `amount` copies of data sets in ways drawn from `seed`."""
+    """Damage `amount` copies of data sets, in ways drawn from `seed`."""
     outcome, passed = Outcome(), Counter[str]()
-    wholes = [(whole, _twin(whole)) for whole in data_sets(folder)]
+    wholes = [(whole, _twin(whole)) for whole in make_data_sets(folder)]
     with contextlib.closing(_Checks()) as checks:
         known = {whole: checks.train(whole, verify=False) for whole, _ in wholes}
         for number in range(amount):
@@ -80,10 +80,10 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
             shutil.copytree(whole, copy)
             # Each kind once, and then as often as its weight says.
             (kind,) = [*KINDS][number:][:1] or draw.choices([*KINDS], [*KINDS.values()])
-            done = kind(Place(copy, twin, draw))
+            done = kind(Target(copy, twin, draw))
             verified = checks.verify(copy)
             trained = {verify: checks.train(copy, verify) for verify in (False, True)}
-            wrong = judged(done, verified, trained, known[whole], _sized(copy), passed)
+            wrong = judge(done, verified, trained, known[whole], _sized(copy), passed)
             shutil.rmtree(copy.parent)
             if wrong:
                 lost = sum("undetected" in one for one in wrong)
@@ -95,8 +95,8 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
     return outcome
 
 
-def data_sets(folder: Path) -> list[Path]:
-    """Small data sets, each beside a twin of other rows: with lists, hashed ids, many files."""
+def make_data_sets(folder: Path) -> list[Path]:
+    """Make data sets with lists, hashed ids and many files, each with a twin of other rows."""
     from fae.dataset import shuffle
     from fae.logs.schema import Schema
     from tests.support.oracle import Options
@@ -140,7 +140,7 @@ def _twin(whole: Path) -> Path:
     return whole.parents[2] / "two" / whole.parent.name / "DIR"
 
 
-def judged(
+def judge(
     done: Damage,
     verified: Ending,
     trained: Mapping[bool, Ending],
@@ -148,46 +148,46 @@ def judged(
     sized: bool,
     passed: Counter[str],
 ) -> list[str]:
-    """What is wrong with how verification and training took the damage; `passed` counts the rest.
+    """Return what is wrong with how verification and training ended; count the rest in `passed`.
 
-    `trained` has the ending with and without `--verify`, `whole` that of the whole data set;
-    `sized` says that every file still has the size that its manifest tells.
+    `trained` has the endings with and without `--verify`, `whole` that of the undamaged data set;
+    `sized` says that every file still has the size that the manifest states.
     """
     wrong = []
     if not verified.clear:
-        wrong.append(f"verify: {verified.said}")
-    elif not verified.said:
+        wrong.append(f"verify: {verified.message}")
+    elif not verified.message:
         if not done.forged or done.escapes:
             wrong.append("verify: undetected")
-    elif not done.forged and not any(name in verified.said for name in done.files):
-        wrong.append(f"verify does not name the file: {verified.said}")
+    elif not done.forged and not any(name in verified.message for name in done.files):
+        wrong.append(f"verify does not name the file: {verified.message}")
     for verify, ending in trained.items():
         how = f"train{' --verify' * verify}"
         if not ending.clear:
-            wrong.append(f"{how}: {ending.said}")
-        elif ending.said:
+            wrong.append(f"{how}: {ending.message}")
+        elif ending.message:
             passed[f"{how} refused"] += 1
-            named = any(name in ending.said for name in done.files)
+            named = any(name in ending.message for name in done.files)
             if not (named or done.forged):
-                wrong.append(f"{how} does not name the file: {ending.said}")
+                wrong.append(f"{how} does not name the file: {ending.message}")
         elif done.escapes and _read(done):
             wrong.append(f"{how}: undetected, it would read outside")
         elif ending.results == whole.results:
             passed[f"{how} had the results of the whole"] += 1
         elif done.forged or (sized and not verify):
-            passed[f"{how} took what nothing but a checksum or a signature tells"] += 1
+            passed[f"{how} accepted what only a checksum or a signature shows"] += 1
         else:
             wrong.append(f"{how}: undetected, other results")
     return wrong
 
 
 def _read(done: Damage) -> bool:
-    """Whether training reads what was damaged."""
+    """Return whether training reads what was damaged."""
     return any(name.startswith(("split=", "manifest", "_SUCCESS")) for name in done.files)
 
 
 def _sized(copy: Path) -> bool:
-    """Whether every file has the size that its manifest tells."""
+    """Return whether every file has the size that the manifest states."""
     try:
         text = (copy / "manifest.json").read_text(encoding="utf-8")
         leaves = [leaf for split in json.loads(text)["splits"].values() for leaf in split.values()]
@@ -198,7 +198,7 @@ def _sized(copy: Path) -> bool:
 
 
 class _Checks:
-    """_Checks in a process of their own, which damage may kill or hang."""
+    """Checks in a process of their own, which damage may crash or hang."""
 
     def __init__(self) -> None:
         self._pool = self._new()
@@ -218,7 +218,7 @@ class _Checks:
     def _checked(self, check: object, dataset: str, verify: bool) -> Ending:
         future = self._pool.submit(_ending, check, dataset, verify)
         try:
-            return future.result(_PATIENCE)
+            return future.result(_TIMEOUT_SECONDS)
         except (BrokenProcessPool, TimeoutError) as error:
             for process in list(self._pool._processes.values()):
                 process.kill()
@@ -233,7 +233,7 @@ class _Checks:
 
 
 def _ending(check: object, dataset: str, verify: bool) -> Ending:
-    """A check's ending, whatever it raises."""
+    """Run a check and return its ending, whatever it raises."""
     assert callable(check)
     try:
         ending: Ending = check(dataset, verify)

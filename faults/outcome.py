@@ -1,4 +1,4 @@
-"""What a campaign found."""
+"""The outcome of a campaign."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 
 @dataclass
 class Outcome:
-    """What one campaign tried and what came of it. Two outcomes add up.
+    """The faults that a campaign tried and how many were survived. Outcomes can be added.
 
-    A fault is survived if the run ended in the bytes of an undisturbed one, or in one clear line
+    A fault is survived if the run ends in the bytes of an undisturbed run, or in one clear message
     with nothing lost. Rows are lost if a finished data set lacks them; a corruption is undetected
-    if damaged data were taken for good ones.
+    if damaged data are accepted as good.
     """
 
     faults: int = 0
     survived: int = 0
     lost_rows: int = 0
     undetected: int = 0
-    #: One sentence for each fault that was not survived: seed, fault and what was seen.
+    #: A sentence for each fault that was not survived: seed, fault and what happened.
     failures: list[str] = field(default_factory=list)
     #: Figures worth a line below the table, such as memory at the start and at the end.
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
-        """Whether every fault was survived, and nothing was lost or overlooked."""
+        """Whether every fault was survived and nothing was lost or undetected."""
         whole = self.faults == self.survived
         return whole and not (self.lost_rows or self.undetected or self.failures)
 
@@ -37,7 +37,7 @@ class Outcome:
         self.survived += 1
 
     def fail(self, what: str, *, lost_rows: int = 0, undetected: int = 0) -> None:
-        """Count a fault that was not."""
+        """Count a fault that was not survived."""
         self.faults += 1
         self.lost_rows += lost_rows
         self.undetected += undetected
@@ -59,5 +59,5 @@ class Outcome:
 
     @classmethod
     def read(cls, path: Path) -> Outcome:
-        """Read what `write` wrote."""
+        """Read an outcome that `write` has written."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))

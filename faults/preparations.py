@@ -1,4 +1,4 @@
-"""Preparations: small logs of several shapes, and the data set that each is to become."""
+"""Cases to prepare in many ways: small logs of several kinds, and their data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fae.synthetic import write_log
-from faults.programs import FAE, Way, ran
+from faults.programs import FAE, Launch, run_program
 from faults.visits import SCHEMA, visits
 from tests.support.small_logs import digests
 
@@ -18,7 +18,7 @@ Digests = dict[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """Logs to prepare, in order, and how; `digests` are of the plain preparation, at `plain`."""
+    """Logs to prepare in order, with options; `plain` is the plain preparation, with its digests."""
 
     name: str
     schema: str
@@ -33,21 +33,21 @@ class Case:
         *more: str,
         logs: tuple[Path | str, ...] = (),
         out: Path | str = "out",
-        way: Way | None = None,
+        launch: Launch | None = None,
     ) -> Digests:
-        """The digests of what `fae prepare` makes, in the folder `place` unless `way` has another.
+        """Run `fae prepare` in the folder `place`, or as `launch` says, and return the digests.
 
-        `more` are further options; `logs` and `out` stand in place of the usual ones.
+        `more` are further options; `logs` and `out` replace the usual ones.
         """
-        way = way or Way(place)
+        launch = launch or Launch(place)
         arguments = ["prepare", *(logs or self.logs), "--schema", self.schema, *self.options]
-        ran(FAE, *arguments, *more, "--out", out, way=way)
-        made: Digests = digests(out if "://" in str(out) else way.folder / out)
+        run_program(FAE, *arguments, *more, "--out", out, launch=launch)
+        made: Digests = digests(out if "://" in str(out) else launch.folder / out)
         return made
 
 
-def cases(seed: int, folder: Path, rows: int, names: Collection[str] = ()) -> Iterator[Case]:
-    """The cases, or those of `names`: logs of `rows` in all, prepared plainly below `folder`."""
+def make_cases(seed: int, folder: Path, rows: int, names: Collection[str] = ()) -> Iterator[Case]:
+    """Yield the cases, or those of `names`, of `rows` rows each, prepared plainly in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     schema = folder / "visits.yaml"
     schema.write_text(SCHEMA, encoding="utf-8")
@@ -66,7 +66,7 @@ def cases(seed: int, folder: Path, rows: int, names: Collection[str] = ()) -> It
             continue
         kind = name.split()[0]
         if kind not in made:
-            made[kind] = logs_of(kind, seed, folder / f"{kind} logs", rows)
+            made[kind] = write_logs(kind, seed, folder / f"{kind} logs", rows)
         plain = folder / name / "plain"
         plain.mkdir(parents=True)
         mine = common[2:] if "--hot-share" in options else common
@@ -74,8 +74,8 @@ def cases(seed: int, folder: Path, rows: int, names: Collection[str] = ()) -> It
         yield replace(case, digests=case.prepare(plain, "--threads", "1", "--keep-work"))
 
 
-def logs_of(kind: str, seed: int, folder: Path, rows: int) -> tuple[Path, ...]:
-    """Three logs, in the order of their names, the second of which is packed."""
+def write_logs(kind: str, seed: int, folder: Path, rows: int) -> tuple[Path, ...]:
+    """Write three logs, the second of them compressed, and return their paths in order."""
     folder.mkdir()
     paths = [folder / name for name in ("day_1.log", "day_2.log.gz", "day_3.log")]
     for day, path in enumerate(paths):

@@ -1,4 +1,4 @@
-"""Programs: `fae` and the trainer as processes of their own, as users run them."""
+"""Run `fae` and the trainer as processes of their own, as users do."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TRAINER = "fae_trainer"
 _MINUTES = 10
 
 
-class EndedError(Exception):
-    """A program ended with an error, or did not end."""
+class ProgramError(Exception):
+    """A program failed or did not end."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """How to run a program: in which folder, with what changed in the environment.
+class Launch:
+    """How to start a program: in which folder, with which changes to the environment.
 
-    `prefix` is the beginning of the command line, `options` are Python's.
+    `prefix` is put before the command line; `options` are those of Python.
     """
 
     folder: Path
@@ -33,35 +33,38 @@ class Way:
     options: tuple[str, ...] = ()
 
     def command(self, module: str, *arguments: str | Path) -> list[str]:
-        """The command line."""
+        """Return the command line that runs a module."""
         options = [*self.prefix, sys.executable, *self.options]
         return [*options, "-m", module, *map(str, arguments)]
 
     @property
     def environment(self) -> dict[str, str]:
-        """All of the environment."""
+        """The whole environment of the program."""
         return {**os.environ, "PYTHONPATH": PYTHONPATH, **self.changed}
 
 
-def ended(command: str | Path, code: int, words: str) -> EndedError:
-    """That a program failed, with the beginning of its words and their end."""
+def program_error(command: str | Path, code: int, words: str) -> ProgramError:
+    """Return the error of a failed program, with the start and the end of what it printed."""
     words = words if len(words) < 2000 else f"{words[:1000]} … {words[-1000:]}"
-    return EndedError(f"{command} ended with {code}: {words}")
+    return ProgramError(f"{command} ended with {code}: {words}")
 
 
-def ran(module: str, *arguments: str | Path, way: Way) -> str:
-    """What a program printed; EndedError where it fails or hangs."""
+def run_program(module: str, *arguments: str | Path, launch: Launch) -> str:
+    """Run a program and return its standard output.
+
+    Raises ProgramError where it fails or hangs.
+    """
     try:
         done = subprocess.run(
-            way.command(module, *arguments),
-            cwd=way.folder,
-            env=way.environment,
+            launch.command(module, *arguments),
+            cwd=launch.folder,
+            env=launch.environment,
             capture_output=True,
             timeout=60 * _MINUTES,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise EndedError(f"{arguments[0]} has not ended after {_MINUTES} minutes") from None
+        raise ProgramError(f"{arguments[0]} has not ended after {_MINUTES} minutes") from None
     if done.returncode:
-        raise ended(arguments[0], done.returncode, done.stderr.decode(errors="replace"))
+        raise program_error(arguments[0], done.returncode, done.stderr.decode(errors="replace"))
     return done.stdout.decode(errors="replace")

@@ -1,6 +1,6 @@
-"""Repetition: a training once more gives the same model, bit for bit, on a CPU.
+"""Repeat a training on a CPU and check that it gives the same model, bit for bit.
 
-The number of threads of torch must be the same: it decides in which order a matrix product adds.
+The number of torch threads must be the same: it decides the order of additions in a matrix product.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from faults.outcome import Outcome
-from faults.programs import FAE, TRAINER, Way, ran
+from faults.programs import FAE, TRAINER, Launch, run_program
 from tests.support.trainer_runs import assert_same, state
 
 Run = Callable[[Path, Path], Path]
 MODEL = ("--bottom-mlp", "24-16", "--top-mlp", "24-1", "--batch-size", "512", "--device", "cpu")
 _EPOCHS = ("--epochs", "2", "--quiet")
-#: Parameters and measures that say how a run went, or where, and not what it learnt.
+#: Parameters and measures that say how or where a run trained, and not what it learned.
 _HOW = ("data", "threads", "cache", "cuda_graph", "eval_every")
 _CLOCKS = ("seconds", "samples_per_second", "placement", "syncs", "sync_bytes", "sync_seconds")
 
 
 def trained(
-    data: Path, place: Path, *more: str, module: str = TRAINER, way: Way | None = None
+    data: Path, place: Path, *more: str, module: str = TRAINER, launch: Launch | None = None
 ) -> Path:
-    """A run of two epochs in one thread, in `place`; `more` are further options."""
-    way = way or Way(place)
+    """Train for two epochs with one thread in `place` and return the run; `more` are options."""
+    launch = launch or Launch(place)
     arguments: list[str | Path] = [
         "train",
         data,
@@ -41,23 +41,23 @@ def trained(
         "1",
         *more,
     ]
-    ran(module, *arguments, way=way)
+    run_program(module, *arguments, launch=launch)
     return place / "run"
 
 
-def hashed_anew(data: Path, place: Path) -> Path:
-    """Python's hashes are others, and so is the environment."""
+def other_hash_seed(data: Path, place: Path) -> Path:
+    """Change the seed of Python's hashes, the time zone, the locale and OpenMP's threads."""
     changed = {
         "PYTHONHASHSEED": str(random.randrange(2**32)),
         "TZ": "Asia/Kathmandu",
         "LC_ALL": "C",
         "OMP_NUM_THREADS": "2",
     }
-    return trained(data, place, way=Way(place, changed))
+    return trained(data, place, launch=Launch(place, changed))
 
 
 def elsewhere(data: Path, place: Path) -> Path:
-    """Another folder, by a relative path, of a copy whose files were written in another order."""
+    """Train on a copy of the data set, at a relative path, with files written in another order."""
     names = sorted(path.relative_to(data) for path in data.rglob("*") if path.is_file())
     for name in reversed(names):
         (place / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +66,13 @@ def elsewhere(data: Path, place: Path) -> Path:
 
 
 def one_core(data: Path, place: Path) -> Path:
-    """One core, where the loader decodes one row group at a time."""
+    """Use one core, where the loader decodes one row group at a time."""
     core = str(min(os.sched_getaffinity(0)))
-    return trained(data, place, way=Way(place, prefix=("taskset", "-c", core)))
+    return trained(data, place, launch=Launch(place, prefix=("taskset", "-c", core)))
 
 
 def resumed(data: Path, place: Path) -> Path:
-    """Stopped after an epoch and resumed."""
+    """Stop after an epoch and resume."""
     trained(data, place, "--epochs", "1")
     return trained(data, place, "--resume")
 
@@ -83,7 +83,7 @@ def _with(*more: str, module: str = TRAINER) -> Run:
 
 RUNS: dict[str, Run] = {
     "once more": _with(),
-    "hash seed": hashed_anew,
+    "hash seed": other_hash_seed,
     "fae train": _with(module=FAE),
     "cache none": _with("--cache", "none"),
     "cache host": _with("--cache", "host"),
@@ -95,12 +95,12 @@ RUNS: dict[str, Run] = {
 }
 
 
-def repeated(
+def repeat_training(
     seed: int, data: Path, folder: Path, runs: Mapping[str, Run] = RUNS, threads: int = 3
 ) -> Outcome:
-    """Train on the data set `data` once and then in each way, and compare model and measures.
+    """Train on a data set once and then in each way of `runs`, and compare model and measures.
 
-    Other numbers of torch's threads up to `threads` are noted, not counted.
+    Results of more torch threads, up to `threads`, are noted and not counted.
     """
     outcome = Outcome()
     folder.mkdir(parents=True)
@@ -124,7 +124,7 @@ def repeated(
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """All that a run has learnt and measured, without clocks and places."""
+    """Return all that a run has learned and measured, without timings and paths."""
     found: dict[str, Any] = state(run)
     for name in _HOW:
         found["parameters"].pop(name, None)

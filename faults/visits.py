@@ -1,4 +1,4 @@
-"""Visits: logs with times, lists, texts and prices, which Criteo's lack."""
+"""A synthetic log of visits, with times, lists, texts and prices, which Criteo's lack."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BAD = 3000
 
 
 def visits(seed: int, day: int, rows: int) -> bytes:
-    """The log of a day: skewed ids, hours shuffled and shared by rows, some malformed lines."""
+    """Return the log of a day: skewed ids, unordered times that rows share, malformed lines."""
     rng = np.random.default_rng([seed, day])
     user = rng.zipf(1.2, rows) % 40_000
     item = (rng.zipf(1.3, rows) + 7 * day) % 9_000

@@ -1,4 +1,4 @@
-"""The matrix of determinism: a few of its cells, and that a difference has a name."""
+"""Determinism: a few variants of a preparation, and that a difference is reported by name."""
 
 from __future__ import annotations
 
@@ -7,48 +7,46 @@ from pathlib import Path
 
 import pytest
 
-from faults.determinism import compared
-from faults.preparations import Case, cases
-from faults.repetition import RUNS, repeated
-from faults.ways import LOCAL
+from faults.determinism import compare
+from faults.preparations import Case, make_cases
+from faults.repetition import RUNS, repeat_training
+from faults.variants import LOCAL_VARIANTS
 
-CELLS = ("hash seed", "one core")
+VARIANTS = ("hash seed", "one core")
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    """Visits of three days, prepared plainly."""
-    return next(cases(7, tmp_path_factory.mktemp("cases"), 6000, ["visits"]))
+    """Prepare visits of three days plainly."""
+    return next(make_cases(7, tmp_path_factory.mktemp("cases"), 6000, ["visits"]))
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_way_of_preparing_does_not_show_in_the_bytes(
-    case: Case, name: str, tmp_path: Path
-) -> None:
-    outcome = compared(7, case, tmp_path, {name: LOCAL[name]})
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_gives_the_same_bytes(case: Case, name: str, tmp_path: Path) -> None:
+    outcome = compare(7, case, tmp_path, {name: LOCAL_VARIANTS[name]})
     assert (outcome.faults, outcome.failures) == (1, [])
 
 
 def test_training_again_gives_the_same_model(case: Case, tmp_path: Path) -> None:
     runs = {"hash seed": RUNS["hash seed"]}
-    outcome = repeated(7, case.plain / "out", tmp_path / "runs", runs, threads=1)
+    outcome = repeat_training(7, case.plain / "out", tmp_path / "runs", runs, threads=1)
     assert (outcome.faults, outcome.failures) == (1, [])
 
 
-def test_what_differs_is_named_with_its_cell(case: Case, tmp_path: Path) -> None:
+def test_a_difference_is_reported_with_its_variant(case: Case, tmp_path: Path) -> None:
     leaf = next(name for name in case.digests if name.startswith("split="))
     less = {name: digest for name, digest in case.digests.items() if name != leaf}
 
     def fails(case: Case, place: Path) -> dict[str, str]:
         raise OSError("by design")
 
-    ways = {
+    variants = {
         "changed": lambda case, place: case.digests | {"curve.csv": ""},
         "less": lambda case, place: less,
         "more": lambda case, place: case.digests | {"core": "0"},
         "fails": fails,
     }
-    outcome = compared(7, case, tmp_path, ways)
+    outcome = compare(7, case, tmp_path, variants)
     assert (outcome.faults, outcome.survived, outcome.lost_rows) == (4, 0, 1)
     for failure, (name, what) in zip(
         outcome.failures,

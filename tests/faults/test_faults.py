@@ -1,11 +1,11 @@
-"""A few of the night's kills and limits, on every change."""
+"""A few kills and limits of the campaigns, on every change."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from faults.crashes import campaign
-from faults.limits import LIMITS, tried
+from faults.limits import LIMITS, try_limits
 
 
 def test_ten_kills_lose_nothing(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_ten_kills_lose_nothing(tmp_path: Path) -> None:
     assert found.faults >= 10
 
 
-def test_what_is_denied_is_told_in_one_line_and_harms_nothing(tmp_path: Path) -> None:
-    found = tried([limit for limit in LIMITS if limit.cheap], 5, tmp_path)
+def test_a_denied_resource_ends_in_one_line_and_harms_nothing(tmp_path: Path) -> None:
+    found = try_limits([limit for limit in LIMITS if limit.cheap], 5, tmp_path)
     assert found.good, found.failures
     assert found.faults >= 8

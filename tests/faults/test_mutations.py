@@ -1,4 +1,4 @@
-"""Damage to data sets: some of a night's mutations, and that the campaign sees what is missed."""
+"""Damage to data sets: each kind once, and that the campaign reports what is missed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.damage import Damage, Place
-from faults.mutations import KINDS, Ending, campaign, judged
+from faults.damage import Damage, Target
+from faults.mutations import KINDS, Ending, campaign, judge
 from tests.support.small_logs import Stages
 
 
@@ -23,19 +23,19 @@ def test_each_kind_of_damage_is_found_and_never_learned_from(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_kind_of_damage_changes_the_data_set(
-    shop_copy: Path, shop: Stages, tmp_path: Path, kind: Callable[[Place], Damage]
+    shop_copy: Path, shop: Stages, tmp_path: Path, kind: Callable[[Target], Damage]
 ) -> None:
     other = Path(shutil.copytree(shop.dataset, tmp_path / "other"))
     for path in other.rglob("*.parquet"):
         path.write_bytes(path.read_bytes() + b"x")
     before = contents(shop_copy)
-    done = kind(Place(shop_copy, other, random.Random(5)))
+    done = kind(Target(shop_copy, other, random.Random(5)))
     assert contents(shop_copy) != before
     assert done.files
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
-    """What lies at each place: a file's bytes, a link's aim, or nothing in a folder."""
+    """Return what is at each path: a file's bytes, a link's target, nothing for a folder."""
     found: dict[str, bytes | str] = {}
     for path in folder.rglob("*"):
         if path.is_symlink():
@@ -64,10 +64,10 @@ FLIPPED = Damage("a bit flipped", ("city",))
         (SILENT, WELL, Damage("led out", ("manifest.json",), forged=True, escapes=True), "outside"),
     ],
 )
-def test_what_is_missed_is_a_failure(
+def test_missed_damage_is_a_failure(
     verified: Ending, trained: Ending, done: Damage, wrong: str
 ) -> None:
     endings = {False: trained, True: trained}
-    found = judged(done, verified, endings, WELL, True, Counter())
+    found = judge(done, verified, endings, WELL, True, Counter())
     assert wrong in "; ".join(found)
     assert bool(found) == bool(wrong)

@@ -1,4 +1,4 @@
-"""Ways to prepare a case that must not show in the bytes of the data set."""
+"""Variants: ways to prepare a case that must not change the bytes of the data set."""
 
 from __future__ import annotations
 
@@ -24,56 +24,56 @@ from fae.preparation import PreparationParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder
 from faults.preparations import Case, Digests
-from faults.programs import FAE, Way, ran
+from faults.programs import FAE, Launch, run_program
 from tests.support.killed_runs import dask_scheduler, dask_worker
 from tests.support.small_logs import digests
 
-Cell = Callable[[Case, Path], Digests]
-#: What an addition alone writes.
+Variant = Callable[[Case, Path], Digests]
+#: What only an append writes.
 _ADDITION = ("mapping/", "drift.json")
-#: What tells of the logs' names and bytes.
+#: Files that hold the names and bytes of the logs.
 _OF_LOGS = ("manifest.json", "_SUCCESS", "rejects/rejects.jsonl")
 
 
-def options(text: str) -> Cell:
-    """`fae prepare` with further options."""
+def options(text: str) -> Variant:
+    """Return the variant with further options."""
     return lambda case, place: case.prepare(place, *text.split())
 
 
-def environment(**changed: str) -> Cell:
-    """`fae prepare` in another environment."""
-    return lambda case, place: case.prepare(place, "--threads", "2", way=Way(place, changed))
+def environment(**changed: str) -> Variant:
+    """Return the variant with other environment variables."""
+    return lambda case, place: case.prepare(place, "--threads", "2", launch=Launch(place, changed))
 
 
-def hashed_anew(case: Case, place: Path) -> Digests:
-    """Python's hashes and the workers' are others."""
+def other_hash_seed(case: Case, place: Path) -> Digests:
+    """Change the seed of Python's hashes, in the workers too."""
     changed = {"PYTHONHASHSEED": str(random.randrange(2**32))}
-    return case.prepare(place, "--workers", "2", way=Way(place, changed))
+    return case.prepare(place, "--workers", "2", launch=Launch(place, changed))
 
 
 def one_core(case: Case, place: Path) -> Digests:
-    """The system gives one core, so every library takes one thread."""
+    """Use one core, so that every library uses one thread."""
     core = str(min(os.sched_getaffinity(0)))
-    return case.prepare(place, way=Way(place, prefix=("taskset", "-c", core)))
+    return case.prepare(place, launch=Launch(place, prefix=("taskset", "-c", core)))
 
 
 def optimised(case: Case, place: Path) -> Digests:
-    """Python without assertions and docstrings."""
-    return case.prepare(place, way=Way(place, options=("-OO",)))
+    """Run Python without assertions and docstrings."""
+    return case.prepare(place, launch=Launch(place, options=("-OO",)))
 
 
 def scheduler(case: Case, place: Path) -> Digests:
-    """A Dask cluster of two workers."""
+    """Use a Dask cluster of two workers."""
     with dask_scheduler(place) as (address, _), ExitStack() as workers:
         for _ in range(2):
             workers.enter_context(dask_worker(address, place))
         return case.prepare(place, "--scheduler", address)
 
 
-def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
-    """The stages' functions, which read logs in `count` blocks or so."""
+def blocks(count: int, threads: int, memory: int | None = None) -> Variant:
+    """Return the variant that calls the stages and reads logs in about `count` blocks."""
 
-    def cell(case: Case, place: Path) -> Digests:
+    def variant(case: Case, place: Path) -> Digests:
         schema = load_schema(case.schema)
         logs = find_logs_by_split([str(log) for log in case.logs], [], [], schema)
         size = max(sum(log.bytes for log in logs) // count, 1)
@@ -87,17 +87,17 @@ def blocks(count: int, threads: int, memory: int | None = None) -> Cell:
         made: Digests = digests(place / "out")
         return made
 
-    return cell
+    return variant
 
 
 def stage_by_stage(case: Case, place: Path) -> Digests:
-    """The four commands, with their own parts of the options."""
+    """Run the four commands one by one, each with its options."""
     given = dict(zip(case.options[::2], case.options[1::2], strict=True))
 
     def some(*names: str) -> list[str]:
         return [word for name in names if name in given for word in (name, given[name])]
 
-    way, profiled = Way(place), some("--valid", "--test", "--min-count", "--sample", "--seed")
+    launch, profiled = Launch(place), some("--valid", "--test", "--min-count", "--sample", "--seed")
     chosen = some("--hot-budget", "--hot-share", "--rule", "--cold-ids", "--cold-buckets")
     for words in (
         ["ingest", *case.logs, "--schema", case.schema, "--out", "s", "--workers", "1"],
@@ -105,13 +105,13 @@ def stage_by_stage(case: Case, place: Path) -> Digests:
         ["calibrate", "s", "f", "--out", "h", *chosen],
         ["partition", "s", "f", "h", "--out", "out", *some("--seed"), "--workers", "2"],
     ):
-        ran(FAE, *words, way=way)
+        run_program(FAE, *words, launch=launch)
     made: Digests = digests(place / "out")
     return made
 
 
 def globbed(case: Case, place: Path) -> Digests:
-    """A glob of logs that came to be in another order, in a folder with another name."""
+    """Use a glob of copies of the logs, written in another order, and another output name."""
     folder = place / "logs of ümläut's"
     folder.mkdir()
     for log in reversed(case.logs):
@@ -121,14 +121,14 @@ def globbed(case: Case, place: Path) -> Digests:
 
 
 def relative(case: Case, place: Path) -> Digests:
-    """Relative paths of logs and output, with dots and a final slash."""
+    """Use relative paths of logs and output, with dots and a final slash."""
     logs = tuple(os.path.relpath(log, place) for log in case.logs)
     (place / "deep").mkdir()
     return case.prepare(place, logs=logs, out="deep/../out/")
 
 
 def urls(case: Case, place: Path) -> Digests:
-    """Logs by file:// URLs; the output too."""
+    """Use file:// URLs of logs and output."""
     ours = tuple(f"file://{log}" for log in case.logs)
     case.prepare(place, logs=ours, out=f"file://{place}/out")
     made: Digests = digests(place / "out")
@@ -136,7 +136,7 @@ def urls(case: Case, place: Path) -> Digests:
 
 
 def linked(case: Case, place: Path) -> Digests:
-    """Logs and output through linked folders."""
+    """Reach logs and output through linked folders."""
     (place / "logs").symlink_to(case.logs[0].parent)
     (place / "there").mkdir()
     (place / "here").symlink_to(place / "there")
@@ -144,7 +144,7 @@ def linked(case: Case, place: Path) -> Digests:
 
 
 def overwritten(case: Case, place: Path) -> Digests:
-    """In the place of another data set, whose work lies there still."""
+    """Overwrite another data set whose work folder is still there."""
     (place / "out").mkdir()
     for name in ("out", "out.work"):
         shutil.copytree(case.plain / name, place / name, dirs_exist_ok=True)
@@ -153,31 +153,33 @@ def overwritten(case: Case, place: Path) -> Digests:
 
 
 def repacked(case: Case, place: Path) -> Digests:
-    """The same lines in other packings, under other names."""
+    """Compress the same lines otherwise, under other names."""
     paths = []
     for number, log in enumerate(case.logs):
         packed = log.read_bytes()
         text = gzip.decompress(packed) if log.suffix == ".gz" else packed
-        end, stored = random.choice(
+        end, compare_in_store = random.choice(
             [("", text), (".gz", gzip.compress(text, 1)), (".zst", pa.compress(text, "zstd", True))]
         )
         paths.append(place / f"{9 - number}{end}")
-        paths[-1].write_bytes(stored)
+        paths[-1].write_bytes(compare_in_store)
     found = case.prepare(place, logs=tuple(paths))
     return {file: digest for file, digest in found.items() if file not in _OF_LOGS}
 
 
 def added(case: Case, place: Path) -> Digests:
-    """The first log alone, and the others one by one, which is the same but for what it adds."""
+    """Prepare the first log and append the others one by one; ignore what only an append writes."""
     first, *others = case.logs
     case.prepare(place, "--keep-work", logs=(first,))
     for log in others:
-        ran(FAE, "prepare", log, "--append", "--keep-work", "--out", "out", way=Way(place))
+        run_program(
+            FAE, "prepare", log, "--append", "--keep-work", "--out", "out", launch=Launch(place)
+        )
     manifest = place / "out" / "manifest.json"
     document = json.loads(manifest.read_text(encoding="utf-8"))
     records = [one for one in document["records"] if not one["path"].startswith(_ADDITION)]
     if records == document["records"]:
-        raise AssertionError("an addition has no mapping of its own")
+        raise AssertionError("an append has written no mapping")
     plain = json.loads((case.plain / "out" / "manifest.json").read_text(encoding="utf-8"))
     found = {f: d for f, d in digests(place / "out").items() if not f.startswith(_ADDITION)}
     if document | {"records": records} == plain:
@@ -185,10 +187,10 @@ def added(case: Case, place: Path) -> Digests:
     return found
 
 
-def in_store(at: str, *more: str) -> Cell:
-    """`at` an object store: the logs (in), the data set (out), or both (in out)."""
+def in_store(at: str, *more: str) -> Variant:
+    """Return the variant with the logs ("in"), the data set ("out") or both in an object store."""
 
-    def cell(case: Case, place: Path) -> Digests:
+    def variant(case: Case, place: Path) -> Digests:
         store = f"s3://data/{place.parent.name}-{place.name}".replace(" ", "_")
         logs: tuple[Path | str, ...] = case.logs
         if "in" in at.split():
@@ -199,12 +201,12 @@ def in_store(at: str, *more: str) -> Cell:
         out = f"{store}-out" if "out" in at.split() else "out"
         return case.prepare(place, *more, logs=logs, out=out)
 
-    return cell
+    return variant
 
 
-#: Ways that need no object store, by name.
-LOCAL: dict[str, Cell] = {
-    "hash seed": hashed_anew,
+#: Variants without an object store, by name.
+LOCAL_VARIANTS: dict[str, Variant] = {
+    "hash seed": other_hash_seed,
     "2 threads": options("--threads 2"),
     "1 worker": options("--workers 1"),
     "3 workers": options("--workers 3"),
@@ -229,17 +231,17 @@ LOCAL: dict[str, Cell] = {
     "file URLs": urls,
     "links": linked,
     "overwriting": overwritten,
-    "other packings": repacked,
+    "other compression": repacked,
     "appending": added,
 }
-#: Ways with an object store.
-STORED: dict[str, Cell] = {
+#: Variants with an object store.
+STORE_VARIANTS: dict[str, Variant] = {
     "logs in a store": in_store("in"),
     "data set in a store": in_store("out"),
     "all in a store": in_store("in out", "--workers", "2"),
 }
-#: A few of the local ways, for cases that differ in their options alone.
-FEW = (
+#: Variants for cases that differ from others only in their options.
+FEW_VARIANTS = (
     "hash seed",
     "61 blocks",
     "one core",

@@ -1,11 +1,11 @@
-"""A process to be killed: `fae` or the trainer with small tasks, which may kill itself at a call.
+"""A `fae` with small tasks that can kill itself at a chosen system call.
 
-`python -m faults.victim prepare …` is `fae prepare …` with blocks of 2 KiB and files of a hundred
-rows, so that a log of a few hundred lines makes several tasks in each stage. Where FAE_KILL_AT is
+`python -m faults.killable prepare …` is `fae prepare …` with blocks of 2 KiB and files of a hundred
+rows, so that a log of a few hundred lines makes several tasks in each stage. If FAE_KILL_AT is
 `NAME N`, the process gets the signal NAME at the Nth event of its calls to the file system, before
-the call or after it; SIGKILL goes to its whole group. Where FAE_COUNT names a file, the number of
-these events is written there at the end. One thread's events come in the same order each time, so
-such an instant can be repeated.
+or after the call; SIGKILL goes to its whole group. If FAE_COUNT names a file, the number of these
+events is written there at the end. The events of one thread always come in the same order, so such
+a moment can be repeated.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def small_tasks() -> Iterator[None]:
 
 
 @contextmanager
-def counted() -> Iterator[list[int]]:
-    """Count the calls of the block into the list that it is given."""
+def count_calls() -> Iterator[list[int]]:
+    """Count the file system events of the block; the list holds their number when it ends."""
     events: Iterator[int] = itertools.count(1)
     found: list[int] = []
     _watch(events, 0, "")
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kill_at, count = os.environ.pop(KILL_AT, ""), os.environ.pop(COUNT, "")
     calls: list[int] = []
     try:
-        with small_tasks(), counted() if count else nullcontext(calls) as calls:
+        with small_tasks(), count_calls() if count else nullcontext(calls) as calls:
             if kill_at:
                 name, _, number = kill_at.partition(" ")
                 _watch(itertools.count(1), int(number), name)
