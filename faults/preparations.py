@@ -18,7 +18,7 @@ Digests = dict[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """Logs to prepare in order, with options; `plain` is the plain preparation, with its digests."""
+    """Logs to prepare in order, with options, and the plain preparation with its digests."""
 
     name: str
     schema: str
