@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 from fae_trainer.parameters import SCHEDULES
 from fae_trainer.run.train import train
 

@@ -35,7 +35,7 @@ from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 
 SCHEMAS = {"criteo": "criteo-kaggle", "avazu": "avazu"}
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)

@@ -25,7 +25,7 @@ from checking import Reading, fault, parquet, torchrec
 from measurement import CommandFailedError, Measurement, copy, last_line, machine, measure
 
 import fae as package
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 
 CHECKED_ROWS = 20_000
 BUDGET = "32MiB"

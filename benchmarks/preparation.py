@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 from measurement import Measurement, copy, machine, measure
 
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 
 FAE = [sys.executable, "-m", "fae"]
 LIKE_CRITEO = ["--schema", "criteo-kaggle"]

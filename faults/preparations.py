@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 from faults.programs import FAE, Launch, run_program
 from faults.visits import SCHEMA, visits
 from tests.support.small_logs import digests

@@ -24,7 +24,7 @@ from fae.logs.files import find_logs_by_split
 from fae.logs.schema import load_schema
 from fae.preparation import PreparationParameters, prepare
 from fae.profiling.parameters import ProfileParameters
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 from tests.support.forked import forked
 from tests.support.oracle import Options
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs

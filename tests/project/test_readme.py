@@ -14,7 +14,7 @@ import torch
 
 import fae
 from fae.format.manifest import Manifest
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support import command_line
 from tests.support.project import ROOT

@@ -7,7 +7,7 @@ import pytest
 from fae.logs.files import find_logs
 from fae.logs.schema import load_schema
 from fae.reporting.report import Report
-from fae.synthetic import write_log
+from fae.synthetic.log import write_log
 from tests.support.oracle import Options
 from tests.support.report_pages import Page, write_page
 from tests.support.small_logs import Stages, stages

@@ -103,7 +103,7 @@ def _export(**options: Any) -> None:
 
 def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
     from fae.cli.printing import rows_progress
-    from fae.synthetic import write_log
+    from fae.synthetic.log import write_log
 
     with rows_progress("synth", rows) as advance:
         log = write_log(kind, rows, out, seed, advance)

@@ -1,4 +1,4 @@
-"""Rows like Criteo's: a label, 13 integers and 26 hashed categories that depend on each other.
+"""Draw rows like Criteo's: a label, 13 integers and 26 hashed categories that depend on each other.
 
 Two families of columns carry the dependence. The placement: C15 → C18 → C2 and C15 → C14 are
 functions; C2 decides whether C19, C20, C25 and C26 are missing, and attracts its own pages, of
@@ -15,10 +15,21 @@ import numpy.typing as npt
 import polars as pl
 
 from fae.synthetic import criteo_tables as tables
-from fae.synthetic.criteo_integers import integers
-from fae.synthetic.distributions import Circle, circle, either, merged, near, packed
-from fae.synthetic.hashing import Floats, Ids, hex_keys, mixed, salt, unit
-from fae.synthetic.label import effects, probabilities
+from fae.synthetic.distributions import (
+    Circle,
+    Floats,
+    Ids,
+    assign_parents,
+    choose,
+    make_circle,
+    make_salt,
+    merge_ids,
+    mix,
+    shift_positions,
+    to_hex,
+    to_unit,
+)
+from fae.synthetic.label import compute_effects, to_probabilities
 
 Mask = npt.NDArray[np.bool_]
 
@@ -36,6 +47,16 @@ EFFECTS = {
 PAIR_EFFECT = 0.35  # of (C17, C14) together: what no sum over columns can express
 INTERCEPT = -1.9
 COMMON_C10 = 0.276  # of the rows have one C10, and the other ids share the rest
+# Log-odds per unit of log(1 + value), about the typical logarithm of 1 + value.
+INTEGER_EFFECTS = {
+    "I1": (0.25, 0.8),
+    "I3": (0.06, 2.0),
+    "I5": (-0.08, 7.5),
+    "I6": (-0.12, 3.6),
+    "I7": (0.15, 1.3),
+    "I11": (0.15, 0.9),
+    "I13": (0.08, 1.9),
+}
 
 
 @dataclass(frozen=True)
@@ -55,51 +76,51 @@ class World:
 
 
 @cache
-def world() -> World:
-    """Pack small columns into their parents; some 0.1 s, once."""
-    masses = {column: tables.RANKS[column].masses() for column in ("C2", "C7", "C11", "C13",
+def build_world() -> World:
+    """Assign the ids of small columns to their parents; takes about 0.1 s, once a process."""
+    shares = {column: tables.RANKS[column].shares() for column in ("C2", "C7", "C11", "C13",
                                                                    "C15", "C18")}  # fmt: skip
-    c11_of_c7 = packed(masses["C7"], masses["C11"])
-    c11 = _summed(c11_of_c7, masses["C7"], len(masses["C11"]))
-    c13_of_c11 = packed(c11, masses["C13"])
-    c18_of_c15 = packed(masses["C15"], masses["C18"])
-    c18 = _summed(c18_of_c15, masses["C15"], len(masses["C18"]))
-    c2_of_c18 = packed(c18, masses["C2"])
-    c2 = _summed(c2_of_c18, c18, len(masses["C2"]))
-    lacks = _subset(c2, tables.MISSING["C19 C20 C25 C26"])
+    c11_of_c7 = assign_parents(shares["C7"], shares["C11"])
+    c11 = _sum_shares(c11_of_c7, shares["C7"], len(shares["C11"]))
+    c13_of_c11 = assign_parents(c11, shares["C13"])
+    c18_of_c15 = assign_parents(shares["C15"], shares["C18"])
+    c18 = _sum_shares(c18_of_c15, shares["C15"], len(shares["C18"]))
+    c2_of_c18 = assign_parents(c18, shares["C2"])
+    c2 = _sum_shares(c2_of_c18, c18, len(shares["C2"]))
+    lacks = _choose_subset(c2, tables.MISSING["C19 C20 C25 C26"])
     c13_of_c7 = c13_of_c11[c11_of_c7]
     c15 = np.arange(len(c18_of_c15), dtype=np.uint32)
     return World(
         c11_of_c7=c11_of_c7,
-        sibling_of_c11=_siblings(c13_of_c11),
+        sibling_of_c11=_find_siblings(c13_of_c11),
         c13_of_c11=c13_of_c11,
         c18_of_c15=c18_of_c15,
         c2_of_c18=c2_of_c18,
-        c14_of_c15=_few("C14", unit(c15, salt("C14", "of C15"))),
+        c14_of_c15=_draw_few("C14", to_unit(c15, make_salt("C14", "of C15"))),
         lacks_block=lacks,
-        advertisers=circle(_summed(c13_of_c11, c11, len(masses["C13"]))),
-        campaigns=circle(masses["C7"], np.argsort(_keys(c13_of_c7), kind="stable")),
-        placements=circle(c18, np.lexsort((_keys(c2_of_c18), ~lacks[c2_of_c18]))),
+        advertisers=make_circle(_sum_shares(c13_of_c11, c11, len(shares["C13"]))),
+        campaigns=make_circle(shares["C7"], np.argsort(_family_keys(c13_of_c7), kind="stable")),
+        placements=make_circle(c18, np.lexsort((_family_keys(c2_of_c18), ~lacks[c2_of_c18]))),
     )
 
 
-def _summed(parents: Ids, children: Floats, size: int) -> Floats:
-    """The parents' masses."""
+def _sum_shares(parents: Ids, children: Floats, size: int) -> Floats:
+    """Return the parents' shares: the sums of their children's."""
     return np.bincount(parents, children, size).astype(np.float64)
 
 
-def _subset(masses: Floats, share: float) -> Mask:
-    """Ids that together have the given share of the rows: rank 0, then whatever still fits."""
-    inside = np.zeros(len(masses), dtype=np.bool_)
-    for rank, mass in enumerate(masses.tolist()):
-        if rank not in (1, 2) and mass <= share:
-            inside[rank] = True
-            share -= mass
-    return inside
+def _choose_subset(shares: Floats, total: float) -> Mask:
+    """Choose ids that together have `total` of the rows: rank 0, then whatever still fits."""
+    chosen = np.zeros(len(shares), dtype=np.bool_)
+    for rank, share in enumerate(shares.tolist()):
+        if rank not in (1, 2) and share <= total:
+            chosen[rank] = True
+            total -= share
+    return chosen
 
 
-def _siblings(parents: Ids) -> Ids:
-    """For each id the next id of the same parent, going round."""
+def _find_siblings(parents: Ids) -> Ids:
+    """Return for each id the next id of the same parent; the last one's is the first."""
     order = np.lexsort((np.arange(len(parents)), parents))
     _, first, counts = np.unique(parents[order], return_index=True, return_counts=True)
     following = np.roll(order, -1)
@@ -109,44 +130,45 @@ def _siblings(parents: Ids) -> Ids:
     return siblings
 
 
-def _few(column: str, positions: Floats) -> Ids:
+def _draw_few(column: str, positions: Floats) -> Ids:
+    """Return a column's id at each position in [0, 1), for columns of few ids."""
     return np.searchsorted(np.array(tables.FEW[column]), positions, side="right").astype(np.uint32)
 
 
-def _keys(parents: Ids) -> Ids:
-    """Sorting by these shuffles families and keeps each together."""
-    return mixed(parents, salt("order"))
+def _family_keys(parents: Ids) -> Ids:
+    """Return sort keys that shuffle families and keep each together."""
+    return mix(parents, make_salt("order"))
 
 
-def _advertiser(rng: np.random.Generator, rows: int) -> tuple[dict[str, Ids], Floats]:
-    """C7, C10, C11, C13, C17, C23, and each row's position on the campaigns' circle."""
-    maps = world()
+def _draw_advertisers(rng: np.random.Generator, rows: int) -> tuple[dict[str, Ids], Floats]:
+    """Draw C7, C10, C11, C13, C17, C23, and each row's position on the campaigns' circle."""
+    maps = build_world()
     c7 = tables.RANKS["C7"].draw(rng.random(rows))
     c11 = maps.c11_of_c7[c7]
-    strays = (unit(c7, salt("C7", "strays")) < 0.25) & (rng.random(rows) < 0.25)
+    strays = (to_unit(c7, make_salt("C7", "strays")) < 0.25) & (rng.random(rows) < 0.25)
     c11 = np.where(strays, maps.sibling_of_c11[c11], c11)
     c13 = maps.c13_of_c11[c11]
     campaign = maps.campaigns.positions(c7, rng.random(rows))
     advertiser = maps.advertisers.positions(c13, rng.random(rows))
-    common = near(campaign, 0.15, 0.0, rng.random(rows)) < COMMON_C10
-    c10 = tables.RANKS["C10"].draw(either(0.64, advertiser, rng.random(rows), rng.random(rows)))
+    common = shift_positions(campaign, 0.15, 0.0, rng.random(rows)) < COMMON_C10
+    c10 = tables.RANKS["C10"].draw(choose(0.64, advertiser, rng.random(rows), rng.random(rows)))
     ids = {
         "C7": c7,
         "C10": np.where(common, 0, c10 + 1).astype(np.uint32),
         "C11": c11,
         "C13": c13,
-        "C17": _few("C17", near(campaign * 61, 0.4, 0.0, rng.random(rows))),
-        "C23": _few("C23", near(campaign * 13, 0.2, 0.0, rng.random(rows))),
+        "C17": _draw_few("C17", shift_positions(campaign * 61, 0.4, 0.0, rng.random(rows))),
+        "C23": _draw_few("C23", shift_positions(campaign * 13, 0.2, 0.0, rng.random(rows))),
     }
     return ids, campaign
 
 
-def _placement(
+def _draw_placements(
     rng: np.random.Generator, rows: int, campaign: Floats
 ) -> tuple[dict[str, Ids], Mask]:
-    """C2, C14, C15, C18, the pages' chain and the block, and where the block is missing."""
-    maps = world()
-    c15 = tables.RANKS["C15"].draw(either(0.5, campaign, rng.random(rows), rng.random(rows)))
+    """Draw C2, C14, C15, C18, the pages' chain, the block, and where the block is missing."""
+    maps = build_world()
+    c15 = tables.RANKS["C15"].draw(choose(0.5, campaign, rng.random(rows), rng.random(rows)))
     c18 = maps.c18_of_c15[c15]
     c2 = maps.c2_of_c18[c18]
     c14 = maps.c14_of_c15[c15]
@@ -154,61 +176,112 @@ def _placement(
     position = maps.placements.positions(c18, rng.random(rows))
     ids = {"C2": c2, "C14": c14, "C15": c15, "C18": c18}
     wide = rng.random(rows)
-    ids |= _pages(tables.RANKS["C3"].draw(either(0.65, position, wide, rng.random(rows))))
+    ids |= _derive_pages(tables.RANKS["C3"].draw(choose(0.65, position, wide, rng.random(rows))))
     absent = tables.MISSING["C19 C20 C25 C26"]
-    ids |= _block(rng, ids["C16"], np.clip((position - absent) / (1 - absent), 0.0, 1 - 1e-9))
+    ids |= _draw_block(rng, ids["C16"], np.clip((position - absent) / (1 - absent), 0.0, 1 - 1e-9))
     return ids, maps.lacks_block[c2]
 
 
-def _pages(c3: Ids) -> dict[str, Ids]:
-    """C3 and its chain, each a function of the one before."""
+def _derive_pages(c3: Ids) -> dict[str, Ids]:
+    """Return C3 and its chain, in which each column is a function of the one before."""
     ids = {"C3": c3}
     child = c3
     for column, zones in tables.CHAIN.items():
-        child = ids[column] = merged(child, zones, column)
+        child = ids[column] = merge_ids(child, zones, column)
     return ids
 
 
-def _block(rng: np.random.Generator, page: Ids, position: Floats) -> dict[str, Ids]:
-    """C19, C20, C25 and C26: mostly what the page's C16 and the placement say."""
+def _draw_block(rng: np.random.Generator, page: Ids, position: Floats) -> dict[str, Ids]:
+    """Draw C19, C20, C25 and C26, which mostly follow the page's C16 and the placement."""
     rows = len(page)
-    of_page = unit(page, salt("C26", "page"))
-    c26 = tables.RANKS["C26"].draw(either(0.9, of_page, rng.random(rows), rng.random(rows)))
-    c19 = either(0.5, unit(c26, salt("C19", "of C26")), rng.random(rows), rng.random(rows))
-    c20 = either(0.9, unit(c26, salt("C20", "of C26")), rng.random(rows), rng.random(rows))
-    c25 = either(0.75, near(position * 3, 0.04, 0.0, rng.random(rows)), rng.random(rows),
+    of_page = to_unit(page, make_salt("C26", "page"))
+    c26 = tables.RANKS["C26"].draw(choose(0.9, of_page, rng.random(rows), rng.random(rows)))
+    c19 = choose(0.5, to_unit(c26, make_salt("C19", "of C26")), rng.random(rows), rng.random(rows))
+    c20 = choose(0.9, to_unit(c26, make_salt("C20", "of C26")), rng.random(rows), rng.random(rows))
+    c25 = choose(0.75, shift_positions(position * 3, 0.04, 0.0, rng.random(rows)), rng.random(rows),
                  rng.random(rows))  # fmt: skip
     return {
         "C19": tables.RANKS["C19"].draw(c19),
-        "C20": _few("C20", c20),
+        "C20": _draw_few("C20", c20),
         "C25": tables.RANKS["C25"].draw(c25),
         "C26": c26,
     }
 
 
-def rows_like_criteo(rng: np.random.Generator, rows: int) -> tuple[pl.DataFrame, Floats]:
-    """Draw rows: 40 columns in the file's order, null where missing, and the true probabilities."""
-    ids, advertiser = _advertiser(rng, rows)
-    placed, lacks_block = _placement(rng, rows, advertiser)
+def _integer_at(column: str, positions: Floats) -> npt.NDArray[np.int64]:
+    """Return a column's value at each quantile in [0, 1).
+
+    Between two points of its distribution, log(1 + value) grows linearly with the quantile.
+    """
+    points = tables.INTEGERS[column]
+    lowest = points[0][0]
+    heights = np.log([1.0, *(value - lowest + 2.0 for value, _ in points)])
+    shares = np.array([0.0, *(share for _, share in points)])
+    drawn = np.exp(np.interp(positions, shares, heights)) + 1e-9
+    return drawn.astype(np.int64) - 1 + lowest
+
+
+def _draw_missing_integers(rng: np.random.Generator, rows: int) -> dict[str, Mask]:
+    """Draw which values are missing, by column; the columns of a block share a mask."""
+    masks: dict[str, Mask] = {}
+    for block, share in tables.MISSING.items():
+        if block.startswith("I"):
+            masks |= dict.fromkeys(block.split(), rng.random(rows) < share)
+    for column, (block, there, elsewhere) in tables.MISSING_WITH.items():
+        beside = masks[block.split()[0]]
+        masks[column] = rng.random(rows) < np.where(beside, there, elsewhere)
+    return masks
+
+
+def draw_integers(rng: np.random.Generator, rows: int) -> tuple[dict[str, pl.Series], Floats]:
+    """Draw I1 to I13, null where missing, and what they add to the log-odds, shape (rows,)."""
+    hidden = (rng.random(rows), rng.random(rows))
+    masks = _draw_missing_integers(rng, rows)
+    columns, total = {}, np.zeros(rows)
+    for column in tables.INTEGERS:
+        quantity, share = tables.SHARED.get(column, (0, 0.0))
+        shared = hidden[quantity] if share >= 0 else 1.0 - 1e-12 - hidden[quantity]
+        positions = np.where(rng.random(rows) < abs(share), shared, rng.random(rows))
+        values = _integer_at(column, positions)
+        mask = masks.get(column)
+        if column in INTEGER_EFFECTS:
+            slope, centre = INTEGER_EFFECTS[column]
+            added = slope * (np.log1p(values) - centre)
+            total += added if mask is None else np.where(mask, 0.0, added)
+        columns[column] = pl.Series(values)
+        if mask is not None:
+            columns[column] = columns[column].set(pl.Series(mask), None)
+    return columns, total
+
+
+def draw_criteo_rows(rng: np.random.Generator, rows: int) -> tuple[pl.DataFrame, Floats]:
+    """Draw rows: 40 columns in the file's order, null where missing, and their probabilities.
+
+    A probability, shape (rows,), is that of a click, from which the label is drawn.
+    """
+    ids, advertiser = _draw_advertisers(rng, rows)
+    placed, lacks_block = _draw_placements(rng, rows, advertiser)
     ids |= placed
     ids |= {column: tables.RANKS[column].draw(rng.random(rows)) for column in ALONE}
-    ids |= {column: _few(column, rng.random(rows)) for column in ("C6", "C9", "C22")}
+    ids |= {column: _draw_few(column, rng.random(rows)) for column in ("C6", "C9", "C22")}
     lacks_page = rng.random(rows) < tables.MISSING["C3 C4 C12 C16 C21 C24"]
     missing = dict.fromkeys(PLACEMENT_BLOCK, lacks_block) | dict.fromkeys(PAGE_BLOCK, lacks_page)
     missing |= {column: rng.random(rows) < tables.MISSING[column] for column in ("C6", "C22")}
-    counts, of_counts = integers(rng, rows)
-    probability = probabilities(INTERCEPT + of_counts + _of_ids(ids, missing))
+    counts, of_counts = draw_integers(rng, rows)
+    probability = to_probabilities(INTERCEPT + of_counts + _sum_id_effects(ids, missing))
     label = (rng.random(rows) < probability).astype(np.uint8)
     columns = {"label": pl.Series(label)} | counts
-    columns |= {c: hex_keys(mixed(ids[c], salt(c, "hex")), missing.get(c)) for c in CATEGORIES}
+    columns |= {c: to_hex(mix(ids[c], make_salt(c, "hex")), missing.get(c)) for c in CATEGORIES}
     return pl.DataFrame(columns), probability
 
 
-def _of_ids(ids: dict[str, Ids], missing: dict[str, Mask]) -> Floats:
-    """What the categories add to the log-odds; a missing one adds nothing."""
-    total = effects(ids["C17"] * np.uint32(32) + ids["C14"], salt("C17", "C14"), PAIR_EFFECT)
+def _sum_id_effects(ids: dict[str, Ids], missing: dict[str, Mask]) -> Floats:
+    """Return what the categories add to the log-odds; a missing one adds nothing."""
+    total = compute_effects(
+        ids["C17"] * np.uint32(32) + ids["C14"], make_salt("C17", "C14"), PAIR_EFFECT
+    )
     for column, deviation in EFFECTS.items():
-        added = effects(ids[column], salt(column, "effect"), deviation)
+        added = compute_effects(ids[column], make_salt(column, "effect"), deviation)
         if column in missing:
             added[missing[column]] = 0.0
         total += added

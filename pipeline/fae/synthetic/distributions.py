@@ -1,6 +1,6 @@
-"""Rank distributions with a head and a tail, dependence that keeps them, and maps between ids.
+"""Skewed distributions of ids, dependence that keeps them, maps between ids, and hashes of ids.
 
-A column's ids are ranks 0, 1, 2 …, the most frequent first. `Ranks` holds a few points of the
+A column's ids are ranks 0, 1, 2 …, the most frequent first. `Skew` has a few points of the
 cumulative share ("the first 10 ids have 18.5 % of the rows"); between two points the share of a
 rank falls as 1/rank, so that head, middle and tail each have their own slope, as in real logs,
 and a draw costs one interpolation. No single Zipf exponent fits both head and tail.
@@ -10,17 +10,61 @@ circle, and columns that belong together draw at nearby positions (`near`).
 """
 
 import heapq
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
 
-from fae.synthetic.hashing import Floats, Ids, salt, unit
+Ids = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
+
+_HEX = np.frombuffer(b"".join(b"%04x" % i for i in range(1 << 16)), dtype=np.uint32)
+
+
+def make_salt(*names: str) -> int:
+    """Return the fixed 32-bit salt of a purpose such as ("C3", "hex")."""
+    return zlib.crc32("/".join(names).encode())
+
+
+def mix(ids: Ids, salt: int) -> Ids:
+    """Permute the 32-bit integers, differently for each salt (MurmurHash3's finaliser).
+
+    It is a bijection, so that no two ids collide.
+    """
+    x = ids ^ np.uint32(salt)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x85EBCA6B)
+    x ^= x >> np.uint32(13)
+    x *= np.uint32(0xC2B2AE35)
+    x ^= x >> np.uint32(16)
+    return x
+
+
+def to_unit(ids: Ids, salt: int) -> Floats:
+    """Return a fixed number in [0, 1) for each id, nearly uniform over the ids."""
+    return mix(ids, salt).astype(np.float64) * 2.0**-32
+
+
+def to_hex(keys: Ids, missing: npt.NDArray[np.bool_] | None = None) -> pl.Series:
+    """Return keys as eight lower-case hex digits, null where missing.
+
+    A table has the four digits of every 16-bit number as one 32-bit word, so a key is two look-ups.
+    """
+    digits = np.empty((len(keys), 2), dtype=np.uint32)  # (rows, two groups of four characters)
+    digits[:, 0] = _HEX[keys >> np.uint32(16)]
+    digits[:, 1] = _HEX[keys & np.uint32(0xFFFF)]
+    offsets = np.arange(0, 8 * len(keys) + 1, 8, dtype=np.int64)
+    valid = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(digits)]
+    return pl.Series(pa.Array.from_buffers(pa.large_string(), len(keys), buffers))
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """Ids of one column: (rank, share of the rows that ids before that rank have) …, 1 at last."""
+class Skew:
+    """How skewed a column is: (rank, share of the rows that ids before it have) …, at last 1."""
 
     points: tuple[tuple[int, float], ...]
 
@@ -29,12 +73,12 @@ class Ranks:
         return ranks, np.array([0.0, *(share for _, share in self.points)])
 
     def draw(self, positions: Floats) -> Ids:
-        """The rank at each position in [0, 1): the inverse of the cumulative share."""
+        """Return the rank at each position in [0, 1): the inverse of the cumulative share."""
         ranks, shares = self._edges()
         return (np.exp(np.interp(positions, shares, ranks)) - 1.0 + 1e-9).astype(np.uint32)
 
-    def masses(self) -> Floats:
-        """The share of every rank; for columns whose ids fit in a table."""
+    def shares(self) -> Floats:
+        """Return the share of every rank; for columns whose ids fit in a table."""
         ranks, shares = self._edges()
         size = self.points[-1][0]
         return np.diff(np.interp(np.log(np.arange(1.0, size + 2.0)), ranks, shares))
@@ -42,9 +86,9 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Zone:
-    """Of the ids from rank `above`, this share merges into ids whose ranks lie in [low, high).
+    """A range of ids that merge: of those from rank `above`, `share` go to ids in [low, high).
 
-    With a `grain`, ids whose ranks differ by less than about that factor less 1 go to one parent.
+    With a `grain`, ids whose ranks differ by a factor below about 1 + `grain` share a parent.
     """
 
     above: int
@@ -54,34 +98,34 @@ class Zone:
     grain: float = 0.0
 
 
-def merged(ids: Ids, zones: tuple[Zone, ...], purpose: str) -> Ids:
-    """The parent of each id: itself, or for the zones' shares a fixed id of a lower rank.
+def merge_ids(ids: Ids, zones: tuple[Zone, ...], purpose: str) -> Ids:
+    """Return the parent of each id: itself, or for the zones' shares a fixed id of a lower rank.
 
-    Parents that attract follow 1/rank within their zone, so that families are heavy-tailed, as
-    they must be for few ids to vanish among 10,000 rows while most vanish among 45 million. Of
-    two zones that claim an id, the later has it.
+    Parents are chosen by 1/rank within their zone, so that families are heavy-tailed: few ids
+    vanish among 10,000 rows, but most vanish among 45 million. Of two zones that claim an id, the
+    later wins.
     """
     parents = ids.copy()
     for index, zone in enumerate(zones):
         rows = np.flatnonzero(ids >= zone.above)
-        chosen = unit(ids[rows], salt(purpose, str(index), "merges")) < zone.share
+        chosen = to_unit(ids[rows], make_salt(purpose, str(index), "merges")) < zone.share
         rows = rows[chosen]
         families = ids[rows]
         if zone.grain:
             families = (np.log1p(families) / zone.grain).astype(np.uint32)
-        exponent = unit(families, salt(purpose, str(index), "into"))
+        exponent = to_unit(families, make_salt(purpose, str(index), "into"))
         span = np.log((zone.high + 1) / (zone.low + 1))
         parents[rows] = ((zone.low + 1) * np.exp(exponent * span) - 1.0 + 1e-9).astype(np.uint32)
     return parents
 
 
-def packed(children: Floats, parents: Floats) -> Ids:
-    """Child → parent such that the children's masses add up to the parents', as nearly as can be.
+def assign_parents(children: Floats, parents: Floats) -> Ids:
+    """Assign each child a parent so that the children's shares add up to nearly the parents'.
 
-    Largest child first into the parent with most room left, but the smallest children go where
-    they are needed for every parent to have one. Needs no fewer children than parents.
+    Greedy: the largest child first, to the parent with the most room left; the smallest children go
+    to parents that would have none. Needs at least as many children as parents.
     """
-    room = [(-mass, parent) for parent, mass in enumerate(parents.tolist())]
+    room = [(-share, parent) for parent, share in enumerate(parents.tolist())]
     heapq.heapify(room)
     empty = set(range(len(parents)))
     of_child = np.empty(len(children), dtype=np.uint32)
@@ -99,31 +143,31 @@ def packed(children: Floats, parents: Floats) -> Ids:
 
 @dataclass(frozen=True)
 class Circle:
-    """Each id's arc on a circle of length 1, as long as its share of the rows."""
+    """A circle of length 1 on which each id has an arc as long as its share of the rows."""
 
     starts: Floats
     lengths: Floats
 
     def positions(self, ids: Ids, uniform: Floats) -> Floats:
-        """A point in each id's arc; over the rows these are uniform."""
+        """Return a point in each id's arc; over the rows these are uniform."""
         points: Floats = self.starts[ids] + uniform * self.lengths[ids]
         return points
 
 
-def circle(masses: Floats, order: npt.NDArray[np.intp] | None = None) -> Circle:
-    """Arcs of the given masses, laid in the given order of ids (by default by rank)."""
-    order = np.arange(len(masses)) if order is None else order
-    lengths = masses / masses.sum()
-    starts = np.empty(len(masses))
+def make_circle(shares: Floats, order: npt.NDArray[np.intp] | None = None) -> Circle:
+    """Lay out arcs of the given shares in an order of ids, by default by rank."""
+    order = np.arange(len(shares)) if order is None else order
+    lengths = shares / shares.sum()
+    starts = np.empty(len(shares))
     starts[order] = np.concatenate([[0.0], np.cumsum(lengths[order])[:-1]])
     return Circle(starts, lengths)
 
 
-def near(positions: Floats, width: float, shift: float, uniform: Floats) -> Floats:
-    """Positions up to `width` of the circle after `shift`; uniform where the given ones are."""
+def shift_positions(positions: Floats, width: float, shift: float, uniform: Floats) -> Floats:
+    """Move positions on by `shift` and up to `width` more; uniform ones stay uniform."""
     return np.mod(positions + (shift + width * uniform), 1.0)
 
 
-def either(share: float, first: Floats, second: Floats, uniform: Floats) -> Floats:
-    """`first` in that share of the rows, else `second`; uniform where both are."""
+def choose(share: float, first: Floats, second: Floats, uniform: Floats) -> Floats:
+    """Return `first` in `share` of the rows, else `second`; uniform where both are."""
     return np.where(uniform < share, first, second)

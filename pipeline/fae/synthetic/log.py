@@ -1,4 +1,4 @@
-"""A synthetic log as a file: chunks drawn apart, written in order, renamed when whole."""
+"""Write a synthetic log: chunks are drawn in parallel and written in order, whole or not at all."""
 
 import io
 import os
@@ -14,39 +14,40 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fae.format.atomic_files import replace_file
 from fae.format.errors import ParameterError
 from fae.synthetic.avazu import COLUMNS as AVAZU_COLUMNS
-from fae.synthetic.avazu import rows_like_avazu
-from fae.synthetic.criteo import rows_like_criteo
-from fae.synthetic.hashing import Floats
-from fae.synthetic.label import BINS, best_auc, tallied
+from fae.synthetic.avazu import draw_avazu_rows
+from fae.synthetic.criteo import draw_criteo_rows
+from fae.synthetic.distributions import Floats
+from fae.synthetic.label import BINS, compute_best_auc, tally
 
 CHUNK_ROWS = 1 << 16
 
 
-# Draws rows [first, first + rows) of a log of `total`, from (rng, rows, first, total): columns in
-# the file's order and the true probabilities.
-Rows = Callable[[np.random.Generator, int, int, int], tuple[pl.DataFrame, Floats]]
+#: Draws rows [first, first + rows) of a log of `total`, from (rng, rows, first, total): columns in
+#: the file's order and the true probabilities.
+DrawRows = Callable[[np.random.Generator, int, int, int], tuple[pl.DataFrame, Floats]]
 
 
 @dataclass(frozen=True)
 class Kind:
     """How one kind of log is drawn and written."""
 
-    rows: Rows
+    draw_rows: DrawRows
     separator: str
     header: str
 
 
 KINDS = {
-    "criteo": Kind(lambda rng, rows, _first, _total: rows_like_criteo(rng, rows), "\t", ""),
-    "avazu": Kind(rows_like_avazu, ",", ",".join(AVAZU_COLUMNS) + "\n"),
+    "criteo": Kind(lambda rng, rows, _first, _total: draw_criteo_rows(rng, rows), "\t", ""),
+    "avazu": Kind(draw_avazu_rows, ",", ",".join(AVAZU_COLUMNS) + "\n"),
 }
 
 
 @dataclass(frozen=True)
 class SyntheticLog:
-    """A written log; `best_auc` is what a model scores that knows the true probabilities."""
+    """A written log; `best_auc` is the score of a model that knows the true probabilities."""
 
     path: Path
     rows: int
@@ -63,72 +64,62 @@ def write_log(
 ) -> SyntheticLog:
     """Write a seeded log that looks like Criteo's or Avazu's; `.gz` and `.zst` compress.
 
-    The same kind, rows and seed give the same bytes, whatever the machine's cores. Each chunk of
-    65,536 rows has a random stream of its own, so a longer log begins with the shorter one's rows
-    (but for Avazu's hours, which spread ten days over any number of rows). Ids and their effects
-    do not depend on the seed: two seeds give two samples of one world. `progress` is told of rows
-    as they are written. Raises ParameterError for an unknown kind, a count or a seed out of range.
+    The same kind, rows and seed give the same bytes on any number of cores. Each chunk of 65,536
+    rows has a random stream of its own, so a longer log begins with the shorter one's rows (except
+    for Avazu's hours, which spread ten days over any number of rows). Ids and their effects do not
+    depend on the seed: two seeds give two samples of one population. `progress` is called with the
+    number of rows written since its last call. Raises ParameterError for an unknown kind and for a
+    number of rows or a seed out of range, and StorageError where the disk is full.
     """
     if kind not in KINDS:
-        raise ParameterError(f"kind {kind!r} is unknown: choose {' or '.join(sorted(KINDS))}")
+        raise ParameterError(f"Unknown kind {kind!r}. Choose {' or '.join(sorted(KINDS))}.")
     if rows < 1:
-        raise ParameterError(f"rows is {rows}: a log needs at least 1")
+        raise ParameterError(f"--rows {rows}: must be at least 1.")
     if seed < 0:
-        raise ParameterError(f"seed is {seed}: give 0 or more")
-    tally = np.zeros((2, BINS))
-    with _whole_file(path) as file:
+        raise ParameterError(f"--seed {seed}: must be 0 or more.")
+    total = np.zeros((2, BINS))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as partial, _open_compressed(partial, path.suffix) as file:
         file.write(KINDS[kind].header.encode())
-        for text, of_chunk, count in _chunks(KINDS[kind], rows, seed):
+        for text, chunk_tally, chunk_rows in _draw_chunks(KINDS[kind], rows, seed):
             file.write(text)
-            tally += of_chunk
+            total += chunk_tally
             if progress is not None:
-                progress(count)
-    return SyntheticLog(path, rows, path.stat().st_size, best_auc(tally))
+                progress(chunk_rows)
+    return SyntheticLog(path, rows, path.stat().st_size, compute_best_auc(total))
 
 
-def _chunks(kind: Kind, rows: int, seed: int) -> Iterator[tuple[bytes, Floats, int]]:
-    """(text, tally, rows) of every chunk in order; a few are drawn ahead, at once."""
+def _draw_chunks(kind: Kind, rows: int, seed: int) -> Iterator[tuple[bytes, Floats, int]]:
+    """Yield (text, tally, rows) of every chunk in order; threads draw a few chunks ahead."""
     threads = min(4, os.cpu_count() or 1)
     ahead: deque[Future[tuple[bytes, Floats, int]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, rows, CHUNK_ROWS):
-            ahead.append(pool.submit(_chunk, kind, first, rows, seed))
+            ahead.append(pool.submit(_draw_chunk, kind, first, rows, seed))
             if len(ahead) > threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _chunk(kind: Kind, first: int, total: int, seed: int) -> tuple[bytes, Floats, int]:
-    """One chunk's text: always drawn whole, so that its rows do not depend on the log's length."""
+def _draw_chunk(kind: Kind, first: int, total: int, seed: int) -> tuple[bytes, Floats, int]:
+    """Draw one chunk; always whole, so that its rows do not depend on the log's length."""
     sequence = np.random.SeedSequence(seed, spawn_key=(first // CHUNK_ROWS,))
     rng = np.random.Generator(np.random.SFC64(sequence))
-    frame, probability = kind.rows(rng, CHUNK_ROWS, first, total)
+    frame, probability = kind.draw_rows(rng, CHUNK_ROWS, first, total)
     rows = min(CHUNK_ROWS, total - first)
     text = io.BytesIO()
     frame.head(rows).write_csv(text, separator=kind.separator, include_header=False)
-    return text.getvalue(), tallied(probability[:rows]), rows
+    return text.getvalue(), tally(probability[:rows]), rows
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its name if all goes well, else vanishes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as raw, _compressed(raw, path.suffix) as file:
-            yield file
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _compressed(raw: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """The stream that compresses as the suffix says; no name or time goes into the bytes."""
+def _open_compressed(path: Path, suffix: str) -> Iterator[BinaryIO]:
+    """Open a file that compresses as `suffix` says; no name or time goes into the bytes."""
     codec = {".gz": "gzip", ".zst": "zstd"}.get(suffix)
-    if codec is None:
-        yield raw
-    else:
-        with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), codec) as file:
-            yield cast(BinaryIO, file)
+    with path.open("wb") as raw:
+        if codec is None:
+            yield raw
+        else:
+            with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), codec) as file:
+                yield cast(BinaryIO, file)

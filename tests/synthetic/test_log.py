@@ -12,10 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fae.format.errors import ParameterError
-from fae.synthetic import CHUNK_ROWS, write_log
-from fae.synthetic.distributions import Ranks, Zone, merged, packed
-from fae.synthetic.hashing import mixed
-from fae.synthetic.label import best_auc, tallied
+from fae.synthetic.log import CHUNK_ROWS, write_log
 from tests.support.real_logs import (
     AVAZU_DISTINCT,
     AVAZU_HEAD,
@@ -279,48 +276,13 @@ def test_labels_have_the_real_rate_and_a_learnable_signal(kind, column, clicks, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows", "seed", "says"),
+    ("kind", "rows", "seed", "message"),
     [
-        ("movielens", 10, 1, "kind 'movielens' is unknown: choose avazu or criteo"),
-        ("criteo", 0, 1, "rows is 0"),
-        ("criteo", 10, -1, "seed is -1"),
+        ("movielens", 10, 1, r"Unknown kind 'movielens'\. Choose avazu or criteo\."),
+        ("criteo", 0, 1, "--rows 0: must be at least 1"),
+        ("criteo", 10, -1, "--seed -1: must be 0 or more"),
     ],
 )
-def test_mistakes_are_named(kind, rows, seed, says, tmp_path):
-    with pytest.raises(ParameterError, match=says):
+def test_wrong_parameters_are_refused(kind, rows, seed, message, tmp_path):
+    with pytest.raises(ParameterError, match=message):
         write_log(kind, rows, tmp_path / "log", seed)
-
-
-def test_ranks_draw_the_shares_they_are_given():
-    ranks = Ranks(((1, 0.5), (10, 0.9), (100, 1.0)))
-    drawn = ranks.draw((np.arange(100_000) + 0.5) / 100_000)
-    shares = np.bincount(drawn, minlength=100) / 100_000
-    assert shares[0] == pytest.approx(0.5, abs=1e-4)
-    assert shares[:10].sum() == pytest.approx(0.9, abs=1e-4)
-    assert shares == pytest.approx(ranks.masses(), abs=2e-5)
-
-
-def test_mixing_is_a_bijection():
-    assert len(np.unique(mixed(np.arange(1 << 20, dtype=np.uint32), 3))) == 1 << 20
-
-
-def test_merging_moves_the_share_below_the_zone():
-    ids = np.arange(100_000, dtype=np.uint32)
-    parents = merged(ids, (Zone(1_000, 0.3, 10, 500),), "test")
-    assert (parents[:1_000] == ids[:1_000]).all()
-    moved = parents != ids
-    assert moved[1_000:].mean() == pytest.approx(0.3, abs=0.01)
-    assert parents[moved].min() >= 10
-    assert parents[moved].max() < 500
-
-
-def test_packing_fills_every_parent():
-    children = np.array([0.4, 0.2, 0.1, 0.1, 0.1, 0.06, 0.04])
-    parents = packed(children, np.array([0.6, 0.3, 0.1]))
-    assert np.bincount(parents, children) == pytest.approx([0.6, 0.3, 0.1], abs=0.1)
-
-
-def test_best_auc_of_known_probabilities():
-    assert best_auc(tallied(np.full(10, 0.3))) == pytest.approx(0.5)
-    # Pairs of a click and a non-click: 0.9 above 0.1 wins, equals are a toss.
-    assert best_auc(tallied(np.array([0.1, 0.9]))) == pytest.approx(0.81 + 0.09)
