@@ -232,7 +232,7 @@ def _count_part(task: _Task) -> list[int]:
     frequencies = Frequencies.read(task.frequencies)
     hot_set = HotSet.read(task.hot_set)
     hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
-    part, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
+    part, rows = staging.open_part(task.part, buffered=True), staging.parts[task.part].rows
     ids_of_table = hot_set.read_ids()
     accesses = 0
     # Index 0 is the former hot set, 1 the new one.

@@ -217,7 +217,7 @@ def _encode_parts(
     for part in parts:
         first = staging.first_row(part) - staging.first_row(parts.start)
         own = slice(first, first + staging.parts[part].rows)
-        staged = staging.open_part(part, passing=True)
+        staged = staging.open_part(part, buffered=True)
         table = staged.read_columns([LABEL, *(column.name for column in dense)])
         fields[0, own] = to_numpy(table[LABEL].chunk(0))
         for field, name in enumerate(table.column_names[1:], start=1):

@@ -151,7 +151,7 @@ def _count_samples_by_cell(task: _Task) -> list[list[int]]:
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
     cell_of_row = read_numbers(Folder.of(task.scratch), task.cells, _CELL_DTYPE)
-    staged, rows = staging.open_part(task.part, passing=True), staging.parts[task.part].rows
+    staged, rows = staging.open_part(task.part, buffered=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.read_ranks(column.name, task.part)

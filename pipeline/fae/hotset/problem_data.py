@@ -95,7 +95,7 @@ def stack_samples(staging: Staging, frequencies: Frequencies, rows: StackedRows)
     accesses: list[Rows] = []
     lengths: list[Counts] = []
     for index in range(len(staging.parts)):
-        staged = staging.open_part(index, passing=True)
+        staged = staging.open_part(index, buffered=True)
         splits = frequencies.assign_splits(staging, index)
         is_counted = mask_counted_rows(frequencies, splits, staging.first_row(index))
         columns = [

@@ -1,4 +1,4 @@
-"""Dictionaries: the distinct values of a column, ascending, the missing one first."""
+"""Encode a column as positions in a dictionary: its distinct values, ascending, null first."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ Positions = npt.NDArray[np.integer[Any]]
 
 
 def encode_dictionary(values: pa.Array) -> tuple[Positions, pa.Array]:
-    """Each value's place in the dictionary, shape (values,), and the dictionary."""
-    found = pc.dictionary_encode(values, null_encoding="encode")
-    order = _order(found.dictionary)
-    place = np.empty(order.size, dtype=np.min_scalar_type(max(order.size - 1, 0)))
-    place[order] = np.arange(order.size)
-    return place[to_numpy(found.indices)], found.dictionary.take(to_arrow(order))
+    """Return each value's position in the dictionary, shape (values,), and the dictionary.
+
+    The positions have the smallest dtype that holds them.
+    """
+    unsorted = pc.dictionary_encode(values, null_encoding="encode")
+    order = _argsort_distinct(unsorted.dictionary)
+    position = np.empty(order.size, dtype=np.min_scalar_type(max(order.size - 1, 0)))
+    position[order] = np.arange(order.size)
+    return position[to_numpy(unsorted.indices)], unsorted.dictionary.take(to_arrow(order))
 
 
-def _order(values: pa.Array) -> Positions:
-    """The place of the least of some distinct values, and so on."""
+def _argsort_distinct(values: pa.Array) -> Positions:
+    """Return the positions of distinct values in ascending order, that of null first."""
     if not pa.types.is_integer(values.type):
         return pl.Series(values).arg_sort(nulls_last=False).to_numpy()
     if not values.null_count:
         return stable_argsort(to_numpy(values))
-    missing = np.flatnonzero(pl.Series(values).is_null().to_numpy())
-    given = np.delete(np.arange(len(values), dtype=np.uint32), missing)
-    order = given[stable_argsort(to_numpy(values.drop_null()))]
-    return np.concatenate([missing.astype(np.uint32), order])
+    null = np.flatnonzero(pl.Series(values).is_null().to_numpy())
+    valid = np.delete(np.arange(len(values), dtype=np.uint32), null)
+    order = valid[stable_argsort(to_numpy(values.drop_null()))]
+    return np.concatenate([null.astype(np.uint32), order])

@@ -11,12 +11,12 @@ from fae.commit.stage_parameters import StageParameters
 
 
 class IngestParameters(StageParameters):
-    """The share of malformed lines that is borne; it does not change what is staged."""
+    """The allowed share of malformed lines, which does not change what is staged."""
 
     stage: ClassVar[str] = "IngestParameters"
 
     max_reject_share: float = Field(default=0.001, ge=0, le=1)
 
     def fingerprint(self, *inputs: str) -> str:
-        """The fingerprint of the staging of logs and a schema with these fingerprints."""
+        """Return the fingerprint of a staging, from those of its schema and logs."""
         return outputs.compute_fingerprint({"stage": "ingest"}, *inputs)

@@ -89,9 +89,9 @@ class Staging:
         columns = [i for i, c in enumerate(self.schema.sparse) if c.table_name == table]
         return sum(part.values[column] for part in self.parts for column in columns)
 
-    def open_part(self, index: int, *, passing: bool = False) -> StagedPart:
-        """Open one part for reading; `passing` as in StagedPart."""
-        return StagedPart(self.directory, self.parts[index].path, passing=passing)
+    def open_part(self, index: int, *, buffered: bool = False) -> StagedPart:
+        """Open one part for reading; `buffered` as in StagedPart."""
+        return StagedPart(self.directory, self.parts[index].path, buffered=buffered)
 
     def write(self) -> None:
         """Write `staging.json`, once all that it names is in the directory."""

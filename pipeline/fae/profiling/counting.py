@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from fae.arrays.arrow import Int64Array, to_numpy
 from fae.arrays.stable_argsort import stable_argsort
 from fae.ingestion.dictionaries import encode_dictionary
-from fae.ingestion.part import Numbers
+from fae.ingestion.part import IntegerArray
 from fae.profiling.histogram import AccessHistogram, Ranks, expand_ranks, merge_histograms
 
 #: The entries of dictionaries in a chunk, about; each takes some 100 bytes while it is counted.
@@ -43,7 +43,7 @@ class DictionaryCounts:
     """
 
     values: pa.Array
-    counts: dict[int, Numbers]
+    counts: dict[int, IntegerArray]
 
     def copy(self) -> DictionaryCounts:
         """Return a copy, which no longer needs the part's files."""

@@ -16,7 +16,7 @@ from fae.arrays.arrow import shrink_dtype, to_arrow, to_numpy, wrap_in_list
 from fae.arrays.row_keys import draw_sample
 from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
-from fae.ingestion.part import Numbers, StagedPart
+from fae.ingestion.part import IntegerArray, StagedPart
 from fae.ingestion.staging import Staging
 from fae.profiling.splits import TRAIN, SplitPoints, assign_splits
 from fae.storage.folder import Folder
@@ -45,7 +45,7 @@ class SplitCounts:
 
     def read(
         self, staging: Staging, part: int, staged: StagedPart, columns: Sequence[str]
-    ) -> list[dict[int, Numbers]]:
+    ) -> list[dict[int, IntegerArray]]:
         """Return how often each dictionary entry of each column occurs, by kind of count.
 
         The kinds are the splits that have rows of the part and, if there is a sample, SAMPLED.
