@@ -264,7 +264,7 @@ def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) 
     out = tmp_path / "out"
     with build_output(Folder.of(out), "one") as partial:
         partial.write_text("file", "x")
-        with pytest.raises(DatasetError, match=r"another run is making .*out\.lock"):
+        with pytest.raises(DatasetError, match=r"another run is writing .*out\.lock"):
             made(out, "y")
     assert (out / "file").read_text() == "x"
     assert names(tmp_path) == ["out"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fae import preparation
-from fae.commit.lock import lock_output
 from tests.support.project import PYTHONPATH
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, digests
@@ -64,23 +62,4 @@ def test_a_lock_that_cannot_be_written_is_not_left_empty(tmp_path: Path) -> None
         check=True,
     )
     assert "cannot write beside" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_locks_work_on_a_file_system_without_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    with lock_output(tmp_path / "out"):
-        assert [path.name for path in tmp_path.iterdir()] == ["out.lock"]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_unfinished_lock_of_a_killed_process_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "out.lock.12ab34cd.partial").touch()
-    with lock_output(tmp_path / "out"):
-        pass
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from fae.logs.blocks import cut_blocks, read_block
 from fae.logs.files import find_logs
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main
-from fae_trainer.run.files import held
+from fae_trainer.run.lock import LOCK_FILE, lock_run
 from tests.support.small_logs import SHOP, SHOP_LOG
 from tests.support.trainer_data import Shape, write_dataset
 from tests.support.trainer_runs import OPTIONS
@@ -115,8 +115,8 @@ def test_a_second_training_into_a_directory_is_refused(
 ) -> None:
     write_dataset(tmp_path / "data", Shape())
     command = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--quiet", *OPTIONS]
-    with held(tmp_path / "run"):
+    with lock_run(tmp_path / "run"):
         assert main(command) == 1
-        assert list((tmp_path / "run").iterdir()) == []
-    assert "another process is training into" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK_FILE]
+    assert f"is training into {tmp_path / 'run'} (process {os.getpid()}" in capsys.readouterr().err
     assert main(command) == 0

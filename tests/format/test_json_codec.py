@@ -11,7 +11,6 @@ import pytest
 
 from fae.appending.append import append
 from fae.cli.printing import print_dataset
-from fae.commit.lock import lock_output
 from fae.commit.outputs import read_dataclass
 from fae.dataset.encoder import Encoder
 from fae.execution.executor import Executor
@@ -108,15 +107,6 @@ def test_damaged_rejects_stop_an_addition(day: list[str], tmp_path: Path) -> Non
     with pytest.raises(DatasetError, match=r"rejects\.jsonl is damaged"):
         append(find_logs_by_split(day[1:], [], [], SHOP), SHOP, tmp_path / "added", Executor(1), {})
     assert digests(tmp_path / "added") == before
-
-
-def test_a_lock_of_no_text_is_of_an_unknown_run(tmp_path: Path) -> None:
-    (tmp_path / "out.lock").write_bytes(b"\xff\xfe")
-    with (
-        pytest.raises(DatasetError, match=r"another run .*\(unknown\)"),
-        lock_output(tmp_path / "out"),
-    ):
-        pass
 
 
 def test_a_device_profile_that_is_no_text_is_none(tmp_path: Path) -> None:

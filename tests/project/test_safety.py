@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from fae.commit.lock import lock_output
 from fae.dataset.encoder import Encoder
 from fae.dataset.presence import checked
 from fae.dataset.verify import verify
@@ -210,17 +209,6 @@ def test_a_damaged_document_of_a_stage_is_named(shop: Stages, tmp_path: Path, ki
                 said.append(str(error))
     assert said
     assert all(path.name in message for message in said)
-
-
-def test_a_lock_that_is_no_lock_is_told(tmp_path: Path) -> None:
-    lock = {"host": "h", "pid": "1", "born": "x", "since": "", "token": ""}
-    for text in (json.dumps(lock), "[" * 100_000, "\0"):
-        (tmp_path / "out.lock").write_text(text)
-        with (
-            pytest.raises(DatasetError, match="another run is making"),
-            lock_output(tmp_path / "out"),
-        ):
-            pass
 
 
 def test_a_damaged_vocabulary_is_not_encoded_by(shop_copy: Path, shop: Stages) -> None:

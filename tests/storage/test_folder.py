@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -98,7 +99,8 @@ def test_a_neighbour_whose_name_begins_alike_is_not_in_the_folder(folder: Folder
     assert folder.names() == ["mine"]
 
 
-def test_a_file_is_created_once(folder: Folder) -> None:
+def test_an_object_is_created_once() -> None:
+    folder = Folder.of(f"memory://{uuid4()}/folder")
     assert folder.create("lock", "one")
     assert not folder.create("lock", "two")
     assert folder.text("lock") == "one"

@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
 def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
     with (
         lock_output("s3://data/busy.work"),
-        pytest.raises(DatasetError, match=r"another run is making s3://data/busy\.work .* remove"),
+        pytest.raises(DatasetError, match=r"another run is writing s3://data/busy\.work .* remove"),
     ):
         prepared("s3://data/busy", Executor(1))
     prepared("s3://data/busy", Executor(1))

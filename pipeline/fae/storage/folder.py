@@ -7,7 +7,6 @@ process's scratch space to be read, and written there before it is sent.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,22 +177,20 @@ class Folder:
             path.write_text(text, encoding="utf-8")
 
     def create(self, name: str, text: str) -> bool:
-        """Write a small UTF-8 file unless there is one; whether there was none.
+        """Write a small remote file unless there is one; return whether there was none.
 
         Object stores must know conditional requests (If-None-Match), as S3 does.
         """
-        if not self.remote:
-            self.path.mkdir(parents=True, exist_ok=True)
-            return _created((self / name).path, text)
         filesystem, path = resolve_remote((self / name).url)
+        data = text.encode()
         try:
-            call_with_retries(filesystem, "pipe_file", path, text.encode(), mode="create")
+            call_with_retries(filesystem, "pipe_file", path, data, mode="create")
         except FileNotFoundError as error:
             raise StorageError(f"cannot write to {self}: {error}") from None
         except (FileExistsError, StorageError):
             if not self.exists(name):
                 raise
-            return self.text(name) == text  # our own, where the answer was lost on its way
+            return self.data(name) == data  # our own, whose answer was lost on its way
         return True
 
     def exists(self, name: str) -> bool:
@@ -242,29 +239,6 @@ def check_name(name: str) -> str:
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
         raise StorageError(f"{name!r} leads out of the folder that names it; it is damaged.")
     return name
-
-
-def _created(place: Path, text: str) -> bool:
-    """Write a file unless there is one: whole, by a link, where the file system has links.
-
-    A kill or a full disk would otherwise leave an empty file, which nobody can be asked about. What
-    a kill leaves beside it ends in .partial.
-    """
-    whole = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
-    try:
-        whole.write_text(text, encoding="utf-8")
-        try:
-            os.link(whole, place)
-        except (FileExistsError, FileNotFoundError):
-            return False
-        except OSError:
-            with place.open("x", encoding="utf-8") as file:
-                file.write(text)
-    except FileExistsError:
-        return False
-    finally:
-        whole.unlink(missing_ok=True)
-    return True
 
 
 #: How callers may name a folder.

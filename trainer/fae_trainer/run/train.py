@@ -19,8 +19,8 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
 from fae_trainer.run.evaluate import AHEAD, measure_split, open_split, resolve_device
-from fae_trainer.run.files import held
 from fae_trainer.run.history import History
+from fae_trainer.run.lock import lock_run
 from fae_trainer.run.progress import Progress
 
 METRICS = "metrics.json"
@@ -62,7 +62,7 @@ def _train(
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
     reading = open_loaders(data, p, ranks)  # which looks at the files before anything is made
     with (
-        held(out) if ranks.first else nullcontext(),
+        lock_run(out) if ranks.first else nullcontext(),
         Progress(p.epochs * rows, history.samples, quiet) as progress,
     ):
         if warning := check_row_cost(manifest, p):
