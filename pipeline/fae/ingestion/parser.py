@@ -1,9 +1,9 @@
-"""Lines of a log into typed columns, malformed lines set aside with their reasons.
+"""Parse the lines of a log, or the rows of a table, into typed columns and rejects.
 
-Nearly all lines are plain, and `tokenizer.py` reads them. The odd ones are parsed by Polars in one
-pass. Polars fills short lines with nulls and joins lines across quotes without a word, so the pass
-is used only where the number of separators proves that every line is whole; otherwise each line is
-looked at by itself.
+Nearly all lines are plain, and `fast_parser.py` parses them. Polars parses the odd ones in one
+pass. As it silently fills short lines with nulls and joins lines across quotes, the pass is used
+only where the number of separators proves that every line has all its fields; otherwise each line
+is split by itself. Whatever the way, a line gives the same row or reject.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, Schema, SparseColumn
 
-_BOM = b"\xef\xbb\xbf"
+_UTF8_BOM = b"\xef\xbb\xbf"
 
 csv.field_size_limit(2**31 - 1)
 
 
 def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
-    """The lines of `data`, whose fields are the columns `fields` in that order."""
+    """Parse the lines of `data`, whose fields are the columns `fields` in that order."""
     if len(data) and data[-1:] != b"\n":
         data = bytes(data) + b"\n"
     try:
@@ -40,121 +40,109 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
     lines = plain.line_starts.size - 1
     if plain.odd_lines.size == lines:
         return parse_odd_lines(bytes(data), fields, schema)
-    is_plain = np.ones(lines, dtype=np.bool_)
-    is_plain[plain.odd_lines] = False
-    numbered = plain.columns.with_columns(pl.Series(LINE_COLUMN, np.flatnonzero(is_plain)))
-    parsed = cast_columns(numbered, [], lines, schema, final=plain.typed)
+    plain_lines = np.delete(np.arange(lines), plain.odd_lines)
+    numbered = plain.columns.with_columns(pl.Series(LINE_COLUMN, plain_lines))
+    parsed = cast_columns(numbered, [], lines, schema, typed=plain.typed)
     if not plain.odd_lines.size:
         return parsed
-    begins, ends = (plain.line_starts[plain.odd_lines + step].tolist() for step in (0, 1))
-    lone = [bytes(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
-    odd = parse_odd_lines(b"".join(lone), fields, schema)
-    return _joined(parsed, np.flatnonzero(is_plain), odd, plain.odd_lines)
+    starts, ends = (plain.line_starts[plain.odd_lines + step].tolist() for step in (0, 1))
+    odd_text = b"".join(bytes(data[start:end]) for start, end in zip(starts, ends, strict=True))
+    odd = parse_odd_lines(odd_text, fields, schema)
+    return _merge(parsed, plain_lines, odd, plain.odd_lines)
 
 
-def _joined(
+def _merge(
     plain: ParsedLines, plain_lines: Int64Array, odd: ParsedLines, odd_lines: Int64Array
 ) -> ParsedLines:
-    """The plain lines' rows and the odd ones', in the order of the lines, given their numbers."""
-    moved = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
-    rejects = sorted(plain.rejects + moved, key=lambda reject: reject.line)
+    """Merge the rows and rejects of plain lines and odd ones, in the order of their lines."""
+    odd_rejects = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
+    rejects = sorted(plain.rejects + odd_rejects, key=lambda reject: reject.line)
     lines = np.concatenate([plain_lines, odd_lines])
-    kept = lines[~np.isin(lines, [reject.line for reject in rejects])]
-    rows = pl.concat([plain.rows, odd.rows])[np.argsort(kept)]
+    row_lines = lines[~np.isin(lines, [reject.line for reject in rejects])]
+    rows = pl.concat([plain.rows, odd.rows])[np.argsort(row_lines)]
     return ParsedLines(rows, rejects, plain.lines)
 
 
 def parse_odd_lines(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
-    """The lines of `data`, however they are written."""
+    """Parse the lines of `data`, however they are written; each ends in a line break."""
     lines = data.count(b"\n")
-    for numbers in (pl.Float64(), pl.String()):
-        frame = _whole(data, lines, fields, schema, numbers)
+    # Numbers are parsed as such first, which is faster. If a line is malformed, they are parsed as
+    # text, so that its reject shows what was found.
+    for number_type in (pl.Float64(), pl.String()):
+        frame = _read_csv(data, lines, fields, schema, number_type)
         if frame is not None:
             numbered = frame.with_columns(pl.Series(LINE_COLUMN, np.arange(lines)))
             parsed = cast_columns(numbered, [], lines, schema)
-            if not parsed.rejects or numbers == pl.String():
+            if not parsed.rejects or number_type == pl.String():
                 return parsed
-    frame, rejects = _line_by_line(data, fields, schema)
+    frame, rejects = _split_lines(data, fields, schema)
     return cast_columns(frame, rejects, lines, schema)
 
 
 def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
-    """The rows of `frame`, from a columnar log, as `parse_text` gives them.
+    """Parse the rows of a table, such as a Parquet file's, as `parse_text` parses lines.
 
-    Raises LogError where a column's type is none that a value of the schema can have.
+    Raises LogError where a column's type is one that no value of the schema can have.
     """
     lines = frame.height
     rejects: list[Reject] = []
     for column in schema.fields:
         if column.role != "drop":
-            plain, garbled = _plain(frame[column.name], column)
-            frame = frame.with_columns(plain)
-            rejects += garbled
+            series, undecodable = _simplify(frame[column.name], column)
+            frame = frame.with_columns(series)
+            rejects += undecodable
     numbered = frame.with_columns(pl.Series(LINE_COLUMN, np.arange(lines)))
-    whole = ~pl.col(LINE_COLUMN).is_in([reject.line for reject in rejects])
-    return cast_columns(numbered.filter(whole), rejects, lines, schema)
+    is_valid = ~pl.col(LINE_COLUMN).is_in([reject.line for reject in rejects])
+    return cast_columns(numbered.filter(is_valid), rejects, lines, schema)
 
 
-def _plain(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:
-    """A typed column as numbers, text, times or lists of these; and the rows that are not UTF-8."""
+def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:
+    """Return a column as numbers, text, times or lists of these, and its values not UTF-8."""
     multi = isinstance(column, SparseColumn) and column.multi is not None
-    kind = series.dtype
-    if isinstance(kind, pl.Array) and multi:
+    dtype = series.dtype
+    if isinstance(dtype, pl.Array) and multi:
         return series.arr.to_list(), []
-    if isinstance(kind, pl.Categorical | pl.Enum):
+    if isinstance(dtype, pl.Categorical | pl.Enum):
         return series.cast(pl.String()), []
-    if kind == pl.Binary():
-        return _decoded(series)
-    fits = kind.is_numeric() or kind in (pl.String(), pl.Boolean(), pl.Null())
-    if fits or (isinstance(kind, pl.List) and multi):
+    if dtype == pl.Binary():
+        return _decode(series)
+    fits = dtype.is_numeric() or dtype in (pl.String(), pl.Boolean(), pl.Null())
+    if fits or (isinstance(dtype, pl.List) and multi):
         return series, []
-    if kind.is_temporal() and column.role == "time":
+    if dtype.is_temporal() and column.role == "time":
         return series, []
     raise LogError(
-        f"column {series.name!r} has the type {kind}, which no {column.role} column of the schema "
+        f"column {series.name!r} has the type {dtype}, which no {column.role} column of the schema "
         "can hold. Convert it, or drop it with `role: drop`."
     )
 
 
-def _decoded(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
-    """Bytes as text."""
+def _decode(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
+    """Return bytes as text, null where they are not UTF-8, and a reject for each of these."""
     texts: list[str | None] = []
     rejects = []
-    for number, value in enumerate(series.to_list()):
+    for row, value in enumerate(series.to_list()):
         try:
             texts.append(value.decode("utf-8") if value is not None else None)
         except UnicodeDecodeError:
             texts.append(None)
-            rejects.append(Reject(number, series.name, "not UTF-8", preview(value)))
+            rejects.append(Reject(row, series.name, "not UTF-8", preview(value)))
     return pl.Series(series.name, texts, dtype=pl.String()), rejects
 
 
-def _even(data: bytes, lines: int, separators: int, separator: str) -> bool:
-    """Whether there are lines, and each has just so many separators."""
-    text = np.frombuffer(data, dtype=np.uint8)
-    found = np.flatnonzero(text == ord(separator))
-    if lines == 0 or found.size != lines * separators:
-        return False
-    if separators == 0:
-        return True
-    ends = np.flatnonzero(text == ord("\n"))
-    of_line = found.reshape(lines, separators)
-    return bool((of_line[:, -1] < ends).all() and (of_line[1:, 0] > ends[:-1]).all())
-
-
-def _whole(
-    data: bytes, lines: int, fields: tuple[str, ...], schema: Schema, numbers: pl.DataType
+def _read_csv(
+    data: bytes, lines: int, fields: tuple[str, ...], schema: Schema, number_type: pl.DataType
 ) -> pl.DataFrame | None:
-    """The fields of `data` by Polars, or None where a line may be malformed.
+    """Return the fields of `data` as Polars reads them, or None where a line may be malformed.
 
-    Label and dense columns are read as `numbers`; as text, a value that is none keeps its digits.
+    Label and dense columns are read as `number_type`, the others as text.
     """
     quoted = schema.quote is not None and schema.quote.encode() in data
-    if quoted or b"\0" in data or not _even(data, lines, len(fields) - 1, schema.separator):
+    if quoted or b"\0" in data or not _have_all_fields(data, lines, len(fields), schema.separator):
         return None
-    if data.startswith(_BOM):  # Polars would drop it, here in the middle of a file
+    if data.startswith(_UTF8_BOM):  # Polars would drop it, even in the middle of a file
         return None
-    if data.count(b"\r") != data.count(b"\r\n"):  # it drops that at the end of any field
+    if data.count(b"\r") != data.count(b"\r\n"):  # Polars would drop it at the end of any field
         return None
     roles = {column.name: column.role for column in schema.fields}
     try:
@@ -164,7 +152,7 @@ def _whole(
             separator=schema.separator,
             quote_char=None,
             schema={
-                name: numbers if roles.get(name) in ("label", "dense") else pl.String()
+                name: number_type if roles.get(name) in ("label", "dense") else pl.String()
                 for name in fields
             },
             columns=[i for i, name in enumerate(fields) if roles.get(name, "drop") != "drop"],
@@ -174,30 +162,39 @@ def _whole(
     return frame if frame.height == lines else None
 
 
-def _line_by_line(
+def _have_all_fields(data: bytes, lines: int, fields: int, separator: str) -> bool:
+    """Return whether there are lines, and each has `fields` fields, of which there are several."""
+    text = np.frombuffer(data, dtype=np.uint8)
+    separators = np.flatnonzero(text == ord(separator))
+    if lines == 0 or separators.size != lines * (fields - 1):
+        return False
+    # As many as there should be: dealt out to the lines in order, each must lie in its own line.
+    by_line = separators.reshape(lines, fields - 1)
+    line_ends = np.flatnonzero(text == ord("\n"))
+    return bool((by_line[:, -1] < line_ends).all() and (by_line[1:, 0] > line_ends[:-1]).all())
+
+
+def _split_lines(
     data: bytes, fields: tuple[str, ...], schema: Schema
 ) -> tuple[pl.DataFrame, list[Reject]]:
-    """The fields of the whole lines as text, with `@line`, and the lines that are not whole."""
+    """Return the fields of each line as text, with `@line`, and rejects of lines without them."""
     rejects: list[Reject] = []
-    kept: list[int] = []
+    line_numbers: list[int] = []
     rows: list[list[str | None]] = []
-    pieces = data.split(b"\n")
-    if pieces[-1] == b"":
-        pieces.pop()
-    for number, piece in enumerate(pieces):
-        line = piece.removesuffix(b"\r")
-        values = _fields(line, len(fields), schema)
+    for number, line in enumerate(data.split(b"\n")[:-1]):
+        line = line.removesuffix(b"\r")
+        values = _split_fields(line, len(fields), schema)
         if isinstance(values, str):
             rejects.append(Reject(number, None, values, preview(line)))
         else:
-            kept.append(number)
+            line_numbers.append(number)
             rows.append([value if value != "" else None for value in values])
     frame = pl.DataFrame(rows, schema=dict.fromkeys(fields, pl.String()), orient="row")
-    return frame.with_columns(pl.Series(LINE_COLUMN, kept, dtype=pl.Int64())), rejects
+    return frame.with_columns(pl.Series(LINE_COLUMN, line_numbers, dtype=pl.Int64())), rejects
 
 
-def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
-    """The fields of one line, or the reason why it has none."""
+def _split_fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
+    """Return the fields of one line, or the reason why it is malformed."""
     if line == b"":
         return "the line is empty"
     if b"\0" in line:
@@ -217,7 +214,7 @@ def _fields(line: bytes, expected: int, schema: Schema) -> list[str] | str:
             values, *rest = reader
         except csv.Error:
             return "a quote is not closed on its line"
-        if rest or text.endswith("\r"):  # which the reader would take for the line's end
+        if rest or text.endswith("\r"):  # the reader takes it for the end of the line
             return "a carriage return inside the line"
     else:
         values = text.split(schema.separator)
