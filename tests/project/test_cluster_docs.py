@@ -1,4 +1,4 @@
-"""What docs/cluster.md says works: its laptop recipe and its DVC stage are run as they stand."""
+"""The recipes of docs/cluster.md work: the laptop's and DVC's are run as they are written."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 
-def code(language: str, holds: str) -> str:
-    """The page's block of `language` with `holds` in it."""
+def code_block(language: str, text: str) -> str:
+    """Return the page's block in `language` that contains `text`."""
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(next(block for block in blocks if holds in block))
+    return str(next(block for block in blocks if text in block))
 
 
 @pytest.fixture(scope="module")
 def port() -> str:
-    """A free port in place of the usual one."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
+    """Return a free port, to use instead of Dask's usual one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def laptop(place: Path, port: str) -> Iterator[None]:
-    """The first terminal: a scheduler and two workers."""
-    script = code("sh", "dask scheduler").replace("8786", port)
+    """Run the first terminal: a scheduler and two workers."""
+    script = code_block("sh", "dask scheduler").replace("8786", port)
     with process(["sh", "-c", with_path(script)], place):
         until(lambda: listens(int(port)))
         yield
 
 
 def with_path(script: str) -> str:
-    """The script, with the programs of this environment and this checkout's code."""
+    """Return the script with this environment's programs and this checkout's code on the paths."""
     settings = (
         f"unset DASK_DISTRIBUTED__WORKER__PRELOAD\nexport PATH={BIN}:$PATH PYTHONPATH={PYTHONPATH}"
     )
@@ -62,8 +62,8 @@ def with_path(script: str) -> str:
 
 
 def listens(port: int) -> bool:
-    with socket.socket() as found:
-        return found.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run(script: str, place: Path) -> subprocess.CompletedProcess[str]:
@@ -74,11 +74,11 @@ def run(script: str, place: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def second(laptop: None, place: Path, port: str) -> subprocess.CompletedProcess[str]:
-    """What was said in the second terminal."""
-    return run(code("sh", "--scheduler tcp://127").replace("8786", port), place)
+    """Run the second terminal and return its output."""
+    return run(code_block("sh", "--scheduler tcp://127").replace("8786", port), place)
 
 
-def test_the_second_terminal_makes_a_data_set(
+def test_the_laptop_recipe_makes_a_data_set(
     second: subprocess.CompletedProcess[str], place: Path
 ) -> None:
     assert "dashboard: http://127.0.0.1:" in second.stderr
@@ -89,8 +89,8 @@ def test_the_second_terminal_makes_a_data_set(
 def test_a_dvc_stage_runs_on_the_cluster_and_gives_the_same_bytes(
     second: subprocess.CompletedProcess[str], place: Path, port: str
 ) -> None:
-    (place / "dvc.yaml").write_text(code("yaml", "# dvc.yaml"))
-    repro = code("sh", "dvc repro").replace("8786", port)
+    (place / "dvc.yaml").write_text(code_block("yaml", "# dvc.yaml"))
+    repro = code_block("sh", "dvc repro").replace("8786", port)
     done = run(f"dvc init --quiet --no-scm\n{repro}", place)
     assert "dashboard: http://127.0.0.1:" in done.stderr
     assert digests(place / "ds") == digests(place / "datasets" / "sample")
@@ -98,16 +98,16 @@ def test_a_dvc_stage_runs_on_the_cluster_and_gives_the_same_bytes(
     assert "didn't change, skipping" in again.stdout + again.stderr
 
 
-def test_the_resource_of_kubernetes_is_yaml() -> None:
-    resource = yaml.safe_load(code("yaml", "DaskCluster"))
+def test_the_kubernetes_resource_is_yaml() -> None:
+    resource = yaml.safe_load(code_block("yaml", "DaskCluster"))
     assert set(resource["spec"]) == {"worker", "scheduler"}
 
 
-def test_the_program_for_slurm_is_python() -> None:
-    compile(code("python", "SLURMCluster"), "docs/cluster.md", "exec")
+def test_the_slurm_program_is_python() -> None:
+    compile(code_block("python", "SLURMCluster"), "docs/cluster.md", "exec")
 
 
-def test_every_environment_variable_and_option_is_known() -> None:
+def test_the_timeout_and_the_options_exist() -> None:
     from fae.execution.dask_backend import worker_timeout
 
     assert "`10 minutes`" in PAGE
