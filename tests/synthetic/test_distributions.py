@@ -16,7 +16,7 @@ def test_a_skew_draws_its_shares():
 
 
 def test_mixing_is_a_bijection():
-    assert len(np.unique(mix(np.arange(1 << 20, dtype=np.uint32), 3))) == 1 << 20
+    assert len(np.unique(mix(np.arange(1 << 20, dtype=np.uint32), "test"))) == 1 << 20
 
 
 def test_merging_moves_the_share_below_the_zone():

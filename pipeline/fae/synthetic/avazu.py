@@ -18,7 +18,6 @@ from fae.synthetic.distributions import (
     Ids,
     choose,
     make_circle,
-    make_salt,
     mix,
     to_hex,
     to_unit,
@@ -66,9 +65,9 @@ def _draw_placements(rng: np.random.Generator, campaign: Floats, user: Ids) -> P
     `campaign`, shape (rows,), is the position of the row's campaign in [0, 1).
     """
     rows = len(user)
-    at_campaign = to_unit(user, make_salt("user", "at campaign")) < 0.88
+    at_campaign = to_unit(user, "user", "at campaign") < 0.88
     usual = rng.random(rows) < tables.USUAL
-    other = np.where(usual, to_unit(user, make_salt("user", "place")), rng.random(rows))
+    other = np.where(usual, to_unit(user, "user", "place"), rng.random(rows))
     position = np.where(at_campaign, campaign, other)
     on_site = position < tables.ON_SITES
     site = tables.RANKS["site"].draw(np.minimum(position / tables.ON_SITES, 1 - 1e-12))
@@ -77,23 +76,24 @@ def _draw_placements(rng: np.random.Generator, campaign: Floats, user: Ids) -> P
     ids = np.where(on_site, site, APPS_FROM + app).astype(np.uint32)
     hexes = _draw_site_columns(rng, site, on_site) | _derive_app_columns(app, ~on_site)
     c1, banner_pos = _derive_banner(ids, on_site)
-    shares = np.clip(1.6 * to_unit(ids, make_salt("without device id")) - 0.2, 0.15, 1.0)
+    shares = np.clip(1.6 * to_unit(ids, "without device id") - 0.2, 0.15, 1.0)
     return Placements(ids, hexes, c1, banner_pos, np.where(on_site, 0.96, shares))
 
 
 def _hex_ids(column: str, ids: Ids, here: Mask, none: int) -> Ids:
     """Return a column's 32-bit ids, and the id `none` where there is no site or app."""
-    return np.where(here, mix(ids, make_salt(column, "hex")), none).astype(np.uint32)
+    return np.where(here, mix(ids, column, "hex"), none).astype(np.uint32)
 
 
 def _draw_site_columns(rng: np.random.Generator, site: Ids, here: Mask) -> dict[str, Ids]:
     """Draw site_id, site_category (a function of the site) and site_domain (nearly one)."""
-    twin = to_unit(site, make_salt("site", "shares its domain")) < 0.1
+    # Some sites share another's domain, a few rows have a stray domain, and some sites have none.
+    twin = to_unit(site, "site", "shares its domain") < 0.1
     domain = np.where(twin & (site >= FAMILIAR), site // 3, site).astype(np.uint32)
     stray = rng.random(len(site)) < 0.004
     domain = np.where(stray, 5000 + (rng.random(len(site)) ** 3 * 3000), domain).astype(np.uint32)
-    none = (to_unit(site, make_salt("site", "has no domain")) < 0.1) & (site >= FAMILIAR) & ~stray
-    position = np.where(site == 0, 0.6, to_unit(site, make_salt("site", "category")))
+    none = (to_unit(site, "site", "has no domain") < 0.1) & (site >= FAMILIAR) & ~stray
+    position = np.where(site == 0, 0.6, to_unit(site, "site", "category"))
     category = np.searchsorted(np.array(tables.SITE_CATEGORIES), position, side="right")
     named = here & (category > 0)
     return {
@@ -107,8 +107,8 @@ def _draw_site_columns(rng: np.random.Generator, site: Ids, here: Mask) -> dict[
 
 def _derive_app_columns(app: Ids, here: Mask) -> dict[str, Ids]:
     """Return app_id and its functions app_domain and app_category."""
-    domain = tables.APP_DOMAINS.draw(to_unit(app, make_salt("app", "domain")))
-    position = to_unit(app, make_salt("app", "category"))
+    domain = tables.APP_DOMAINS.draw(to_unit(app, "app", "domain"))
+    position = to_unit(app, "app", "category")
     category = np.searchsorted(np.array(tables.APP_CATEGORIES), position, side="right")
     return {
         "app_id": _hex_ids("app_id", app, here, tables.NO_APP),
@@ -122,11 +122,11 @@ def _derive_app_columns(app: Ids, here: Mask) -> dict[str, Ids]:
 
 def _derive_banner(place: Ids, on_site: Mask) -> tuple[Integers, Integers]:
     """Return C1 and banner_pos, functions of the site or app."""
-    at = to_unit(place, make_salt("C1"))
+    at = to_unit(place, "C1")
     familiar = (place & np.uint32(APPS_FROM - 1)) < FAMILIAR
     c1 = np.where(on_site, _draw_few("C1", at), _draw_few("C1 in apps", at))
     c1 = np.where(familiar & on_site, 1005, c1)
-    banner = _draw_few("banner_pos", to_unit(place, make_salt("banner_pos")))
+    banner = _draw_few("banner_pos", to_unit(place, "banner_pos"))
     banner = np.where(place == 0, 0, banner)
     for value, position in tables.BANNER_OF_C1.items():
         banner = np.where(c1 == value, position, banner)
@@ -143,6 +143,7 @@ def _draw_few(column: str, positions: Floats) -> Integers:
 
 def _scatter(keys: Ids, prime: int, low: int) -> Integers:
     """Return distinct integers for distinct keys, scattered over `prime` values or a multiple."""
+    # Multiplying by a constant modulo a prime is a bijection; each full turn has its own range.
     turn, rest = np.divmod(keys.astype(np.int64), prime)
     scattered: Integers = low + (rest * 7919 + 101) % prime + turn * prime
     return scattered
@@ -150,11 +151,15 @@ def _scatter(keys: Ids, prime: int, low: int) -> Integers:
 
 def _draw_users(rng: np.random.Generator, rows: int) -> tuple[dict[str, Ids], Floats]:
     """Draw each row's device_ip and user, and the position of its campaign's slot."""
+    # The address is the user's own, numbered after the gateways, or a gateway's.
     gateway = rng.random(rows) < tables.ON_GATEWAYS
     user = tables.RANKS["user"].draw(rng.random(rows))
     address = np.where(gateway, tables.RANKS["gateway"].draw(rng.random(rows)), GATEWAYS + user)
     usual = rng.random(rows) < tables.USUAL
-    taste = np.where(usual, to_unit(user, make_salt("user", "campaign")), rng.random(rows))
+    taste = np.where(usual, to_unit(user, "user", "campaign"), rng.random(rows))
+    # Most rows on a gateway show its campaign, in the first slot. For the slots to keep their
+    # shares, the other rows draw the first slot less often: `taste` is mapped piecewise linearly,
+    # so that [0, others) becomes [0, first).
     mine = rng.random(rows) < tables.GATEWAY_CAMPAIGN
     first = tables.SLOTS.points[0][1]
     by_gateway = tables.ON_GATEWAYS * tables.GATEWAY_CAMPAIGN
@@ -175,21 +180,21 @@ def _draw_campaigns(
     """Draw C14 to C19 and C21 of the campaign in each row's slot, and return the slot."""
     rows = len(position)
     slot = tables.SLOTS.draw(position)
-    age = to_unit(slot, make_salt("slot", "age")) * tables.SLOT_ROWS
+    # Slots change campaigns every SLOT_ROWS rows, each at its own row; a campaign's number is new.
+    age = to_unit(slot, "slot", "age") * tables.SLOT_ROWS
     epoch = ((first_row + np.arange(rows) + age) / tables.SLOT_ROWS).astype(np.uint32)
     campaign = slot + np.uint32(len(SLOT_CIRCLE.starts)) * epoch
-    creatives = 1 + mix(campaign, make_salt("creatives")) % np.uint32(4)
-    ids = {
-        c: _draw_few(c, to_unit(campaign, make_salt(c, "of C17"))) for c in ("C18", "C19", "C21")
-    }
+    creatives = 1 + mix(campaign, "creatives") % np.uint32(4)
+    ids = {c: _draw_few(c, to_unit(campaign, c, "of C17")) for c in ("C18", "C19", "C21")}
     for index, (c18, c19, c21, count) in enumerate(tables.FIRST_SLOTS):
         inside = slot == index
         creatives[inside] = count
         ids["C18"][inside], ids["C19"][inside], ids["C21"][inside] = c18, c19, c21
+    # A row shows one of the campaign's 1 to 4 usual creatives, seldom one of four rare ones.
     usual = (rng.random(rows) * creatives).astype(np.uint32)
     rare = creatives + (rng.random(rows) * 4).astype(np.uint32)
     creative = campaign * np.uint32(16) + np.where(rng.random(rows) < 0.985, usual, rare)
-    size = np.where(slot < 10, 0.0, to_unit(creative, make_salt("C15", "C16")))
+    size = np.where(slot < 10, 0.0, to_unit(creative, "C15", "C16"))
     ids["C15"], ids["C16"] = np.divmod(_draw_few("C15 C16", size), 10_000)
     ids["C14"] = _scatter(creative, _C14_PRIME, 375)
     ids["C17"] = _scatter(campaign, _C17_PRIME, 112)
@@ -202,24 +207,23 @@ def _draw_devices(
     """Draw device_id and device_model, device_conn_type and device_type; change some device_ip."""
     user, rows = ids["user"], len(position)
     shared = ids["device_ip"] < GATEWAYS
-    owner = np.where(shared, rng.random(rows), to_unit(user, make_salt("user", "model")))
+    # Behind a gateway any device may be; some users' models follow the campaign.
+    owner = np.where(shared, rng.random(rows), to_unit(user, "user", "model"))
     like_campaign = np.mod(position * 5 + 0.3 * owner, 1.0)
-    of_campaign = to_unit(user, make_salt("user", "model kind")) < 0.3
+    of_campaign = to_unit(user, "user", "model kind") < 0.3
     model = tables.RANKS["device_model"].draw(np.where(of_campaign, like_campaign, owner))
-    known = to_unit(user, make_salt("user", "device id")) >= place.without_device_id
-    moving = known & ~shared & (to_unit(user, make_salt("user", "moves")) < 0.3)
+    known = to_unit(user, "user", "device id") >= place.without_device_id
+    # A device with an id may move: then its row has another user's address.
+    moving = known & ~shared & (to_unit(user, "user", "moves") < 0.3)
     elsewhere = GATEWAYS + tables.RANKS["user"].draw(rng.random(rows))
     ids["device_ip"] = np.where(moving, elsewhere, ids["device_ip"]).astype(np.uint32)
-    of_model, of_user = (
-        to_unit(model, make_salt("model", "link")),
-        to_unit(user, make_salt("user", "link")),
-    )
-    kind = choose(0.7, of_model, of_user, to_unit(user, make_salt("user", "link kind")))
+    of_model, of_user = to_unit(model, "model", "link"), to_unit(user, "user", "link")
+    kind = choose(0.7, of_model, of_user, to_unit(user, "user", "link kind"))
     type_ = np.where(place.c1 == 1002, 0, 1)
-    tablet = np.where(to_unit(user, make_salt("user", "tablet")) < 0.93, 4, 5)
+    tablet = np.where(to_unit(user, "user", "tablet") < 0.93, 4, 5)
     type_ = np.where(place.c1 == 1010, tablet, type_)
     keys = {
-        "device_id": np.where(known, mix(user, make_salt("device_id", "hex")), tables.NO_DEVICE),
+        "device_id": np.where(known, mix(user, "device_id", "hex"), tables.NO_DEVICE),
         "device_model": model,
     }
     return keys, {"device_conn_type": _draw_few("device_conn_type", kind), "device_type": type_}
@@ -228,7 +232,7 @@ def _draw_devices(
 def _draw_c20(rng: np.random.Generator, slot: Ids, place: Ids) -> Ids:
     """Draw C20's rank, which mostly follows the campaign together with the site or app."""
     rows = len(slot)
-    of_pair = to_unit(slot * np.uint32(1 << 20) + place, make_salt("C20"))
+    of_pair = to_unit(slot * np.uint32(1 << 20) + place, "C20")
     rank = tables.RANKS["C20"].draw(choose(0.8, of_pair, rng.random(rows), rng.random(rows)))
     of_first = np.searchsorted(np.array(tables.FIRST_SLOT_C20), rng.random(rows), side="right")
     return np.where(slot == 0, of_first, rank).astype(np.uint32)
@@ -252,11 +256,9 @@ def draw_avazu_rows(
         "banner_pos": place.banner_pos, **ads,
     }  # fmt: skip
     pair = ads["C17"] * 8 + small["device_conn_type"]
-    total_effect = compute_effects(pair.astype(np.uint32), make_salt("C17", "conn"), PAIR_EFFECT)
+    total_effect = compute_effects(pair.astype(np.uint32), PAIR_EFFECT, "C17", "conn")
     for column, deviation in EFFECTS.items():
-        total_effect += compute_effects(
-            of[column].astype(np.uint32), make_salt(column, "effect"), deviation
-        )
+        total_effect += compute_effects(of[column].astype(np.uint32), deviation, column, "effect")
     probability = to_probabilities(INTERCEPT + total_effect)
     row = first + np.arange(rows)
     hour = np.minimum(row * len(tables.HOURS) // total, len(tables.HOURS) - 1)
@@ -267,8 +269,8 @@ def draw_avazu_rows(
         "C1": pl.Series(place.c1),
         "banner_pos": pl.Series(place.banner_pos),
         "device_id": to_hex(keys["device_id"].astype(np.uint32)),
-        "device_ip": to_hex(mix(ids["device_ip"], make_salt("device_ip", "hex"))),
-        "device_model": to_hex(mix(model, make_salt("device_model", "hex"))),
+        "device_ip": to_hex(mix(ids["device_ip"], "device_ip", "hex")),
+        "device_model": to_hex(mix(model, "device_model", "hex")),
         "C20": pl.Series(np.where(c20 == 0, -1, 100_000 + c20.astype(np.int64))),
     }
     columns |= {name: to_hex(key) for name, key in place.hex.items()}

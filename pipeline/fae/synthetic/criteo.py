@@ -22,10 +22,9 @@ from fae.synthetic.distributions import (
     assign_parents,
     choose,
     make_circle,
-    make_salt,
     merge_ids,
     mix,
-    shift_positions,
+    move_positions,
     to_hex,
     to_unit,
 )
@@ -96,7 +95,7 @@ def build_world() -> World:
         c13_of_c11=c13_of_c11,
         c18_of_c15=c18_of_c15,
         c2_of_c18=c2_of_c18,
-        c14_of_c15=_draw_few("C14", to_unit(c15, make_salt("C14", "of C15"))),
+        c14_of_c15=_draw_few("C14", to_unit(c15, "C14", "of C15")),
         lacks_block=lacks,
         advertisers=make_circle(_sum_shares(c13_of_c11, c11, len(shares["C13"]))),
         campaigns=make_circle(shares["C7"], np.argsort(_family_keys(c13_of_c7), kind="stable")),
@@ -137,28 +136,31 @@ def _draw_few(column: str, positions: Floats) -> Ids:
 
 def _family_keys(parents: Ids) -> Ids:
     """Return sort keys that shuffle families and keep each together."""
-    return mix(parents, make_salt("order"))
+    return mix(parents, "order")
 
 
 def _draw_advertisers(rng: np.random.Generator, rows: int) -> tuple[dict[str, Ids], Floats]:
     """Draw C7, C10, C11, C13, C17, C23, and each row's position on the campaigns' circle."""
     maps = build_world()
+    # The campaign C7 decides C11 and C13, except that some campaigns stray to a sibling C11.
     c7 = tables.RANKS["C7"].draw(rng.random(rows))
     c11 = maps.c11_of_c7[c7]
-    strays = (to_unit(c7, make_salt("C7", "strays")) < 0.25) & (rng.random(rows) < 0.25)
+    strays = (to_unit(c7, "C7", "strays") < 0.25) & (rng.random(rows) < 0.25)
     c11 = np.where(strays, maps.sibling_of_c11[c11], c11)
     c13 = maps.c13_of_c11[c11]
+    # Positions on the circles are uniform, so columns drawn near them keep their own shares: C10
+    # follows the advertiser, and C17 and C23 the campaign (the factors spread neighbours apart).
     campaign = maps.campaigns.positions(c7, rng.random(rows))
     advertiser = maps.advertisers.positions(c13, rng.random(rows))
-    common = shift_positions(campaign, 0.15, 0.0, rng.random(rows)) < COMMON_C10
+    common = move_positions(campaign, 0.15, rng.random(rows)) < COMMON_C10
     c10 = tables.RANKS["C10"].draw(choose(0.64, advertiser, rng.random(rows), rng.random(rows)))
     ids = {
         "C7": c7,
         "C10": np.where(common, 0, c10 + 1).astype(np.uint32),
         "C11": c11,
         "C13": c13,
-        "C17": _draw_few("C17", shift_positions(campaign * 61, 0.4, 0.0, rng.random(rows))),
-        "C23": _draw_few("C23", shift_positions(campaign * 13, 0.2, 0.0, rng.random(rows))),
+        "C17": _draw_few("C17", move_positions(campaign * 61, 0.4, rng.random(rows))),
+        "C23": _draw_few("C23", move_positions(campaign * 13, 0.2, rng.random(rows))),
     }
     return ids, campaign
 
@@ -168,6 +170,7 @@ def _draw_placements(
 ) -> tuple[dict[str, Ids], Mask]:
     """Draw C2, C14, C15, C18, the pages' chain, the block, and where the block is missing."""
     maps = build_world()
+    # C15 follows the campaign in half of the rows; C18, C2 and almost always C14 follow from C15.
     c15 = tables.RANKS["C15"].draw(choose(0.5, campaign, rng.random(rows), rng.random(rows)))
     c18 = maps.c18_of_c15[c15]
     c2 = maps.c2_of_c18[c18]
@@ -175,8 +178,10 @@ def _draw_placements(
     c14 = np.where(rng.random(rows) < 1e-4, (c14 + 1) % 26, c14)
     position = maps.placements.positions(c18, rng.random(rows))
     ids = {"C2": c2, "C14": c14, "C15": c15, "C18": c18}
+    # Pages follow the placement, and the block of columns follows page and placement.
     wide = rng.random(rows)
     ids |= _derive_pages(tables.RANKS["C3"].draw(choose(0.65, position, wide, rng.random(rows))))
+    # Placements without the block come first on the circle; stretch the rest to [0, 1).
     absent = tables.MISSING["C19 C20 C25 C26"]
     ids |= _draw_block(rng, ids["C16"], np.clip((position - absent) / (1 - absent), 0.0, 1 - 1e-9))
     return ids, maps.lacks_block[c2]
@@ -194,11 +199,11 @@ def _derive_pages(c3: Ids) -> dict[str, Ids]:
 def _draw_block(rng: np.random.Generator, page: Ids, position: Floats) -> dict[str, Ids]:
     """Draw C19, C20, C25 and C26, which mostly follow the page's C16 and the placement."""
     rows = len(page)
-    of_page = to_unit(page, make_salt("C26", "page"))
+    of_page = to_unit(page, "C26", "page")
     c26 = tables.RANKS["C26"].draw(choose(0.9, of_page, rng.random(rows), rng.random(rows)))
-    c19 = choose(0.5, to_unit(c26, make_salt("C19", "of C26")), rng.random(rows), rng.random(rows))
-    c20 = choose(0.9, to_unit(c26, make_salt("C20", "of C26")), rng.random(rows), rng.random(rows))
-    c25 = choose(0.75, shift_positions(position * 3, 0.04, 0.0, rng.random(rows)), rng.random(rows),
+    c19 = choose(0.5, to_unit(c26, "C19", "of C26"), rng.random(rows), rng.random(rows))
+    c20 = choose(0.9, to_unit(c26, "C20", "of C26"), rng.random(rows), rng.random(rows))
+    c25 = choose(0.75, move_positions(position * 3, 0.04, rng.random(rows)), rng.random(rows),
                  rng.random(rows))  # fmt: skip
     return {
         "C19": tables.RANKS["C19"].draw(c19),
@@ -235,6 +240,8 @@ def _draw_missing_integers(rng: np.random.Generator, rows: int) -> dict[str, Mas
 
 def draw_integers(rng: np.random.Generator, rows: int) -> tuple[dict[str, pl.Series], Floats]:
     """Draw I1 to I13, null where missing, and what they add to the log-odds, shape (rows,)."""
+    # A column draws at the position of its hidden quantity in some rows (or at the opposite one,
+    # where its share is negative), else anywhere; either way its own distribution holds.
     hidden = (rng.random(rows), rng.random(rows))
     masks = _draw_missing_integers(rng, rows)
     columns, total = {}, np.zeros(rows)
@@ -271,17 +278,15 @@ def draw_criteo_rows(rng: np.random.Generator, rows: int) -> tuple[pl.DataFrame,
     probability = to_probabilities(INTERCEPT + of_counts + _sum_id_effects(ids, missing))
     label = (rng.random(rows) < probability).astype(np.uint8)
     columns = {"label": pl.Series(label)} | counts
-    columns |= {c: to_hex(mix(ids[c], make_salt(c, "hex")), missing.get(c)) for c in CATEGORIES}
+    columns |= {c: to_hex(mix(ids[c], c, "hex"), missing.get(c)) for c in CATEGORIES}
     return pl.DataFrame(columns), probability
 
 
 def _sum_id_effects(ids: dict[str, Ids], missing: dict[str, Mask]) -> Floats:
     """Return what the categories add to the log-odds; a missing one adds nothing."""
-    total = compute_effects(
-        ids["C17"] * np.uint32(32) + ids["C14"], make_salt("C17", "C14"), PAIR_EFFECT
-    )
+    total = compute_effects(ids["C17"] * np.uint32(32) + ids["C14"], PAIR_EFFECT, "C17", "C14")
     for column, deviation in EFFECTS.items():
-        added = compute_effects(ids[column], make_salt(column, "effect"), deviation)
+        added = compute_effects(ids[column], deviation, column, "effect")
         if column in missing:
             added[missing[column]] = 0.0
         total += added

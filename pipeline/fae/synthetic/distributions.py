@@ -6,7 +6,7 @@ rank falls as 1/rank, so that head, middle and tail each have their own slope, a
 and a draw costs one interpolation. No single Zipf exponent fits both head and tail.
 
 Columns depend on each other without disturbing these shares: a row has uniform positions on a
-circle, and columns that belong together draw at nearby positions (`near`).
+circle, and columns that belong together draw at nearby positions (`move_positions`).
 """
 
 import heapq
@@ -24,17 +24,14 @@ Floats = npt.NDArray[np.float64]
 _HEX = np.frombuffer(b"".join(b"%04x" % i for i in range(1 << 16)), dtype=np.uint32)
 
 
-def make_salt(*names: str) -> int:
-    """Return the fixed 32-bit salt of a purpose such as ("C3", "hex")."""
-    return zlib.crc32("/".join(names).encode())
+def mix(ids: Ids, *purpose: str) -> Ids:
+    """Permute the 32-bit integers, differently for each purpose such as ("C3", "hex").
 
-
-def mix(ids: Ids, salt: int) -> Ids:
-    """Permute the 32-bit integers, differently for each salt (MurmurHash3's finaliser).
-
-    It is a bijection, so that no two ids collide.
+    The finaliser of MurmurHash3, salted: a bijection, so that no two ids collide. It depends on no
+    seed: what an id is (its hex digits, its parent, its effect on the label) is the same in every
+    log, and a seed only chooses which ids appear in which rows.
     """
-    x = ids ^ np.uint32(salt)
+    x = ids ^ np.uint32(zlib.crc32("/".join(purpose).encode()))
     x ^= x >> np.uint32(16)
     x *= np.uint32(0x85EBCA6B)
     x ^= x >> np.uint32(13)
@@ -43,9 +40,9 @@ def mix(ids: Ids, salt: int) -> Ids:
     return x
 
 
-def to_unit(ids: Ids, salt: int) -> Floats:
+def to_unit(ids: Ids, *purpose: str) -> Floats:
     """Return a fixed number in [0, 1) for each id, nearly uniform over the ids."""
-    return mix(ids, salt).astype(np.float64) * 2.0**-32
+    return mix(ids, *purpose).astype(np.float64) * 2.0**-32
 
 
 def to_hex(keys: Ids, missing: npt.NDArray[np.bool_] | None = None) -> pl.Series:
@@ -69,11 +66,14 @@ class Skew:
     points: tuple[tuple[int, float], ...]
 
     def _edges(self) -> tuple[Floats, Floats]:
+        """Return log(1 + rank) and the cumulative share at each point, from rank 0 on."""
         ranks = np.log([1.0, *(rank + 1.0 for rank, _ in self.points)])
         return ranks, np.array([0.0, *(share for _, share in self.points)])
 
     def draw(self, positions: Floats) -> Ids:
         """Return the rank at each position in [0, 1): the inverse of the cumulative share."""
+        # A share that falls as 1/rank grows linearly in log(rank), so interpolation inverts it. The
+        # addend keeps a rank that is an integer but for rounding from being cut to the one below.
         ranks, shares = self._edges()
         return (np.exp(np.interp(positions, shares, ranks)) - 1.0 + 1e-9).astype(np.uint32)
 
@@ -107,13 +107,14 @@ def merge_ids(ids: Ids, zones: tuple[Zone, ...], purpose: str) -> Ids:
     """
     parents = ids.copy()
     for index, zone in enumerate(zones):
+        # An id's own hash decides whether it merges, and its family's hash into which parent.
         rows = np.flatnonzero(ids >= zone.above)
-        chosen = to_unit(ids[rows], make_salt(purpose, str(index), "merges")) < zone.share
+        chosen = to_unit(ids[rows], purpose, str(index), "merges") < zone.share
         rows = rows[chosen]
         families = ids[rows]
         if zone.grain:
             families = (np.log1p(families) / zone.grain).astype(np.uint32)
-        exponent = to_unit(families, make_salt(purpose, str(index), "into"))
+        exponent = to_unit(families, purpose, str(index), "into")
         span = np.log((zone.high + 1) / (zone.low + 1))
         parents[rows] = ((zone.low + 1) * np.exp(exponent * span) - 1.0 + 1e-9).astype(np.uint32)
     return parents
@@ -125,6 +126,7 @@ def assign_parents(children: Floats, parents: Floats) -> Ids:
     Greedy: the largest child first, to the parent with the most room left; the smallest children go
     to parents that would have none. Needs at least as many children as parents.
     """
+    # A heap of the parents by the room that is left, negated since heapq gives the least.
     room = [(-share, parent) for parent, share in enumerate(parents.tolist())]
     heapq.heapify(room)
     empty = set(range(len(parents)))
@@ -132,6 +134,7 @@ def assign_parents(children: Floats, parents: Floats) -> Ids:
     order = np.argsort(-children, kind="stable").tolist()
     for index, child in enumerate(order):
         if len(order) - index == len(empty):
+            # As many children are left as parents without any: one each.
             of_child[order[index:]] = sorted(empty)
             break
         negative, parent = room[0]
@@ -163,9 +166,9 @@ def make_circle(shares: Floats, order: npt.NDArray[np.intp] | None = None) -> Ci
     return Circle(starts, lengths)
 
 
-def shift_positions(positions: Floats, width: float, shift: float, uniform: Floats) -> Floats:
-    """Move positions on by `shift` and up to `width` more; uniform ones stay uniform."""
-    return np.mod(positions + (shift + width * uniform), 1.0)
+def move_positions(positions: Floats, width: float, uniform: Floats) -> Floats:
+    """Move positions on by up to `width` of the circle; uniform ones stay uniform."""
+    return np.mod(positions + width * uniform, 1.0)
 
 
 def choose(share: float, first: Floats, second: Floats, uniform: Floats) -> Floats:

@@ -7,13 +7,14 @@ from fae.synthetic.distributions import Floats, Ids, to_unit
 BINS = 20_000
 
 
-def compute_effects(ids: Ids, salt: int, deviation: float) -> Floats:
-    """Return what each id adds to the log-odds: fixed, of mean 0 and standard deviation `deviation`.
+def compute_effects(ids: Ids, deviation: float, *purpose: str) -> Floats:
+    """Return each id's fixed addition to the log-odds, of mean 0 and the given deviation.
 
     Frequent and rare ids have equal deviations: per row of the log, a model gains as much by
     learning a rare id as by learning a frequent one.
     """
-    added: Floats = (to_unit(ids, salt) - 0.5) * (deviation * 12.0**0.5)
+    # A uniform number of width 1 has the standard deviation 1 / sqrt(12).
+    added: Floats = (to_unit(ids, *purpose) - 0.5) * (deviation * 12.0**0.5)
     return added
 
 
@@ -36,6 +37,7 @@ def tally(probability: Floats) -> Floats:
 
 def compute_best_auc(tally: Floats) -> float:
     """Return the expected AUC of a model that knows every row's true probability."""
+    # A click wins against every non-click of a lower bin, and half of those of its own.
     clicks, others = tally
     below = np.cumsum(others) - others
     return float((clicks * (below + 0.5 * others)).sum() / (clicks.sum() * others.sum()))
