@@ -101,7 +101,7 @@ def test_functions_have_the_stages_parameters_and_defaults(
 def test_a_mistake_is_a_fae_error(log: Path) -> None:
     with pytest.raises(FaeError, match="--rule 'best'"):
         fae.prepare(log, schema=SHOP, out="ds", hot_budget=120, rule="best")
-    with pytest.raises(fae.FaeError, match=r"no log is at none\.csv"):
+    with pytest.raises(fae.FaeError, match=r"no log found at none\.csv"):
         fae.ingest("none.csv", schema=SHOP, out="ds")
 
 

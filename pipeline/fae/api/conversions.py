@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from fae.execution.executor import Executor
@@ -24,6 +24,24 @@ Paths = PathLike | Sequence[PathLike]
 #: Accesses that earn a row: for every table, by table ("" stands for the others), or as written
 #: on the command line ("10", "C3=20").
 MinCount = int | Mapping[str, int] | Sequence[str]
+
+
+class Execution(TypedDict, total=False):
+    """Where tasks run: in `threads` of this process by default, or on Dask.
+
+    `workers` starts a local cluster of so many processes, `scheduler` is the address of a cluster
+    ("tcp://host:8786") and `scheduler_file` a file that its scheduler wrote; give one of these.
+    `memory` ("8GiB") bounds what this process and its local workers use.
+    """
+
+    threads: int | None
+    workers: int | None
+    scheduler: str | None
+    scheduler_file: PathLike | None
+    memory: str | None
+
+
+EXECUTION_NAMES = tuple(Execution.__annotations__)
 
 
 def to_schema(schema: PathLike | Schema) -> Schema:
@@ -95,11 +113,11 @@ def _texts(paths: Paths) -> list[str]:
 
 @contextmanager
 def open_chosen_executor(
-    threads: int | None,
-    workers: int | None,
-    scheduler: str | None,
-    scheduler_file: PathLike | None,
-    memory: str | None,
+    threads: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    scheduler_file: PathLike | None = None,
+    memory: str | None = None,
 ) -> Iterator[Executor]:
     """Open the executor that the options choose: threads, local workers or a Dask cluster."""
     from fae.execution.executor import open_executor

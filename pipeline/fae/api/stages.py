@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fae.api.conversions import (
+    EXECUTION_NAMES,
+    Execution,
     MinCount,
     PathLike,
     Paths,
@@ -56,18 +58,15 @@ def prepare(
     seed: int = 0,
     overwrite: bool = False,
     keep_work: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
+    **execution: Unpack[Execution],
 ) -> Dataset:
     """Prepare a data set from raw logs: ingest, profile, calibrate and partition.
 
     `logs` are paths, globs or URLs; `schema` is a preset's name, the path of a YAML file, or a
     Schema. Give either `hot_budget`, the bytes for hot rows ("256MiB" or a number), or `hot_share`,
-    the share of training samples to make hot. The other parameters are those of `fae prepare
-    --help`. Where `out` is already made from these logs and parameters, nothing is done.
+    the share of training samples to make hot. `execution` says where tasks run (see Execution). The
+    other parameters are those of `fae prepare --help`. Where `out` is already made from these logs
+    and parameters, nothing is done.
 
     >>> import fae                                                          # doctest: +SKIP
     >>> fae.prepare("logs/*.gz", schema="criteo-kaggle",
@@ -101,7 +100,7 @@ def prepare(
     )
     loaded = to_schema(schema)
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         manifest, worked = run(
             files,
             loaded,
@@ -124,19 +123,14 @@ def append(
     valid_logs: Paths = (),
     test_logs: Paths = (),
     keep_work: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
     **changes: Any,
 ) -> Dataset:
     """Add `logs` to the data set `out`, as if all logs had been prepared at once.
 
     The staged rows of the former logs must lie in `OUT.work`, where `prepare(..., keep_work=True)`
     leaves them. `changes` are parameters of `prepare` that are to differ from the data set's own,
-    such as `hot_budget`. Raises DatasetError where the staged rows are absent or `schema` is
-    another, LogError where a log is in the data set already.
+    such as `hot_budget`, and where tasks run, such as `threads`. Raises DatasetError where the
+    staged rows are absent or `schema` is another, LogError where a log is in the data set already.
     """
     from fae.api.dataset import Dataset
     from fae.appending.append import append as run
@@ -147,6 +141,7 @@ def append(
     from fae.logs.schema import Schema
     from fae.storage.folder import Folder
 
+    execution = {name: changes.pop(name) for name in EXECUTION_NAMES if name in changes}
     if changes.get("overwrite"):
         raise ParameterError(
             "--append and --overwrite exclude each other: one adds to OUT, the other replaces it."
@@ -161,7 +156,7 @@ def append(
         with damage_reported(f"{out}/{MANIFEST_FILE}"):
             loaded = Schema.model_validate(read_manifest(Folder.of(os.fspath(out))).schema)
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         manifest, worked = run(
             files, loaded, os.fspath(out), executor, changes, keep_work=keep_work
         )
@@ -179,11 +174,7 @@ def ingest(
     test_logs: Paths = (),
     max_reject_share: float = 0.001,
     overwrite: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
+    **execution: Unpack[Execution],
 ) -> Staging:
     """Parse logs into typed columns, stage 1; malformed lines go to `OUT/rejects`."""
     from fae.ingestion.parameters import IngestParameters
@@ -192,7 +183,7 @@ def ingest(
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     loaded = to_schema(schema)
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         return run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
@@ -206,17 +197,13 @@ def profile(
     sample: float = 1.0,
     seed: int = 0,
     overwrite: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
+    **execution: Unpack[Execution],
 ) -> Frequencies:
     """Split the rows, and count the accesses to each embedding row in train, stage 2."""
     from fae.profiling.stage import profile as run
 
     parameters = profile_parameters(valid, test, min_count, sample, seed)
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         return run(to_staging(staging), os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
@@ -235,11 +222,7 @@ def calibrate(
     cold_ids: str = "exact",
     cold_buckets: int = 0,
     overwrite: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
+    **execution: Unpack[Execution],
 ) -> HotSet:
     """Choose the hot rows that the byte budget holds, stage 3."""
     from fae.hotset.stage import calibrate as run
@@ -255,7 +238,7 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         return run(
             to_staging(staging),
             to_frequencies(frequencies),
@@ -274,11 +257,7 @@ def partition(
     out: PathLike,
     seed: int = 0,
     overwrite: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    scheduler_file: PathLike | None = None,
-    memory: str | None = None,
+    **execution: Unpack[Execution],
 ) -> Dataset:
     """Write the shuffled hot/cold data set with its vocabularies and manifest, stage 4."""
     from fae.api.dataset import Dataset
@@ -287,7 +266,7 @@ def partition(
     from fae.hotset.hot_set import HotSet
 
     chosen = hot_set if isinstance(hot_set, HotSet) else HotSet.read(os.fspath(hot_set))
-    with open_chosen_executor(threads, workers, scheduler, scheduler_file, memory) as executor:
+    with open_chosen_executor(**execution) as executor:
         manifest = write_dataset(
             to_staging(staging),
             to_frequencies(frequencies),
