@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fae.dataset.encoder import Encoder
-from fae.dataset.presence import checked
+from fae.dataset.integrity import read_checked
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, FaeError, StorageError
@@ -220,7 +220,7 @@ def test_a_damaged_vocabulary_is_not_encoded_by(shop_copy: Path, shop: Stages) -
     (shop_copy / CITY).unlink()
     with (
         pytest.raises(DatasetError, match=r"city\.parquet is absent"),
-        checked(Folder.of(shop_copy), shop.manifest.tables[0].vocabulary),
+        read_checked(Folder.of(shop_copy), shop.manifest.tables[0].vocabulary),
     ):
         pass
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from fae.appending.merge_stagings import MergedStaging
 from fae.commit import outputs
-from fae.dataset.presence import checked
+from fae.dataset.integrity import read_checked
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
@@ -131,7 +131,7 @@ def write_drift(
     for table in tables:
         former_table = manifest.table(table.name)
         with (
-            checked(former, former_table.vocabulary) as former_vocabulary,
+            read_checked(former, former_table.vocabulary) as former_vocabulary,
             partial.read(table.vocabulary.path) as vocabulary,
         ):
             values = _match_values(former_vocabulary, vocabulary)

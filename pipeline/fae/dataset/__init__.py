@@ -6,7 +6,7 @@ shuffle     scatters the rows of staged parts over files, and gathers each file 
 row_codec   packs encoded rows into words, so that the shuffle moves a row as one piece
 parquet     the columns and encodings of data files and vocabularies
 vocabulary  the id of each raw value
-presence    faults of the folder's files: missing, unknown, of another size or checksum
+integrity   faults of the folder's files: missing, unknown, of another size or checksum
 verify      every check of a finished data set
 encoder     turns new raw rows into ids and features, for serving
 export      trained embedding tables by raw value, for serving

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from fae.commit.outputs import damage_reported, read_manifest
-from fae.dataset.presence import checked
+from fae.dataset.integrity import read_checked
 from fae.dataset.vocabulary import to_raw_values
 from fae.format.errors import DatasetError
 from fae.format.manifest import MANIFEST_FILE, OOV_ID
@@ -32,7 +32,7 @@ class Encoder:
             self.schema = Schema.model_validate(self.manifest.schema)
         self._vocabularies = {}
         for table in self.manifest.tables:
-            with checked(self.directory, table.vocabulary) as path:
+            with read_checked(self.directory, table.vocabulary) as path:
                 frame = pl.read_parquet(path, columns=["value", "id"])
             self._vocabularies[table.name] = frame
 

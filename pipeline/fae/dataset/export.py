@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fae.commit import outputs
-from fae.dataset.presence import checked
+from fae.dataset.integrity import read_checked
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import OOV_ID, Table
 from fae.storage.folder import Folder, FolderLike
@@ -42,7 +42,7 @@ def write_tables(
     files = []
     with outputs.build_output(out, made_from) as partial:
         for table in manifest.tables:
-            with checked(source, table.vocabulary) as path:
+            with read_checked(source, table.vocabulary) as path:
                 vocabulary = pl.read_parquet(path, columns=["value", "id"])
             lines = _join_weights(vocabulary, weights[table.name])
             name = f"{table.name}.parquet"

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from fae.commit.outputs import read_manifest
-from fae.dataset.presence import UNREADABLE, file_faults, strangers
+from fae.dataset.integrity import READ_ERRORS, find_file_faults, find_unknown_files
 from fae.dataset.vocabulary import to_staged_values
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
@@ -65,7 +65,7 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     """
     directory = Folder.of(dataset)
     manifest = read_manifest(directory)
-    faults = [*strangers(directory, manifest), *_check_manifest(directory, manifest)]
+    faults = [*find_unknown_files(directory, manifest), *_check_manifest(directory, manifest)]
     tasks = [
         _Task(str(directory), file, temperature, split)
         for split, leaves in manifest.splits.items()
@@ -77,7 +77,7 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     for table in manifest.tables:
         faults += _check_vocabulary(directory, table, manifest.schema)
     for file in manifest.records:
-        faults += file_faults(directory, file)
+        faults += find_file_faults(directory, file)
     if not faults:  # counting accesses needs files that can be read
         faults += _check_accesses(directory, manifest)
     rows = sum(leaf.rows for leaf in _iter_leaves(manifest))
@@ -117,7 +117,7 @@ def _check_manifest(directory: Folder, manifest: Manifest) -> Iterator[str]:
 def _check_data_file(task: _Task) -> list[str]:
     """Return the faults of one data file; its rows are checked only if its checksum is right."""
     directory = Folder.of(task.directory)
-    faults = file_faults(directory, task.file)
+    faults = find_file_faults(directory, task.file)
     if faults:
         return faults
     manifest = read_manifest(directory)
@@ -127,7 +127,7 @@ def _check_data_file(task: _Task) -> list[str]:
     try:
         with directory.read(where) as path:
             return _check_rows(path, manifest, task)
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         return [f"{where}: unreadable: {error}"]
 
 
@@ -201,13 +201,13 @@ def _find_extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, p
 
 def _check_vocabulary(directory: Folder, table: Table, schema: Mapping[str, Any]) -> list[str]:
     """Return the faults of one vocabulary file."""
-    faults = file_faults(directory, table.vocabulary)
+    faults = find_file_faults(directory, table.vocabulary)
     if faults:
         return faults
     try:
         with directory.read(table.vocabulary.path) as path:
             frame = pl.read_parquet(path)
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
     return list(_check_lines(frame, table, schema))
 
@@ -283,5 +283,5 @@ def _read_columns(directory: Folder, file: DataFile, names: list[str]) -> pl.Dat
     try:
         with directory.read(file.path) as path:
             return pl.read_parquet(path, columns=names, hive_partitioning=False)
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         raise DatasetError(f"{directory / file.path} is unreadable: {error}") from None

@@ -1,12 +1,11 @@
-"""Integrity: that the files of a data set are those that its manifest names, byte for byte."""
+"""Check that the files of a data set are those that its manifest names, byte for byte."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +28,7 @@ def describe_file(local: Path, path: str, rows: int) -> DataFile:
 
 
 def compute_sha256(path: Path) -> str:
-    """The sha256 of a local file's bytes, as hexadecimal digits."""
+    """Return the sha256 of a local file's bytes in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -60,34 +59,39 @@ def check_files(directory: Path, files: Sequence[DataFile]) -> None:
     """Raise DatasetError where a file is absent, a link to elsewhere, or of another size."""
     check_links(directory, (file.path for file in files))
     for file in files:
-        path = directory / file.path
-        with _reading(path):
-            found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DatasetError(f"{path} is not a file, and the manifest names it.")
-        if found.st_size != file.bytes:
-            raise DatasetError(
-                f"{path} has {found.st_size} bytes, and the manifest says {file.bytes}: it is "
-                "damaged. Copy or prepare it again."
-            )
+        check_file(directory / file.path, file, checksum=False)
 
 
-def check_checksum(path: Path, file: DataFile) -> None:
-    """Raise DatasetError unless the file has the checksum that the manifest tells."""
-    with _reading(path):
-        digest = compute_sha256(path)
-    if digest != file.sha256:
-        raise DatasetError(
-            f"{path} is damaged: its sha256 is not the manifest's. Copy or prepare it again."
-        )
+def check_file(
+    path: Path, file: DataFile, *, checksum: bool = True, name: object | None = None
+) -> None:
+    """Raise DatasetError where `find_fault` finds one; the message calls the file `name`."""
+    fault = find_fault(path, file, checksum=checksum)
+    if fault is None:
+        return
+    is_what = (
+        "is absent, but the manifest names it" if fault == _MISSING else f"is damaged: {fault}"
+    )
+    raise DatasetError(f"{name or path} {is_what}. Copy or prepare the data set again.")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Raise DatasetError where the block cannot read the file at `path`."""
+def find_fault(path: Path, file: DataFile, *, checksum: bool = True) -> str | None:
+    """Return what is wrong with the file of a data set that lies at `path`; None where nothing is.
+
+    Compares its size with the manifest's and, with `checksum`, also its sha256.
+    """
     try:
-        yield
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "not a regular file"
+        if status.st_size != file.bytes:
+            return f"{status.st_size:,} bytes, not {file.bytes:,}"
+        intact = not checksum or compute_sha256(path) == file.sha256
     except FileNotFoundError:
-        raise DatasetError(f"{path} is absent, and the manifest names it.") from None
+        return _MISSING
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from None
+        return f"unreadable: {error.strerror or error}"
+    return None if intact else "its sha256 is not the manifest's"
+
+
+_MISSING = "missing"

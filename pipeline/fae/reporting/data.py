@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fae.dataset.presence import UNREADABLE
+from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
 from fae.hotset.problem import StackedRows, StackedSamples
@@ -89,7 +89,7 @@ def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.Da
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()
         ordered = vocabulary.sort(order, descending=descending, nulls_last=False)
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         raise DatasetError(f"Cannot read {path}: {error}. Run `fae verify`.") from None
     if not ids.equals(expected_ids):
         raise DatasetError(f"{path}: its ids are not 1 to {table.rows - 1:,}. Run `fae verify`.")
@@ -149,7 +149,7 @@ def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) ->
     try:
         lazy = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
         frame = lazy.select(names).slice(start, rows).collect()
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         raise DatasetError(f"Cannot read {paths[0].parent}: {error}. Run `fae verify`.") from None
     if frame.height != rows:
         raise DatasetError(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from fae.dataset.presence import UNREADABLE
+from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
@@ -102,7 +102,7 @@ def read_facts(dataset: Path) -> Facts:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"])
         raise _damaged(dataset, f"{field}: {first['msg']}") from None
-    except (*UNREADABLE, ValueError, RecursionError) as error:
+    except (*READ_ERRORS, ValueError, RecursionError) as error:
         raise _damaged(dataset, error) from None
     if fault := _contradiction(facts):
         raise _damaged(dataset, fault)

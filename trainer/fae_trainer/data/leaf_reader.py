@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from torch.utils.data import get_worker_info
 
-from fae.format.integrity import check_checksum
+from fae.format.integrity import check_file
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch, Ints, concatenate
 from fae_trainer.data.buffers import Buffers
@@ -137,7 +137,7 @@ class LeafReader:
             described = self._files[file]
             path = self._directory / described.path
             if self._verify:
-                check_checksum(path, described)
+                check_file(path, described)
             self._footers[file] = read_footer(path, described, self._manifest)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]

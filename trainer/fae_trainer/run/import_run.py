@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fae.format.errors import DatasetError, ParameterError
-from fae.format.integrity import check_checksum, check_files
+from fae.format.integrity import check_file, check_files
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest
 from fae_trainer.data.batches import Ints
 from fae_trainer.data.decoding import reading
@@ -153,7 +153,7 @@ def _check_file(data: Path, manifest: Manifest, name: str) -> None:
     if not files:
         raise DatasetError(f"{data}: the manifest names no {name}. Prepare the data set again.")
     check_files(data, files)
-    check_checksum(data / name, files[0])
+    check_file(data / name, files[0])
 
 
 def _match_values(old: pa.Table, new: pa.Table) -> pa.Table:
