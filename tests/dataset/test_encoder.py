@@ -56,7 +56,7 @@ def test_the_columns_are_those_of_the_data_set_without_the_label(encoder: Encode
         ({"price": -4, "item": 3, "nonsense": 1}, (0.0, 3, 3, [])),
     ],
 )
-def test_what_is_missing_or_was_not_seen(
+def test_missing_and_unseen_values(
     encoder: Encoder, row: Mapping[str, Any], expected: tuple[Any, ...]
 ) -> None:
     assert encoder.encode([row]).row(0) == expected
@@ -71,7 +71,7 @@ def test_the_order_of_the_rows_is_kept(encoder: Encoder) -> None:
     assert found["seen"].to_list() == [[1], [], [], [2, 2], [0], [3, 1]] * 50
 
 
-def test_a_value_that_first_occurs_after_many_rows_counts(encoder: Encoder) -> None:
+def test_a_value_that_first_occurs_after_many_rows_is_encoded(encoder: Encoder) -> None:
     rows: list[dict[str, Any]] = [{"price": 1, "city": None} for _ in range(200)]
     rows += [{"price": 0.5, "city": "Rome", "item": 7}]
     assert encoder.encode(rows).row(200) == (np.float32(np.log(1.5)), 2, 1, [])
@@ -145,7 +145,7 @@ def test_hours_and_days_come_from_the_time(tmp_path: Path) -> None:
     assert encoder.encode(rows[2:]).rows() == [(0, 0)]
 
 
-def test_no_data_set_is_an_error(tmp_path: Path) -> None:
+def test_a_directory_without_a_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished data set"):
         Encoder(tmp_path)
 

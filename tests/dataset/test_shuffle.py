@@ -1,4 +1,4 @@
-"""Partitions: every row once, in its leaf, in an order that the staged parts cannot change."""
+"""The shuffle: every row once, in its leaf, in an order that does not depend on the parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.small_logs import (
 CITY = {"name": "city", "role": "sparse"}
 
 
-def test_the_twenty_rows_lie_in_the_leaves_that_an_eye_finds(shop: Stages) -> None:
+def test_the_twenty_rows_are_in_the_leaves_that_an_eye_finds(shop: Stages) -> None:
     leaves = leaf_rows(shop.dataset, shop.manifest, SHOP)
     one, two = float(np.float32(np.log(2))), float(np.float32(np.log(3)))
     nine, five = float(np.float32(np.log(10))), float(np.float32(np.log(6)))
@@ -138,7 +138,7 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
 
 
 @pytest.mark.parametrize(("parts", "together"), [(1, 100), (4, 16), (1, 3)])
-def test_parts_that_are_scattered_together_give_the_same_bytes(
+def test_parts_scattered_by_one_task_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop: Stages, parts: int, together: int
 ) -> None:
     monkeypatch.setattr(shuffle, "_SCATTER_TASKS", parts)

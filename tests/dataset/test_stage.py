@@ -33,7 +33,7 @@ from tests.support.small_logs import (
 )
 
 
-def test_the_manifest_tells_the_twenty_rows(shop: Stages) -> None:
+def test_the_manifest_describes_the_twenty_rows(shop: Stages) -> None:
     manifest = Manifest.read(shop.dataset)
     assert manifest == shop.manifest
     assert [(t.name, t.rows, t.hot_rows, t.dim) for t in manifest.tables] == [
@@ -69,7 +69,7 @@ def test_success_holds_the_manifests_fingerprint_and_checksum(shop: Stages) -> N
     assert line == f"{digests(shop.dataset)['manifest.json']}  manifest.json"
 
 
-def test_the_manifest_is_json_for_people_too(shop: Stages) -> None:
+def test_the_manifest_is_readable_json(shop: Stages) -> None:
     document = json.loads((shop.dataset / "manifest.json").read_text(encoding="utf-8"))
     assert list(document)[:3] == ["format", "version", "fingerprint"]
     (log,) = document["preparation"]["logs"]
@@ -77,7 +77,7 @@ def test_the_manifest_is_json_for_people_too(shop: Stages) -> None:
     assert (log["lines"], log["rows"], log["rejects"]) == (20, 20, 0)
 
 
-def test_features_are_the_schemas() -> None:
+def test_features_are_those_of_the_schema() -> None:
     assert list_features(SHOP) == Features(
         "label",
         ("price",),
@@ -132,7 +132,7 @@ def test_pyarrow_reads_it(shop: Stages) -> None:
 # ── Again ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_it_is_made_once_and_refused_with_another_seed(tmp_path: Path) -> None:
+def test_a_finished_data_set_is_kept_and_another_seed_is_refused(tmp_path: Path) -> None:
     made = shop_stages(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in made.dataset.rglob("*")}
     inputs = (made.staging, made.frequencies, made.hot_set, made.dataset, Executor(1))

@@ -64,7 +64,7 @@ def test_a_whole_data_set_has_no_fault(shop: Stages) -> None:
     assert verify(shop.dataset, Executor(2)) == Verification(files=8, rows=20, faults=())
 
 
-def test_what_is_no_data_set_is_an_error(shop: Stages, tmp_path: Path) -> None:
+def test_a_directory_without_a_data_set_is_an_error(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished data set"):
         verify(tmp_path, Executor(1))
     with pytest.raises(DatasetError, match="not a finished data set"):
@@ -197,7 +197,7 @@ def test_counts_that_do_not_add_up_are_an_error(shop_copy: Path) -> None:
         faults(shop_copy)
 
 
-def test_a_manifest_without_its_preparation_is_no_traceback(shop_copy: Path) -> None:
+def test_a_manifest_without_its_preparation_is_a_fault_or_an_error(shop_copy: Path) -> None:
     edit_manifest(shop_copy, "preparation", value={})
     try:
         found = faults(shop_copy)
@@ -209,18 +209,18 @@ def test_a_manifest_without_its_preparation_is_no_traceback(shop_copy: Path) -> 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_hot_row_that_touches_a_cold_id_is_found(shop_copy: Path) -> None:
+def test_a_hot_row_with_a_cold_id_is_found(shop_copy: Path) -> None:
     rewritten(shop_copy, HOT, put("item", 3, 3))
     found = faults(shop_copy)
     assert f"{HOT}, row group 0: 1 rows have a cold id" in found
 
 
-def test_a_hot_list_that_holds_a_cold_id_is_found(shop_copy: Path) -> None:
+def test_a_hot_list_with_a_cold_id_is_found(shop_copy: Path) -> None:
     rewritten(shop_copy, TEST, put("seen", 0, [1, 4]))
     assert f"{TEST}, row group 0: 1 rows have a cold id" in faults(shop_copy)
 
 
-def test_a_cold_row_that_touches_no_cold_id_is_found(shop_copy: Path) -> None:
+def test_a_cold_row_without_a_cold_id_is_found(shop_copy: Path) -> None:
     def change(frame: pl.DataFrame) -> pl.DataFrame:
         for column, value in [("city", 1), ("item", 1), ("seen", [])]:
             frame = put(column, 2, value)(frame)
@@ -249,7 +249,7 @@ def test_an_id_out_of_range_is_found(shop_copy: Path, column: str, value: Any, l
         ("seen", None, "seen has nulls"),
     ],
 )
-def test_a_cell_that_no_reader_expects_is_found(
+def test_a_value_outside_the_contract_is_found(
     shop_copy: Path, column: str, value: Any, named: str
 ) -> None:
     rewritten(shop_copy, HOT, put(column, 0, value))
@@ -333,7 +333,7 @@ def test_out_of_vocabulary_accesses_are_no_fault(tmp_path: Path) -> None:
     assert made.manifest.tables[0].rows == 3
 
 
-def test_every_fault_is_told_at_once(shop_copy: Path) -> None:
+def test_all_faults_are_reported_together(shop_copy: Path) -> None:
     (shop_copy / TEST).unlink()
     (shop_copy / "stranger").write_text("")
     shutil.copyfile(shop_copy / HOT, shop_copy / COLD)

@@ -1,19 +1,17 @@
-"""Hashed cold ids: which row a value gets, what is counted of collisions, and what stays exact."""
+"""Hashed cold ids: the row of a value, the collisions counted, and what stays exact."""
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.api.export import export
@@ -33,7 +31,6 @@ from fae_trainer.run.checkpoint import load_table_weights
 from tests.support import oracle
 from tests.support.command_line import fae
 from tests.support.project import ROOT
-from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
     LABEL,
     SHOP,
@@ -51,7 +48,7 @@ from tests.support.trainer_runs import run
 # ── The hash ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_hashes_never_change() -> None:
+def test_hashes_never_change() -> None:
     assert hash_values(pl.Series([0, 1, None, -1])).tolist() == [
         0xE220A8397B1DCDAF,
         0x910A2DEC89025CC1,
@@ -67,7 +64,7 @@ def test_the_hashes_never_change() -> None:
 
 
 @given(values=st.lists(st.none() | st.integers(-128, 127)), data=st.data())
-def test_a_hash_is_of_the_value_alone(values: list[int | None], data: st.DataObject) -> None:
+def test_a_hash_depends_on_the_value_only(values: list[int | None], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(values))))
     found = hash_values(pl.Series(values, dtype=pl.Int64()))
     narrow = hash_values(pl.Series([values[i] for i in order], dtype=pl.Int8()))
@@ -75,7 +72,7 @@ def test_a_hash_is_of_the_value_alone(values: list[int | None], data: st.DataObj
 
 
 @given(texts=st.lists(st.none() | st.text(max_size=5)))
-def test_texts_hash_as_their_utf8(texts: list[str | None]) -> None:
+def test_texts_are_hashed_as_utf8(texts: list[str | None]) -> None:
     column = schema_of([LABEL, {"name": "x", "role": "sparse"}]).sparse[0]
     assert hash_values(pl.Series(texts, dtype=pl.String())).tolist() == [
         oracle.hashed(text, column) for text in texts
@@ -102,12 +99,12 @@ KINDS = {
 SCHEMA = schema_of(
     [LABEL, *({"name": name, "role": "sparse", **kind} for name, kind in KINDS.items())]
 )
-#: Rows of each table's cold values, of which there are more but for `number`.
+#: Cold rows per table; every table but `number` has more cold values.
 BUCKETS = 7
 
 
-def skewed(place: Path, buckets: int = BUCKETS, seed: int = 0) -> Stages:
-    """A log of three skewed tables, the last one with few values, prepared in `place`."""
+def prepare_skewed(place: Path, buckets: int = BUCKETS, seed: int = 0) -> Stages:
+    """Prepare a log of three skewed tables in `place`, the last one with few values."""
     draw = np.random.default_rng(1)
     lines = []
     for _ in range(400):
@@ -120,99 +117,79 @@ def skewed(place: Path, buckets: int = BUCKETS, seed: int = 0) -> Stages:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    return skewed(tmp_path_factory.mktemp("hashed"))
+def hashed(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    return prepare_skewed(tmp_path_factory.mktemp("hashed"))
 
 
-def test_a_table_has_no_more_cold_rows_than_buckets(made: Stages) -> None:
-    for table in made.manifest.tables:
+def test_a_table_has_no_more_cold_rows_than_buckets(hashed: Stages) -> None:
+    for table in hashed.manifest.tables:
         assert table.hashed == (table.name != "number")
         assert table.rows - table.hot_rows == BUCKETS or not table.hashed
         assert table.vocabulary.rows > table.hot_rows + 3 * BUCKETS or not table.hashed
 
 
-@FEW_EXAMPLES
-@given(log=logs())
-def test_hot_rows_and_hot_inputs_are_those_of_exact_ids(log: RandomLog) -> None:
-    assume(log.options.cold_buckets)
-    exact = replace(log, options=replace(log.options, cold_buckets=0))
-    with tempfile.TemporaryDirectory() as directory:
-        assume("train" in oracle_splits(log))
-        one, two = (
-            stages(each.find(place), each.schema, place, each.options)
-            for each, place in ((log, Path(directory) / "1"), (exact, Path(directory) / "2"))
-        )
-        ids = [ids_by_value(each.dataset, each.manifest) for each in (one, two)]
-        leaves = [leaf_rows(each.dataset, each.manifest, log.schema) for each in (one, two)]
-    assert one.hot_set.inputs == two.hot_set.inputs
-    assert one.hot_set.budget == two.hot_set.budget
+def test_hot_rows_and_hot_samples_are_those_of_exact_ids(hashed: Stages, tmp_path: Path) -> None:
+    exact = prepare_skewed(tmp_path, buckets=0)
+    assert hashed.hot_set.inputs == exact.hot_set.inputs
+    assert hashed.hot_set.budget == exact.hot_set.budget
+    assert hot_rows(hashed) == hot_rows(exact)
+    leaves = [leaf_rows(each.dataset, each.manifest, SCHEMA) for each in (hashed, exact)]
+    ids = [ids_by_value(each.dataset, each.manifest) for each in (hashed, exact)]
     for split in oracle.SPLITS:
         assert leaves[0][split, "hot"] == leaves[1][split, "hot"]
-        assert len(leaves[0][split, "cold"]) == len(leaves[1][split, "cold"])
-    for table, other in zip(one.manifest.tables, two.manifest.tables, strict=True):
-        assert table.hot_rows == other.hot_rows
-        hot = [
-            {value: id_ for value, id_ in each[table.name].items() if id_ < table.hot_rows}
-            for each in ids
-        ]
-        assert hot[0] == hot[1]
+    for table, count in hot_rows(exact).items():
+        hot_values = [value for value, id_ in ids[1][table].items() if id_ < count]
+        assert [ids[0][table][value] for value in hot_values] == list(range(1, count))
 
 
-def oracle_splits(log: RandomLog) -> list[str]:
-    files = [file.plain for file in log.files]
-    given_splits = [file.split for file in log.files]
-    return oracle.prepare(files, given_splits, log.schema, log.options).splits
-
-
-def test_ids_depend_on_neither_seed_nor_other_values(made: Stages, tmp_path: Path) -> None:
-    other = skewed(tmp_path, seed=5)
-    assert ids_by_value(other.dataset, other.manifest) == ids_by_value(made.dataset, made.manifest)
+def test_ids_depend_on_neither_seed_nor_other_values(hashed: Stages, tmp_path: Path) -> None:
+    other = prepare_skewed(tmp_path, seed=5)
+    assert ids_by_value(other.dataset, other.manifest) == ids_by_value(
+        hashed.dataset, hashed.manifest
+    )
     hashes = oracle.hashed(None, SCHEMA.sparse[0]), oracle.hashed("w80", SCHEMA.sparse[0])
-    words, hot = ids_by_value(made.dataset, made.manifest)["word"], hot_rows(made)["word"]
+    words, hot = ids_by_value(hashed.dataset, hashed.manifest)["word"], hot_rows(hashed)["word"]
     assert words["w80"] == hot + hashes[1] % BUCKETS
     assert words[None] in (*range(hot), hot + hashes[0] % BUCKETS)
 
 
-def hot_rows(made: Stages) -> dict[str, int]:
-    return {table.name: table.hot_rows for table in made.manifest.tables}
+def hot_rows(hashed: Stages) -> dict[str, int]:
+    return {table.name: table.hot_rows for table in hashed.manifest.tables}
 
 
-def test_collisions_are_counted(made: Stages) -> None:
-    counts = {
-        name: pl.read_parquet(made.dataset / "vocabulary" / f"{name}.parquet").rows()
-        for name in KINDS
-    }
-    found = {one.table: one for one in made.hot_set.sharing}
-    assert list(found) == ["word", "hex"]
-    for name, one in found.items():
-        cold = [(id_, accesses) for _, id_, accesses in counts[name] if id_ >= hot_rows(made)[name]]
-        held = Counter(id_ for id_, _ in cold)
-        assert (one.values, one.rows) == (len(cold), BUCKETS)
-        assert one.unused == BUCKETS - len(held)
-        assert one.shared == sum(held[id_] > 1 for id_, _ in cold)
-        accesses = sum(accesses for id_, accesses in cold if held[id_] > 1)
-        assert one.access_share == accesses / sum(accesses for _, _, accesses in counts[name])
-    told = made.manifest.preparation["sharing"]
-    assert [one["shared"] for one in told] == [one.shared for one in found.values()]
+def test_collisions_are_counted(hashed: Stages) -> None:
+    sharing = {shared.table: shared for shared in hashed.hot_set.sharing}
+    assert list(sharing) == ["word", "hex"]
+    for name, shared in sharing.items():
+        lines = pl.read_parquet(hashed.dataset / "vocabulary" / f"{name}.parquet").rows()
+        cold = [(id_, accesses) for _, id_, accesses in lines if id_ >= hot_rows(hashed)[name]]
+        values_per_id = Counter(id_ for id_, _ in cold)
+        assert (shared.values, shared.rows) == (len(cold), BUCKETS)
+        assert shared.unused == BUCKETS - len(values_per_id)
+        assert shared.shared == sum(values_per_id[id_] > 1 for id_, _ in cold)
+        accesses = sum(accesses for id_, accesses in cold if values_per_id[id_] > 1)
+        assert shared.access_share == accesses / sum(accesses for _, _, accesses in lines)
+    recorded = hashed.manifest.preparation["sharing"]
+    assert [table["shared"] for table in recorded] == [table.shared for table in sharing.values()]
 
 
-def test_a_vocabulary_is_by_id_and_then_by_access_rank(made: Stages) -> None:
+def test_a_vocabulary_is_by_id_and_then_by_access_rank(hashed: Stages) -> None:
     for name in KINDS:
-        frame = pl.read_parquet(made.dataset / "vocabulary" / f"{name}.parquet")
+        frame = pl.read_parquet(hashed.dataset / "vocabulary" / f"{name}.parquet")
         assert frame.select("id", -pl.col("accesses")).equals(
             frame.select("id", -pl.col("accesses")).sort("id", "accesses")
         )
 
 
-def test_summaries_tell_of_collisions(made: Stages, capsys: pytest.CaptureFixture[str]) -> None:
-    print_hot_set(made.hot_set)
-    print_dataset(made.manifest, made.dataset)
+def test_summaries_show_collisions(hashed: Stages, capsys: pytest.CaptureFixture[str]) -> None:
+    print_hot_set(hashed.hot_set)
+    print_dataset(hashed.manifest, hashed.dataset)
     printed = capsys.readouterr().out
     assert printed.count("hashed cold ids") == 2
     assert printed.count(f"1 of 3 tables have at most {BUCKETS} cold values") == 2
 
 
-def test_exact_ids_say_nothing_of_collisions(
+def test_summaries_of_exact_ids_do_not_mention_collisions(
     shop: Stages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_dataset(shop.manifest, shop.dataset)
@@ -221,37 +198,39 @@ def test_exact_ids_say_nothing_of_collisions(
     assert not any(table.hashed for table in shop.manifest.tables)
 
 
-# ── Those who read it ────────────────────────────────────────────────────────────────────────────
+# ── Its readers ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_new_rows_get_the_ids_of_training_and_unknown_values_none(made: Stages) -> None:
-    words = ids_by_value(made.dataset, made.manifest)["word"]
+def test_new_rows_get_the_ids_of_training_and_unknown_values_id_0(hashed: Stages) -> None:
+    words = ids_by_value(hashed.dataset, hashed.manifest)["word"]
     rows = [{"word": value} for value in [*words, "never seen"]]
-    assert Encoder(made.dataset).encode(rows)["word"].to_list() == [*words.values(), 0]
+    assert Encoder(hashed.dataset).encode(rows)["word"].to_list() == [*words.values(), 0]
 
 
-def test_every_value_is_exported_with_the_vector_of_its_row(made: Stages, tmp_path: Path) -> None:
-    run(made.dataset, tmp_path / "run", bottom_mlp=())
+def test_every_value_is_exported_with_the_embedding_of_its_row(
+    hashed: Stages, tmp_path: Path
+) -> None:
+    run(hashed.dataset, tmp_path / "run", bottom_mlp=())
     for _ in range(2):
-        files = export(made.dataset, tmp_path / "run", tmp_path / "tables")
+        files = export(hashed.dataset, tmp_path / "run", tmp_path / "tables")
         assert [file.rows for file in files] == [
-            table.vocabulary.rows + 1 for table in made.manifest.tables
+            table.vocabulary.rows + 1 for table in hashed.manifest.tables
         ]
     weights = load_table_weights(tmp_path / "run")
-    for name, ids in ids_by_value(made.dataset, made.manifest).items():
+    for name, ids in ids_by_value(hashed.dataset, hashed.manifest).items():
         frame = pl.read_parquet(tmp_path / "tables" / f"{name}.parquet")
         assert frame["value"].to_list() == [None, *ids]
         assert frame["id"].to_list() == [0, *ids.values()]
         assert frame["embedding"].to_list() == weights[name][[0, *ids.values()]].tolist()
 
 
-def test_a_report_counts_the_shared_rows(made: Stages, tmp_path: Path) -> None:
-    write_report(made.dataset, tmp_path / "report.html")
+def test_a_report_counts_the_shared_rows(hashed: Stages, tmp_path: Path) -> None:
+    write_report(hashed.dataset, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Tables whose cold ids are hashed" in page
-    rows = read_rows(made.dataset, read_facts(made.dataset))
-    for table in made.manifest.tables:
-        lines = pl.read_parquet(made.dataset / table.vocabulary.path).rows()
+    rows = read_rows(hashed.dataset, read_facts(hashed.dataset))
+    for table in hashed.manifest.tables:
+        lines = pl.read_parquet(hashed.dataset / table.vocabulary.path).rows()
         counts = Counter({0: 0})
         for _, id_, accesses in lines:
             counts[id_] += accesses
@@ -259,19 +238,19 @@ def test_a_report_counts_the_shared_rows(made: Stages, tmp_path: Path) -> None:
         assert found == [counts[id_] for id_ in range(table.rows)]
 
 
-# ── What is found wrong ──────────────────────────────────────────────────────────────────────────
+# ── Damage ───────────────────────────────────────────────────────────────────────────────────────
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def moved(frame: pl.DataFrame) -> pl.DataFrame:
-    """The last cold value in the row before, where its hash does not put it."""
+    """Move the last cold value to the row before, where its hash does not put it."""
     ids = frame["id"].to_list()
     return frame.with_columns(id=pl.Series([*ids[:-1], ids[-1] - 1])).sort("id")
 
 
 def swapped(frame: pl.DataFrame) -> pl.DataFrame:
-    """The first two hot values in each other's place."""
+    """Swap the ids of the first two hot values."""
     return frame.with_columns(id=pl.Series([2, 1, *frame["id"][2:]]))
 
 
@@ -287,8 +266,8 @@ def miscounted(frame: pl.DataFrame) -> pl.DataFrame:
         (miscounted, "the accesses of 1 ids are not those in train"),
     ],
 )
-def test_damage_is_found(made: Stages, tmp_path: Path, change: Change, fault: str) -> None:
-    copy = Path(shutil.copytree(made.dataset, tmp_path / "copy"))
+def test_damage_is_found(hashed: Stages, tmp_path: Path, change: Change, fault: str) -> None:
+    copy = Path(shutil.copytree(hashed.dataset, tmp_path / "copy"))
     assert verify(copy, Executor(1)).faults == ()
     path = copy / "vocabulary" / "word.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
@@ -313,7 +292,7 @@ def test_parameters_that_do_not_fit_are_refused(
         CalibrateParameters.of(hot_budget="1KiB", **given_parameters)
 
 
-def test_the_command_line_hashes_and_says_so(tmp_path: Path) -> None:
+def test_the_command_line_hashes_ids_and_prints_the_collisions(tmp_path: Path) -> None:
     log, out = ROOT / "data" / "criteo-sample.tsv", tmp_path / "out"
     options = ["--schema", "criteo-kaggle", "--hot-budget", "64KiB", "--out", out]
     options += ["--cold-ids", "hashed", "--cold-buckets", "100"]

@@ -1,4 +1,4 @@
-"""The hot set: what a budget buys first, where it stops, and ids that put hot rows first."""
+"""Selection: what a budget buys, where it stops, and ids that put hot rows first."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fae.hotset.selection import check_budget, compute_id_offsets, select_rows
 from tests.support import oracle
 from tests.support.stacked_tables import counts_of_tables, problem, stacked, stacks
 
-#: Table 0 has three rows beside id 0, table 1 two and table 2 one that was never seen.
+#: Table 0 has three rows beside id 0, table 1 has two, and table 2 has one without accesses.
 ROWS = stacked([[1, 9, 5, 1], [0, 7, 2], [0, 0]], [4, 4, 4])
 
 
-def placed(rows: StackedRows, budget_bytes: int = 1) -> RowRanges:
-    """Rows as the paper's rule places them."""
+def rank(rows: StackedRows, budget_bytes: int = 1) -> RowRanges:
+    """Return the ranking of the rule `accesses`."""
     return rank_by_accesses(problem(rows, budget_bytes)).ranked_rows
 
 
 def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
-    """The id of each stacked row."""
+    """Return the id of each stacked row."""
     return compute_id_offsets(rows, order).to_numpy() + np.arange(rows.count)
 
 
@@ -41,64 +41,66 @@ def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
         (10**12, [4, 3, 1], 32),
     ],
 )
-def test_the_budget_is_spent_from_the_front(budget: int, hot_rows: list[int], used: int) -> None:
-    found = select_rows(ROWS, placed(ROWS), budget)
-    assert found.hot_rows.tolist() == hot_rows
-    assert found.used_bytes == used
-    assert found.hot_count == sum(hot_rows)
+def test_the_budget_buys_the_first_rows_of_the_ranking(
+    budget: int, hot_rows: list[int], used: int
+) -> None:
+    selection = select_rows(ROWS, rank(ROWS), budget)
+    assert selection.hot_rows.tolist() == hot_rows
+    assert selection.used_bytes == used
+    assert selection.hot_count == sum(hot_rows)
 
 
-def test_a_budget_below_one_row_of_each_table_is_an_error_with_the_least() -> None:
+def test_a_budget_below_one_row_per_table_is_an_error_that_names_the_minimum() -> None:
     with pytest.raises(BudgetError, match=r"one row of each of the 3 tables.*at least 12 bytes"):
-        select_rows(ROWS, placed(ROWS), 11)
+        select_rows(ROWS, rank(ROWS), 11)
     with pytest.raises(BudgetError, match=r"at least 12 bytes"):
         check_budget(ROWS, 11)
 
 
-def test_ids_follow_the_placement_within_each_table() -> None:
+def test_ids_follow_the_ranking_within_each_table() -> None:
     rows = stacked([[1, 2, 2, 0, 1], [0, 1]], [4, 4])
-    order = np.array([3, 2, 5, 6, 4])  # the rule may order as it likes
+    order = np.array([3, 2, 5, 6, 4])  # a rule may rank in any order
     ids = data_set_ids(rows, rows.to_ranges(np.concatenate([[0, 5], order[[0, 1, 3, 4]]])))
-    # Table 0: id 0 stays, then stacked rows 3, 2 and 4 as placed, then row 1, which is not.
+    # Table 0: id 0 stays, then stacked rows 3, 2 and 4 as ranked, then row 1, which is not.
     assert ids.tolist() == [0, 4, 2, 1, 3, 0, 1]
 
 
 @given(rows=stacks(), budget=st.integers(1, 200), whole=st.integers(0, 60 * 256))
-def test_hot_bytes_are_within_the_budget_and_not_one_more_row_fits(
+def test_hot_rows_fit_in_the_budget_and_one_more_would_not(
     rows: StackedRows, budget: int, whole: int
 ) -> None:
-    runs = placed(rows, whole)
-    order = runs.to_rows()
+    ranked = rank(rows, whole)
+    order = ranked.to_rows()
     assert sorted(set(order.tolist())) == sorted(order.tolist())
     assume(budget >= rows.row_bytes.sum())
-    found = select_rows(rows, runs, budget)
-    hot = order[: found.hot_count]
+    selection = select_rows(rows, ranked, budget)
+    hot = order[: selection.hot_count]
     spent = sum(int(rows.row_bytes[rows.table_of_row[row]]) for row in hot)
-    assert found.used_bytes == spent <= budget
-    if found.hot_count < order.size:
-        assert spent + rows.row_bytes[rows.table_of_row[order[found.hot_count]]] > budget
+    assert selection.used_bytes == spent <= budget
+    if selection.hot_count < order.size:
+        assert spent + rows.row_bytes[rows.table_of_row[order[selection.hot_count]]] > budget
 
 
 @given(rows=stacks(), budget=st.integers(1, 200), whole=st.integers(0, 60 * 256))
-def test_an_id_is_hot_just_where_its_row_was_bought(
+def test_an_id_is_hot_exactly_if_its_row_was_bought(
     rows: StackedRows, budget: int, whole: int
 ) -> None:
     assume(budget >= rows.row_bytes.sum())
-    order = placed(rows, whole)
-    found = select_rows(rows, order, budget)
-    ids = data_set_ids(rows, order)
-    bought = set(order.head(found.hot_count).to_rows().tolist())
+    ranked = rank(rows, whole)
+    selection = select_rows(rows, ranked, budget)
+    ids = data_set_ids(rows, ranked)
+    bought = set(ranked.head(selection.hot_count).to_rows().tolist())
     for table in range(len(rows.tables)):
-        mine = np.arange(rows.table_offsets[table], rows.table_offsets[table + 1])
-        assert sorted(ids[mine]) == list(range(mine.size))
-        assert ids[mine[0]] == 0
-        assert {row for row in mine.tolist() if ids[row] < found.hot_rows[table]} == (
-            bought & set(mine.tolist())
+        own = np.arange(rows.table_offsets[table], rows.table_offsets[table + 1])
+        assert sorted(ids[own]) == list(range(own.size))
+        assert ids[own[0]] == 0
+        assert {row for row in own.tolist() if ids[row] < selection.hot_rows[table]} == (
+            bought & set(own.tolist())
         )
 
 
 @given(counts=counts_of_tables, budget=st.integers(1, 6000), price=st.sampled_from([1, 4, 20]))
-def test_the_hot_set_is_the_oracles(counts: list[list[int]], budget: int, price: int) -> None:
+def test_the_selection_is_the_oracles(counts: list[list[int]], budget: int, price: int) -> None:
     counts = [[table[0], *sorted(table[1:], reverse=True)] for table in counts]
     rows = stacked(counts, [price + t for t in range(len(counts))])
     assume(budget >= rows.row_bytes.sum())
@@ -107,11 +109,11 @@ def test_the_hot_set_is_the_oracles(counts: list[list[int]], budget: int, price:
         seen = {rank: count for rank, count in enumerate(table) if rank}
         plain.append(oracle.Table(f"t{t}", price + t, list(seen), seen, seen))
     used = oracle.choose_hot(plain, budget)
-    order = placed(rows, budget)
-    found = select_rows(rows, order, budget)
-    assert found.used_bytes == used
-    assert found.hot_rows.tolist() == [table.hot_rows for table in plain]
-    ids = data_set_ids(rows, order)
+    ranked = rank(rows, budget)
+    selection = select_rows(rows, ranked, budget)
+    assert selection.used_bytes == used
+    assert selection.hot_rows.tolist() == [table.hot_rows for table in plain]
+    ids = data_set_ids(rows, ranked)
     for t, table_of in enumerate(plain):
-        mine = ids[rows.table_offsets[t] : rows.table_offsets[t + 1]].tolist()
-        assert mine == [0, *table_of.ids.values()]
+        own = ids[rows.table_offsets[t] : rows.table_offsets[t + 1]].tolist()
+        assert own == [0, *table_of.ids.values()]

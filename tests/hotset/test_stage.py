@@ -1,4 +1,4 @@
-"""Calibration: budget in bytes, dims, dtype and state; hot shares counted on real inputs."""
+"""Calibration: a budget of bytes, dims, dtype and state; hot shares counted on the samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.format.manifest import Budget, Embedding
-from fae.hotset.hot_set import HotSet, compute_wilson_interval
+from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES
 from fae.hotset.stage import calibrate
@@ -22,7 +22,7 @@ from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 
-def calibrated(shop: Stages, out: Path, **parameters: Any) -> HotSet:
+def calibrate_shop(shop: Stages, out: Path, **parameters: Any) -> HotSet:
     options = {"hot_budget": SHOP_BUDGET, "rule": "accesses", **parameters}
     return calibrate(
         shop.staging, shop.frequencies, out, Executor(1), CalibrateParameters.of(**options)
@@ -30,22 +30,22 @@ def calibrated(shop: Stages, out: Path, **parameters: Any) -> HotSet:
 
 
 def test_six_rows_are_hot_in_the_twenty_rows(shop: Stages) -> None:
-    found = shop.hot_set
+    hot_set = shop.hot_set
     # Id 0 of both tables, then items 7 (12 accesses), Oslo (8), item 5 (6), and of Rome and
     # item 3 (4 each) the one of the first table.
-    hot = {table.name: table.hot_rows for table in found.tables}
+    hot = {table.name: table.hot_rows for table in hot_set.tables}
     assert hot == {"city": 3, "item": 3}
-    assert [(t.name, t.rows, t.dim, t.row_bytes) for t in found.tables] == [
+    assert [(t.name, t.rows, t.dim, t.row_bytes) for t in hot_set.tables] == [
         ("city", 6, 4, 20),
         ("item", 5, 4, 20),
     ]
-    assert found.budget == Budget(SHOP_BUDGET, 120, "accesses")
-    assert found.embedding == Embedding("float32", "rowwise_adagrad")
-    assert found.access_share == (8 + 4 + 12 + 6) / (16 + 23)
+    assert hot_set.budget == Budget(SHOP_BUDGET, 120, "accesses")
+    assert hot_set.embedding == Embedding("float32", "rowwise_adagrad")
+    assert hot_set.access_share == (8 + 4 + 12 + 6) / (16 + 23)
 
 
-def test_inputs_are_hot_where_all_their_accesses_are(shop: Stages) -> None:
-    # Cold in train are e, f, i, j, m and p; the valid q is hot and r touches id 0, hot too;
+def test_samples_are_hot_if_all_their_accesses_are(shop: Stages) -> None:
+    # Cold in train are e, f, i, j, m and p; the valid q is hot and r accesses id 0, hot too;
     # so are both test rows: 8 is unknown, and unknown is id 0.
     assert shop.hot_set.inputs == {
         "train": {"hot": 10, "cold": 6},
@@ -56,7 +56,7 @@ def test_inputs_are_hot_where_all_their_accesses_are(shop: Stages) -> None:
     assert shop.hot_set.hot_share("test") == 1.0
 
 
-def test_ids_are_access_ranks_where_tables_are_placed_by_rank(shop: Stages) -> None:
+def test_ids_are_access_ranks_if_the_rule_ranks_by_accesses(shop: Stages) -> None:
     assert shop.hot_set.read_ids()["city"].tolist() == [0, 1, 2, 3, 4, 5]
     assert shop.hot_set.read_ids()["item"].dtype == np.uint32
 
@@ -76,12 +76,12 @@ def test_ids_are_access_ranks_where_tables_are_placed_by_rank(shop: Stages) -> N
 def test_a_row_costs_its_elements_and_its_state(
     shop: Stages, tmp_path: Path, dtype: str, optimizer: str, row_bytes: int
 ) -> None:
-    found = calibrated(
+    hot_set = calibrate_shop(
         shop, tmp_path / "out", dtype=dtype, optimizer=optimizer, hot_budget=5 * row_bytes + 1
     )
-    assert {table.row_bytes for table in found.tables} == {row_bytes}
-    assert sum(table.hot_rows for table in found.tables) == 5
-    assert found.budget.used_bytes == 5 * row_bytes
+    assert {table.row_bytes for table in hot_set.tables} == {row_bytes}
+    assert sum(table.hot_rows for table in hot_set.tables) == 5
+    assert hot_set.budget.used_bytes == 5 * row_bytes
 
 
 def test_tables_of_several_dims_share_one_budget(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_tables_of_several_dims_share_one_budget(tmp_path: Path) -> None:
         ]
     )
     log = "1,a,x\n" * 5 + "0,b,y\n" * 3 + "0,b,z\n" * 2
-    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    files = find_logs(written(tmp_path, {"a.txt": log}), schema)
     # Rows of 32 and 8 bytes: per byte x has 5/8, y 3/8, z 2/8, and a and b 5/32 each.
     options = oracle.Options(budget=40 + 24 + 32, valid="0", test="0", optimizer="sgd")
-    made = stages(found, schema, tmp_path, options)
+    made = stages(files, schema, tmp_path, options)
     assert {table.name: table.hot_rows for table in made.hot_set.tables} == {
         "wide": 2,
         "slim": 4,
@@ -104,15 +104,15 @@ def test_tables_of_several_dims_share_one_budget(tmp_path: Path) -> None:
     assert made.hot_set.inputs["train"] == {"hot": 5, "cold": 5}
 
 
-def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sampled(
+def test_a_table_of_a_256th_of_the_budget_is_hot_as_a_whole_even_if_not_sampled(
     shop: Stages, tmp_path: Path
 ) -> None:
     schema = schema_of([LABEL, {"name": "a", "role": "sparse"}, {"name": "b", "role": "sparse"}])
     # The sample of this seed holds one row only, so most values are never seen in it.
     log = "".join(f"1,{i % 3},{i}\n" for i in range(40))
     options = oracle.Options(budget=256 * 64, valid="0", test="0", optimizer="sgd", sample=0.05)
-    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
-    made = stages(found, schema, tmp_path, options)
+    files = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    made = stages(files, schema, tmp_path, options)
     a, b = made.hot_set.tables
     assert (a.rows, a.hot_rows) == (4, 4)
     sampled = sum(oracle.in_sample(i, 0.05, 0) for i in range(40))
@@ -120,7 +120,7 @@ def test_a_table_of_a_256th_of_the_budget_is_hot_whole_even_where_it_was_not_sam
     assert (b.rows, b.hot_rows) == (41, 1 + sampled)
 
 
-def test_the_curve_tells_the_chosen_budget(shop: Stages) -> None:
+def test_the_curve_includes_the_chosen_budget(shop: Stages) -> None:
     point = shop.hot_set.read_curve().filter(budget_bytes=SHOP_BUDGET).row(0, named=True)
     assert point == {
         "budget_bytes": 120,
@@ -134,33 +134,35 @@ def test_the_curve_tells_the_chosen_budget(shop: Stages) -> None:
     assert (last["budget_bytes"], last["hot_rows"], last["train_hot_share"]) == (220, 11, 1.0)
 
 
-def test_a_split_without_rows_has_no_share(tmp_path: Path) -> None:
+def test_a_split_without_rows_has_no_hot_share(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "city", "role": "sparse"}])
-    found = find_logs(written(tmp_path, {"a.txt": "1,a\n0,b\n"}), schema)
-    made = stages(found, schema, tmp_path, oracle.Options(budget=100))
+    files = find_logs(written(tmp_path, {"a.txt": "1,a\n0,b\n"}), schema)
+    made = stages(files, schema, tmp_path, oracle.Options(budget=100))
     assert made.hot_set.inputs["valid"] == {"hot": 0, "cold": 0}
     assert made.hot_set.hot_share("valid") is None
     assert "valid_hot_share" not in made.hot_set.read_curve().columns
 
 
-def test_a_budget_that_holds_no_row_of_each_table_is_an_error(shop: Stages, tmp_path: Path) -> None:
+def test_a_budget_below_one_row_per_table_is_an_error(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"one row of each of the 2 tables.*at least 40 bytes"):
-        calibrated(shop, tmp_path / "out", hot_budget=39)
+        calibrate_shop(shop, tmp_path / "out", hot_budget=39)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_made_once_and_refused_with_other_parameters(shop: Stages, tmp_path: Path) -> None:
-    first = calibrated(shop, tmp_path / "out")
+def test_a_finished_hot_set_is_kept_and_other_parameters_are_refused(
+    shop: Stages, tmp_path: Path
+) -> None:
+    first = calibrate_shop(shop, tmp_path / "out")
     before = (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
-    assert calibrated(shop, tmp_path / "out") == first == HotSet.read(tmp_path / "out")
+    assert calibrate_shop(shop, tmp_path / "out") == first == HotSet.read(tmp_path / "out")
     assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == before
     assert first.inputs == shop.hot_set.inputs
     for other in ({"hot_budget": 140}, {"dtype": "float16"}, {"optimizer": "sgd"}):
         with pytest.raises(DatasetError, match="--overwrite"):
-            calibrated(shop, tmp_path / "out", **other)
+            calibrate_shop(shop, tmp_path / "out", **other)
 
 
-def test_what_is_no_calibration_is_refused(shop: Stages, tmp_path: Path) -> None:
+def test_a_directory_without_a_hot_set_is_refused(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished output"):
         HotSet.read(tmp_path)
     with pytest.raises(DatasetError, match="frequencies"):
@@ -169,26 +171,26 @@ def test_what_is_no_calibration_is_refused(shop: Stages, tmp_path: Path) -> None
 
 @FEW_EXAMPLES
 @given(log=logs())
-def test_hot_and_cold_inputs_are_the_oracles(
+def test_hot_and_cold_samples_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog
 ) -> None:
     files, splits = zip(*((file.plain, file.split) for file in log.files), strict=True)
     right = oracle.prepare(files, splits, log.schema, log.options)
     assume("train" in right.splits)
     directory = tmp_path_factory.mktemp("hot_set")
-    found = stages(log.find(directory), log.schema, directory, log.options).hot_set
-    assert found.inputs == {
+    hot_set = stages(log.find(directory), log.schema, directory, log.options).hot_set
+    assert hot_set.inputs == {
         split: {kind: len(right.leaves[split, kind]) for kind in ("hot", "cold")}
         for split in oracle.SPLITS
     }
-    for table, known in zip(found.tables, right.tables, strict=True):
+    for table, known in zip(hot_set.tables, right.tables, strict=True):
         assert table.row_bytes == known.price
-        assert found.read_ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
+        assert hot_set.read_ids()[table.name].tolist() == [0, *(known.ids[v] for v in known.values)]
         assert table.hot_rows == known.hot_rows
-    point = found.read_curve().filter(budget_bytes=log.options.budget).row(0, named=True)
-    assert point["hot_rows"] == sum(table.hot_rows for table in found.tables)
+    point = hot_set.read_curve().filter(budget_bytes=log.options.budget).row(0, named=True)
+    assert point["hot_rows"] == sum(table.hot_rows for table in hot_set.tables)
     for split in oracle.SPLITS:
-        assert point.get(f"{split}_hot_share") == found.hot_share(split)
+        assert point.get(f"{split}_hot_share") == hot_set.hot_share(split)
     hottest = [known.sampled[v] for known in right.tables for v in known.values]
     hot = [
         known.sampled[v]
@@ -197,32 +199,32 @@ def test_hot_and_cold_inputs_are_the_oracles(
         if known.ids[v] < known.hot_rows
     ]
     if log.options.sample >= 1 and not log.options.min_count:
-        assert found.access_share == sum(hot) / max(sum(hottest), 1)
+        assert hot_set.access_share == sum(hot) / max(sum(hottest), 1)
 
 
-# ── A share in place of a budget, and what a sample promises ─────────────────────────────────────
+# ── A hot share instead of a budget, and the check of a sample ───────────────────────────────────
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.6, 6), (0.625, 6), (0.63, 7), (1.0, 11)])
 def test_a_hot_share_takes_the_fewest_rows_that_reach_it(
     shop: Stages, tmp_path: Path, share: float, least: int
 ) -> None:
-    # Ten of the sixteen train inputs are hot with six rows, as above; the eleventh row is Lima,
-    # which one input touches.
-    found = calibrated(shop, tmp_path / "out", hot_budget=None, hot_share=share)
-    assert found.budget.bytes == found.budget.used_bytes == 20 * least
-    reached = found.hot_share("train")
+    # Ten of the sixteen train samples are hot with six rows, as above; the eleventh row is Lima,
+    # which one sample accesses.
+    hot_set = calibrate_shop(shop, tmp_path / "out", hot_budget=None, hot_share=share)
+    assert hot_set.budget.bytes == hot_set.budget.used_bytes == 20 * least
+    reached = hot_set.hot_share("train")
     assert reached is not None
     assert reached >= share
-    curve = found.read_curve().select("hot_rows", "train_hot_share").rows()
+    curve = hot_set.read_curve().select("hot_rows", "train_hot_share").rows()
     assert all(hot < share for rows, hot in curve if rows < least)
 
 
 def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
     log = "".join(f"1,{i}\n" for i in range(40))
-    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
-    made = stages(found, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
+    files = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    made = stages(files, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
     parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
     with pytest.raises(BudgetError, match=r"90\.0% of the train samples hot at no budget"):
         calibrate(made.staging, made.frequencies, tmp_path / "out", Executor(1), parameters)
@@ -232,9 +234,9 @@ def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
 def test_a_sample_is_checked_on_the_rows_outside_it(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
     log = "".join(f"1,{i % 25}\n" for i in range(100))
-    found = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    files = find_logs(written(tmp_path, {"a.txt": log}), schema)
     options = oracle.Options(budget=20 * 8, valid="0", test="0", sample=0.2, seed=1)
-    made = stages(found, schema, tmp_path, options)
+    made = stages(files, schema, tmp_path, options)
     chosen = [i for i in range(100) if oracle.in_sample(i, 0.2, 1)]
     counts = oracle.Counter(i % 25 for i in chosen)
     every = oracle.Counter(i % 25 for i in range(100))
@@ -253,42 +255,27 @@ def test_without_a_sample_there_is_nothing_to_check(shop: Stages) -> None:
     assert shop.hot_set.sample is None
 
 
-@pytest.mark.parametrize(
-    ("hits", "total", "low", "high"),
-    [
-        (0, 10, 0.0, 0.2775),
-        (5, 10, 0.2366, 0.7634),
-        (10, 10, 0.7225, 1.0),
-        (81, 263, 0.2553, 0.3662),
-    ],
-)
-def test_wilsons_interval_is_as_published(hits: int, total: int, low: float, high: float) -> None:
-    assert compute_wilson_interval(hits, total) == pytest.approx((low, high), abs=1e-4)
-
-
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_every_rule_keeps_to_the_budget(shop: Stages, tmp_path: Path, rule: str) -> None:
-    found = calibrated(shop, tmp_path / "out", rule=rule)
-    assert found.budget.rule == rule
-    assert sum(t.hot_rows * t.row_bytes for t in found.tables) == found.budget.used_bytes <= 120
-    for table in found.tables:
-        ids = found.read_ids()[table.name]
+    hot_set = calibrate_shop(shop, tmp_path / "out", rule=rule)
+    assert hot_set.budget.rule == rule
+    assert sum(t.hot_rows * t.row_bytes for t in hot_set.tables) == hot_set.budget.used_bytes <= 120
+    for table in hot_set.tables:
+        ids = hot_set.read_ids()[table.name]
         assert ids[0] == 0
         assert sorted(ids) == list(range(table.rows))
 
 
-def test_the_rule_for_inputs_makes_no_fewer_inputs_hot(shop: Stages, tmp_path: Path) -> None:
-    found = calibrated(shop, tmp_path / "out", rule="inputs")
-    share = found.hot_share("train")
+def test_the_rule_inputs_makes_no_fewer_samples_hot(shop: Stages, tmp_path: Path) -> None:
+    hot_set = calibrate_shop(shop, tmp_path / "out", rule="inputs")
+    share = hot_set.hot_share("train")
     assert share is not None
     assert share >= 10 / 16
-    assert found.bound is not None
-    assert share <= found.bound <= 1
+    assert hot_set.bound is not None
+    assert share <= hot_set.bound <= 1
 
 
-def test_a_rule_that_needs_more_memory_than_there_is_says_what_to_do(
-    shop: Stages, tmp_path: Path
-) -> None:
+def test_a_rule_that_needs_too_much_memory_names_the_remedies(shop: Stages, tmp_path: Path) -> None:
     parameters = CalibrateParameters.of(hot_budget=200, rule="inputs")
     stages = shop.staging, shop.frequencies, tmp_path / "out"
     with pytest.raises(ParameterError, match=r"which takes .* 9 B are available.*--sample"):

@@ -7,7 +7,9 @@ import itertools
 import numpy as np
 from hypothesis import strategies as st
 
-from fae.hotset.problem import Problem, StackedRows, StackedSamples
+from fae.hotset.problem import Objective, Problem, StackedRows, StackedSamples
+
+HOT_SAMPLES = Objective()
 
 
 def stacked(tables: list[list[int]], row_bytes: list[int]) -> StackedRows:
@@ -29,10 +31,19 @@ def stacked_samples(sets: list[list[int]]) -> StackedSamples:
 
 
 def problem(
-    rows: StackedRows, budget_bytes: int = 1, sets: list[list[int]] | None = None
+    rows: StackedRows,
+    budget_bytes: int = 1,
+    sets: list[list[int]] | None = None,
+    objective: Objective = HOT_SAMPLES,
 ) -> Problem:
     """Return the choice of a hot set among these rows for these samples."""
-    return Problem(rows, lambda: stacked_samples(sets or []), budget_bytes)
+    return Problem(rows, lambda: stacked_samples(sets or []), budget_bytes, objective)
+
+
+def table_and_rank(rows: StackedRows, order: np.ndarray) -> list[tuple[int, int]]:
+    """Return stacked rows as (table, rank)."""
+    tables = rows.table_of_row[order]
+    return list(zip(tables.tolist(), (order - rows.table_offsets[tables]).tolist(), strict=True))
 
 
 counts_of_tables = st.lists(
