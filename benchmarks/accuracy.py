@@ -41,7 +41,7 @@ RUNS = {
 
 
 def prepared(log: Path, out: Path, budget: Sequence[str]) -> Path:
-    """The data set of a log for a budget, unless it is there."""
+    """Prepare the data set of a log for a budget, unless it is there."""
     command = [sys.executable, "-m", "fae", "prepare", str(log), "--out", str(out)]
     command += ["--schema", "criteo-kaggle", *budget]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

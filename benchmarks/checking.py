@@ -35,7 +35,7 @@ class Reading:
 
 
 def parquet(pattern: str) -> Callable[[Path], Rows]:
-    """Reads Parquet files with columns label and C1 to C26."""
+    """Return a reader of Parquet files with the columns label and C1 to C26."""
 
     def read(out: Path) -> Rows:
         frame = pl.read_parquet([str(one) for one in sorted(out.glob(pattern))])
@@ -46,7 +46,7 @@ def parquet(pattern: str) -> Callable[[Path], Rows]:
 
 
 def torchrec(out: Path) -> Rows:
-    """Reads the shuffled days of TorchRec's scripts."""
+    """Return a reader of the shuffled days of TorchRec's scripts."""
     found = [
         np.concatenate([np.load(one) for one in sorted(out.glob(f"shuffled/*_{part}.npy"))])
         for part in ("labels", "sparse")
@@ -55,7 +55,7 @@ def torchrec(out: Path) -> Rows:
 
 
 def fault(reading: Reading, out: Path, log: Path) -> str | None:
-    """What is wrong with the output `out` of a tool that was given `log`, if anything."""
+    """Return what is wrong with a tool's output `out` for `log`, or None."""
     names = ["label", *(f"I{i}" for i in range(1, 14)), *SPARSE]
     text = dict.fromkeys(names, pl.String)
     given = pl.read_csv(log, separator="\t", has_header=False, quote_char=None, schema=text)

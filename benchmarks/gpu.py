@@ -87,7 +87,7 @@ def workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
 
 
 def manifest(work: Workload, share: float) -> Manifest:
-    """A data set without files, in which the likeliest `share` of all rows is hot.
+    """Return a manifest without files, in which the likeliest `share` of all rows is hot.
 
     Id k of a table of n rows has probability 1/(k ln n), so the rows above a probability are the
     first 1/(probability ln n) of each table.
@@ -121,7 +121,7 @@ def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]
 
 
 def recommender(made: Manifest, placement: str, device: str, model: str) -> Recommender:
-    """A model whose values are unset; its hot step is not held in a graph yet."""
+    """Return a model with unset values, whose steps are not in a graph yet."""
     chosen = {"data": "", "out": "", "placement": placement, "model": model, "cuda_graph": False}
     if placement != "cpu":
         chosen["device"] = device
@@ -129,7 +129,7 @@ def recommender(made: Manifest, placement: str, device: str, model: str) -> Reco
 
 
 def losses(model: Recommender, given: list[Batch]) -> list[float]:
-    """The loss of each training step from the first values on."""
+    """Return the loss of each training step, starting from the initial values."""
     model.initialise(0)
     with model.prefetch_steps(iter(given), 4) as ahead:
         return [model.step(batch, plan).item() for batch, plan in ahead]
@@ -305,7 +305,7 @@ def built(
 
 
 def detail(found: Recommender, given: list[Batch], rate: float, bus: float) -> str:
-    """A line on a hot-cold case: shares, bytes, the floor, and the parts of both kinds of step."""
+    """Return a line on a hot-cold case: shares, bytes, the floor, the parts of both steps."""
     size = len(given[0])
     crossing = bus_bytes(found, given[:8])
     least = floor(found, given[0], crossing, bus)

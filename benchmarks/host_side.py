@@ -56,7 +56,7 @@ class Asleep(GraphStep):
 def milliseconds(
     made: Manifest, given: list[Batch], placement: str, thread: bool, made_ahead: bool
 ) -> float:
-    """A step's time, the median of some rounds."""
+    """Return a step's seconds, the median of some rounds."""
     model = recommender(made, placement, "cpu", "kaggle")
     blank(model)
     model.use_graph_step(len(given[0]))

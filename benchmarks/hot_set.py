@@ -42,7 +42,7 @@ SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
 
 
 def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, float, float]:
-    """A log's staging and profile, made anew, and the seconds that each took."""
+    """Ingest and profile a log anew; return both outputs and the seconds of each."""
     for made in work.glob(f"{log.name}.*"):
         shutil.rmtree(made)
     schema = load_schema(SCHEMAS[kind])
@@ -63,7 +63,7 @@ def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, fl
 
 
 def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Problem:
-    """The choice of a hot set of `share` of all rows' bytes."""
+    """Return the problem of a hot set with `share` of all rows' bytes."""
     rows = stack_rows(frequencies, staging.schema, Embedding("float32", "rowwise_adagrad"))
 
     @cache
@@ -113,7 +113,7 @@ def cost(rule: str, staging: str, frequencies: str, share: float, out: Any) -> N
 
 
 def measured(rule: str, staging: Staging, frequencies: Frequencies) -> tuple[Any, ...]:
-    """What `cost` finds at a tenth of the bytes."""
+    """Return what `cost` measures at a tenth of the bytes."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(

@@ -79,7 +79,7 @@ def counted(batches: Iterable[Any]) -> int:
 
 
 def copied(files: list[Path], manifest: Manifest, rows: int, folder: Path) -> Path:
-    """The first `rows` of the files in one that older readers read."""
+    """Write the first `rows` of the files to one that older readers can read."""
     parts = [pq.read_table(one, columns=list_columns(manifest), partitioning=None) for one in files]
     table = pa.concat_tables(parts).slice(0, rows)
     pq.write_table(table, folder / "part.parquet", row_group_size=65_536)
@@ -111,7 +111,7 @@ def litdata_rows(folder: Path, batch_size: int) -> int:
 def contenders(
     data: Path, files: list[Path], manifest: Manifest, size: int, copy: Path
 ) -> dict[str, Callable[[], int]]:
-    """What is measured: a name to a function that reads and returns the number of rows."""
+    """Return what is measured: name → function that reads and returns the number of rows."""
     plain = Plain(files, manifest, size)
     shuffled = HotColdLoader(data, batch_size=size, cache="none")
     ordered = HotColdLoader(data, batch_size=size, cache="none", shuffle=False)

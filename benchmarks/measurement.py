@@ -54,7 +54,7 @@ class Tree:
         self.ticks: dict[int, int] = {}
 
     def living(self) -> set[int]:
-        """The members that still are the processes that they were."""
+        """Return the members that are still the same processes."""
         return {pid for pid, begin in self.members if begin and started(pid) == begin}
 
     def look(self) -> int:
@@ -81,7 +81,7 @@ class Tree:
 
 
 def status(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on; none for a process that is gone."""
+    """Return the fields of /proc/PID/stat from the state on; none if the process is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -90,7 +90,7 @@ def status(pid: int) -> list[str]:
 
 
 def parent(pid: int) -> int:
-    """The parent's id, or 0."""
+    """Return the parent's id, or 0."""
     fields = status(pid)
     return int(fields[1]) if fields else 0
 
@@ -102,13 +102,13 @@ def started(pid: int) -> int:
 
 
 def used(pid: int) -> int:
-    """The processor time that a process itself has used, in ticks."""
+    """Return the processor time that a process itself has used, in ticks."""
     fields = status(pid)
     return int(fields[11]) + int(fields[12]) if fields else 0
 
 
 def held(pid: int) -> int:
-    """The proportional set size of a process in kB, or 0."""
+    """Return the proportional set size of a process in kB, or 0."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -134,7 +134,7 @@ def measure(command: list[str], words: Path, limit: float = float("inf")) -> Mea
 
 
 def observe(command: list[str], words: Path, limit: float) -> dict[str, object]:
-    """What `measure` needs to know of a run of the command, in this process."""
+    """Run the command and return what `measure` needs to know of it."""
     begin = time.perf_counter()
     over = threading.Event()
     with words.open("wb") as out:
@@ -167,7 +167,7 @@ def observe(command: list[str], words: Path, limit: float) -> dict[str, object]:
 
 
 def last_line(words: Path) -> str:
-    """The last line of a file that is not blank."""
+    """Return the last line of a file that is not blank."""
     lines = [line.strip() for line in words.read_text(errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "")
 
@@ -178,7 +178,7 @@ def cores() -> int:
 
 
 def machine() -> str:
-    """The machine in a few words."""
+    """Describe the machine in a few words."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return (
         f"{platform.machine()}, {cores()} cores, {pages / 2**30:.0f} GiB, "
@@ -187,7 +187,7 @@ def machine() -> str:
 
 
 def copy(log: Path, out: Path) -> list[str]:
-    """The command that copies a TSV log to Parquet by Polars: parses, and nothing else."""
+    """Return the command that copies a TSV log to Parquet with Polars: it parses, no more."""
     return [sys.executable, "-c", COPY, str(log), str(out)]
 
 

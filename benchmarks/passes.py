@@ -24,7 +24,7 @@ PASSES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def after(passes: int, problem: Problem) -> Ranking:
-    """The ranking after so many passes, without an early end."""
+    """Return the ranking after this many passes, without stopping early."""
     peeling.MIN_PASSES = peeling.MAX_PASSES = passes
     return rank_by_peeling(problem)
 

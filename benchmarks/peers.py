@@ -114,7 +114,7 @@ OURS = {
 
 
 def environment(name: str, peer: Peer, venvs: Path) -> Path:
-    """The interpreter of a peer's virtual environment, made or completed where it must be.
+    """Return the interpreter of a peer's environment, which is created if necessary.
 
     Raises `CommandFailedError` with pip's last line.
     """
@@ -144,7 +144,7 @@ def fae(rule: str) -> Peer:
 
 
 def command(name: str, peer: Peer, options: argparse.Namespace) -> list[str]:
-    """The command that prepares a log; `LOG` and `OUT` stand for paths.
+    """Return the command that prepares a log; `LOG` and `OUT` stand for paths.
 
     Raises `CommandFailedError` where it cannot be run here.
     """
@@ -165,7 +165,7 @@ def run(wanted: list[str], log: Path, work: Path, limit: float) -> Measurement:
 
 
 def row(name: str, peer: Peer, logs: list[Path], options: argparse.Namespace) -> str:
-    """A tool's row of the table: checked on the small log, measured on the large one."""
+    """Return a tool's row of the table: checked on the small log, measured on the large one."""
     small, large = logs
     work = options.work / "peers"
     work.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from fae_trainer.embedding.layout import Planner, make_layout
 
 
 def milliseconds(planner: Planner, batch: Batch) -> tuple[float, float]:
-    """What planning takes for all rows, and for cold ones."""
+    """Measure planning for all rows, and for cold ones."""
     begin = time.perf_counter()
     planner.lookup(batch)
     between = time.perf_counter()

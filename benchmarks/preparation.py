@@ -29,7 +29,7 @@ LIKE_CRITEO = ["--schema", "criteo-kaggle"]
 
 
 def commands(log: Path, work: Path, options: argparse.Namespace) -> dict[str, list[str]]:
-    """What is measured, by name, in the order in which it is run."""
+    """Return what is measured, by name, in the order of the runs."""
     prepare = [*FAE, "prepare", str(log), *LIKE_CRITEO, "--hot-budget", options.budget]
     prepare += ["--out", str(work / "prepared")]
     prepare += ["--memory", options.memory] if options.memory else []
@@ -53,13 +53,13 @@ def commands(log: Path, work: Path, options: argparse.Namespace) -> dict[str, li
 
 
 def copies(log: Path, work: Path, count: int) -> list[str]:
-    """A command that copies the log `count` times at once, each by one thread."""
+    """Return a command that copies the log `count` times at once, each with one thread."""
     each = [shlex.join(copy(log, work / f"copy{number}.parquet")) for number in range(count)]
     return ["env", "POLARS_MAX_THREADS=1", "sh", "-c", " & ".join([*each, "wait"])]
 
 
 def measured(log: Path, work: Path, options: argparse.Namespace) -> dict[str, Measurement]:
-    """The best of the rounds of each command."""
+    """Return the best round of each command."""
     best: dict[str, Measurement] = {}
     for _ in range(options.rounds):
         for name in ("s", "f", "h", "d"):

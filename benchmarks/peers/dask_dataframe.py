@@ -13,7 +13,7 @@ from columns import ALL, DENSE, SPARSE
 
 
 def encode(frame: pd.DataFrame, maps: dict[str, pd.Series]) -> pd.DataFrame:
-    """A partition with transformed counts and each category's id."""
+    """Return a partition with transformed counts and each category's id."""
     made: dict[str, object] = {"label": frame["label"].astype("int8")}
     for name in DENSE:
         made[name] = np.log1p(frame[name].fillna(0).clip(lower=0)).astype("float32")
