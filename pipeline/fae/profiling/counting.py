@@ -212,18 +212,11 @@ def _encode(values: pa.Array) -> tuple[Codes, pl.Series]:
         return codes, pl.Series(dictionary)
     nulls = min(values.null_count, 1)  # the code 0 if there are any
     valid = np.flatnonzero(pl.Series(values).is_not_null().to_numpy()) if nulls else slice(None)
-    integers = to_numpy(values.drop_null())
-    order = stable_argsort(integers)
-    ascending = integers[order]
-    is_new = np.diff(ascending, prepend=ascending[:1]) != 0
-    # The first integer is not marked yet, so that counting the marks numbers it 0.
-    valid_codes = np.empty(order.size, dtype=np.int32)
-    valid_codes[order] = np.cumsum(is_new) + nulls
-    is_new[:1] = True
+    distinct, valid_codes = np.unique(to_numpy(values.drop_null()), return_inverse=True)
     codes = np.zeros(len(values), dtype=np.int32)
-    codes[valid] = valid_codes
-    distinct = pl.Series(ascending[is_new])
-    return codes, pl.Series([None] * nulls, dtype=distinct.dtype).append(distinct)
+    codes[valid] = valid_codes + nulls
+    sorted_values = pl.Series(distinct)
+    return codes, pl.Series([None] * nulls, dtype=sorted_values.dtype).append(sorted_values)
 
 
 def _add_counts(
