@@ -1,4 +1,4 @@
-"""Counting: values of a table's dictionaries by access rank, in whatever ranges."""
+"""The values of dictionaries are counted and ranked alike, in whatever chunks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from hypothesis import strategies as st
 
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.profiling import counting
-from fae.profiling.counting import (
-    DictionaryCounts,
-    count_values,
-)
+from fae.profiling.counting import DictionaryCounts, count_values
 
 INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
 TABLES = st.one_of(
@@ -29,8 +26,8 @@ TABLES = st.one_of(
 )
 
 
-def as_stored(value: Any) -> tuple[bool, Any]:
-    """What values are in the order of: missing first, texts by their bytes."""
+def sort_key(value: Any) -> tuple[bool, Any]:
+    """Return the key by which dictionaries are sorted: null first, texts by their bytes."""
     return value is not None, value.encode() if isinstance(value, str) else value or 0
 
 
@@ -40,7 +37,7 @@ def test_a_dictionary_ascends_and_its_places_are_the_values(
 ) -> None:
     kind, values = table
     places, dictionary = encode_dictionary(pa.array(values, kind))
-    assert dictionary.to_pylist() == sorted(set(values), key=as_stored)
+    assert dictionary.to_pylist() == sorted(set(values), key=sort_key)
     assert [dictionary.to_pylist()[place] for place in places.tolist()] == values
     assert places.dtype == np.min_scalar_type(max(len(dictionary) - 1, 0))
 
@@ -48,21 +45,21 @@ def test_a_dictionary_ascends_and_its_places_are_the_values(
 @given(
     table=TABLES,
     sizes=st.lists(st.integers(1, 9), min_size=1),
-    most=st.sampled_from([1, 2, 5, 1 << 19]),
-    fewest=st.integers(1, 4),
+    max_entries=st.sampled_from([1, 2, 5, 1 << 19]),
+    min_count=st.integers(1, 4),
     data=st.data(),
 )
-def test_values_are_counted_alike_in_any_ranges(
+def test_values_are_counted_alike_in_any_chunks(
     table: tuple[pa.DataType, list[Any]],
     sizes: list[int],
-    most: int,
-    fewest: int,
+    max_entries: int,
+    min_count: int,
     data: st.DataObject,
 ) -> None:
     kind, values = table
     parts, at = [], 0
     for size in sizes:
-        some = sorted(set(values[at : at + size]), key=as_stored)
+        some = sorted(set(values[at : at + size]), key=sort_key)
         times = st.lists(st.integers(0, 3), min_size=len(some), max_size=len(some))
         counts = {code: np.array(data.draw(times), dtype=np.uint8) for code in (0, 3)}
         parts.append(DictionaryCounts(pa.array(some, kind), counts))
@@ -72,16 +69,16 @@ def test_values_are_counted_alike_in_any_ranges(
         for code, total in totals.items():
             for value, times in zip(part.values.to_pylist(), part.counts[code], strict=True):
                 total[value] += int(times)
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
-        patch.setattr(counting, "ENTRIES_PER_CHUNK", most)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
+        patch.setattr(counting, "ENTRIES_PER_CHUNK", max_entries)
         patch.setattr(counting, "ROWS_PER_GROUP", 3)
         counted = count_values(parts, 0, 3)
-        kept = counted.histogram.filter(fewest)
-        counted.ranked.write(Path(place) / "accesses.parquet", kept.value_count)
-        found = pl.read_parquet(Path(place) / "accesses.parquet")
+        kept = counted.histogram.filter(min_count)
+        counted.ranked.write(Path(directory) / "accesses.parquet", kept.value_count)
+        found = pl.read_parquet(Path(directory) / "accesses.parquet")
     seen = [value for value, times in totals[0].items() if times > 0]
-    order = sorted(seen, key=lambda v: (-totals[0][v], *as_stored(v)))
-    rows = [(v, totals[0][v], totals[3][v]) for v in order if totals[0][v] >= fewest]
+    order = sorted(seen, key=lambda v: (-totals[0][v], *sort_key(v)))
+    rows = [(v, totals[0][v], totals[3][v]) for v in order if totals[0][v] >= min_count]
     assert found.rows() == rows
     assert (kept.value_count, kept.access_count) == (len(rows), sum(row[1] for row in rows))
     assert (counted.histogram.value_count, counted.histogram.access_count) == (
@@ -93,7 +90,7 @@ def test_values_are_counted_alike_in_any_ranges(
     assert [ranks.tolist() for ranks in counted.entry_ranks] == expected
 
 
-def test_more_accesses_than_32_bits_hold_are_counted() -> None:
+def test_more_accesses_than_32_bits_can_hold_are_counted() -> None:
     most = np.array([2**32 - 1, 3], dtype=np.uint32)
     counted = count_values([DictionaryCounts(pa.array([7, 8]), {0: most})] * 3, 0, None)
     assert counted.histogram.access_count == 3 * 2**32 + 6
@@ -104,7 +101,7 @@ def test_more_accesses_than_32_bits_hold_are_counted() -> None:
     assert [counted.histogram.filter(n).value_count for n in (3 * 10**9, 10**10)] == [3, 0]
 
 
-def test_ranges_of_narrow_and_wide_counts_are_put_in_one_order(
+def test_chunks_of_narrow_and_wide_counts_are_put_in_one_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(counting, "ENTRIES_PER_CHUNK", 1)

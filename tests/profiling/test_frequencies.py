@@ -1,4 +1,4 @@
-"""Frequencies: exact counts over train alone, ranked hottest first, rare ids folded."""
+"""Frequencies count train rows exactly, rank values hottest first and fold rare ids."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shop_staging(directory: Path) -> Staging:
 
 
 def profiled(directory: Path, **parameters: Any) -> Frequencies:
-    """The twenty rows, profiled with these parameters."""
+    """Profile the twenty rows of the shop log."""
     staging = shop_staging(directory)
     return profile(
         staging, directory / "frequencies", Executor(1), ProfileParameters.of(**parameters)
@@ -65,7 +65,7 @@ def test_counts_are_of_the_train_rows_hottest_first_and_ties_by_value(shop: Stag
     assert shop.frequencies.split_rows == {"train": 16, "valid": 2, "test": 2}
 
 
-def test_out_of_vocabulary_accesses_are_told_for_each_column_and_split(shop: Stages) -> None:
+def test_out_of_vocabulary_accesses_are_counted_by_column_and_split(shop: Stages) -> None:
     city, item = shop.frequencies.tables
     assert (city.name, city.rows, city.accesses) == ("city", 6, 16)
     assert (item.name, item.rows, item.accesses) == ("item", 5, 23)
@@ -84,7 +84,7 @@ def test_out_of_vocabulary_accesses_are_told_for_each_column_and_split(shop: Sta
     }
 
 
-def test_inputs_are_written_as_access_ranks(shop: Stages) -> None:
+def test_rows_are_written_as_access_ranks(shop: Stages) -> None:
     city = ranks_of(shop.staging, shop.frequencies, "city")
     ranks = {"Oslo": 1, "Rome": 2, None: 3, "Bonn": 4, "Lima": 5, "Kyiv": 0}
     rows = staged_rows(shop.staging)
@@ -124,7 +124,7 @@ def test_rare_ids_are_folded_into_out_of_vocabulary_and_counted(tmp_path: Path) 
     assert ranks_of(Staging.read(tmp_path / "staging"), frequencies, "item")[15] == 0
 
 
-def test_a_table_may_be_folded_whole(tmp_path: Path) -> None:
+def test_all_ids_of_a_table_may_be_folded(tmp_path: Path) -> None:
     frequencies = profiled(tmp_path, min_count={"city": 100})
     assert frequencies.tables[0].rows == 1
     assert frequencies.read_accesses("city").is_empty()
@@ -165,7 +165,7 @@ def test_files_given_for_valid_and_test_are_not_counted(tmp_path: Path) -> None:
     assert frequencies.tables[0].columns["city"]["valid"] == OutOfVocabulary(1, 1)
 
 
-def test_it_is_made_once_and_refused_with_other_parameters(tmp_path: Path) -> None:
+def test_frequencies_are_written_once_and_refused_with_other_parameters(tmp_path: Path) -> None:
     first = profiled(tmp_path)
     before = (first.directory.path / "_SUCCESS").stat().st_mtime_ns
     assert profiled(tmp_path) == first == Frequencies.read(first.directory)
@@ -175,14 +175,14 @@ def test_it_is_made_once_and_refused_with_other_parameters(tmp_path: Path) -> No
             profiled(tmp_path, **other)
 
 
-def test_what_is_no_profile_is_refused(shop: Stages, tmp_path: Path) -> None:
+def test_a_directory_without_frequencies_is_refused(shop: Stages, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a finished output"):
         Frequencies.read(tmp_path)
     with pytest.raises(DatasetError, match="staging"):
         Frequencies.read(shop.staging.directory)
 
 
-def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
+def test_a_file_of_ranks_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     staging = staged(found, SHOP, tmp_path / "staging")
     profiled = profile(staging, tmp_path / "out", Executor(1), ProfileParameters.of())
@@ -196,10 +196,10 @@ def test_ranks_that_are_cut_short_are_told(tmp_path: Path) -> None:
 @given(
     log=logs(),
     block_bytes=st.sampled_from([1, 30, 1 << 20]),
-    most=st.sampled_from([1, 3, value_ranges.MAX_ENTRIES_PER_RANGE]),
+    max_entries=st.sampled_from([1, 3, value_ranges.MAX_ENTRIES_PER_RANGE]),
 )
-def test_counts_and_ranks_are_the_oracles(
-    tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int, most: int
+def test_counts_and_ranks_equal_the_oracles(
+    tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int, max_entries: int
 ) -> None:
     options = log.options
     right = oracle.prepare(
@@ -218,7 +218,7 @@ def test_counts_and_ranks_are_the_oracles(
         seed=options.seed,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", most)
+        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", max_entries)
         patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
         found = profile(staging, directory / "out", Executor(1), parameters)
     assert not [name for name in found.directory.names() if ".partial" in name]
@@ -250,5 +250,5 @@ def test_counts_and_ranks_are_the_oracles(
                 assert table.columns[column.name][split] == counts
 
 
-def test_ranks_fit_their_type(shop: Stages) -> None:
+def test_ranks_are_unsigned_32_bit_integers(shop: Stages) -> None:
     assert shop.frequencies.read_ranks("city", 0).dtype == np.uint32

@@ -1,4 +1,4 @@
-"""Splits: the latest rows are held out, by time and by position; files keep the split given."""
+"""Splits hold out the latest rows by time, then by position; files keep their stated split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("train", "valid", "test")
 def split(
     valid: str, test: str, times: list[int] | None = None, given_splits: str = "", rows: int = 10
 ) -> str:
-    """The splits of some rows as letters: t, v and e for train, valid and test."""
+    """Return the splits of some rows as letters: t, v and e for train, valid and test."""
     rows = len(times) if times is not None else rows
     letters = given_splits.ljust(rows, ".")
     moments = np.array(times if times is not None else [0] * rows, dtype=np.int64)
@@ -33,9 +33,9 @@ def split(
     )
     stated = {name: letters.count(letter) for letter, name in zip("tve", NAMES, strict=True)}
     limits = HeldOut.parse(valid), HeldOut.parse(test)
-    cuts, counts = find_split_points(line, stated, *limits, timed=times is not None)
+    points, counts = find_split_points(line, stated, *limits, timed=times is not None)
     names = dict(zip("tve", NAMES, strict=True))
-    codes = [cuts.assign(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
+    codes = [points.assign(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
     found = "".join("tve"[code] for code in np.concatenate(codes))
     assert counts == {name: found.count(letter) for letter, name in names.items()}
     return found
@@ -53,7 +53,7 @@ def test_of_rows_at_one_time_the_last_by_position_are_held_out() -> None:
     assert split("0.2", "0.2", times=[5] * 10) == "ttttttvvee"
 
 
-def test_ties_across_the_cut_go_by_position() -> None:
+def test_ties_at_a_split_point_go_by_position() -> None:
     # By (time, position): rows 1, 3, 6 (time 1), then 0, 2, 4, 5, 7 (time 2).
     assert split("0.25", "0.25", times=[2, 1, 2, 1, 2, 2, 1, 2]) == "ttvtvete"
 
@@ -73,7 +73,7 @@ def test_times_before_1970_have_days_too() -> None:
     assert split("0", "1d", times=[-DAY - 1, -DAY, -1]) == "tee"
 
 
-def test_files_given_for_a_split_are_that_split_and_it_takes_no_other_rows() -> None:
+def test_files_with_a_stated_split_are_that_split_and_it_takes_no_other_rows() -> None:
     assert split("0.2", "0.2", given_splits="..vv......") == "ttvvttttee"
     assert split("0.2", "0.2", given_splits="..vvee....") == "ttvveetttt"
     assert split("0.2", "0.2", given_splits="tttttttttt") == "tttttttttt"
@@ -112,7 +112,7 @@ def test_days_need_a_time() -> None:
     test=st.sampled_from(["0", "0.1", "0.25", "0.5", "1d", "2d"]),
     letters=st.text("tve....", max_size=30),
 )
-def test_splits_are_the_oracles(
+def test_splits_equal_the_oracles(
     times: list[int] | None, rows: int, valid: str, test: str, letters: str
 ) -> None:
     rows = rows if times is None else len(times)
@@ -146,11 +146,11 @@ def test_no_train_row_is_later_than_a_held_out_one(times: list[int]) -> None:
         ("14d", HeldOut(days=14)),
     ],
 )
-def test_held_out_is_read(text: str, expected: HeldOut) -> None:
+def test_shares_and_days_are_parsed(text: str, expected: HeldOut) -> None:
     assert HeldOut.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["1", "-0.1", "1.5", "d", "1.5d", "-1d", "nan", "inf", "", "ten"])
-def test_what_is_no_share_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_share_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as 0\.1"):
         HeldOut.parse(text)

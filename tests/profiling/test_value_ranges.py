@@ -1,4 +1,4 @@
-"""Ranges: a table's values in several tasks give what one task gives, byte for byte."""
+"""Counting a table in several ranges gives what one range gives, byte for byte."""
 
 from __future__ import annotations
 
@@ -22,51 +22,48 @@ from tests.support.small_logs import digests, staged
 
 @pytest.fixture(scope="module")
 def staging(tmp_path_factory: pytest.TempPathFactory) -> Staging:
-    """Four thousand rows of 26 tables in some ten parts."""
+    """Return two thousand rows of 26 tables in some ten parts."""
     directory = tmp_path_factory.mktemp("criteo")
-    write_log("criteo", 4_000, directory / "log.tsv", 0, lambda _: None)
+    write_log("criteo", 2_000, directory / "log.tsv", 0, lambda _: None)
     schema = load_schema("criteo-kaggle")
     logs = find_logs([str(directory / "log.tsv")], schema)
-    return staged(logs, schema, directory / "staging", block_bytes=100_000)
+    return staged(logs, schema, directory / "staging", block_bytes=50_000)
 
 
-def profiled(given: Staging, out: Path, most: int, **parameters: object) -> Frequencies:
-    """The staged rows, profiled with at most so many entries in a task."""
+def profile_in_ranges(
+    staging: Staging, out: Path, max_entries: int, **parameters: object
+) -> Frequencies:
+    """Profile a staging in ranges of at most `max_entries`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", most)
+        patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", max_entries)
         patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
-        return profile(given, out, Executor(2), ProfileParameters.of(**parameters))
+        return profile(staging, out, Executor(2), ProfileParameters.of(**parameters))
 
 
 def test_parts_that_cannot_all_stay_mapped_are_copied(
     staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = profiled(staging, tmp_path / "one", 300)
+    mapped = profile_in_ranges(staging, tmp_path / "mapped", 1500)
     monkeypatch.setattr(value_ranges, "MAX_MAPPED_PARTS", 3)
-    other = profiled(staging, tmp_path / "other", 300)
-    assert digests(one.directory) == digests(other.directory)
+    copied = profile_in_ranges(staging, tmp_path / "copied", 1500)
+    assert digests(mapped.directory) == digests(copied.directory)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"min_count": {"": 3}}, {"sample": 0.5}])
-def test_any_ranges_give_the_same_accesses_and_ranks(
-    staging: Staging, tmp_path: Path, parameters: dict[str, object]
-) -> None:
-    one = profiled(staging, tmp_path / "one", 1 << 21, **parameters)
-    several = profiled(staging, tmp_path / "several", 300, **parameters)
-    assert max(one.ranges.values()) == 1
+def test_any_ranges_give_the_same_accesses_and_ranks(staging: Staging, tmp_path: Path) -> None:
+    parameters = {"min_count": {"": 3}, "sample": 0.5}
+    whole = profile_in_ranges(staging, tmp_path / "whole", 1 << 21, **parameters)
+    several = profile_in_ranges(staging, tmp_path / "several", 300, **parameters)
+    assert max(whole.ranges.values()) == 1
     assert max(several.ranges.values()) > 3
-    for mine, other in zip(one.tables, several.tables, strict=True):
-        path = f"accesses/{mine.name}.parquet"
-        assert (one.directory / path).path.read_bytes() == (
-            several.directory / path
-        ).path.read_bytes()
-        assert mine == other
-        for column in mine.columns:
+    assert whole.tables == several.tables
+    for table in whole.tables:
+        name = f"accesses/{table.name}.parquet"
+        one, other = ((output.directory / name).path for output in (whole, several))
+        assert one.read_bytes() == other.read_bytes()
+        for column in table.columns:
             for part in range(len(staging.parts)):
-                assert (
-                    one.read_ranks(column, part).tolist()
-                    == several.read_ranks(column, part).tolist()
-                )
+                ranks = whole.read_ranks(column, part).tolist()
+                assert ranks == several.read_ranks(column, part).tolist()
 
 
 def test_a_range_is_a_slice_of_a_dictionary() -> None:
@@ -83,7 +80,7 @@ def test_a_range_is_a_slice_of_a_dictionary() -> None:
 def test_small_ranges_are_counted_together() -> None:
     sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
     groups = group_ranges({ValueRange(table, 0, None, None): size for table, size in sizes.items()})
-    assert [[one.table for one in some] for some in groups] == [
+    assert [[value_range.table for value_range in group] for group in groups] == [
         ["b"],
         ["e"],
         ["c", "d"],

@@ -66,10 +66,6 @@ class CheckedCacheFile:
     def __init__(self, cache_file: Any) -> None:
         self._cache_file = cache_file
 
-    def flush(self) -> None:
-        """Empty the cache."""
-        self._cache_file.flush()
-
     def save(self, key: Any, code: Any) -> None:
         """Store code under a key: its types, processor and bytecode."""
         self._cache_file.save(key, (key, code))
