@@ -29,7 +29,7 @@ _DROP, _LABEL, _DENSE, _HEX32, _HEX64, _INTEGER, _TEXT = range(7)
 
 _NEWLINE, _RETURN, _MINUS, _POINT, _ZERO, _NINE = b"\n\r-.09"
 _MAX_ASCII, _MAX_BYTE = 127, 255
-_BYTES_IN_NUMBERS = b"0123456789abcdefABCDEF-."
+_CHARACTERS_IN_NUMBERS = set("0123456789abcdefABCDEF-.")
 
 #: Integers of 15 digits are below 2^53, so float64 holds them exactly; those of 18 fit in int64.
 _MAX_DECIMAL_DIGITS, _MAX_INTEGER_DIGITS, _MAX_HEX_DIGITS = 15, 18, 16
@@ -72,7 +72,7 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     by_name = {column.name: column for column in schema.fields}
     columns = [by_name.get(name) for name in fields]
     kinds = np.array([_choose_kind(column) for column in columns], dtype=np.int64)
-    if {schema.separator, schema.quote} & set(_BYTES_IN_NUMBERS.decode()):
+    if {schema.separator, schema.quote} & _CHARACTERS_IN_NUMBERS:
         kinds[:] = _NEVER_PLAIN  # the kernel could not tell where a number ends
 
     # The columns of a kind are the rows of one array; `slots` has each field's row. An odd multiple
@@ -94,7 +94,6 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
         np.array([_required_digits(column) for column in columns]),
         np.array([column.missing if isinstance(column, DenseColumn) else 0 for column in columns]),
         np.array([getattr(column, "transform", "") == "log1p" for column in columns]),
-        _LOG1P_TABLE, _POWERS_OF_TEN, _HEX_VALUES,
         labels, dense, hex32, hex64, integers, text_starts, text_lengths, present,
         line_starts, odd_lines,
     )  # fmt: skip
@@ -179,9 +178,6 @@ def _parse_lines(
     required_digits: Int64Array,
     missing: npt.NDArray[np.float64],
     takes_log: npt.NDArray[np.bool_],
-    log1p_table: npt.NDArray[np.float32],
-    powers_of_ten: npt.NDArray[np.float64],
-    hex_values: Bytes,
     labels: npt.NDArray[np.int8],
     dense: npt.NDArray[np.float32],
     hex32: npt.NDArray[np.uint32],
@@ -207,7 +203,7 @@ def _parse_lines(
             kind, slot = kinds[field], slots[field]
             start = at
             if kind in (_HEX32, _HEX64):
-                number, at = _parse_hex(text, at, hex_values)
+                number, at = _parse_hex(text, at)
                 digits, required = at - start, required_digits[field]
                 plain = (
                     digits == 0
@@ -240,7 +236,7 @@ def _parse_lines(
                     decimals = at - first
                     plain = digits > 0 and decimals > 0  # parsers disagree on "5." and ".5"
                     digits += decimals
-                    decimal = whole / powers_of_ten[min(decimals, _MAX_DECIMAL_DIGITS)]
+                    decimal = whole / _POWERS_OF_TEN[min(decimals, _MAX_DECIMAL_DIGITS)]
                     count = -1
                 if digits > _MAX_DECIMAL_DIGITS or (negative and decimal == 0):
                     plain = False  # as float64 might round it; and "-0", for the sake of its sign
@@ -248,8 +244,8 @@ def _parse_lines(
                     decimal = -decimal
                 if not takes_log[field]:
                     dense[slot, row] = decimal
-                elif 0 <= count < log1p_table.size:
-                    dense[slot, row] = log1p_table[count]
+                elif 0 <= count < _LOG1P_TABLE.size:
+                    dense[slot, row] = _LOG1P_TABLE[count]
                 else:
                     dense[slot, row] = math.log1p(max(decimal, 0.0))
             elif kind == _INTEGER:
@@ -307,14 +303,14 @@ def _parse_digits(text: Bytes, at: int, number: int) -> tuple[int, int]:
 
 
 @kernel_helper
-def _parse_hex(text: Bytes, at: int, hex_values: Bytes) -> tuple[Any, int]:
+def _parse_hex(text: Bytes, at: int) -> tuple[Any, int]:
     """Return the number that the hexadecimal digits from `at` on make, and where they end."""
     number = np.uint64(0)
-    digit = hex_values[text[at]]
+    digit = _HEX_VALUES[text[at]]
     while digit != _NO_DIGIT:
         number = number << np.uint64(4) | np.uint64(digit)
         at += 1
-        digit = hex_values[text[at]]
+        digit = _HEX_VALUES[text[at]]
     return number, at
 
 
