@@ -14,10 +14,9 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -95,28 +94,27 @@ T = TypeVar("T")
 
 
 def read_dataclass(kind: Callable[..., T], folder: Folder, name: str) -> T:
-    """A stage's document as the dataclass `kind`, whose `directory` is the folder.
+    """Return a stage's document as the dataclass `kind`, whose `directory` is the folder.
 
-    A process parses it once as long as it stays as it is. Raises DatasetError as `read_document`,
-    and where an entry is absent or of another type.
+    A process parses a document once for as long as it stays unchanged. Raises DatasetError as
+    `read_document`, and where an entry is absent or of another type.
     """
-    found: T = _decoded(kind, folder.absolute(), name, read_fingerprint(folder), folder.state(name))
-    return found
+    parsed: T = _parse(kind, folder.absolute(), name, read_fingerprint(folder), folder.state(name))
+    return parsed
 
 
-@lru_cache(maxsize=8)  # every task of a stage reads the documents of those before
-def _decoded(kind: Callable[..., T], folder: Folder, name: str, *_state: object) -> T:
+# Not by `fae.format.json_codec`, as a stage's document holds pydantic's models (the schema), which
+# the format's readers must not need.
+@lru_cache(maxsize=8)  # every task of a stage reads the documents of the former stages
+def _parse(kind: Any, folder: Folder, name: str, *_state: object) -> Any:
     document = read_document(folder, name)
     with damage_reported(folder / name):
-        found = {key: shape.validate_python(document[key]) for key, shape in _shapes(kind).items()}
-    return kind(directory=folder, **found)
+        return _adapter(kind).validate_python({**document, "directory": folder})
 
 
 @cache
-def _shapes(kind: Any) -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.name != "directory"]
-    return {name: TypeAdapter(hints[name]) for name in names}
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 @contextmanager
