@@ -1,4 +1,4 @@
-"""Whole preparations of random small logs, against the oracle and against themselves."""
+"""Prepare random small logs whole, and compare with the oracle and with other preparations."""
 
 from __future__ import annotations
 
@@ -41,54 +41,58 @@ from tests.support.small_logs import (
 BLOCKS = st.sampled_from([1, 7, 40, 200, 1 << 20])
 
 
-def expected(log: RandomLog) -> oracle.Prepared:
-    """What the oracle makes of the log; logs that leave nothing to train on are left out."""
+def prepare_by_oracle(log: RandomLog) -> oracle.Prepared:
+    """Return what the oracle makes of the log; skip logs that leave nothing to train on."""
     files = [file.plain for file in log.files]
-    given_splits = [file.split for file in log.files]
-    prepared = oracle.prepare(files, given_splits, log.schema, log.options)
+    splits = [file.split for file in log.files]
+    prepared = oracle.prepare(files, splits, log.schema, log.options)
     assume("train" in prepared.splits)
     return prepared
 
 
-def prepared(log: RandomLog, directory: Path, threads: int = 1, block: int = 1 << 20) -> Stages:
-    found = log.find(directory)
+def run_stages(log: RandomLog, directory: Path, threads: int = 1, block: int = 1 << 20) -> Stages:
     return stages(
-        found, log.schema, directory, log.options, executor=Executor(threads), block_bytes=block
+        log.find(directory),
+        log.schema,
+        directory,
+        log.options,
+        executor=Executor(threads),
+        block_bytes=block,
     )
 
 
 @settings(max_examples=settings().max_examples // 2)
 @given(log=logs(), block=BLOCKS, threads=st.sampled_from([1, 2]))
-def test_the_data_set_is_the_oracles(log: RandomLog, block: int, threads: int) -> None:
-    right = expected(log)
+def test_the_data_set_is_that_of_the_oracle(log: RandomLog, block: int, threads: int) -> None:
+    expected = prepare_by_oracle(log)
     with tempfile.TemporaryDirectory() as directory:
-        made = prepared(log, Path(directory), threads, block)
+        made = run_stages(log, Path(directory), threads, block)
         leaves = leaf_rows(made.dataset, made.manifest, log.schema)
         ids = ids_by_value(made.dataset, made.manifest)
         values = vocabularies(made.dataset, made.manifest)
         rejects = rejects_of(made.dataset / "rejects")
         assert verify(made.dataset, Executor(1)).faults == ()
-    assert leaves == right.leaves
-    assert made.manifest.budget.used_bytes == right.used_bytes
-    for table, known in zip(made.manifest.tables, right.tables, strict=True):
-        assert (table.name, table.rows) == (known.name, known.rows)
-        assert table.hot_rows == known.hot_rows
-        assert ids[table.name] == known.ids
+    assert leaves == expected.leaves
+    assert made.manifest.budget.used_bytes == expected.used_bytes
+    for table, of_oracle in zip(made.manifest.tables, expected.tables, strict=True):
+        assert (table.name, table.rows) == (of_oracle.name, of_oracle.rows)
+        assert table.hot_rows == of_oracle.hot_rows
+        assert ids[table.name] == of_oracle.ids
     names = [file.name for file in log.files]
-    assert [(names.index(r["file"]), r["line"]) for r in rejects] == right.rejects
-    assert_every_row_is_there(log, right, made, leaves, values)
+    assert [(names.index(r["file"]), r["line"]) for r in rejects] == expected.rejects
+    assert_every_row_is_there(log, expected, made, leaves, values)
     assert_hot_rows_touch_hot_ids_only(log, made, leaves)
 
 
 def assert_every_row_is_there(
     log: RandomLog,
-    right: oracle.Prepared,
+    expected: oracle.Prepared,
     made: Stages,
     leaves: dict[tuple[str, str], list[Any]],
     values: dict[str, dict[int, Any]],
 ) -> None:
-    """The ids of the data set lead back to the raw values of every line that is no reject."""
-    tables = {table.name: table for table in right.tables}
+    """Check that the ids decode to the raw values of every line that is not a reject."""
+    tables = {table.name: table for table in expected.tables}
     decoded = Counter(
         (split, oracle.decode(row, log.schema, values))
         for (split, _), rows in leaves.items()
@@ -96,29 +100,30 @@ def assert_every_row_is_there(
     )
     assert decoded == Counter(
         (split, oracle.folded(row, log.schema, tables))
-        for split, row in zip(right.splits, right.rows, strict=True)
+        for split, row in zip(expected.splits, expected.rows, strict=True)
     )
-    lines = len(right.rows) + len(right.rejects)
+    lines = len(expected.rows) + len(expected.rejects)
     assert sum(log.rows + log.rejects for log in made.staging.logs) == lines
 
 
 def assert_hot_rows_touch_hot_ids_only(
     log: RandomLog, made: Stages, leaves: dict[tuple[str, str], list[Any]]
 ) -> None:
+    """Check that rows are hot exactly where all their ids are, and that these fit the budget."""
     options = log.options
     hot_rows = {table.name: table.hot_rows for table in made.manifest.tables}
-    spent = sum(
+    used_bytes = sum(
         hot_rows[name]
         * oracle.row_price(log.schema.dim(columns[0]), options.dtype, options.optimizer)
         for name, columns in log.schema.tables.items()
     )
-    assert spent == made.manifest.budget.used_bytes <= options.budget
+    assert used_bytes == made.manifest.budget.used_bytes <= options.budget
     limits = [hot_rows[column.table_name] for column in log.schema.sparse]
     for (_, temperature), rows in leaves.items():
         for _, _, ids in rows:
-            cells = [one if isinstance(one, tuple) else (one,) for one in ids]
+            cells = [cell if isinstance(cell, tuple) else (cell,) for cell in ids]
             hot = all(
-                one < limit for cell, limit in zip(cells, limits, strict=True) for one in cell
+                id_ < limit for cell, limit in zip(cells, limits, strict=True) for id_ in cell
             )
             assert hot == (temperature == "hot")
 
@@ -128,28 +133,28 @@ def assert_hot_rows_touch_hot_ids_only(
 def test_the_bytes_depend_neither_on_blocks_nor_on_threads(
     log: RandomLog, blocks: tuple[int, int]
 ) -> None:
-    expected(log)
+    prepare_by_oracle(log)
     with tempfile.TemporaryDirectory() as directory:
-        one = prepared(log, Path(directory) / "one", 1, blocks[0])
-        two = prepared(log, Path(directory) / "two", 2, blocks[1])
-        assert digests(one.dataset) == digests(two.dataset)
+        first = run_stages(log, Path(directory) / "first", 1, blocks[0])
+        second = run_stages(log, Path(directory) / "second", 2, blocks[1])
+        assert digests(first.dataset) == digests(second.dataset)
 
 
 @FEW_EXAMPLES
 @given(log=logs())
-def test_another_seed_gives_another_order_of_the_same_rows(log: RandomLog) -> None:
+def test_another_seed_shuffles_the_same_rows_differently(log: RandomLog) -> None:
     log = replace(log, options=replace(log.options, sample=1.0, seed=3))
-    right = expected(log)
+    expected = prepare_by_oracle(log)
     other = replace(log, options=replace(log.options, seed=4))
     with tempfile.TemporaryDirectory() as directory:
-        one = prepared(log, Path(directory) / "one")
-        two = prepared(other, Path(directory) / "two")
-        ordered = leaf_rows(one.dataset, one.manifest, log.schema)
-        reordered = leaf_rows(two.dataset, two.manifest, log.schema)
-    assert one.manifest.fingerprint != two.manifest.fingerprint
-    assert reordered == expected(other).leaves
+        first = run_stages(log, Path(directory) / "first")
+        second = run_stages(other, Path(directory) / "second")
+        ordered = leaf_rows(first.dataset, first.manifest, log.schema)
+        reordered = leaf_rows(second.dataset, second.manifest, log.schema)
+    assert first.manifest.fingerprint != second.manifest.fingerprint
+    assert reordered == prepare_by_oracle(other).leaves
     assert {k: Counter(rows) for k, rows in ordered.items()} == {
-        k: Counter(rows) for k, rows in right.leaves.items()
+        k: Counter(rows) for k, rows in expected.leaves.items()
     }
     assert {k: Counter(rows) for k, rows in ordered.items()} == {
         k: Counter(rows) for k, rows in reordered.items()
@@ -180,7 +185,7 @@ def test_prepare_makes_what_the_four_stages_make(shop: Stages, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "shop.csv"]
 
 
-def test_prepare_again_does_nothing_and_another_budget_is_refused(tmp_path: Path) -> None:
+def test_preparing_again_does_nothing_and_another_budget_is_refused(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     options = oracle.Options(budget=SHOP_BUDGET)
     out = tmp_path / "dataset"
@@ -197,7 +202,7 @@ def test_prepare_again_does_nothing_and_another_budget_is_refused(tmp_path: Path
     assert second.budget.bytes == SHOP_BUDGET * 2
 
 
-def test_prepare_sees_that_a_log_has_changed(tmp_path: Path) -> None:
+def test_a_changed_log_is_noticed(tmp_path: Path) -> None:
     paths = written(tmp_path, {"shop.csv": SHOP_LOG})
     parameters = parameters_of(oracle.Options(budget=SHOP_BUDGET))
     out = tmp_path / "dataset"
@@ -224,7 +229,7 @@ def test_a_failed_prepare_keeps_finished_stages_and_leaves_no_data_set(tmp_path:
     assert sorted(path.name for path in work.iterdir()) == ["frequencies", "hot_set", "staging"]
 
 
-def test_a_directory_of_the_users_beside_the_output_is_never_removed(tmp_path: Path) -> None:
+def test_a_folder_of_the_users_in_place_of_the_work_is_never_removed(tmp_path: Path) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     notes = tmp_path / "dataset.work" / "notes.txt"
     notes.parent.mkdir()
@@ -235,7 +240,7 @@ def test_a_directory_of_the_users_beside_the_output_is_never_removed(tmp_path: P
     assert notes.read_text() == "mine"
 
 
-def test_the_manifest_tells_of_the_preparation_without_places_or_times(tmp_path: Path) -> None:
+def test_the_manifest_has_no_paths_or_times_of_the_preparation(tmp_path: Path) -> None:
     manifests = []
     for name in ("one", "two"):
         directory = tmp_path / name
@@ -251,7 +256,7 @@ def test_the_manifest_tells_of_the_preparation_without_places_or_times(tmp_path:
     assert (log_document["lines"], log_document["rows"], log_document["rejects"]) == (21, 20, 1)
 
 
-def test_malformed_lines_above_the_limit_stop_it_and_are_kept_beside_the_output(
+def test_malformed_lines_above_the_limit_stop_the_preparation_and_are_kept(
     tmp_path: Path,
 ) -> None:
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG + "bad\n"}), SHOP)
