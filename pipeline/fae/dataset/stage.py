@@ -47,10 +47,6 @@ class _VocabularyTask:
     directory: str
 
 
-def _write_no_files(_folder: Folder, _tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
-    return ()
-
-
 def write_dataset(
     staging: Staging,
     frequencies: Frequencies,
@@ -61,9 +57,7 @@ def write_dataset(
     *,
     overwrite: bool = False,
     delete_after: bool = False,
-    write_extra_files: Callable[
-        [Folder, tuple[Table, ...]], tuple[DataFile, ...]
-    ] = _write_no_files,
+    write_extra_files: Callable[[Folder, tuple[Table, ...]], tuple[DataFile, ...]] = lambda *_: (),
 ) -> Manifest:
     """Write the staged rows as the data set `out`, unless it is there already.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -98,68 +98,57 @@ def calibrate(
     return HotSet.read(out)
 
 
+@dataclass(frozen=True)
 class _Chooser:
     """The choice of a budget and a ranking; `scratch` is the unfinished output."""
 
-    def __init__(
-        self,
-        staging: Staging,
-        frequencies: Frequencies,
-        rows: StackedRows,
-        parameters: CalibrateParameters,
-        executor: Executor,
-        scratch: Folder,
-    ) -> None:
-        self._staging, self._frequencies, self._rows = staging, frequencies, rows
-        self._parameters, self._executor, self._scratch = parameters, executor, scratch
+    staging: Staging
+    frequencies: Frequencies
+    rows: StackedRows
+    parameters: CalibrateParameters
+    executor: Executor
+    scratch: Folder
 
     def choose(self) -> tuple[int, Ranking]:
         """Return the budget in bytes and the ranking for it."""
-        if self._parameters.hot_budget is not None:
-            budget_bytes = int(self._parameters.hot_budget)
-            check_budget(self._rows, budget_bytes)
+        if self.parameters.hot_budget is not None:
+            budget_bytes = int(self.parameters.hot_budget)
+            check_budget(self.rows, budget_bytes)
             return budget_bytes, self._rank(budget_bytes)
         # A rule ranks for a budget, which is not known yet: rank for all bytes, take the budget
         # that this ranking needs for the share, and rank for that.
-        ranking = self._rank(self._rows.total_bytes)
+        ranking = self._rank(self.rows.total_bytes)
         ranking = self._rank(self._find_budget(ranking.ranked_rows))
         return self._find_budget(ranking.ranked_rows), ranking
 
     def measure(self, ranked_rows: RowRanges, cuts: Int64Array) -> dict[str, Coverage]:
         """Return the coverage of `ranked_rows` at `cuts`, by group of samples."""
-        return measure_coverage(
-            self._staging,
-            self._frequencies,
-            self._rows,
-            ranked_rows,
-            cuts,
-            self._scratch,
-            self._executor,
-        )
+        sources = (self.staging, self.frequencies, self.rows)
+        return measure_coverage(*sources, ranked_rows, cuts, self.scratch, self.executor)
 
     @cached_property
     def _samples(self) -> StackedSamples:
-        _check_memory(self._rows.access_counts.total, self._parameters.rule, self._executor.memory)
-        return stack_samples(self._staging, self._frequencies, self._rows)
+        _check_memory(self.rows.access_counts.total, self.parameters.rule, self.executor.memory)
+        return stack_samples(self.staging, self.frequencies, self.rows)
 
     def _rank(self, budget_bytes: int) -> Ranking:
-        seed = self._frequencies.seed
-        weights = self._parameters.weights
-        problem = Problem(self._rows, lambda: self._samples, budget_bytes, weights, seed)
-        return RULES[self._parameters.rule](problem)
+        seed = self.frequencies.seed
+        weights = self.parameters.weights
+        problem = Problem(self.rows, lambda: self._samples, budget_bytes, weights, seed)
+        return RULES[self.parameters.rule](problem)
 
     def _find_budget(self, ranked_rows: RowRanges) -> int:
         """Return the least budget at which `ranked_rows` reach the hot share."""
-        share = self._parameters.hot_share or 0.0
+        share = self.parameters.hot_share or 0.0
         count = find_row_count(
             share, ranked_rows.size, lambda cuts: self.measure(ranked_rows, cuts)[SPLITS[0]]
         )
         if count is None:
             raise BudgetError(
-                f"the rule {self._parameters.rule!r} makes {share:.1%} of the train samples hot at "
+                f"the rule {self.parameters.rule!r} makes {share:.1%} of the train samples hot at "
                 "no budget. Lower --hot-share."
             )
-        return self._rows.sum_bytes(ranked_rows.head(max(count, len(self._rows.tables))))
+        return self.rows.sum_bytes(ranked_rows.head(max(count, len(self.rows.tables))))
 
 
 def _check_memory(accesses: int, rule: str, memory: int) -> None:
