@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from fae.execution import progress
 from fae.execution.progress import RunProgress, StageProgress
 from tests.support.project import PYTHONPATH
 from tests.support.small_logs import written
@@ -31,8 +33,8 @@ STAGES = [
 def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     with RunProgress().stage("ingest", 3, kept=1) as stage:
         for _ in range(2):
-            stage.begin()
-            stage.end(5_000)
+            stage.begin_task()
+            stage.end_task(5_000)
     output, errors = capsys.readouterr()
     assert output == ""
     line = r"ingest: 3 of 3 tasks done, [\d,]+ rows/s, 0:00, 1 kept from an earlier run\n"
@@ -41,11 +43,11 @@ def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     told = threading.Event()
-    board = RunProgress(interval=0.01)
-    with board.stage("scatter", 4) as stage:
-        stage.begin()
-        stage.end()
-        stage.begin()
+    run = RunProgress(line_seconds=0.01)
+    with run.stage("scatter", 4) as stage:
+        stage.begin_task()
+        stage.end_task()
+        stage.begin_task()
         errors = ""
         while errors.count("\n") < 2:
             told.wait(0.01)
@@ -56,8 +58,8 @@ def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[
 
 def test_what_is_waited_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     stage = StageProgress("ingest", 2)
-    stage.wait("waiting for workers")
-    stage.wait("waiting for workers")
+    stage.wait_for("waiting for workers")
+    stage.wait_for("waiting for workers")
     assert capsys.readouterr().err.count("waiting for workers") == 1
 
 
@@ -130,3 +132,67 @@ def drawn(text: str) -> list[str]:
 
 def test_the_terminal_of_these_tests_draws_over_what_it_drew() -> None:
     assert drawn("one\r\ntwo\x1b[1A\r\x1b[2Kthree\r\n") == ["three", "two"]
+
+
+class Display:
+    """The display area of a notebook's cell: what each displayed element shows."""
+
+    def __init__(self) -> None:
+        self.elements: list[str] = []
+
+    def display(self, element: str, *, display_id: bool) -> Display:
+        assert display_id
+        self.elements.append(element)
+        return self
+
+    def update(self, element: str) -> None:
+        self.elements[-1] = element
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Display:
+    """The cell of a Jupyter kernel, in which this process seems to run."""
+    cell = Display()
+    ipython, module = ModuleType("IPython"), ModuleType("IPython.display")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
+    module.HTML, module.display = str, cell.display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return cell
+
+
+def test_a_notebook_shows_one_bar_for_all_stages(
+    display: Display, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunProgress()
+    with run.stage("ingest", 3, kept=1) as stage:
+        assert '<progress value="1" max="3"' in display.elements[0]
+        stage.wait_for("waiting for <workers>")
+        for _ in range(2):
+            stage.begin_task()
+            stage.end_task(5_000)
+    with run.stage("profile", 2):
+        assert '<progress value="0" max="2"' in display.elements[0]
+    (element,) = display.elements
+    assert "profile: 0 of 2 tasks done" in element
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebooks_bar_moves_while_a_stage_runs(
+    display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.01)
+    with RunProgress().stage("ingest", 3) as stage:
+        stage.begin_task()
+        stage.end_task(5_000)
+        while 'value="1"' not in display.elements[0]:
+            threading.Event().wait(0.01)
+    pattern = (
+        r"<progress .*></progress> ingest: 1 of 3 tasks done, 0 running, 2 left, .* rows/s, .*"
+    )
+    assert re.fullmatch(pattern, display.elements[0])
+
+
+def test_what_a_bar_shows_is_no_html(display: Display) -> None:
+    with RunProgress().stage("a<b", 1):
+        assert "a&lt;b: 0 of 1 tasks" in display.elements[0]

@@ -62,7 +62,7 @@ def run_steps(
                 if isinstance(result, _Failed):
                     raise result.error
                 results[numbers[future.key]] = result
-                stage.end(rows(result) if rows else 0)
+                stage.end_task(rows(result) if rows else 0)
                 future.release()
             watch.look()
             if not batch:
@@ -131,7 +131,7 @@ class _Watch:
                 f"in the stage {self._stage.name}. Start workers: "
                 f"dask worker {self._client.scheduler.address}. {_REMEDY}"
             )
-        self._stage.wait(f"waiting for workers, up to {self._limit:.0f} s")
+        self._stage.wait_for(f"waiting for workers, up to {self._limit:.0f} s")
 
 
 def worker_timeout() -> float:

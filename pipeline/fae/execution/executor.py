@@ -93,7 +93,7 @@ class Executor:
         threads: int,
     ) -> list[Result]:
         def ended(_key: object, result: Result, *_rest: object) -> None:
-            shown.end(rows(result) if rows else 0)
+            shown.end_task(rows(result) if rows else 0)
 
         def later(record: Callable[[], None]) -> None:
             records.append(recorder.submit(record))
@@ -106,7 +106,7 @@ class Executor:
         calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
         with (
             ThreadPoolExecutor(1, "task-log") as recorder,
-            Callback(pretask=lambda *_: shown.begin(), posttask=ended),
+            Callback(pretask=lambda *_: shown.begin_task(), posttask=ended),
         ):
             results = compute(
                 *calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False

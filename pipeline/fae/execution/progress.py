@@ -1,15 +1,19 @@
-"""Progress: a table of stages that grows on a terminal, and lines in a log that is none.
+"""Show how far a run is: a table on a terminal, one bar in a notebook, lines in a log.
 
-All of it goes to standard error; standard output is for results.
+All of it goes to standard error or the notebook's cell; standard output is for results.
 """
 
 from __future__ import annotations
 
+import html
+import importlib
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import rich.console
 from rich.live import Live
@@ -17,16 +21,17 @@ from rich.table import Table
 
 #: Where messages and progress go.
 console = rich.console.Console(stderr=True, highlight=False)
-#: Seconds between two lines of a long stage in a log.
-INTERVAL = 30.0
-_WIDTHS = {"stage": 10, "done": 9, "running": 7, "left": 9, "rows/s": 11, "elapsed": 8}
+#: Seconds between two lines of a long stage in a log, and between two looks of a notebook's bar.
+LINE_SECONDS = 30.0
+BAR_SECONDS = 0.5
+_COLUMN_WIDTHS = {"stage": 10, "done": 9, "running": 7, "left": 9, "rows/s": 11, "elapsed": 8}
 
 
 @dataclass
 class StageProgress:
-    """The tasks of one stage: `kept` of `total` were done by an earlier run.
+    """The tasks of one stage, of whose `total` an earlier run did `kept`.
 
-    `rows` are those of the tasks done by this one; `waiting` says what for, if for anything.
+    `rows` are those of the tasks that this run did; `waiting` says what for, if for anything.
     """
 
     name: str
@@ -39,28 +44,28 @@ class StageProgress:
     began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def begin(self) -> None:
-        """A task runs."""
+    def begin_task(self) -> None:
+        """Count a task that starts."""
         with self._lock:
             self.running += 1
 
-    def end(self, rows: int = 0) -> None:
-        """A task has ended, which dealt with so many rows."""
+    def end_task(self, rows: int = 0) -> None:
+        """Count a task that has ended, and the rows that it dealt with."""
         with self._lock:
             self.done += 1
             self.running = max(self.running - 1, 0)
             self.rows += rows
             self.waiting = ""
 
-    def wait(self, what: str) -> None:
-        """Say, once in a log, that nothing runs and what is waited for."""
-        new, self.waiting = what != self.waiting, what
-        if new and not console.is_terminal:
-            _say(self)
+    def wait_for(self, what: str) -> None:
+        """Show that nothing runs and what is waited for; a log gets that line once."""
+        is_new, self.waiting = what != self.waiting, what
+        if is_new and not console.is_terminal and not in_notebook():
+            _print_line(self)
 
     @property
     def left(self) -> int:
-        """Tasks that nothing has begun."""
+        """Tasks that have not started."""
         return self.total - self.kept - self.done - self.running
 
     @property
@@ -69,15 +74,15 @@ class StageProgress:
         return time.monotonic() - self.began
 
     def cells(self) -> list[str]:
-        """The stage as a line of the table."""
+        """Return the stage as a line of the table."""
         rate = f"{self.rows / self.elapsed:,.0f}" if self.rows else ""
         counts = (self.done + self.kept, self.running, self.left)
         notes = [f"{self.kept:,} kept from an earlier run"] if self.kept else []
         notes += [self.waiting] if self.waiting else []
-        return [self.name, *(f"{n:,}" for n in counts), rate, _clock(self.elapsed), *notes]
+        return [self.name, *(f"{n:,}" for n in counts), rate, _format_clock(self.elapsed), *notes]
 
     def sentence(self) -> str:
-        """The stage as a line of a log."""
+        """Return the stage as a line of a log."""
         name, done, running, left, rate, elapsed, *notes = self.cells()
         facts = [f"{done} of {self.total:,} tasks done"]
         facts += [f"{running} running, {left} left"] if self.left + self.running else []
@@ -88,65 +93,96 @@ class StageProgress:
 class RunProgress:
     """The stages of a run, one after the other."""
 
-    def __init__(self, interval: float = INTERVAL) -> None:
-        self._interval = interval
-        self._headed = False
+    def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
+        self._line_seconds = line_seconds
+        self._has_header = False
+        self._bar = _NotebookBar()
 
     @contextmanager
     def stage(self, name: str, total: int, kept: int = 0) -> Iterator[StageProgress]:
-        """Show a stage of `total` tasks while the block runs, and leave its line behind."""
+        """Show a stage of `total` tasks while the block runs; its last state stays."""
         stage = StageProgress(name, total, kept)
-        shown = self._table(stage) if console.is_terminal else self._lines(stage)
-        with shown:
+        with self._show(stage):
             yield stage
 
-    @contextmanager
-    def _table(self, stage: StageProgress) -> Iterator[None]:
-        line = _Line(stage, headed=not self._headed)
-        self._headed = True
-        with Live(line, console=console, refresh_per_second=4):
-            yield
+    def _show(self, stage: StageProgress) -> AbstractContextManager[object]:
+        if in_notebook():
+            self._bar.show(stage)
+            return _repeat(lambda: self._bar.show(stage), BAR_SECONDS)
+        if not console.is_terminal:
+            return _repeat(lambda: _print_line(stage), self._line_seconds)
+        line = _TableLine(stage, show_header=not self._has_header)
+        self._has_header = True
+        return Live(line, console=console, refresh_per_second=4)
 
-    @contextmanager
-    def _lines(self, stage: StageProgress) -> Iterator[None]:
-        over = threading.Event()
 
-        def tell() -> None:
-            while not over.wait(self._interval):
-                _say(stage)
+def in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel, which displays HTML."""
+    ipython: Any = sys.modules.get("IPython")  # a kernel has imported it
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
-        teller = threading.Thread(target=tell, name="progress", daemon=True)
-        teller.start()
-        try:
-            yield
-        finally:
-            over.set()
-            teller.join()
-            _say(stage)
+
+class _NotebookBar:
+    """One HTML progress element of a notebook's cell, which all stages of a run move."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, stage: StageProgress) -> None:
+        """Display the stage, in place of what the bar showed."""
+        notebook = importlib.import_module("IPython.display")  # which only a kernel has for sure
+        done = stage.done + stage.kept
+        element = notebook.HTML(
+            f'<progress value="{done}" max="{stage.total}" style="width: 20em"></progress> '
+            f"{html.escape(stage.sentence())}"
+        )
+        if self._handle is None:
+            self._handle = notebook.display(element, display_id=True)
+        else:
+            self._handle.update(element)
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A stage's line, below the table's head where it is the first; drawn anew at each look."""
+class _TableLine:
+    """A stage's line of the table, drawn anew at each refresh; the first has the header above."""
 
     stage: StageProgress
-    headed: bool
+    show_header: bool
 
     def __rich__(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", show_header=self.headed)
-        for name, width in _WIDTHS.items():
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=self.show_header)
+        for name, width in _COLUMN_WIDTHS.items():
             table.add_column(name, min_width=width, justify="left" if name == "stage" else "right")
         table.add_column()
         table.add_row(*self.stage.cells())
         return table
 
 
-def _say(stage: StageProgress) -> None:
+@contextmanager
+def _repeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call `action` every so many seconds while the block runs, and once at its end."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=work, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        action()
+
+
+def _print_line(stage: StageProgress) -> None:
     console.print(stage.sentence(), soft_wrap=True, markup=False)
 
 
-def _clock(seconds: float) -> str:
-    """A duration as minutes and seconds, or hours, minutes and seconds."""
+def _format_clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, or hours, minutes and seconds."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
