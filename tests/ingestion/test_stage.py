@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from hypothesis import given
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, LogError
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.rejects import Reject
 from fae.ingestion.stage import ingest
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
@@ -47,7 +44,7 @@ def stage(directory: Path, files: dict[str, Any], **options: Any) -> Staging:
 
 
 @pytest.mark.parametrize("block_bytes", [1, 5, 12, 1000])
-def test_line_numbers_go_on_across_blocks_and_begin_anew_in_each_file(
+def test_lines_are_numbered_across_blocks_and_anew_in_each_file(
     tmp_path: Path, block_bytes: int
 ) -> None:
     files = {
@@ -78,9 +75,7 @@ def test_line_numbers_go_on_across_blocks_and_begin_anew_in_each_file(
 
 
 @pytest.mark.parametrize("block_bytes", [1, 9, 1000])
-def test_rows_keep_the_order_of_the_lines_whatever_the_blocks(
-    tmp_path: Path, block_bytes: int
-) -> None:
+def test_rows_keep_the_order_of_the_lines_in_any_blocks(tmp_path: Path, block_bytes: int) -> None:
     files = {
         f"{name}.txt": "".join(f"{i % 2},{name}{i}\n" for i in range(20)) for name in ("b", "a")
     }
@@ -92,7 +87,7 @@ def test_rows_keep_the_order_of_the_lines_whatever_the_blocks(
     assert firsts == [sum(sizes[:i]) for i in range(len(sizes))]
 
 
-def test_what_is_staged_does_not_depend_on_the_blocks_but_for_the_parts(tmp_path: Path) -> None:
+def test_only_the_parts_depend_on_the_blocks(tmp_path: Path) -> None:
     text = SHOP_LOG.replace("c,0", "c,2").replace("Lima", "")
     (tmp_path / "one").mkdir()
     one = stage(tmp_path / "one", {"a.csv": text}, schema=SHOP)
@@ -103,20 +98,14 @@ def test_what_is_staged_does_not_depend_on_the_blocks_but_for_the_parts(tmp_path
     assert digests(one.directory.path / "rejects") == digests(two.directory.path / "rejects")
 
 
-def test_a_split_given_by_file_is_kept_with_the_parts(tmp_path: Path) -> None:
+def test_parts_keep_the_split_that_their_file_was_named_for(tmp_path: Path) -> None:
     paths = written(tmp_path, {"a.txt": GOOD, "b.txt": GOOD * 2})
     found = find_logs(paths[:1], SCHEMA) + find_logs(paths[1:], SCHEMA, "test")
     staging = staged(found, SCHEMA, tmp_path / "staging")
     assert [(part.rows, part.split) for part in staging.parts] == [(1, None), (2, "test")]
 
 
-def test_a_staging_is_read_back(tmp_path: Path) -> None:
-    staging = stage(tmp_path, {"a.csv": SHOP_LOG}, schema=SHOP)
-    assert Staging.read(staging.directory) == staging
-    assert staging.schema == SHOP
-
-
-def test_too_many_malformed_lines_stop_it_with_examples_and_leave_them_all(
+def test_too_many_malformed_lines_are_an_error_that_lists_them(
     tmp_path: Path,
 ) -> None:
     text = GOOD * 90 + "2,b\n" * 10
@@ -131,7 +120,7 @@ def test_too_many_malformed_lines_stop_it_with_examples_and_leave_them_all(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "staging.rejects"]
 
 
-def test_just_as_many_malformed_lines_as_are_allowed_are_borne(tmp_path: Path) -> None:
+def test_the_allowed_share_of_malformed_lines_is_accepted(tmp_path: Path) -> None:
     staging = stage(tmp_path, {"a.txt": GOOD * 90 + "2,b\n" * 10}, max_reject_share=0.1)
     assert (staging.rows, staging.logs[0].rejects) == (90, 10)
 
@@ -152,26 +141,13 @@ def test_logs_without_lines_are_an_error(tmp_path: Path, data: Any, schema: Any)
     assert not (tmp_path / "staging").exists()
 
 
-def test_a_file_of_malformed_lines_alone_adds_nothing(tmp_path: Path) -> None:
+def test_a_file_of_malformed_lines_adds_no_rows(tmp_path: Path) -> None:
     staging = stage(tmp_path, {"a.txt": "x\ny\n", "b.txt": GOOD})
     assert staged_rows(staging) == [(1, "a")]
     assert [(log.lines, log.rows) for log in staging.logs] == [(2, 0), (1, 1)]
 
 
-def test_a_reject_reads_as_a_sentence() -> None:
-    reject = Reject(3, "d", "not a number", "x", file="a.txt")
-    assert reject.describe() == "a.txt, line 3, column d: not a number: 'x'"
-    assert replace(reject, column=None).describe() == "a.txt, line 3: not a number: 'x'"
-
-
-def test_rejects_are_written_in_the_logs_own_letters(tmp_path: Path) -> None:
-    staging = stage(tmp_path, {"a.txt": "1,a\n1,é,日本\n"})
-    text = (staging.directory.path / "rejects" / "rejects.jsonl").read_text(encoding="utf-8")
-    assert "é,日本" in text
-    assert json.loads(text)["text"] == "1,é,日本"
-
-
-def test_it_is_made_once_for_the_same_logs_and_again_for_others(tmp_path: Path) -> None:
+def test_a_staging_is_made_once_for_the_same_logs_and_again_for_others(tmp_path: Path) -> None:
     first = stage(tmp_path, {"a.txt": GOOD})
     before = (first.directory.path / "_SUCCESS").stat().st_mtime_ns
     # The limit of malformed lines does not change what is staged.
@@ -233,7 +209,7 @@ def test_line_numbers_of_a_parquet_log_are_row_numbers(tmp_path: Path) -> None:
 
 @FEW_EXAMPLES
 @given(log=logs())
-def test_rows_and_rejects_of_each_log_are_the_oracles(
+def test_rows_and_rejects_of_each_log_are_those_of_the_oracle(
     tmp_path_factory: pytest.TempPathFactory, log: RandomLog
 ) -> None:
     directory = tmp_path_factory.mktemp("staging")

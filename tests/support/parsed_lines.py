@@ -1,4 +1,4 @@
-"""Lines of text, parsed for tests to look at."""
+"""Parse lines of text, for tests to look at."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.support.small_logs import LABEL, schema_of
 CITY = {"name": "city", "role": "sparse"}
 
 
-def parsed(data: bytes | str, schema: Schema) -> ParsedLines:
+def parse_lines(data: bytes | str, schema: Schema) -> ParsedLines:
     data = data.encode() if isinstance(data, str) else data
     return parse_text(data, tuple(column.name for column in schema.fields), schema)
 
 
-def value(text: str, column: dict[str, Any]) -> Any:
-    """The staged value of one field, or the reason why there is none."""
+def parse_value(text: str, column: dict[str, Any]) -> Any:
+    """Return the staged value of one field, or the reason of its reject."""
     schema = schema_of([LABEL, {"name": "x", **column}, CITY], separator="|")
-    found = parsed(f"1|{text}|a\n0|{text}|a\n", schema)
-    if found.rejects:
-        assert found.rows.is_empty()
-        assert [reject.line for reject in found.rejects] == [0, 1]
-        return found.rejects[0].reason
-    one, two = found.rows["x"].to_list()
+    parsed = parse_lines(f"1|{text}|a\n0|{text}|a\n", schema)
+    if parsed.rejects:
+        assert parsed.rows.is_empty()
+        assert [reject.line for reject in parsed.rejects] == [0, 1]
+        return parsed.rejects[0].reason
+    one, two = parsed.rows["x"].to_list()
     assert one == two
     return one
 
 
-def reasons(found: ParsedLines) -> list[tuple[int, str | None, str, str]]:
-    return [(one.line, one.column, one.reason, one.text) for one in found.rejects]
+def list_rejects(parsed: ParsedLines) -> list[tuple[int, str | None, str, str]]:
+    return [(reject.line, reject.column, reject.reason, reject.text) for reject in parsed.rejects]
