@@ -34,5 +34,5 @@ def test_rejects_are_written_as_the_log_has_them_and_read_back(tmp_path: Path) -
 )
 def test_a_damaged_reject_is_an_error(line: str) -> None:
     assert next(parse_rejects([LINE])) == replace(REJECT, text="x")
-    with pytest.raises(ValueError, match="validation error|names no file"):
+    with pytest.raises(ValueError, match=r"validation error|names no file"):
         list(parse_rejects([LINE, line]))

@@ -14,32 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.ingestion.dictionaries import encode_dictionary
 from fae.profiling import counting
 from fae.profiling.counting import DictionaryCounts, count_values
-
-INTEGERS = st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
-TABLES = st.one_of(
-    st.tuples(st.just(pa.int64()), st.lists(st.none() | INTEGERS)),
-    st.tuples(st.just(pa.uint32()), st.lists(st.none() | st.integers(0, 2**32 - 1))),
-    st.tuples(st.just(pa.large_string()), st.lists(st.none() | st.text(max_size=2))),
-)
-
-
-def sort_key(value: Any) -> tuple[bool, Any]:
-    """Return the key by which dictionaries are sorted: null first, texts by their bytes."""
-    return value is not None, value.encode() if isinstance(value, str) else value or 0
-
-
-@given(table=TABLES)
-def test_a_dictionary_ascends_and_its_places_are_the_values(
-    table: tuple[pa.DataType, list[Any]],
-) -> None:
-    kind, values = table
-    places, dictionary = encode_dictionary(pa.array(values, kind))
-    assert dictionary.to_pylist() == sorted(set(values), key=sort_key)
-    assert [dictionary.to_pylist()[place] for place in places.tolist()] == values
-    assert places.dtype == np.min_scalar_type(max(len(dictionary) - 1, 0))
+from tests.support.columns import TABLES, sort_key
 
 
 @given(

@@ -73,11 +73,11 @@ def find_logs_by_split(
     Each is named by its path below the directory that holds them all. Raises LogError as
     `find_logs` does, and where a file is named for two splits.
     """
-    found = find_logs(logs, schema)
-    found += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
-    urls = [log.url for log in found]
+    unnamed = find_logs(logs, schema)
+    unnamed += find_logs(valid, schema, "valid") + find_logs(test, schema, "test")
+    urls = [log.url for log in unnamed]
     _check_distinct(urls)
-    return [replace(log, name=name) for log, name in zip(found, name_logs(urls), strict=True)]
+    return [replace(log, name=name) for log, name in zip(unnamed, name_logs(urls), strict=True)]
 
 
 def name_logs(urls: Sequence[str]) -> list[str]:
