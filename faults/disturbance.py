@@ -17,7 +17,7 @@ Do = Callable[[list[str]], None]
 _TERMINATED = (143, -15)
 #: How often a command is run whose message says that running it again resumes it.
 _TRIES = 6
-_RESUMABLE = "run it again to go on"
+_RESUMABLE = "run the same command to resume"
 
 
 class Disturbance:

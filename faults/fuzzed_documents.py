@@ -1,4 +1,4 @@
-"""Documents to fuzz their readers with: schemas, options, and every JSON file that is read back."""
+"""Properties of hostile schemas, options, and of every JSON file that is read back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import yaml
+from hypothesis import strategies as st
 from rich.console import Console
 
 from fae.cli import printing
@@ -36,12 +36,12 @@ from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts
 from fae.storage.folder import Folder
 from faults.fuzzed_logs import check_alike
-from faults.mutators import VALUES, edited, mutated
-from faults.trials import Trial, WrongError
+from faults.fuzzing import Property, WrongError
+from tests.support.hostile_input import SCALARS, edited, mutated
 from tests.support.shop_days import SHOP_PARAMETERS, added, at_once, shop_days
 from tests.support.small_logs import SHOP, shop_stages
 
-#: Texts that an option may be given, next to those of VALUES.
+#: Values of options, beside SCALARS.
 _OPTIONS = (
     "0.1", "0", "1d", "0d", "999999999999999999999d", "-1d", "1", "1.5", "nan", "inf", "1e-400",
     "50%", "120", "120B", "1KiB", "1,5GiB", "1e3", "-1", "0x10", "9" * 400 + "PiB", "9" * 5000,
@@ -50,63 +50,71 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-class Documents:
-    """Trials of documents; those of data sets are copies of ones made once, in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        if folder.exists():
-            shutil.rmtree(folder)
-        stages = shop_stages(folder / "stages")
-        paths = shop_days(folder)
-        at_once(paths[:1], SHOP, folder / "added", SHOP_PARAMETERS, keep_work=True)
-        added(paths[1:], SHOP, folder / "added", keep_work=True)
-        root = folder / "stages"
-        self._folder = folder
-        self._files: dict[str, tuple[Path, str, Callable[[Path], None]]] = {
-            "manifest": (stages.dataset, "manifest.json", _read_dataset),
-            "staging": (root / "staging", "staging.json", _read_staging),
-            "frequencies": (root / "frequencies", "frequencies.json", _read_frequencies),
-            "hot set": (root / "hot_set", "hot_set.json", _read_hot_set),
-            "addition": (folder / "added", "drift.json", _read_dataset),
-            "rejects": (folder / "added.work" / "staging", "rejects/rejects.jsonl", _read_rejects),
-        }
-        self._schemas = [
-            (resources.files("fae.logs.presets") / f"{name}.yaml").read_text("utf-8")
-            for name in list_presets()
-        ]
-        self._schemas.append(yaml.safe_dump(SHOP.document(), allow_unicode=True))
-
-    def trial(self, random: Random) -> Trial:
-        """One document, mutated as text or as data."""
-        what = random.choice((*("schema", "options") * 3, "small", *self._files))
-        times = random.choice((1, 1, 2, 4))
-        if what == "schema":
-            text = random.choice(self._schemas)
-            if random.random() < 0.5:
-                document = edited(random, yaml.safe_load(text), times)
-                data = yaml.safe_dump(document).encode("utf-8", "surrogatepass")
-            else:
-                data = mutated(random, text.encode(), times)
-            return Trial("schema", data, _check_schema)
-        if what == "options":
-            return Trial("options", json.dumps(_options(random)).encode(), _check_options)
-        if what == "small":
-            name, text, check = random.choice(_SMALL)
-            return Trial(name, _changed(random, text.encode(), times), check)
-        directory, name, read = self._files[what]
-        data = _changed(random, (directory / name).read_bytes(), times)
-        return Trial(what, data, partial(_check_file, directory, name, read))
+def document_properties(folder: Path) -> dict[str, Property]:
+    """Return the properties of documents; those of data sets are prepared in `folder`."""
+    stages = shop_stages(folder / "stages")
+    logs = shop_days(folder)
+    at_once(logs[:1], SHOP, folder / "added", SHOP_PARAMETERS, keep_work=True)
+    added(logs[1:], SHOP, folder / "added", keep_work=True)
+    root = folder / "stages"
+    files = {
+        "manifest": (stages.dataset, "manifest.json", _read_dataset),
+        "staging": (root / "staging", "staging.json", _read_staging),
+        "frequencies": (root / "frequencies", "frequencies.json", _read_frequencies),
+        "hot set": (root / "hot_set", "hot_set.json", _read_hot_set),
+        "drift": (folder / "added", "drift.json", _read_dataset),
+        "rejects": (folder / "added.work" / "staging", "rejects/rejects.jsonl", _read_rejects),
+    }
+    return {
+        "schema": Property(schema_texts(), check_schema),
+        "options": Property(options(), check_options),
+        "task log": Property(json_texts(b'{"total": 3, "of": {"a": [1, 2]}}'), check_task_log),
+        "lock": Property(json_texts(json.dumps(_HOLDER).encode()), check_lock),
+        "device profile": Property(json_texts(json.dumps(_DEVICE).encode()), check_device_profile),
+        **{
+            name: Property(
+                json_texts((directory / file).read_bytes()),
+                partial(check_file, directory, file, read),
+            )
+            for name, (directory, file, read) in files.items()
+        },
+    }
 
 
-def _changed(random: Random, data: bytes, times: int) -> bytes:
-    """A JSON document, edited as data or mutated as text."""
-    if random.random() < 0.3 or not data.startswith(b"{"):
-        return mutated(random, data, times)
-    return json.dumps(edited(random, json.loads(data), times), indent=1).encode()
+def json_texts(text: bytes) -> st.SearchStrategy[bytes]:
+    """Return a strategy for a JSON document, edited as data or mutated as text."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:  # JSON lines
+        return mutated(text)
+    return edited(document).map(lambda one: json.dumps(one, indent=1).encode()) | mutated(text)
 
 
-def _check_schema(data: bytes, _folder: Path) -> None:
-    """A schema is refused in words, or lines are read by it, fast and slowly alike."""
+def schema_texts() -> st.SearchStrategy[bytes]:
+    """Return a strategy for schemas of presets or the shop, edited as data or mutated as text."""
+    folder = resources.files("fae.logs.presets")
+    texts = [(folder / f"{name}.yaml").read_text("utf-8") for name in list_presets()]
+    texts.append(yaml.safe_dump(SHOP.document(), allow_unicode=True))
+    return st.sampled_from(texts).flatmap(
+        lambda text: (
+            mutated(text.encode())
+            | edited(yaml.safe_load(text)).map(
+                lambda one: yaml.safe_dump(one).encode("utf-8", "surrogatepass")
+            )
+        )
+    )
+
+
+def options() -> st.SearchStrategy[dict[str, Any]]:
+    """Return a strategy for one to three options of a preparation with any values."""
+    names = ["valid", "test", "min_count", "sample", "seed", "hot_budget", "hot_share", "dtype"]
+    names += ["optimizer", "rule", "objective", "cold_ids", "cold_buckets", "max_reject_share"]
+    values = st.sampled_from((*_OPTIONS, *SCALARS))
+    return st.dictionaries(st.sampled_from(names), values, min_size=1, max_size=3)
+
+
+def check_schema(data: bytes, _folder: Path) -> None:
+    """Check that a schema is refused in words, or that both parsers read lines alike by it."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -115,35 +123,26 @@ def _check_schema(data: bytes, _folder: Path) -> None:
         schema = parse_schema(text, "fuzzed.yaml")
     except SchemaError as error:
         if not str(error).startswith("fuzzed.yaml"):
-            raise WrongError(f"no place in the message: {error}") from error
+            raise WrongError(f"the message does not name the file: {error}") from error
         return
     if len(schema.fields) > 500:
         return
     again = type(schema).model_validate(json.loads(json.dumps(schema.document())))
     if again != schema:
-        raise WrongError("a schema is not what it is written as")
+        raise WrongError("a schema differs after it is written and read")
     for value in ("1", "0a", ""):
         line = schema.separator.join([value] * len(schema.fields)).encode() + b"\n"
         check_alike(line * 2, tuple(c.name for c in schema.fields), schema)
 
 
-def _options(random: Random) -> dict[str, Any]:
-    """Some options with any values."""
-    every = ["valid", "test", "min_count", "sample", "seed", "hot_budget", "hot_share", "dtype"]
-    every += ["optimizer", "rule", "objective", "cold_ids", "cold_buckets", "max_reject_share"]
-    chosen = random.sample(every, random.choice((1, 1, 2, 3)))
-    return {name: random.choice((*_OPTIONS, *VALUES[:17])) for name in chosen}
-
-
-def _check_options(data: bytes, folder: Path) -> None:
-    """Options are refused in words, or a data set is made with them that holds every row."""
+def check_options(given: dict[str, Any], folder: Path) -> None:
+    """Check that options are refused in words, or give a data set that has every row."""
+    given = {"hot_budget": None if "hot_share" in given else 10_000, **given}
     try:
-        given = json.loads(data)
-        given.setdefault("hot_budget", None if "hot_share" in given else 10_000)
         given["min_count"] = parse_min_counts(
             [str(given["min_count"])] if "min_count" in given else []
         )
-    except (FaeError, json.JSONDecodeError, AttributeError, UnicodeDecodeError):
+    except FaeError:
         return
     if isinstance(given["hot_budget"], str):
         with contextlib.suppress(ValueError):
@@ -166,37 +165,37 @@ def _check_options(data: bytes, folder: Path) -> None:
         raise WrongError(f"{rows} rows, not 20", 20 - rows)
 
 
-def _check_file(
+def check_file(
     directory: Path, name: str, read: Callable[[Path], None], data: bytes, folder: Path
 ) -> None:
-    """A directory with another file in a file's place is refused in words, or read."""
+    """Check that a directory in which `data` replaces a file is refused in words, or read."""
     place = folder / "copy"
     shutil.copytree(directory, place)
     (place / name).write_bytes(data)
-    with contextlib.suppress(FaeError, OSError):  # of an OSError the command line makes one line
+    with contextlib.suppress(FaeError, OSError):  # the command line prints an OSError in one line
         read(place)
 
 
 def _read_dataset(place: Path) -> None:
-    """What `fae summary`, `fae verify` and `fae prepare --append` read of a data set."""
+    """Read what `fae summary`, `fae verify` and `fae prepare --append` read of a data set."""
     manifest = Manifest.read(place)
     with contextlib.suppress(FaeError):
         verify(place, Executor(1))
     with contextlib.suppress(FaeError):
         PreparationParameters.from_manifest(manifest)
-    _quietly(printing.print_dataset, manifest, Folder.of(place))
+    _show_to_nobody(printing.print_dataset, manifest, Folder.of(place))
 
 
 def _read_staging(place: Path) -> None:
-    _quietly(printing.print_staging, Staging.read(place))
+    _show_to_nobody(printing.print_staging, Staging.read(place))
 
 
 def _read_frequencies(place: Path) -> None:
-    _quietly(printing.print_frequencies, Frequencies.read(place))
+    _show_to_nobody(printing.print_frequencies, Frequencies.read(place))
 
 
 def _read_hot_set(place: Path) -> None:
-    _quietly(printing.print_hot_set, HotSet.read(place))
+    _show_to_nobody(printing.print_hot_set, HotSet.read(place))
 
 
 def _read_rejects(place: Path) -> None:
@@ -206,8 +205,8 @@ def _read_rejects(place: Path) -> None:
     read_rejects(staging, [log.name for log in staging.logs])
 
 
-def _quietly(show: Callable[..., None], *arguments: Any) -> None:
-    """Show something to nobody."""
+def _show_to_nobody(show: Callable[..., None], *arguments: Any) -> None:
+    """Call a function that prints, and drop what it prints."""
     usual, printing.output = printing.output, Console(quiet=True)
     try:
         show(*arguments)
@@ -225,25 +224,26 @@ def _add(numbers: tuple[int, ...]) -> _Sum:
     return _Sum(sum(numbers), {"é": numbers})
 
 
-def _check_journal(data: bytes, folder: Path) -> None:
-    """A damaged entry is a task to do again, or says something of the result's type."""
+def check_task_log(data: bytes, folder: Path) -> None:
+    """Check that a damaged entry is a task to do again, or has a result of the right type."""
     (step,) = make_steps("sums", _add, [(1, 2)], folder / "output")
     assert step.entry is not None
     Path(step.entry).parent.mkdir(parents=True)
     Path(step.entry).write_bytes(data)
     for found in (*read_finished([step]).values(), perform_step(step)):
         if type(found) is not _Sum or type(found.total) is not int or type(found.of) is not dict:
-            raise WrongError(f"a journal gave {found!r}")
+            raise WrongError(f"a task log gave {found!r}")
 
 
-def _check_lock(data: bytes, folder: Path) -> None:
-    """A lock of whatever content is taken over, or refused in words."""
+def check_lock(data: bytes, folder: Path) -> None:
+    """Check that a lock of any content is taken over, or refused in words."""
     (folder / "out.lock").write_bytes(data)
     with contextlib.suppress(FaeError), lock_output(Folder.of(folder / "out")):
         pass
 
 
-def _check_profile(data: bytes, folder: Path) -> None:
+def check_device_profile(data: bytes, folder: Path) -> None:
+    """Check that a device profile of any content is read, or refused in words."""
     (folder / "device.json").write_bytes(data)
     with contextlib.suppress(FaeError):
         _ = DeviceProfile.read(folder / "device.json").objective
@@ -257,8 +257,3 @@ _DEVICE: Mapping[str, Any] = {
     "seconds_per_cold_access": 1e-7,
 }
 _HOLDER = {"host": "h", "pid": 1, "since": "now", "token": "0"}
-_SMALL: tuple[tuple[str, str, Callable[[bytes, Path], None]], ...] = (
-    ("journal", '{"total": 3, "of": {"é": [1, 2]}}', _check_journal),
-    ("lock", json.dumps(_HOLDER), _check_lock),
-    ("device profile", json.dumps(_DEVICE), _check_profile),
-)

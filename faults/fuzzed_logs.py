@@ -1,4 +1,4 @@
-"""Logs to fuzz the readers with: lines of presets and of random schemas, packed and cut anyhow."""
+"""Properties of hostile logs: lines of presets and of random schemas, compressed and damaged."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import hypothesis
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 
 from fae.format.errors import LogError
 from fae.ingestion.casting import ParsedLines
@@ -23,9 +24,9 @@ from fae.ingestion.parser import parse_odd_lines, parse_text
 from fae.logs.blocks import BLOCK_BYTES
 from fae.logs.files import find_logs
 from fae.logs.schema import Column, Schema, list_presets, load_schema
-from faults.mutators import mutated
-from faults.trials import Trial, WrongError
+from faults.fuzzing import Property, WrongError
 from tests.support import oracle, random_logs
+from tests.support.hostile_input import mutated
 from tests.support.small_logs import SHOP, SHOP_LOG, rejects_of, staged, staged_rows
 
 _BOM = b"\xef\xbb\xbf"
@@ -34,39 +35,55 @@ _PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": partial(gzip.compress, mtime=0),
     ".zst": lambda data: bytes(pa.compress(data, codec="zstd", asbytes=True)),
 }
-_RANDOM_LOGS = 60
 
 
-class Logs:
-    """Trials of logs; what they begin with depends on the seed alone."""
+@dataclass(frozen=True)
+class LogFile:
+    """A log: its text, the suffix that says how it is compressed, and its bytes on disk."""
 
-    def __init__(self, seed: int) -> None:
-        self._seeds = _random_texts(seed)
-        for name in list_presets():
-            schema = load_schema(name)
-            self._seeds += [(schema, _preset_text(Random(f"{seed}{name}"), schema))] * 8
-
-    def trial(self, random: Random) -> Trial:
-        """One log, mutated before it is packed, or after that; some are Parquet."""
-        if random.random() < 0.1:
-            data = mutated(random, _parquet(random), random.choice((1, 1, 2, 4)))
-            return Trial("Parquet log", data, _check_parquet, damaged=True)
-        schema, text = random.choice(self._seeds)
-        suffix = random.choice(("", "", *_PACKINGS))
-        block_bytes = random.choice((1, 7, random.randint(1, 300), BLOCK_BYTES))
-        what = f"log{suffix} in blocks of {block_bytes} under {schema.model_dump_json()}"
-        if suffix and random.random() < 0.3:
-            stored = mutated(random, _PACKINGS[suffix](text), random.choice((1, 1, 2)))
-            check = partial(_check_damaged, schema, suffix, block_bytes, text)
-            return Trial(f"damaged {what}", stored, check, damaged=True)
-        data = mutated(random, text, random.choice((0, 1, 1, 1, 2, 3, 6)))
-        return Trial(what, data, partial(_check, schema, suffix, block_bytes))
+    text: bytes
+    suffix: str
+    stored: bytes
+    block_bytes: int
+    schema: Schema
 
 
-def _check(schema: Schema, suffix: str, block_bytes: int, data: bytes, folder: Path) -> None:
-    """The log gives just the rows and rejects of the slow reference, in any blocks."""
-    path = folder / f"log{suffix}"
-    path.write_bytes(_PACKINGS[suffix](data))
+@st.composite
+def log_files(draw: st.DrawFn, *, damaged: bool = False) -> LogFile:
+    """Draw a log of a preset or a random schema, mutated before or, if `damaged`, after packing."""
+    schema, text = draw(_RANDOM_TEXTS | st.sampled_from(_PRESET_TEXTS))
+    suffix = draw(st.sampled_from((".gz", ".zst") if damaged else ("", "", ".gz", ".zst")))
+    block_bytes = draw(st.sampled_from((1, 7, BLOCK_BYTES)) | st.integers(1, 300))
+    if damaged:
+        stored = draw(mutated(_PACKINGS[suffix](text), 2))
+    else:
+        text = draw(st.just(text) | mutated(text, 6))
+        stored = _PACKINGS[suffix](text)
+    return LogFile(text, suffix, stored, block_bytes, schema)
+
+
+@st.composite
+def damaged_parquet_files(draw: st.DrawFn) -> bytes:
+    """Draw the shop's rows as a Parquet file of some kind, mutated."""
+    table, file = pl.read_csv(SHOP_LOG.encode()).to_arrow(), io.BytesIO()
+    pq.write_table(
+        table,
+        file,
+        row_group_size=draw(st.sampled_from((5, 20))),
+        compression=draw(st.sampled_from(("none", "snappy", "gzip", "zstd"))),
+        use_dictionary=draw(st.booleans()),
+        version=draw(st.sampled_from(("1.0", "2.6"))),
+        data_page_version=draw(st.sampled_from(("1.0", "2.0"))),
+        write_page_checksum=draw(st.booleans()),
+    )
+    return draw(mutated(file.getvalue()))
+
+
+def check_log(file: LogFile, folder: Path) -> None:
+    """Check that a log gives exactly the rows and rejects of the oracle, in any blocks."""
+    schema, data = file.schema, file.text
+    path = folder / f"log{file.suffix}"
+    path.write_bytes(file.stored)
     try:
         (log,) = find_logs([str(path)], schema)
     except LogError as error:
@@ -81,7 +98,7 @@ def _check(schema: Schema, suffix: str, block_bytes: int, data: bytes, folder: P
     lines = [reject.line + log.first_line for reject in general.rejects]
     _agree("rejects", [line - log.first_line for line in lines], rejects, len(rows))
     try:
-        staging = staged([log], schema, folder / "staging", block_bytes=block_bytes)
+        staging = staged([log], schema, folder / "staging", block_bytes=file.block_bytes)
     except LogError as error:
         if "no rows" in str(error) and not rows:
             return
@@ -93,48 +110,33 @@ def _check(schema: Schema, suffix: str, block_bytes: int, data: bytes, folder: P
         raise WrongError(f"{staging.logs[0].lines} lines, not {len(rows) + len(rejects)}")
 
 
-def _check_damaged(
-    schema: Schema, suffix: str, block_bytes: int, text: bytes, data: bytes, folder: Path
-) -> None:
-    """A damaged file is refused, or holds what another program unpacks from it."""
-    path = folder / f"log{suffix}"
-    path.write_bytes(data)
+def check_damaged_log(file: LogFile, folder: Path) -> None:
+    """Check that a damaged log is refused, or gives what another program unpacks from it."""
+    path = folder / f"log{file.suffix}"
+    path.write_bytes(file.stored)
     try:
-        (log,) = find_logs([str(path)], schema)
-        staged([log], schema, folder / "staging", block_bytes=block_bytes)
+        (log,) = find_logs([str(path)], file.schema)
+        staged([log], file.schema, folder / "staging", block_bytes=file.block_bytes)
     except LogError:
         return
-    if suffix == ".gz":
+    if file.suffix == ".gz":
         try:
-            unpacked = gzip.decompress(data)
+            unpacked = gzip.decompress(file.stored)
         except (OSError, EOFError, zlib.error) as error:
             raise WrongError(f"a damaged log was accepted, where gzip says: {error}") from error
         (folder / "unpacked").mkdir()
-        _check(schema, "", block_bytes, unpacked, folder / "unpacked")
-    elif _PACKINGS[suffix](text).startswith(data) and data != _PACKINGS[suffix](text):
-        raise WrongError("a log that is cut short was accepted", text.count(b"\n"))
+        plain = replace(file, text=unpacked, suffix="", stored=unpacked)
+        check_log(plain, folder / "unpacked")
+        return
+    whole = _PACKINGS[file.suffix](file.text)
+    if whole.startswith(file.stored) and file.stored != whole:
+        raise WrongError("a log that is cut short was accepted", file.text.count(b"\n"))
 
 
-def _parquet(random: Random) -> bytes:
-    """The shop's rows as a Parquet file of some kind."""
-    table, file = pl.read_csv(SHOP_LOG.encode()).to_arrow(), io.BytesIO()
-    pq.write_table(
-        table,
-        file,
-        row_group_size=random.choice((5, 20)),
-        compression=random.choice(("none", "snappy", "gzip", "zstd")),
-        use_dictionary=random.random() < 0.5,
-        version=random.choice(("1.0", "2.6")),
-        data_page_version=random.choice(("1.0", "2.0")),
-        write_page_checksum=random.random() < 0.5,
-    )
-    return file.getvalue()
+def check_damaged_parquet(data: bytes, folder: Path) -> None:
+    """Check that a damaged Parquet log is refused, or that every row of its footer is read.
 
-
-def _check_parquet(data: bytes, folder: Path) -> None:
-    """A damaged Parquet log is refused, or all rows that its footer tells are staged or rejected.
-
-    Values may differ where its writer put no checksums into it: nothing tells what they were.
+    Rejected rows count as read. Values may differ in files without checksums.
     """
     path = folder / "log.parquet"
     path.write_bytes(data)
@@ -150,7 +152,7 @@ def _check_parquet(data: bytes, folder: Path) -> None:
 
 
 def _may_be_refused(data: bytes, schema: Schema) -> bool:
-    """Whether a log is empty, UTF-16, or has a header that is not the schema's."""
+    """Return whether a log is empty, UTF-16, or has a header that is not the schema's."""
     if data == b"" or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     if not schema.header:
@@ -168,7 +170,7 @@ def _may_be_refused(data: bytes, schema: Schema) -> bool:
 def _expected(
     body: bytes, fields: tuple[str, ...], schema: Schema
 ) -> tuple[list[tuple[Any, ...]], list[int]]:
-    """The rows of the reference as `staged_rows` has them, and the malformed lines from 0."""
+    """Return the oracle's rows as `staged_rows` has them, and its malformed lines from 0."""
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -186,21 +188,24 @@ def _expected(
 
 
 def _typed(value: Any, column: Any) -> Any:
-    """A category as it is staged: the oracle has hexadecimal ones as digits."""
+    """Return a category as it is staged; the oracle has hexadecimal ones as digits."""
     if isinstance(value, list):
         return [_typed(one, column) for one in value]
     return int(value, 16) if column.encoding == "hex" and value is not None else value
 
 
 def check_alike(text: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
-    """What the general parser makes of a text; WrongError unless the fast way makes the same."""
+    """Return what the general parser reads.
+
+    Raises WrongError where the fast parser reads anything else.
+    """
     whole = text if text.endswith(b"\n") or text == b"" else text + b"\n"
     plain, general = parse_text(text, fields, schema), parse_odd_lines(whole, fields, schema)
     if plain.rejects != general.rejects:
-        raise WrongError(f"the fast way rejects {plain.rejects}, not {general.rejects}")
+        raise WrongError(f"the fast parser rejects {plain.rejects}, not {general.rejects}")
     one, two = ([repr(row) for row in found.rows.rows()] for found in (plain, general))
     if one != two or plain.rows.schema != general.rows.schema or plain.lines != general.lines:
-        raise WrongError(f"the fast way gives {one}, not {two}", len(two))
+        raise WrongError(f"the fast parser gives {one}, not {two}", len(two))
     return general
 
 
@@ -209,28 +214,8 @@ def _agree(what: str, found: list[Any], expected: list[Any], rows: int) -> None:
         raise WrongError(f"{what} differ: {found} found, {expected} expected", rows)
 
 
-def _random_texts(seed: int) -> list[tuple[Schema, bytes]]:
-    """Logs of random schemas."""
-    found: list[tuple[Schema, bytes]] = []
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        database=None,
-        deadline=None,
-        max_examples=_RANDOM_LOGS,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    @hypothesis.given(log=random_logs.logs())
-    def draw(log: random_logs.RandomLog) -> None:
-        found.append((log.schema, log.files[0].plain))
-
-    draw()
-    return found
-
-
 def _preset_text(random: Random, schema: Schema) -> bytes:
-    """A few right lines of a preset's."""
+    """Return a few right lines of a preset."""
     lines = [[_value(random, column) for column in schema.fields] for _ in range(6)]
     if schema.header:
         lines.insert(0, [column.name for column in schema.fields])
@@ -249,3 +234,15 @@ def _value(random: Random, column: Column) -> str:
     if column.role == "sparse" and column.multi:
         return column.multi.separator.join(str(random.randrange(99)) for _ in range(3))
     return str(random.choice((0, 1, 7, random.randrange(10**6))))
+
+
+_RANDOM_TEXTS = random_logs.logs().map(lambda log: (log.schema, log.files[0].plain))
+_PRESET_TEXTS = [
+    (schema, _preset_text(Random(schema.name), schema))
+    for schema in map(load_schema, list_presets())
+]
+LOG_PROPERTIES = {
+    "log": Property(log_files(), check_log),
+    "damaged log": Property(log_files(damaged=True), check_damaged_log, damaged=True),
+    "damaged Parquet log": Property(damaged_parquet_files(), check_damaged_parquet, damaged=True),
+}

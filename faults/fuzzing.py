@@ -1,137 +1,127 @@
-"""Fuzzing: mutated logs, schemas, options and documents, against slow and obvious references.
+"""Fuzzing: feed hostile logs, schemas, options and documents to their readers.
 
-A case is a function of the campaign's seed and its own number, so that a failure can be repeated:
-
-    python -c "from faults.fuzzing import repeat; repeat(SEED, NUMBER)"
+Each property says what must hold of every example of a Hypothesis strategy. A failure is reported
+with the smallest example that Hypothesis finds, and the campaign's seed draws the same examples
+again.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
+from typing import Any
+
+import hypothesis
+from hypothesis.strategies import SearchStrategy
 
 from fae.execution.progress import console
-from faults.fuzzed_documents import Documents
-from faults.fuzzed_logs import Logs
 from faults.outcome import Outcome
-from faults.trials import Trial, WrongError
 
-#: No case takes a hundredth of that; where one does, the process ends with its stack.
-_HANGS = 120
-_TRIES = 150
-_SHOWN = 1000
+#: No example takes a hundredth of that; if one does, the process ends with its stack.
+_HANG_SECONDS = 120
+_EXAMPLES_PER_ROUND = 50
+_MAX_MESSAGE = 2000
+
+
+class WrongError(AssertionError):
+    """The program succeeded with a wrong result, which lacks `lost_rows` rows."""
+
+    def __init__(self, message: str, lost_rows: int = 0) -> None:
+        super().__init__(message)
+        self.lost_rows = lost_rows
+
+
+@dataclass(frozen=True)
+class Property:
+    """What must hold of every example: `check` gets one and an empty folder, and raises otherwise.
+
+    `damaged` says that no example may be accepted as good.
+    """
+
+    examples: SearchStrategy[Any]
+    check: Callable[[Any, Path], None]
+    damaged: bool = False
 
 
 def campaign(seed: int, amount: int, folder: Path) -> Outcome:
-    """Fuzz for `amount` seconds."""
-    until = time.monotonic() + amount
-    outcome = run(seed, folder, lambda _: time.monotonic() < until)
-    outcome.notes["fuzzing"] = f"{outcome.faults:,} cases in {amount:,} s"
+    """Fuzz for `amount` seconds, in rounds over all properties."""
+    outcome, end = Outcome(), time.monotonic() + amount
+    properties = make_properties(folder / "prepared")
+    for number in itertools.count():
+        for name, one in properties.items():
+            outcome += fuzz(
+                name, one, seed + number, folder / "case", _EXAMPLES_PER_ROUND, until=end
+            )
+        if time.monotonic() >= end:
+            break
+    outcome.notes["fuzzing"] = f"{outcome.faults:,} examples in {amount:,} s"
     return outcome
 
 
-def run(seed: int, folder: Path, goes_on: Callable[[Outcome], bool]) -> Outcome:
-    """The cases 0, 1, … as long as `goes_on` says so of what was found."""
+def make_properties(folder: Path) -> Mapping[str, Property]:
+    """Return all properties by name; those of documents read data sets prepared in `folder`."""
+    from faults.fuzzed_documents import document_properties
+    from faults.fuzzed_logs import LOG_PROPERTIES
+
+    return {**LOG_PROPERTIES, **document_properties(folder)}
+
+
+def fuzz(
+    name: str, tested: Property, seed: int, folder: Path, examples: int, until: float = float("inf")
+) -> Outcome:
+    """Check a property on as many examples, in an empty `folder` each, until time is up."""
     outcome = Outcome()
-    with _silent():
-        _fuzz(seed, folder, goes_on, outcome)
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(example=tested.examples)
+    def check(example: Any) -> None:
+        if time.monotonic() >= until:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        faulthandler.dump_traceback_later(
+            _HANG_SECONDS, exit=True, file=sys.__stderr__ or sys.stderr
+        )
+        try:
+            tested.check(example, folder)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        outcome.survive()
+
+    try:
+        with _silence():
+            check()
+    except Exception as error:
+        lost = getattr(error, "lost_rows", 0)
+        what = f"{type(error).__name__}: {error}; {' '.join(getattr(error, '__notes__', ()))}"
+        outcome.fail(
+            f"fuzzing, seed {seed}, {name}: {what:.{_MAX_MESSAGE}}",
+            lost_rows=lost,
+            undetected=int(tested.damaged and not lost),
+        )
     return outcome
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Let the pipeline say nothing of its progress."""
+def _silence() -> Iterator[None]:
+    """Print no progress during the block."""
     usual, console.quiet = console.quiet, True
     try:
         yield
     finally:
         console.quiet = usual
-
-
-def _fuzz(seed: int, folder: Path, goes_on: Callable[[Outcome], bool], outcome: Outcome) -> None:
-    for number, trial in enumerate(_trials(seed, folder)):
-        if not goes_on(outcome):
-            break
-        failure = _failure(trial, trial.data, folder)
-        if failure is None:
-            outcome.survive()
-            continue
-        small = _minimised(trial, failure, folder)
-        failure = _failure(trial, small, folder) or failure
-        lost = failure.lost_rows if isinstance(failure, WrongError) else 0
-        found = f"{type(failure).__name__}: {failure}"
-        told = f"fuzzing, seed {seed}, case {number}: {trial.what} of {_shown(small)}: {found:.500}"
-        outcome.fail(told, lost_rows=lost, undetected=int(trial.damaged and not lost))
-
-
-def repeat(seed: int, number: int) -> None:
-    """Run one case again, with the traceback of what it fails with."""
-    with tempfile.TemporaryDirectory() as place:
-        for at, trial in enumerate(_trials(seed, Path(place))):
-            if at == number:
-                print(trial.what, trial.data)
-                _fresh(Path(place))
-                trial.check(trial.data, Path(place) / "case")
-                return
-
-
-def _trials(seed: int, folder: Path) -> Iterator[Trial]:
-    """The cases of a seed, without end; each depends on the seed and its number alone."""
-    makers = (Logs(seed), Documents(folder / "prepared"))
-    number = 0
-    while True:
-        random = Random(f"{seed}:{number}")
-        yield makers[0 if random.random() < 0.7 else 1].trial(random)
-        number += 1
-
-
-def _failure(trial: Trial, data: bytes, folder: Path) -> Exception | None:
-    """What a trial of `data` fails with."""
-    place = _fresh(folder)
-    faulthandler.dump_traceback_later(_HANGS, exit=True, file=sys.__stderr__ or sys.stderr)
-    try:
-        trial.check(data, place)
-    except Exception as error:
-        return error
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    return None
-
-
-def _fresh(folder: Path) -> Path:
-    place = folder / "case"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    return place
-
-
-def _minimised(trial: Trial, failure: Exception, folder: Path) -> bytes:
-    """Some smaller input that fails alike: pieces are left out while that goes (Zeller's ddmin)."""
-    data, size, tries = trial.data, len(trial.data) // 2, 0
-    while size and tries < _TRIES:
-        at = 0
-        while at < len(data) and tries < _TRIES:
-            less, tries = data[:at] + data[at + size :], tries + 1
-            with suppress(Exception):
-                if _alike(_failure(trial, less, folder), failure):
-                    data = less
-                    continue
-            at += size
-        size //= 2
-    return data
-
-
-def _alike(one: Exception | None, other: Exception) -> bool:
-    """Whether two failures are of one kind: their type and the beginning of their message."""
-    return type(one) is type(other) and str(one)[:12] == str(other)[:12]
-
-
-def _shown(data: bytes) -> str:
-    return repr(data) if len(data) <= _SHOWN else f"{data[:_SHOWN]!r}… ({len(data):,} bytes)"

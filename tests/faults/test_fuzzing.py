@@ -1,7 +1,8 @@
-"""Fuzzing: some cases in each run of the tests, and proof that it finds what is planted."""
+"""Fuzzing: a few examples of each property, and proof that a planted defect is found."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -9,23 +10,35 @@ import pytest
 
 from fae.execution.progress import console
 from fae.ingestion import casting
-from faults.fuzzing import run
+from faults.fuzzed_logs import LOG_PROPERTIES
+from faults.fuzzing import Property, fuzz, make_properties
 
-SEED = 7
+SEED = 3
 
 
-def test_no_case_of_faulty_input_ends_badly(tmp_path: Path) -> None:
-    outcome = run(SEED, tmp_path, lambda found: found.faults < 60)
-    assert outcome.failures == []
-    assert outcome.survived == outcome.faults == 60
+@pytest.fixture(scope="module")
+def properties(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Property]:
+    """Return all properties, with the data sets that they need."""
+    return make_properties(tmp_path_factory.mktemp("fuzzing"))
+
+
+def test_hostile_input_is_refused_or_read_right(
+    properties: Mapping[str, Property], tmp_path: Path
+) -> None:
+    for name, tested in properties.items():
+        examples = 20 if name == "log" else 5
+        outcome = fuzz(name, tested, SEED, tmp_path / "case", examples)
+        assert outcome.failures == []
+        assert outcome.survived >= examples
     assert not console.quiet
 
 
-def test_a_planted_defect_is_found_and_can_be_repeated(
+def test_a_planted_defect_is_found_with_a_small_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is no number counts as missing.
+    # Text that is no number counts as missing.
     monkeypatch.setattr(casting, "_given", lambda raw, _: raw.is_null() & pl.lit(False))
-    outcome = run(SEED, tmp_path, lambda found: found.good and found.faults < 40)
-    assert outcome.failures
-    assert all(f"seed {SEED}, case" in failure for failure in outcome.failures)
+    outcome = fuzz("log", LOG_PROPERTIES["log"], SEED, tmp_path / "case", 200)
+    (failure,) = outcome.failures
+    assert f"seed {SEED}, log: WrongError: " in failure
+    assert "example=LogFile(" in failure
