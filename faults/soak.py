@@ -173,7 +173,7 @@ def run_cycle(
         for _ in range(disturbance.faults - before):
             outcome.survive()
     if logs == "store":
-        Folder.of(_STORE).remove(Folder.of(_STORE).names())
+        Folder.of(_STORE).remove(Folder.of(_STORE).list_files())
     for left in place.parent.glob(f"{place.name}*"):
         shutil.rmtree(left)
     return outcome

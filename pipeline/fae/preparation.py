@@ -162,7 +162,7 @@ def _output_name(work: Folder, name: str, fingerprint: str) -> str:
 
 def _finish_removal(out: Folder, work: Folder, fingerprint: str) -> None:
     """Remove what is left of a run that was killed after it had made `out`, while it cleaned up."""
-    if not work.exists(_REMOVE_MARKER) or work.text(_REMOVE_MARKER) != fingerprint:
+    if not work.exists(_REMOVE_MARKER) or work.read_text(_REMOVE_MARKER) != fingerprint:
         return
     # Where the locks are taken, another run is at work and cleans up itself.
     with suppress(DatasetError), lock_output(work), lock_output(out):
@@ -175,7 +175,7 @@ def _remove_outputs(work: Folder) -> None:
     """Remove the stages' outputs in `work`, of earlier runs too, and nothing else."""
     suffix = "-[0-9a-f]{16}" if work.remote else ""
     pattern = re.compile(f"({'|'.join(_STAGE_OUTPUTS)}){suffix}")
-    for name in sorted({name.partition("/")[0] for name in work.names()}):
+    for name in sorted({name.partition("/")[0] for name in work.list_files()}):
         if pattern.fullmatch(name):
             outputs.remove_output(work / name)
     work.remove([_REMOVE_MARKER])

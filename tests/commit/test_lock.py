@@ -42,13 +42,15 @@ def test_a_second_run_is_refused_and_told_who_has_the_lock(folder: Folder) -> No
     assert f"process {os.getpid()} on " in str(refused.value)
     assert ", since 2" in str(refused.value)
     assert f"if that process is dead, remove {folder / 'out.lock'}." in str(refused.value)
-    assert folder.names() == []
+    assert folder.list_files() == []
     with lock_output(out):
         pass
 
 
 def test_a_lock_is_not_taken_from_a_process_of_another_host(folder: Folder) -> None:
-    folder.write_text("out.lock", replace(locks._ObjectHolder(), host="elsewhere", born=1.0).text())
+    folder.write_text(
+        "out.lock", replace(locks._ObjectHolder(), host="elsewhere", born=1.0).to_json()
+    )
     with pytest.raises(DatasetError, match="on elsewhere"), lock_output(folder / "out"):
         pass
     assert folder.exists("out.lock")
@@ -60,7 +62,7 @@ def test_a_lock_that_was_removed_by_hand_and_taken_by_another_stays_the_others(
     with lock_output(folder / "out"):
         folder.remove(["out.lock"])
         folder.write_text("out.lock", "the other's")
-    assert folder.text("out.lock") == "the other's"
+    assert folder.read_text("out.lock") == "the other's"
 
 
 @pytest.mark.parametrize("dead", [{"pid": 2**22 + 1}, {"born": 1.0}])
@@ -68,10 +70,10 @@ def test_in_a_store_the_lock_of_a_dead_process_is_removed(
     store: Folder, dead: dict[str, Any]
 ) -> None:
     """Its number is of no process (Linux gives none so high), or of one that began later."""
-    store.write_text("out.lock", replace(locks._ObjectHolder(), **dead).text())
+    store.write_text("out.lock", replace(locks._ObjectHolder(), **dead).to_json())
     with lock_output(store / "out"):
         pass
-    assert store.names() == []
+    assert store.list_files() == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_in_a_store_a_lock_that_names_no_process_is_held(store: Folder, text: by
         lock_output(store / "out"),
     ):
         pass
-    assert store.data("out.lock") == text
+    assert store.read_bytes("out.lock") == text
 
 
 @pytest.mark.parametrize("step", ["_create", "_read"])
@@ -118,4 +120,4 @@ def test_in_a_store_a_signal_while_a_lock_is_taken_or_released_leaves_none(
         assert signal.getsignal(kind) is asked
     finally:
         signal.signal(kind, before)
-    assert store.names() == []
+    assert store.list_files() == []

@@ -115,7 +115,7 @@ def test_the_next_run_from_the_same_inputs_goes_on(tmp_path: Path) -> None:
         fail(out, KeyboardInterrupt())
     (out.with_name("out.partial") / "half.1234.partial").write_text("half")
     with build_output(Folder.of(out), "two") as partial:
-        assert partial.names() == ["file", "made_from"]
+        assert partial.list_files() == ["file", "made_from"]
         partial.write_text("scratch.partial/more", "z")
     assert names(out) == ["_SUCCESS", "file"]
     assert names(tmp_path) == ["out"]
@@ -132,7 +132,7 @@ def test_the_next_run_from_other_inputs_or_of_another_version_begins_anew(
         fail(out, KeyboardInterrupt())
     monkeypatch.setattr(outputs, "__version__", version)
     with build_output(Folder.of(out), made_from) as partial:
-        assert partial.names() == ["made_from"]
+        assert partial.list_files() == ["made_from"]
 
 
 def test_what_was_there_is_replaced_when_the_new_is_whole(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=r"cannot write .*/a/b: No space left .* Free space"):
         write()
-    assert folder.names() == []
+    assert folder.list_files() == []
 
 
 def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:

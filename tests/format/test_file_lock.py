@@ -70,7 +70,7 @@ def test_a_file_that_no_process_holds_is_no_lock(path: Path, text: bytes) -> Non
 
 def test_the_file_of_a_process_on_another_host_is_a_lock(path: Path) -> None:
     path.parent.mkdir()
-    path.write_text(replace(Holder(), host="elsewhere").text())
+    path.write_text(replace(Holder(), host="elsewhere").to_json())
     with pytest.raises(LockedError, match="on elsewhere"), hold_lock(path):
         pass
     assert path.exists()

@@ -221,7 +221,7 @@ def test_counts_and_ranks_equal_the_oracles(
         patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", max_entries)
         patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
         found = profile(staging, directory / "out", Executor(1), parameters)
-    assert not [name for name in found.directory.names() if ".partial" in name]
+    assert not [name for name in found.directory.list_files() if ".partial" in name]
     codes = splits_of(staging, found)
     assert [oracle.SPLITS[code] for code in codes] == right.splits
     for table, known in zip(found.tables, right.tables, strict=True):

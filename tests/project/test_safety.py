@@ -152,7 +152,7 @@ def test_no_name_leads_out_of_a_folder(url: str, name: str) -> None:
 
 
 def test_a_staging_leads_to_no_file_outside(shop: Stages, tmp_path: Path) -> None:
-    document = json.loads(shop.staging.directory.text("staging.json"))
+    document = json.loads(shop.staging.directory.read_text("staging.json"))
     document["parts"][0]["path"] = "../../etc/passwd"
     written(tmp_path, {"staging.json": json.dumps(document), "_SUCCESS": "x\n"})
     with pytest.raises(StorageError, match="leads out of the folder"):

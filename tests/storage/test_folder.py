@@ -46,16 +46,16 @@ def half_written(folder: Folder) -> None:
 
 
 def test_what_is_written_is_read(folder: Folder) -> None:
-    assert folder.names() == []
+    assert folder.list_files() == []
     assert not folder.exists("a/file")
     with folder.write("a/file") as path:
         path.write_bytes(b"bytes")
         assert not folder.exists("a/file")
     folder.write_text("é.txt", "日本")
-    assert folder.names() == ["a/file", "é.txt"]
-    assert (folder / "a").names() == ["file"]
+    assert folder.list_files() == ["a/file", "é.txt"]
+    assert (folder / "a").list_files() == ["file"]
     assert (folder / "a").exists("file")
-    assert folder.text("é.txt") == "日本"
+    assert folder.read_text("é.txt") == "日本"
     with folder.read("a/file") as path:
         assert path.read_bytes() == b"bytes"
 
@@ -65,15 +65,15 @@ def test_a_file_is_replaced_and_the_new_one_is_read(folder: Folder) -> None:
         folder.write_text("file", text)
         with folder.read("file") as path:
             assert path.read_text() == text
-    assert folder.names() == ["file"]
+    assert folder.list_files() == ["file"]
 
 
 def test_a_file_whose_writing_fails_does_not_appear(folder: Folder) -> None:
     folder.write_text("a/file", "whole")
     with pytest.raises(ValueError, match="no"):
         half_written(folder)
-    assert folder.names() == ["a/file"]
-    assert folder.text("a/file") == "whole"
+    assert folder.list_files() == ["a/file"]
+    assert folder.read_text("a/file") == "whole"
 
 
 def test_several_may_write_one_file(folder: Folder) -> None:
@@ -81,8 +81,8 @@ def test_several_may_write_one_file(folder: Folder) -> None:
         first.write_text("x")
         second.write_text("x")
         assert not folder.exists("file")
-    assert folder.text("file") == "x"
-    assert folder.names() == ["file"]
+    assert folder.read_text("file") == "x"
+    assert folder.list_files() == ["file"]
 
 
 def test_what_is_not_there_is_not_found(folder: Folder) -> None:
@@ -90,29 +90,29 @@ def test_what_is_not_there_is_not_found(folder: Folder) -> None:
     for name in ("other", "fil", "file/below"):
         assert not folder.exists(name)
         with pytest.raises(OSError, match=r"(?i)no such|not|dir"):
-            folder.text(name)
+            folder.read_text(name)
 
 
 def test_a_neighbour_whose_name_begins_alike_is_not_in_the_folder(folder: Folder) -> None:
     folder.beside(".work").write_text("file", "")
     folder.write_text("mine", "")
-    assert folder.names() == ["mine"]
+    assert folder.list_files() == ["mine"]
 
 
 def test_an_object_is_created_once() -> None:
     folder = Folder.of(f"memory://{uuid4()}/folder")
     assert folder.create("lock", "one")
     assert not folder.create("lock", "two")
-    assert folder.text("lock") == "one"
+    assert folder.read_text("lock") == "one"
 
 
 def test_files_are_removed_those_that_are_there(folder: Folder) -> None:
     for name in ("a/one", "a/two", "three"):
         folder.write_text(name, name)
     folder.remove(["a/one", "three"])
-    assert folder.names() == ["a/two"]
+    assert folder.list_files() == ["a/two"]
     folder.remove([])
-    assert folder.names() == ["a/two"]
+    assert folder.list_files() == ["a/two"]
 
 
 def test_arrow_reads_pieces(folder: Folder) -> None:
@@ -135,17 +135,17 @@ def test_a_mapped_file_outlives_the_block(folder: Folder) -> None:
 def test_a_forgotten_file_is_still_there(folder: Folder) -> None:
     folder.write_text("some/file", "text")
     folder.forget("some/file")
-    assert folder.text("some/file") == "text"
+    assert folder.read_text("some/file") == "text"
 
 
 def test_the_state_of_a_local_file_changes_with_it(tmp_path: Path) -> None:
     folder = Folder.of(tmp_path)
-    assert folder.state("file") == ()
+    assert folder.read_state("file") == ()
     folder.write_text("file", "one")
-    before = folder.state("file")
-    assert folder.state("file") == before
+    before = folder.read_state("file")
+    assert folder.read_state("file") == before
     folder.write_text("file", "two")
-    assert folder.state("file") != before
+    assert folder.read_state("file") != before
 
 
 def test_a_folder_is_its_url(folder: Folder) -> None:
@@ -171,7 +171,7 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path: Path) -> None:
         "    path.write_text('half'); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    (left,) = Folder.of(tmp_path).names()
+    (left,) = Folder.of(tmp_path).list_files()
     assert left.startswith("file.")
     assert left.endswith(".partial")
 
@@ -211,7 +211,7 @@ def test_wrong_credentials_are_told_at_once(store: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
     forget()
     with pytest.raises(StorageError, match=r"s3://data/out/file: Forbidden\. Check the cred") as e:
-        Folder.of("s3://data/out").text("file")
+        Folder.of("s3://data/out").read_text("file")
     forget()
     assert "\n" not in str(e.value)
     assert SECRET not in str(e.value)

@@ -75,7 +75,7 @@ def dataset(store: str) -> Folder:
 def dataset_copy(dataset: Folder, tmp_path: Path) -> Folder:
     """That data set, to be changed."""
     copy = Folder.of(f"s3://data/{tmp_path.name}")
-    for name in dataset.names():
+    for name in dataset.list_files():
         with dataset.read(name) as path, copy.write(name) as other:
             shutil.copyfile(path, other)
     return copy
@@ -94,7 +94,7 @@ def prepared(out: str, here: Executor) -> Manifest:
 def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -> None:
     assert read_manifest(dataset) == shop.manifest
     assert digests(dataset) == digests(shop.dataset)
-    assert dataset.beside(".work").names() == []
+    assert dataset.beside(".work").list_files() == []
     found = verify(dataset, Executor(2))
     assert (found.rows, found.faults) == (20, ())
 
@@ -149,7 +149,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
         run.kill()
     tell(store, "/release")
     assert run.returncode == -9
-    assert any(name.endswith(".parquet") for name in out.names())
+    assert any(name.endswith(".parquet") for name in out.list_files())
     assert not out.exists("_SUCCESS")
     with pytest.raises(DatasetError, match=r"s3://data/killed is not a finished data set"):
         read_manifest(out)
@@ -160,7 +160,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
         assert f"{out} is not a finished data set" in printed
     prepared(str(out), Executor(2))
     assert digests(out) == digests(shop.dataset)
-    assert not [name for name in Folder.of("s3://data").names() if name.startswith("killed.")]
+    assert not [name for name in Folder.of("s3://data").list_files() if name.startswith("killed.")]
     again = {path for path, count in asked(store, "/writes").items() if count > 1}
     written_twice = {path.partition("/killed/")[2] for path in again if "/killed/" in path}
     assert written_twice == {"made_from", "curve.csv", "rejects/rejects.jsonl"}
@@ -194,7 +194,7 @@ def test_what_no_stage_made_is_never_replaced(store: str) -> None:
     out.write_text("notes.txt", "mine")
     with pytest.raises(DatasetError, match=r"holds files but no _SUCCESS, so it is not replaced"):
         prepare(find_logs(["s3://data/logs/shop.csv"], SHOP), SHOP, out, Executor(1), PARAMETERS)
-    assert out.names() == ["notes.txt"]
+    assert out.list_files() == ["notes.txt"]
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -225,12 +225,12 @@ def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
     poor = parameters_of(Options(budget=1))
     with pytest.raises(BudgetError, match="budget"):
         prepare(logs, SHOP, "s3://data/poor", Executor(1), poor)
-    assert Folder.of("s3://data/poor").names() == []
-    stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").names()}
+    assert Folder.of("s3://data/poor").list_files() == []
+    stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").list_files()}
     stages.remove("passing")  # says what the work is for, so that a rerun tidies up
     assert sorted(name.rpartition("-")[0] for name in stages) == ["frequencies", "staging"]
     prepared("s3://data/poor", Executor(1))
-    assert Folder.of("s3://data/poor.work").names() == []
+    assert Folder.of("s3://data/poor.work").list_files() == []
 
 
 def test_a_file_that_is_gone_or_changed_is_a_fault(dataset_copy: Folder) -> None:
@@ -326,8 +326,8 @@ def test_no_secret_is_shown_or_stored(store: str, tmp_path: Path) -> None:
     assert "Check the credentials" in wrong.stderr
     texts = [printed, wrong.stdout, wrong.stderr]
     for folder in (Folder.of("s3://data/kept"), Folder.of("s3://data/kept.work")):
-        assert folder.names()
-        for name in folder.names():
+        assert folder.list_files()
+        for name in folder.list_files():
             with folder.read(name) as path:
                 texts.append(path.read_bytes().decode("latin-1"))
     for text in texts:

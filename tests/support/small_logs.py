@@ -284,7 +284,7 @@ def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]
 def digests(place: FolderLike) -> dict[str, str]:
     """The sha256 of every file in a folder on a disk or in a store."""
     folder, found = Folder.of(place), {}
-    for name in folder.names():
+    for name in folder.list_files():
         with folder.read(name) as path:
             found[name] = compute_sha256(path)
     return found

@@ -97,7 +97,7 @@ class Drift:
         if DRIFT not in {record.path for record in manifest.records}:
             return None
         with outputs.damage_reported(dataset / DRIFT):
-            return TypeAdapter(cls).validate_json(dataset.text(DRIFT))
+            return TypeAdapter(cls).validate_json(dataset.read_text(DRIFT))
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,6 @@ def read_rejects(staging: Staging, names: Sequence[str]) -> list[Reject]:
     """
     new_name = dict(zip((log.name for log in staging.logs), names, strict=True))
     with outputs.damage_reported(staging.directory / REJECTS_FILE):
-        lines = staging.directory.text(REJECTS_FILE).split("\n")
+        lines = staging.directory.read_text(REJECTS_FILE).split("\n")
         rejects = parse_rejects(line for line in lines if line)
         return [replace(reject, file=new_name[reject.file]) for reject in rejects]

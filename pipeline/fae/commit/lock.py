@@ -71,7 +71,7 @@ class _ObjectHolder(Holder):
 @contextmanager
 def _hold_object(lock: Folder) -> Iterator[None]:
     """Hold the lock that the object `lock` is; LockedError where another run does."""
-    text = _ObjectHolder().text()
+    text = _ObjectHolder().to_json()
     acquired = False
     try:
         with signals_deferred():
@@ -103,7 +103,7 @@ def _create(lock: Folder, text: str) -> None:
 
 def _read(lock: Folder) -> str | None:
     try:
-        return lock.parent.text(lock.name)
+        return lock.parent.read_text(lock.name)
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:  # not written by this program: its holder is unknown

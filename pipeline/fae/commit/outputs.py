@@ -55,7 +55,7 @@ def compute_fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
 def read_fingerprint(folder: Folder) -> str:
     """The fingerprint of a finished stage's output; DatasetError where there is none."""
     try:
-        return folder.text(SUCCESS).partition("\n")[0].strip()
+        return folder.read_text(SUCCESS).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError):
         raise DatasetError(
             f"{folder} is not a finished output of a stage: it has no {SUCCESS}. "
@@ -74,7 +74,7 @@ def read_document(folder: Folder, name: str) -> dict[str, Any]:
     """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
     read_fingerprint(folder)
     try:
-        document = json.loads(folder.text(name))
+        document = json.loads(folder.read_text(name))
     except (OSError, ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
@@ -99,7 +99,9 @@ def read_dataclass(kind: Callable[..., T], folder: Folder, name: str) -> T:
     A process parses a document once for as long as it stays unchanged. Raises DatasetError as
     `read_document`, and where an entry is absent or of another type.
     """
-    parsed: T = _parse(kind, folder.absolute(), name, read_fingerprint(folder), folder.state(name))
+    parsed: T = _parse(
+        kind, folder.absolute(), name, read_fingerprint(folder), folder.read_state(name)
+    )
     return parsed
 
 
@@ -132,7 +134,7 @@ def read_manifest(folder: Folder) -> Manifest:
     if not folder.remote:
         return Manifest.read(folder.path)
     try:
-        success, text = folder.data(SUCCESS), folder.data(MANIFEST_FILE)
+        success, text = folder.read_bytes(SUCCESS), folder.read_bytes(MANIFEST_FILE)
     except FileNotFoundError:
         raise unfinished_error(str(folder)) from None
     return Manifest.parse(text, str(folder / MANIFEST_FILE), success)
@@ -165,7 +167,7 @@ def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
 
 def _is_empty(folder: Folder) -> bool:
     if folder.remote:
-        return not folder.names()
+        return not folder.list_files()
     return not folder.path.exists() or not any(folder.path.iterdir())
 
 
@@ -200,13 +202,13 @@ def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
 @contextmanager
 def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
     """Write under the final names: `_SUCCESS` is removed first, and written last."""
-    if not out.exists(MADE_FROM) or out.text(MADE_FROM) != identity:
+    if not out.exists(MADE_FROM) or out.read_text(MADE_FROM) != identity:
         out.write_text(MADE_FROM, "nothing yet\n")
         _empty(out)
         out.write_text(MADE_FROM, identity)
     with _kept_unless_mistaken(out):
         yield out
-    scratch = [name for name in out.names() if _is_scratch(name)]
+    scratch = [name for name in out.list_files() if _is_scratch(name)]
     told = [name for name in scratch if name.startswith(f"{task_log.FOLDER}/")]
     out.remove(told)  # first, or after a kill here the journal would tell of files that are gone
     out.remove(name for name in scratch if name not in set(told))
@@ -236,12 +238,12 @@ def _success(folder: Folder, made_from: str) -> str:
     """What `_SUCCESS` holds: the fingerprint, and in a data set the manifest's checksum."""
     if not folder.exists(MANIFEST_FILE):
         return made_from + "\n"
-    return format_success(made_from, folder.data(MANIFEST_FILE))
+    return format_success(made_from, folder.read_bytes(MANIFEST_FILE))
 
 
 def _begin(partial: Folder, identity: str) -> None:
     """Make the unfinished output, or clear what is there of all but what a run may go on from."""
-    if partial.exists(MADE_FROM) and partial.text(MADE_FROM) == identity:
+    if partial.exists(MADE_FROM) and partial.read_text(MADE_FROM) == identity:
         for path in partial.path.rglob("*.partial"):
             if path.is_file():
                 path.unlink(missing_ok=True)
@@ -303,13 +305,13 @@ def remove_output(folder: Folder) -> None:
     """Remove an output with all that it holds."""
     if folder.remote:
         _empty(folder)
-        folder.remove(name for name in folder.names() if name == MADE_FROM)
+        folder.remove(name for name in folder.list_files() if name == MADE_FROM)
     else:
         _remove(folder.path)
 
 
 def _empty(folder: Folder) -> None:
     """Remove all files of a remote output but the mark that it is one; `_SUCCESS` goes first."""
-    names = folder.names()
+    names = folder.list_files()
     folder.remove(name for name in names if name == SUCCESS)
     folder.remove(name for name in names if name not in (SUCCESS, MADE_FROM))

@@ -54,7 +54,7 @@ def make_steps(
 def read_finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
     """The results of those steps, by their number, that an earlier run has recorded."""
     folders = {Folder(step.entry).parent for step in of if step.entry}
-    known = {str(folder / name) for folder in folders for name in folder.names()}
+    known = {str(folder / name) for folder in folders for name in folder.list_files()}
     found: dict[int, Result] = {}
     for number, step in enumerate(of):
         if step.entry in known:
@@ -104,7 +104,7 @@ def _read(step: Step[Task, Result]) -> _Done[Result] | None:
         return None
     try:
         entry = Folder(step.entry)
-        return _Done(_results(step.function).validate_json(entry.parent.text(entry.name)))
+        return _Done(_results(step.function).validate_json(entry.parent.read_text(entry.name)))
     except (FileNotFoundError, UnicodeDecodeError, ValidationError):
         return None
 

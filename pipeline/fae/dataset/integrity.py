@@ -28,7 +28,7 @@ def find_unknown_files(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Yield the faults of the folder: files that the manifest does not name, and links."""
     known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
     known |= {MADE_FROM} if directory.remote else set()
-    for name in directory.names():
+    for name in directory.list_files():
         if name not in known:
             yield f"{_escape(name)}: not in the manifest"
     for path in [] if directory.remote else sorted(directory.path.rglob("*")):

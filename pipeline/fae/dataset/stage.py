@@ -109,7 +109,7 @@ def write_dataset(
                 *write_extra_files(partial, tables),
             ),
         )
-        partial.write_text(MANIFEST_FILE, manifest.text())
+        partial.write_text(MANIFEST_FILE, manifest.to_json())
     return outputs.read_manifest(out)
 
 

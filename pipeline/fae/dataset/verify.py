@@ -109,8 +109,8 @@ def _check_manifest(directory: Folder, manifest: Manifest) -> Iterator[str]:
             f"{MANIFEST}: the hot rows take {used:,} bytes, but used_bytes is "
             f"{budget.used_bytes:,} of a budget of {budget.bytes:,}"
         )
-    expected = format_success(manifest.fingerprint, directory.data(MANIFEST))
-    if directory.data(SUCCESS) != expected.encode():
+    expected = format_success(manifest.fingerprint, directory.read_bytes(MANIFEST))
+    if directory.read_bytes(SUCCESS) != expected.encode():
         yield f"{SUCCESS}: does not match the fingerprint and the sha256 of {MANIFEST}"
 
 

@@ -41,7 +41,7 @@ class Holder:
         well_typed = all(type(value) is type(own[name]) for name, value in values.items())
         return cls(**values) if well_typed and values["pid"] > 0 else None
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """Return the text of a lock that this process holds."""
         return json.dumps(asdict(self))
 
@@ -91,7 +91,7 @@ def _acquire(path: Path) -> int:
         pass  # the file's former holder was just removing it
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, Holder().text().encode(), 0)
+        os.pwrite(descriptor, Holder().to_json().encode(), 0)
     except BaseException:
         _release(path, descriptor)
         raise

@@ -145,9 +145,9 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`; the caller writes `_SUCCESS` after it."""
-        (directory / MANIFEST_FILE).write_text(self.text(), encoding="utf-8")
+        (directory / MANIFEST_FILE).write_text(self.to_json(), encoding="utf-8")
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """What `manifest.json` holds."""
         document = {"format": FORMAT, **encode(self)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -129,4 +129,4 @@ def write_log_root(staging: Folder, root: str) -> None:
 
 def read_log_root(staging: Folder) -> str | None:
     """Return what `write_log_root` wrote, or None where it wrote nothing."""
-    return staging.text(_ROOT_FILE_NAME).strip() if staging.exists(_ROOT_FILE_NAME) else None
+    return staging.read_text(_ROOT_FILE_NAME).strip() if staging.exists(_ROOT_FILE_NAME) else None

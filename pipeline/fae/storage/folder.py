@@ -159,11 +159,11 @@ class Folder:
         with replace_file(place, shared=True) as partial:
             yield partial
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         """The UTF-8 text of a file; FileNotFoundError where there is none."""
-        return self.data(name).decode("utf-8")
+        return self.read_bytes(name).decode("utf-8")
 
-    def data(self, name: str) -> bytes:
+    def read_bytes(self, name: str) -> bytes:
         """The bytes of a file; FileNotFoundError where there is none."""
         if not self.remote:
             return (self / name).path.read_bytes()
@@ -190,7 +190,7 @@ class Folder:
         except (FileExistsError, StorageError):
             if not self.exists(name):
                 raise
-            return self.data(name) == data  # our own, whose answer was lost on its way
+            return self.read_bytes(name) == data  # our own, whose answer was lost on its way
         return True
 
     def exists(self, name: str) -> bool:
@@ -200,7 +200,7 @@ class Folder:
         filesystem, path = resolve_remote((self / name).url)
         return bool(call_with_retries(filesystem, "exists", path))
 
-    def state(self, name: str) -> tuple[int, ...]:
+    def read_state(self, name: str) -> tuple[int, ...]:
         """What changes with a local file: its inode, size and time; nothing of one that is not."""
         try:
             found = None if self.remote else (self / name).path.stat()
@@ -208,7 +208,7 @@ class Folder:
             found = None
         return (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
 
-    def names(self) -> list[str]:
+    def list_files(self) -> list[str]:
         """The files in this folder and those below, sorted; none where there is no such folder."""
         if not self.remote:
             found = (path for path in self.path.rglob("*") if path.is_file())
