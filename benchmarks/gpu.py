@@ -41,7 +41,8 @@ from uvm_caching import UvmRecommender, importable
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.schedule import make_schedule
-from fae_trainer.embedding.layout import Lookup, Slots
+from fae_trainer.embedding.planner import Lookup, Slots
+from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.tables import pool
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS, resolve_parameters
@@ -362,7 +363,7 @@ def main() -> None:
                 line = f"{model}, {placement}, budget {share:.0%}, batch {size}: {rate:,.0f}/s"
                 if placement == "hot-cold" and isinstance(found, Recommender):
                     line += "; " + detail(found, given, rate, bus)
-                if placement == "fae" and isinstance(found, Recommender):
+                if isinstance(found, Recommender) and isinstance(found.tables, ReplicatedTables):
                     traffic = found.tables.traffic
                     line += f"; {traffic.syncs} syncs so far, {traffic.sync_seconds:.2f} s"
                 print(line, flush=True)

@@ -32,7 +32,7 @@ from gpu import DIMS, batches, blank, manifest, recommender, workload
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Plan
+from fae_trainer.embedding.planner import Plan
 from fae_trainer.model.graph_step import GraphStep, StepResult
 from fae_trainer.model.recommender import Recommender
 

@@ -20,15 +20,16 @@ from gpu import KAGGLE, batches, manifest, workload
 from measurement import machine
 
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Planner, make_layout
+from fae_trainer.embedding.layout import make_layout
+from fae_trainer.embedding.planner import Planner
 
 
 def milliseconds(planner: Planner, batch: Batch) -> tuple[float, float]:
     """Measure planning for all rows, and for cold ones."""
     begin = time.perf_counter()
-    planner.lookup(batch)
+    planner.plan_lookup(batch)
     between = time.perf_counter()
-    planner.slots(batch)
+    planner.plan_slots(batch)
     return (between - begin) * 1e3, (time.perf_counter() - between) * 1e3
 
 
@@ -54,7 +55,7 @@ def main() -> None:
                 continue
             times = [milliseconds(planner, batch) for batch in turns]
             every, cold = (statistics.median(column) for column in zip(*times, strict=True))
-            rows = np.mean([len(planner.slots(batch).cold) for batch in these]) / size
+            rows = np.mean([len(planner.plan_slots(batch).cold) for batch in these]) / size
             print(
                 f"| {share:.0%} | {size:,} | {'hot' if hot else 'cold'} | {rows:.2f} | {every:.2f} "
                 f"| {cold:.2f} | {cold / every:.2f} |",

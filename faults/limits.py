@@ -82,7 +82,7 @@ LIMITS = [
             private=True, cheap=workload is _PREPARE) for workload in (_PREPARE, _APPEND, _TRAIN)),
     Limit("no file of more than 4 KiB", _PREPARE, words=("File too large", "ulimit -f"), cheap=True,
           limit=(resource.RLIMIT_FSIZE, 4096)),
-    Limit("train: no file of more than 4 KiB", _TRAIN, words=("checkpoint.pt cannot be written",),
+    Limit("train: no file of more than 4 KiB", _TRAIN, words=("Cannot write", "checkpoint.pt"),
           limit=(resource.RLIMIT_FSIZE, 4096)),
     Limit("12 open files", _PREPARE, words=("ulimit -n",), cheap=True, fails=False,
           limit=(resource.RLIMIT_NOFILE, 12)),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fae.format.manifest import Manifest
-from fae_trainer.embedding.layout import Slots
+from fae_trainer.embedding.planner import Slots
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, resolve_parameters
 from fae_trainer.run.train import schedule_epoch, train

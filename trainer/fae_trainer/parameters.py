@@ -1,4 +1,4 @@
-"""What a user may choose of a training run, and what the choices come to on a data set."""
+"""The parameters of a training run, and how they resolve on a data set."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 CACHES = ("auto", "device", "host", "none")
 
-#: Preset → widths of the bottom MLP before its last layer, whose width is the embedding's
-#: dimension, and of the top MLP; DLRM's own benchmarks on Criteo's Kaggle and Terabyte logs.
+#: Layer widths of the bottom MLP, without its last layer, which has the embeddings' dimension, and
+#: of the top MLP, by preset: those of DLRM's benchmarks on Criteo's Kaggle and Terabyte logs.
 MODELS = {
     "kaggle": ((512, 256, 64), (512, 256, 1)),
     "terabyte": ((512, 256), (512, 512, 256, 1)),
 }
 
-#: Optimiser → learning rate of the embeddings, and of the network.
+#: Learning rates of the embeddings and of the network, by optimiser.
 RATES = {"sgd": (0.1, 0.1), "rowwise_adagrad": (0.02, 0.005)}
 
-#: What does not follow from the data set or from another choice.
+#: Defaults that do not depend on the data set or on another parameter.
 DEFAULTS = {
     "batch_size": 2048,
     "epochs": 1,
@@ -48,10 +48,10 @@ DEFAULTS = {
     "verify": False,
 }
 
-#: Evaluations in an epoch, unless the user says after how many batches.
-EVALUATIONS = 5
+#: Evaluations in an epoch, unless `eval_every` is set.
+EVALUATIONS_PER_EPOCH = 5
 
-#: What decides a run's arithmetic, so that a resumed run may not change it.
+#: Parameters that decide a run's arithmetic; a resumed run cannot change them.
 FIXED = (
     "bottom_mlp",
     "top_mlp",
@@ -70,11 +70,11 @@ FIXED = (
 
 @dataclass(frozen=True)
 class TrainParameters:
-    """A training run in full. `eval_every` and `checkpoint_every` count batches.
+    """All parameters of a training run.
 
-    `checkpoint_every` is 0 where the end of each epoch alone is kept; `threads` is 0 where torch
-    decides, `clip_norm` where nothing is clipped. Raises ParameterError where a value is out of
-    range.
+    `eval_every` and `checkpoint_every` count batches; 0 `checkpoint_every` saves at the end of each
+    epoch only. 0 `threads` lets torch choose, and 0 `clip_norm` clips nothing. Raises
+    ParameterError where a value is out of range.
     """
 
     data: str
@@ -102,7 +102,7 @@ class TrainParameters:
     verify: bool
 
     def __post_init__(self) -> None:
-        """Check each value by itself."""
+        """Raise ParameterError where a value is out of range."""
         _check(
             self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _format_choices(OPTIMIZERS)
         )
@@ -131,7 +131,7 @@ class TrainParameters:
         _check(self.top_mlp[-1:] == (1,), "--top-mlp", self.top_mlp, "widths that end in 1")
 
     def to_document(self) -> dict[str, Any]:
-        """The parameters as plain lists, numbers and strings."""
+        """Return the parameters as lists, numbers and strings, for JSON."""
         values = dataclasses.asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
@@ -139,11 +139,11 @@ class TrainParameters:
 def resolve_parameters(
     given: Mapping[str, Any], manifest: Manifest, stored: Mapping[str, Any] | None = None
 ) -> TrainParameters:
-    """The parameters of a run on a data set, from the options that the user gave.
+    """Return the parameters of a run on a data set, from the options that the user chose.
 
-    What is not given is as in `stored`, the document of the run that is resumed, or else the
-    default. Raises ParameterError where the user asks a resumed run to change what decides its
-    arithmetic, or where the layers do not fit the data set.
+    Other parameters come from `stored`, the document of the run to resume, or else are defaults.
+    Raises ParameterError where an option would change the arithmetic of a resumed run, or where the
+    layers do not fit the data set.
     """
     chosen = {key: value for key, value in given.items() if key != "model"}
     layers = _preset_layers(given.get("model", "kaggle"), manifest)
@@ -160,7 +160,7 @@ def resolve_parameters(
         "optimizer": optimizer,
         "lr": lr,
         "dense_lr": dense_lr,
-        "eval_every": max(1, math.ceil(rows / max(batch_size, 1) / EVALUATIONS)),
+        "eval_every": max(1, math.ceil(rows / max(batch_size, 1) / EVALUATIONS_PER_EPOCH)),
     }
     values: dict[str, Any] = DEFAULTS | layers | derived | known
     for name in ("bottom_mlp", "top_mlp"):
@@ -171,45 +171,45 @@ def resolve_parameters(
 
 
 def choose_optimizer(manifest: Manifest) -> str:
-    """The optimiser that the byte budget counted if it is ours, else row-wise Adagrad."""
+    """Return the optimiser that the byte budget counted if it is known, else row-wise Adagrad."""
     counted = manifest.embedding.optimizer
     return counted if counted in OPTIMIZERS else "rowwise_adagrad"
 
 
 def embedding_dim(manifest: Manifest) -> int:
-    """The dimension of all tables; DatasetError where they differ, or where there is none."""
+    """Return the dimension of all tables; raise DatasetError where they differ or there is none."""
     dims = {table.dim for table in manifest.tables}
     if not manifest.features.sparse:
         raise DatasetError("The data set has no sparse features, so there is nothing to embed.")
     if len(dims) > 1:
         pairs = ", ".join(f"{table.name} {table.dim}" for table in manifest.tables)
         raise DatasetError(
-            f"DLRM needs embeddings of one dimension, and the data set's differ: {pairs}. "
+            f"DLRM needs embeddings of one dimension, but the data set's tables differ: {pairs}. "
             "Prepare it with one dim for all tables."
         )
     return dims.pop()
 
 
 def check_row_cost(manifest: Manifest, parameters: TrainParameters) -> str | None:
-    """What to tell a user whose rows take more bytes than the data set's budget counted."""
+    """Return a warning if rows take more bytes than the data set's budget counted, or None."""
     if parameters.placement not in ("hot-cold", "fae"):
         return None
     dim = embedding_dim(manifest)
-    takes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)
+    row_bytes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)
     counted = manifest.embedding.row_bytes(dim)
     hot = sum(table.hot_rows for table in manifest.tables)
-    if takes <= counted:
+    if row_bytes <= counted:
         return None
     return (
-        f"a row of {parameters.dtype} with {parameters.optimizer} takes {takes} bytes, and the "
+        f"a row of {parameters.dtype} with {parameters.optimizer} takes {row_bytes} bytes, but the "
         f"data set's hot budget counted {counted} ({manifest.embedding.dtype}, "
-        f"{manifest.embedding.optimizer}): its {hot:,} hot rows take {hot * takes:,} bytes of a "
-        f"budget of {manifest.budget.bytes:,}."
+        f"{manifest.embedding.optimizer}): the {hot:,} hot rows take {hot * row_bytes:,} bytes of "
+        f"a budget of {manifest.budget.bytes:,}."
     )
 
 
 def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """A preset's layers for the data set; without dense features there is no bottom MLP."""
+    """Return a preset's layers; a data set without dense features has no bottom MLP."""
     _check(model in MODELS, "--model", model, _format_choices(tuple(MODELS)))
     bottom, top = MODELS[model]
     dense = bool(manifest.features.dense)
@@ -219,11 +219,11 @@ def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]
 def _check_bottom(bottom: tuple[int, ...], manifest: Manifest) -> None:
     dim = embedding_dim(manifest)
     if bottom and not manifest.features.dense:
-        raise ParameterError("--bottom-mlp is of no use: the data set has no dense features.")
+        raise ParameterError("--bottom-mlp cannot be used: the data set has no dense features.")
     if manifest.features.dense and bottom[-1:] != (dim,):
         raise ParameterError(
-            f"--bottom-mlp {_format_widths(bottom)} must end in {dim}, the dimension of the data set's "
-            "embeddings."
+            f"--bottom-mlp {_format_widths(bottom)} must end in {dim}, the dimension of the data "
+            "set's embeddings."
         )
 
 
@@ -232,8 +232,8 @@ def _check_resumed(chosen: Mapping[str, Any], stored: Mapping[str, Any]) -> None
         if name in chosen and _as_plain(chosen[name]) != _as_plain(stored[name]):
             option = "--" + name.replace("_", "-")
             raise ParameterError(
-                f"Cannot resume with {option} {_format_value(chosen[name])}: the run was trained with "
-                f"{_format_value(stored[name])}. Omit the option, or start again with --overwrite."
+                f"Cannot resume with {option} {_format_value(chosen[name])}: the run was trained "
+                f"with {_format_value(stored[name])}. Omit the option, or use --overwrite."
             )
 
 

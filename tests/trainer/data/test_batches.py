@@ -127,10 +127,10 @@ DAMAGE = {
     "null label": (_replace("label", _first(None)), "column 'label' has 1 nulls"),
     "nan": (_replace("dense_1", _first(float("nan"))), "column 'dense_1' has a value that is not"),
     "label 2": (_replace("label", _first(2)), "labels other than 0 and 1"),
-    "text": (_replace("a", lambda c: [str(v) for v in c.to_pylist()]), "'a' cannot be of type"),
-    "halves": (_replace("dense_0", lambda c: c.cast(pa.float16())), "cannot be of type halffloat"),
-    "float ids": (_replace("a", lambda c: c.cast(pa.float64())), "'a' cannot be of type double"),
-    "lists": (_replace("a", lambda c: [[v] for v in c.to_pylist()]), "'a' cannot be of type list"),
+    "text": (_replace("a", lambda c: [str(v) for v in c.to_pylist()]), "'a' cannot have type"),
+    "halves": (_replace("dense_0", lambda c: c.cast(pa.float16())), "cannot have type halffloat"),
+    "float ids": (_replace("a", lambda c: c.cast(pa.float64())), "'a' cannot have type double"),
+    "lists": (_replace("a", lambda c: [[v] for v in c.to_pylist()]), "'a' cannot have type list"),
     "negative": (_replace("b", _first(-1)), "'b' has id -1, and table 'b' has ids from 0 to 6"),
     "too large": (_replace("b", _first(7)), "'b' has id 7, and table 'b' has ids from 0 to 6"),
     "cold in hot": (_replace("a", _first(10)), "'a' has id 10 in a hot file, and table 'a' is hot"),
@@ -155,10 +155,10 @@ def test_damage_is_named_with_its_file(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("clicked", _first([1, None]), "'clicked' has nulls inside its lists"),
+        ("clicked", _first([1, None]), "'clicked' has nulls in its lists"),
         ("clicked", _first(None), "'clicked' has 1 nulls"),
         ("clicked", _first([0, 60]), "'clicked' has id 60"),
-        ("clicked", lambda c: [1] * len(c), "'clicked' is int64, and must be a list"),
+        ("clicked", lambda c: [1] * len(c), "'clicked' is int64; it must be a list"),
     ],
 )
 def test_damage_in_lists_is_named(

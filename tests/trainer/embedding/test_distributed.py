@@ -210,7 +210,7 @@ def test_parts_make_the_batch(inputs: int, offsets: bool) -> None:
     ids = torch.arange(inputs * 2)
     bounds = torch.arange(inputs * 2 + 1) if offsets else None
     batch = Batch(torch.arange(inputs).float(), torch.zeros(inputs, 1), ids, bounds, hot=True)
-    parts = [Ranks(rank, 4).slice(batch) for rank in range(4)]
+    parts = [Ranks(rank, 4).local_part(batch) for rank in range(4)]
     shares = [Ranks(rank, 4).share(batch) for rank in range(4)]
     assert sum(shares) == 1
     assert all(len(part) for part in parts)

@@ -294,9 +294,12 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         (lambda: made(manifest, features=[]), "no sparse features"),
         (lambda: made(manifest, hot_rows={"a": 51}), "hot_rows of a must be from 0 to 50"),
         (lambda: made(mixed), "a 8, b 4, c 4, d 4"),
-        (lambda: made(manifest)(torch.tensor([[1, 7, 2, 3]])), "Id 7 is no row of a table of 7"),
-        (lambda: made(manifest)(torch.tensor([[1, 6, -1, 3]])), "Id -1 is no row"),
-        (lambda: made(manifest)(torch.tensor([1, 2, 3])), "3 bags are no batch of 4 features"),
+        (lambda: made(manifest)(torch.tensor([[1, 7, 2, 3]])), "Id 7 is not a row of a table of 7"),
+        (lambda: made(manifest)(torch.tensor([[1, 6, -1, 3]])), "Id -1 is not a row"),
+        (
+            lambda: made(manifest)(torch.tensor([1, 2, 3])),
+            "3 bags do not make a batch of 4 features",
+        ),
         (lambda: made(manifest)(torch.arange(4), torch.arange(5) * 2), "offsets end at 8"),
         (lambda: made(manifest).of_keyed(Keyed(["a"], [[1]])), "no feature 'b'"),
         (

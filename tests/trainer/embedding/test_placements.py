@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fae.format.manifest import Manifest
+from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS, SCHEDULES, resolve_parameters
 from fae_trainer.run import checkpoint
@@ -88,6 +89,7 @@ def test_the_copy_holds_optimiser_state_too(data: Path) -> None:
     recommender = Recommender(manifest, resolve_device(resolve_parameters(given, manifest)))
     recommender.initialise(0)
     tables = recommender.tables
+    assert isinstance(tables, ReplicatedTables)
     host = tables.hot
     tables.prepare_for(hot=True)
     tables.hot.state.fill_(3.0)

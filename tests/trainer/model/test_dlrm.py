@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Layout, Planner, make_layout
+from fae_trainer.embedding.layout import Layout, make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
+from fae_trainer.embedding.planner import Planner
 from fae_trainer.embedding.tables import Tables
 from fae_trainer.model import graph_step
 from fae_trainer.model.dlrm import PairwiseDots, index_lower_triangle, index_pairs
@@ -54,13 +55,13 @@ def test_lookups_find_each_row_at_its_owner(
     owners_cold = [("cold", t, i) for t, (r, h) in enumerate(tables) for i in range(h, r)]
     for offsets in (None, torch.arange(batch * 4 + 1)):
         planned = Batch(label, empty, flat, offsets, hot=False)
-        lookup = Planner(places).lookup(planned)
+        lookup = Planner(places).plan_lookup(planned)
         distinct = [owners[p] for p in lookup.hot] + [owners_cold[p] for p in lookup.cold]
         assert len(set(distinct)) == len(distinct)
         found = [distinct[number][1:] for number in lookup.inverse]
         assert found == list(zip(np.tile(features, batch), ids.ravel(), strict=True))
         assert set(lookup.inverse) == set(range(len(distinct)))
-    slots = Planner(places).slots(planned)
+    slots = Planner(places).plan_slots(planned)
     cold = [owners_cold[p] for p in slots.cold]
     assert len(set(cold)) == len(cold)
     every = [*owners, *cold]
@@ -87,7 +88,7 @@ def test_lookups_of_one_planner_do_not_disturb_each_other(tmp_path: Path) -> Non
     places = make_layout(manifest, [table.hot_rows for table in manifest.tables])
     planner = Planner(places)
     for batch in leaf_batches(tmp_path / "data", "train", "cold", 16):
-        one, fresh = planner.lookup(batch), Planner(places).lookup(batch)
+        one, fresh = planner.plan_lookup(batch), Planner(places).plan_lookup(batch)
         for name in ("hot", "cold", "inverse"):
             np.testing.assert_array_equal(getattr(one, name), getattr(fresh, name))
 

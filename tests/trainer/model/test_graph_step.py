@@ -12,7 +12,7 @@ from torch import Tensor
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.embedding.layout import Slots
+from fae_trainer.embedding.planner import Slots
 from fae_trainer.model import graph_step
 from fae_trainer.model.graph_step import GraphStep, StepResult
 from fae_trainer.model.recommender import Recommender

@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"checkpoint\.pt is damaged"):
         load_table_weights(tmp_path / "run")
     torch.save({"weights": 1}, path)
-    with pytest.raises(DatasetError, match="no checkpoint of this program"):
+    with pytest.raises(DatasetError, match="is not a checkpoint of this program"):
         load_table_weights(tmp_path / "run")
     with pytest.raises(DatasetError, match=r"has no checkpoint\.pt"):
         load_table_weights(tmp_path)
@@ -209,7 +209,7 @@ def test_the_optimizer_is_the_one_that_the_budget_counted(tmp_path: Path) -> Non
     assert warning is not None
     assert "takes 20 bytes" in warning
     assert "counted 16" in warning
-    assert "its 32 hot rows take 640 bytes of a budget of 512" in warning
+    assert "the 32 hot rows take 640 bytes of a budget of 512" in warning
 
 
 def test_the_presets_have_the_published_layers(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Buffers: memory for arrays that is used again as soon as nobody holds what is in it.
+"""Reuse the memory of decoded arrays once nothing refers to them.
 
-A window of inputs takes some 10 MB. Fresh memory for each is cleared by the system first, which can
-cost as much as decoding it.
+A decoded window takes about 10 MB. The system clears fresh memory before its first use, which can
+cost as much as decoding.
 """
 
 from __future__ import annotations
@@ -14,36 +14,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: Memory comes in multiples of so many bytes; of each size so many pieces are kept, at most.
-_STEP, _MOST = 1 << 20, 16
+#: Blocks of memory are multiples of this size, so that arrays of similar sizes share them.
+_BLOCK_BYTES = 1 << 20
+
+#: Free blocks kept of each size.
+_MAX_FREE_BLOCKS = 16
 
 
 class Buffers:
-    """Memory that arrays come from and go back to. Threads may share it; a copy of it is empty."""
+    """A pool of memory for arrays. Threads may share it; a pickled copy of it is empty."""
 
     def __init__(self) -> None:
-        """No memory yet."""
+        """Make an empty pool."""
         self._free: defaultdict[int, list[npt.NDArray[np.uint8]]] = defaultdict(list)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array with any content, whose memory is used again once it is gone.
+        """Return an uninitialised array, whose memory returns to the pool when it is deleted.
 
-        A tensor made of it by `torch.from_numpy` holds it; a view by NumPy does not.
+        A tensor made by `torch.from_numpy` keeps the array alive; a NumPy view of it does not.
         """
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        free = self._free[-(-size // _STEP) * _STEP]
+        rounded = -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
+        free = self._free[rounded]
         try:
             memory = free.pop()
         except IndexError:
-            memory = np.empty(-(-size // _STEP) * _STEP, dtype=np.uint8)
+            memory = np.empty(rounded, dtype=np.uint8)
         array = memory[:size].view(dtype).reshape(shape)
-        weakref.finalize(array, _keep, free, memory).atexit = False
+        # NumPy views refer to `memory`, the base of the array, and not to the array itself.
+        weakref.finalize(array, _release, free, memory).atexit = False
         return array
 
     def __reduce__(self) -> tuple[type[Buffers], tuple[()]]:
         return Buffers, ()
 
 
-def _keep(free: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
-    if len(free) < _MOST:
+def _release(free: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
+    if len(free) < _MAX_FREE_BLOCKS:
         free.append(memory)

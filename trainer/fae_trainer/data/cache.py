@@ -1,4 +1,4 @@
-"""Decoded inputs kept in memory from epoch to epoch, and where they fit."""
+"""Keep decoded rows in memory from epoch to epoch, where they fit."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.data.decoding import id_type
 from fae_trainer.parameters import CACHES
 
-#: The part of a memory's free bytes that a cache chosen by size may take.
-SHARE = 1 / 4
+#: The share of a memory's free bytes that `cache="auto"` may take.
+AUTO_SHARE = 1 / 4
 
 
 class Cache:
-    """Blocks of inputs by key. Each process has its own: a copy sent to another is empty.
+    """Decoded blocks of rows by key. Each process has its own: a pickled copy is empty.
 
-    `kind` is one of "none", which keeps nothing, "host", and "device", which keeps labels and dense
+    `kind` is "none", which keeps nothing, "host", or "device", which keeps labels and dense
     features on `device` and ids on the host, where lookups are planned.
     """
 
     def __init__(self, kind: str, device: torch.device) -> None:
-        """An empty cache."""
+        """Make an empty cache."""
         self.kind = kind
         self.device = device
         self._blocks: dict[Hashable, Batch] = {}
 
     @property
     def keeps(self) -> bool:
-        """Whether blocks are kept at all."""
+        """Whether the cache keeps blocks at all."""
         return self.kind != "none"
 
     def get_or_make(self, key: Hashable, make: Callable[[], Batch]) -> Batch:
-        """The block kept under `key`, or else the one that `make` gives, kept from now on."""
+        """Return the block under `key`; call `make` for it the first time."""
         if key not in self._blocks:
             block = make()
             if self.kind == "device":
@@ -50,41 +50,45 @@ class Cache:
         return {"kind": self.kind, "device": self.device, "_blocks": {}}
 
 
-def choose_cache(asked: str, manifest: Manifest, split: str, device: torch.device) -> str:
-    """The kind of cache for a split: `asked`, or by size where that is "auto".
+def choose_cache(requested: str, manifest: Manifest, split: str, device: torch.device) -> str:
+    """Return the kind of cache for a split: `requested`, unless that is "auto".
 
-    Then it is "device" if there is a GPU with room for labels and dense features and the host has
-    room for all, "host" if the host has, else "none"; room is a quarter of the free bytes.
+    For "auto" it is "device" where `device` is a GPU with room for labels and dense features and
+    the host has room for everything, "host" where the host alone has room, else "none". Room is a
+    quarter of the free memory. Raises ParameterError where `requested` is not one of CACHES.
     """
-    if asked not in CACHES:
-        raise ParameterError(f"--cache is {asked}; it must be one of {', '.join(CACHES)}.")
-    if asked != "auto":
-        return asked
-    on_device, in_all = estimate_decoded_bytes(manifest, split)
-    if in_all > SHARE * read_free_host_bytes():
+    if requested not in CACHES:
+        raise ParameterError(f"--cache is {requested}; it must be one of {', '.join(CACHES)}.")
+    if requested != "auto":
+        return requested
+    number_bytes, all_bytes = estimate_decoded_bytes(manifest, split)
+    if all_bytes > AUTO_SHARE * read_free_host_bytes():
         return "none"
-    if device.type == "cuda" and on_device <= SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type == "cuda" and number_bytes <= AUTO_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "host"
 
 
 def estimate_decoded_bytes(manifest: Manifest, split: str) -> tuple[int, int]:
-    """Bytes of a split's labels and dense features in memory, and of all; lists are estimated.
+    """Return the decoded bytes of a split's labels and dense features, and of all its columns.
 
-    Ids in lists are taken to need four times the bytes of their files.
+    The bytes of lists are estimated as four times the bytes of their files.
     """
     leaves = manifest.splits[split].values()
     rows = sum(leaf.rows for leaf in leaves)
     sparse = manifest.features.sparse
-    numbers = rows * 4 * (1 + len(manifest.features.dense))
-    ids = rows * len(sparse) * id_type(manifest).itemsize
+    number_bytes = rows * 4 * (1 + len(manifest.features.dense))
+    id_bytes = rows * len(sparse) * id_type(manifest).itemsize
     if any(feature.multi for feature in sparse):
-        ids = 2 * ids + 4 * sum(file.bytes for leaf in leaves for file in leaf.files)
-    return numbers, numbers + ids
+        id_bytes = 2 * id_bytes + 4 * sum(file.bytes for leaf in leaves for file in leaf.files)
+    return number_bytes, number_bytes + id_bytes
 
 
 def read_free_host_bytes() -> int:
-    """Memory that processes may still take, by the kernel and the control group; 0 if unknown."""
+    """Return the memory that processes can still take, or 0 if it is unknown.
+
+    It is the smaller of what the kernel and the process's control group allow.
+    """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         fields = dict(line.split(":") for line in lines)

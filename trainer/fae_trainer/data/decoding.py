@@ -1,7 +1,7 @@
-"""Parquet row groups to blocks of inputs, checked.
+"""Decode Parquet row groups to checked blocks of rows.
 
-What is wrong with a file is found here, and named with its file and column; whoever takes a batch
-can then index without checks of their own.
+All checks of a file's content are made here, and errors name its file and column, so that users of
+a batch can index without checks of their own.
 """
 
 from __future__ import annotations
@@ -29,28 +29,33 @@ Empty = Callable[[tuple[int, ...], npt.DTypeLike], Values]
 
 
 def list_columns(manifest: Manifest) -> list[str]:
-    """The columns that training reads."""
+    """Return the names of the columns that training reads."""
     features = manifest.features
     return [features.label, *features.dense, *(feature.name for feature in features.sparse)]
 
 
 def id_type(manifest: Manifest) -> np.dtype[Any]:
-    """The type of all ids: int32 where it holds every table's, else int64."""
+    """Return the type of all ids: int32 if it holds every table's ids, else int64."""
     small = all(table.rows < 2**31 for table in manifest.tables)
     return np.dtype(np.int32 if small else np.int64)
 
 
 def read_footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
-    """A file's metadata; DatasetError where it is absent, damaged or at odds with the manifest."""
+    """Return a file's Parquet metadata.
+
+    Raises DatasetError where the file is absent, damaged or does not match the manifest.
+    """
     with reading(path):
-        found = pq.read_metadata(path)
-        names = set(found.schema.to_arrow_schema().names)
-    groups = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
-    if found.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
-        raise DatasetError(f"{path} has {found.num_rows} rows, and the manifest says {file.rows}.")
+        metadata = pq.read_metadata(path)
+        names = set(metadata.schema.to_arrow_schema().names)
+    groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if metadata.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
+        raise DatasetError(
+            f"{path} has {metadata.num_rows} rows, and the manifest says {file.rows}."
+        )
     if missing := sorted(set(list_columns(manifest)) - names):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")
-    return found
+    return metadata
 
 
 def decode_row_groups(
@@ -62,25 +67,25 @@ def decode_row_groups(
     order: Ints | None = None,
     empty: Empty = np.empty,
 ) -> Batch:
-    """The inputs of some row groups, in their order or in `order`, a permutation of their numbers.
+    """Return the rows of some row groups, in file order or permuted by `order`.
 
-    Arrays for them come from `empty`, by shape and type. Raises DatasetError as `footer` does.
+    Arrays come from `empty`, called with a shape and a type. Raises DatasetError where the file is
+    damaged, or a value is null, not finite, not a label or not an id of its table.
     """
     with reading(path), pq.ParquetFile(path, metadata=metadata) as parquet:
         table = parquet.read_row_groups(groups, columns=list_columns(manifest), use_threads=False)
         if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
-            raise DatasetError(f"{path} is damaged: its row groups do not hold the rows they tell.")
+            raise DatasetError(f"{path} is damaged: its row groups hold fewer rows than they say.")
     features = manifest.features
-    values = _read_scalars(table, features.label, path, pa.types.is_integer)
-    if any(part.size and (part.min() < 0 or part.max() > 1) for part in values):
+    labels = _read_scalars(table, features.label, path, pa.types.is_integer)
+    if any(part.size and (part.min() < 0 or part.max() > 1) for part in labels):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than 0 and 1.")
     label = _stack_columns(table, [features.label], np.dtype(np.float32), order, empty)[:, 0]
-    numbers = [_read_scalars(table, name, path, _is_float) for name in features.dense]
-    for name, parts in zip(features.dense, numbers, strict=True):
-        if not all(np.isfinite(part).all() for part in parts):
+    for name in features.dense:
+        if not all(np.isfinite(part).all() for part in _read_scalars(table, name, path, _is_float)):
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
     dense = label.new_empty((len(label), 0))
-    if numbers:
+    if features.dense:
         dense = _stack_columns(table, features.dense, np.dtype(np.float32), order, empty)
     if any(feature.multi for feature in features.sparse):
         ids, offsets = map(torch.from_numpy, _interleave_lists(table, manifest, path, hot))
@@ -98,14 +103,14 @@ def decode_row_groups(
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What reading a file raises, as DatasetErrors that name it."""
+    """Raise what reading a file raises in the block as a DatasetError that names the file."""
     try:
         yield
     except FileNotFoundError:
         raise DatasetError(f"{path} is absent, and the manifest names it.") from None
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         if not isinstance(error, OSError) and (told := explain_error(error)) is not None:
-            raise FaeError(told) from None  # the machine's fault, and not the file's
+            raise FaeError(told) from None  # the machine is at fault, not the file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
@@ -113,15 +118,16 @@ def reading(path: Path) -> Iterator[None]:
 def _stack_columns(
     table: pa.Table, names: Sequence[str], kind: np.dtype[Any], order: Ints | None, empty: Empty
 ) -> Tensor:
-    """Columns of numbers, checked, as rows in `order`: (rows, columns).
-
-    Whole rows are put in order, since they are copied in one go where columns are not.
-    """
+    """Return checked columns of numbers as rows in `order`: (rows, columns)."""
     batches = table.select(names).to_batches()
     parts = [batch.to_tensor(row_major=True).to_numpy() for batch in batches]
     rows = _concatenate(parts) if parts else np.empty((0, len(names)), kind)
+    # Ids may be stored unsigned. Checked ids fit the signed type of that width too, so their bits
+    # are reinterpreted without a copy.
     same = kind.kind == "i" and rows.dtype == np.dtype(f"u{kind.itemsize}")
-    rows = rows.view(kind) if same else rows.astype(kind, copy=False)  # ids are small enough
+    rows = rows.view(kind) if same else rows.astype(kind, copy=False)
+    # Rows are permuted after they are assembled: one copy of a whole row replaces a scattered copy
+    # of each of its columns.
     ordered = empty(rows.shape, kind)
     if order is None:
         np.copyto(ordered, rows)
@@ -131,7 +137,7 @@ def _stack_columns(
 
 
 def _is_float(kind: pa.DataType) -> bool:
-    """Whether this is a type of dense features; Arrow joins no halves with others."""
+    """Tell whether dense features may have this type; Arrow cannot stack half floats."""
     return bool(pa.types.is_float32(kind) or pa.types.is_float64(kind))
 
 
@@ -142,7 +148,10 @@ def _concatenate(parts: list[Values]) -> Values:
 def _interleave_lists(
     table: pa.Table, manifest: Manifest, path: Path, hot: bool
 ) -> tuple[Values, Values]:
-    """Ids and offsets, where some feature is a list."""
+    """Return the ids and offsets of rows of which some features are lists.
+
+    The columns' values are end to end; in `ids` each row's values of all features lie together.
+    """
     sparse = manifest.features.sparse
     lengths = np.ones((table.num_rows, len(sparse)), dtype=np.int64)
     columns = []
@@ -157,39 +166,44 @@ def _interleave_lists(
     starts = offsets[:-1].reshape(lengths.shape)  # (rows, features)
     ids = np.empty(offsets[-1], dtype=id_type(manifest))
     for index, values in enumerate(columns):
+        # Value k of the column is in the list that starts at `own` in the column and at `starts` in
+        # `ids`; so it goes to position starts - own + k.
         own = np.cumsum(lengths[:, index]) - lengths[:, index]
-        places = np.repeat(starts[:, index] - own, lengths[:, index]) + np.arange(len(values))
-        ids[places] = values
+        positions = np.repeat(starts[:, index] - own, lengths[:, index]) + np.arange(len(values))
+        ids[positions] = values
     return ids, offsets.astype(ids.dtype)
 
 
 def _check_nulls(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+    """Return a column; raise DatasetError where it has nulls."""
     column = table.column(name)
     if column.null_count:
-        raise DatasetError(f"{path}: column {name!r} has {column.null_count} nulls; none may be.")
+        raise DatasetError(
+            f"{path}: column {name!r} has {column.null_count} nulls; none are allowed."
+        )
     return column
 
 
 def _read_scalars(
     table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
 ) -> list[Values]:
-    """The values of a column without nulls whose type `fits`, a predicate of pyarrow.types."""
+    """Return a column's chunks; raise DatasetError where its type does not fit or it has nulls."""
     column = _check_nulls(table, name, path)
     if not fits(column.type):
-        raise DatasetError(f"{path}: column {name!r} cannot be of type {column.type}.")
+        raise DatasetError(f"{path}: column {name!r} cannot have type {column.type}.")
     return [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
 
 
 def _read_lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
-    """The values of a list column end to end, and the length of each row's list."""
+    """Return the values of a list column end to end, and the length of each row's list."""
     column = _check_nulls(table, name, path).combine_chunks()
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if not is_list or not pa.types.is_integer(kind.value_type):
-        raise DatasetError(f"{path}: column {name!r} is {kind}, and must be a list of integers.")
+        raise DatasetError(f"{path}: column {name!r} is {kind}; it must be a list of integers.")
     values = column.flatten()
     if values.null_count:
-        raise DatasetError(f"{path}: column {name!r} has nulls inside its lists; none may be.")
+        raise DatasetError(f"{path}: column {name!r} has nulls in its lists; none are allowed.")
     lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
     return values.to_numpy(zero_copy_only=False), lengths
 
@@ -197,7 +211,7 @@ def _read_lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
 def _check_ids(
     values: Values, feature: SparseFeature, manifest: Manifest, path: Path, hot: bool
 ) -> None:
-    """Raise DatasetError unless all ids are rows of the table, and hot ones in a hot leaf."""
+    """Raise DatasetError unless all ids are rows of the table, and hot rows in a hot leaf."""
     table = manifest.table(feature.table)
     if not values.size:
         return

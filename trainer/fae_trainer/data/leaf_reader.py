@@ -1,9 +1,9 @@
-"""A leaf's rows in an epoch's order: windows of row groups, shuffled, decoded ahead in threads.
+"""Read the rows of one split and temperature in an epoch's order, decoded ahead in threads.
 
-A window is some consecutive row groups of one file, of a given number of rows or more. An epoch
-takes the files in a random order, then each file's windows, then each window's rows. All three are
-functions of the seed, the epoch, and the file's and the window's number alone. The rows on disk are
-already in a full shuffle, so this makes new batches out of rows that were never in order.
+A window is a run of consecutive row groups of one file with at least a given number of rows. An
+epoch takes the files in a random order, each file's windows in a random order, and each window's
+rows in a random order. These orders depend only on the seed, the epoch and the numbers of the file
+and the window. The rows on disk are already fully shuffled, so each epoch has new random batches.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from fae_trainer.data.prefetch import map_ahead
 
 @dataclass(frozen=True)
 class Shuffle:
-    """An order of rows: the one of a seed and an epoch."""
+    """The random orders of one seed and epoch."""
 
     seed: int
     epoch: int
 
-    def order(self, items: int, *of: int) -> Ints:
-        """The numbers below `items`, shuffled for the thing that the numbers `of` stand for."""
-        return np.random.default_rng([self.seed, self.epoch, *of]).permutation(items)
+    def permute(self, count: int, *key: int) -> Ints:
+        """Return the numbers below `count` in the random order that belongs to `key`."""
+        return np.random.default_rng([self.seed, self.epoch, *key]).permutation(count)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive row groups of the leaf's file number `file`, together `rows` rows."""
+    """Window number `number` of the leaf's file number `file`: consecutive row groups."""
 
     file: int
     number: int
@@ -51,7 +51,7 @@ class Window:
 
 @dataclass(frozen=True)
 class WindowSlice:
-    """The rows of a window from `start` to before `stop`, in the window's order of the epoch."""
+    """The rows of a window from `start` to before `stop`, in the epoch's order."""
 
     window: Window
     start: int
@@ -72,9 +72,10 @@ class LeafReader:
         pin: bool = False,
         verify: bool = False,
     ) -> None:
-        """A reader; a file is opened when its turn comes, and its checksum compared to `verify`.
+        """Make a reader, which opens each file when it is needed.
 
-        `pin` is for copies to a GPU.
+        `pin` puts batches into page-locked memory. `verify` compares a file's sha256 with the
+        manifest's before its rows are read.
         """
         self._directory = directory
         self._manifest = manifest
@@ -87,7 +88,7 @@ class LeafReader:
         self._footers: dict[int, pq.FileMetaData] = {}
         self._buffers = Buffers()
 
-    def batches(
+    def read_batches(
         self,
         start: int,
         sizes: Sequence[int],
@@ -95,13 +96,13 @@ class LeafReader:
         pool: ThreadPoolExecutor,
         ahead: int,
     ) -> Iterator[Batch]:
-        """Batches of `sizes` rows from row `start` on, in the order of `shuffle` or of the files.
+        """Yield batches of `sizes` rows from row `start` on, in the order of `shuffle` or on disk.
 
-        `ahead` windows are decoded meanwhile. Files and windows outside the range are not read.
-        Raises DatasetError where a file is absent, damaged or at odds with the manifest.
+        The pool decodes `ahead` windows in advance. Files and windows outside the range are not
+        read. Raises DatasetError where a file is absent, damaged or does not match the manifest.
         """
-        spans = self._slice_windows(start, start + sum(sizes), shuffle)
-        blocks = map_ahead(partial(self._read_slice, shuffle), spans, pool, ahead)
+        slices = self._slice_windows(start, start + sum(sizes), shuffle)
+        blocks = map_ahead(partial(self._read_slice, shuffle), slices, pool, ahead)
         block: Batch | None = None
         at = 0
         for size in sizes:
@@ -117,10 +118,10 @@ class LeafReader:
     def _slice_windows(
         self, start: int, stop: int, shuffle: Shuffle | None
     ) -> Iterator[WindowSlice]:
-        """The range's parts of windows, in the epoch's order."""
+        """Yield the parts of windows that make up rows `start` to before `stop` of the epoch."""
         files = range(len(self._files))
-        order = shuffle.order(len(files), self._hot).tolist() if shuffle else files
-        begin = 0
+        order = shuffle.permute(len(files), self._hot).tolist() if shuffle else files
+        begin = 0  # the epoch's row at which the file, and then the window, begins
         for file in order:
             end = begin + self._files[file].rows
             if begin < stop and start < end:
@@ -132,46 +133,47 @@ class LeafReader:
             begin = end
 
     def _list_windows(self, file: int, shuffle: Shuffle | None) -> list[Window]:
-        """A file's windows in the epoch's order."""
+        """Return a file's windows in the epoch's order."""
         if file not in self._footers:
-            described = self._files[file]
-            path = self._directory / described.path
+            entry = self._files[file]
+            path = self._directory / entry.path
             if self._verify:
-                check_file(path, described)
-            self._footers[file] = read_footer(path, described, self._manifest)
+                check_file(path, entry)
+            self._footers[file] = read_footer(path, entry, self._manifest)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        found: list[Window] = []
-        for number, groups in enumerate(cut_windows(sizes, self._window_rows)):
-            found.append(Window(file, number, groups, sum(sizes[group] for group in groups)))
+        windows = [
+            Window(file, number, groups, sum(sizes[group] for group in groups))
+            for number, groups in enumerate(cut_windows(sizes, self._window_rows))
+        ]
         if shuffle is None:
-            return found
-        return [found[at] for at in shuffle.order(len(found), self._hot, file)]
+            return windows
+        return [windows[number] for number in shuffle.permute(len(windows), self._hot, file)]
 
-    def _read_slice(self, shuffle: Shuffle | None, span: WindowSlice) -> Batch:
-        """A span's rows; in a worker of DataLoader, neither kept nor pinned."""
-        alone = get_worker_info() is None
-        window = span.window
+    def _read_slice(self, shuffle: Shuffle | None, part: WindowSlice) -> Batch:
+        """Return a slice's rows. A worker of a DataLoader neither caches nor pins them."""
+        in_worker = get_worker_info() is not None
+        window = part.window
         path = self._directory / self._files[window.file].path
         metadata = self._footers[window.file]
         read = partial(decode_row_groups, path, metadata, window.groups, self._manifest, self._hot)
         order = None
         if shuffle is not None:
-            order = shuffle.order(window.rows, self._hot, window.file, window.number)
-        if self._cache.keeps and alone:
+            order = shuffle.permute(window.rows, self._hot, window.file, window.number)
+        if self._cache.keeps and not in_worker:
             block = self._cache.get_or_make((self._hot, window.file, window.number), read)
             block = block if order is None else block.take(order)
         else:
             block = read(order, self._buffers.empty)
-        part = block.slice(span.start, span.stop)
-        return part.pin_memory() if self._pin and alone else part
+        rows = block.slice(part.start, part.stop)
+        return rows.pin_memory() if self._pin and not in_worker else rows
 
 
-def cut_windows(sizes: list[int], least: int) -> Iterator[range]:
-    """Row groups of these sizes, cut into ranges of at least `least` rows but for the last."""
+def cut_windows(sizes: list[int], min_rows: int) -> Iterator[range]:
+    """Yield ranges of row groups of these sizes; all but the last have at least `min_rows` rows."""
     begin = rows = 0
     for group, size in enumerate(sizes):
         rows += size
-        if rows >= least or group == len(sizes) - 1:
+        if rows >= min_rows or group == len(sizes) - 1:
             yield range(begin, group + 1)
             begin, rows = group + 1, 0

@@ -1,4 +1,4 @@
-"""Items made ahead of their use, by one background thread or by several."""
+"""Make items ahead of their use, in one background thread or in a pool of threads."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
-#: Seconds after which a thread that waits for room looks whether it is still wanted.
-_PATIENCE = 0.1
+#: How often a thread that waits for room in a full queue checks whether it should stop.
+_STOP_CHECK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class _EndOfItems:
-    """The last thing in the queue: the items are over, or making one failed."""
+    """The last entry of the queue: there are no more items, or making one failed."""
 
     error: BaseException | None
 
 
 @contextmanager
 def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
-    """An iterator over `items` whose next `depth` are made meanwhile, in their order.
+    """Yield an iterator over `items` that a thread keeps `depth` items ahead, in their order.
 
-    An error in making an item is raised where that item would have come. Leaving the context, by
-    whatever way, ends the thread before it returns.
+    An error in making an item is raised in the item's place. Leaving the context in any way ends
+    the thread before it returns.
     """
     ready: queue.Queue[T | _EndOfItems] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -38,7 +38,7 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     def offer(item: T | _EndOfItems) -> bool:
         while not stop.is_set():
             try:
-                ready.put(item, timeout=_PATIENCE)
+                ready.put(item, timeout=_STOP_CHECK_SECONDS)
             except queue.Full:
                 continue
             return True
@@ -72,10 +72,10 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
 def map_ahead(
     make: Callable[[S], T], items: Iterable[S], pool: ThreadPoolExecutor, depth: int
 ) -> Iterator[T]:
-    """What `make` gives for each item, in their order, with `depth` more under way in the pool.
+    """Yield `make(item)` for each item in order, while the pool works on the `depth` next ones.
 
-    An error is raised where its item would have come. Closing the iterator cancels what has not
-    begun.
+    An error is raised in its item's place. Closing the iterator cancels calls that have not
+    started.
     """
     ahead: deque[Future[T]] = deque()
     try:

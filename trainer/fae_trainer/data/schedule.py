@@ -1,15 +1,14 @@
-"""The order of an epoch's hot and cold batches: a function of sizes, seed, epoch and feedback.
+"""Order an epoch's hot and cold batches, as a function of their counts, seed, epoch and feedback.
 
-No order depends on where rows live, so every placement trains on the same batches. Hot batches come
-in their leaf's order under all of them, and so do cold ones.
+The order does not depend on where rows live, so every placement trains on the same batches. Hot
+batches keep the order of their leaf, and so do cold ones.
 
-- `interleaved` mixes the two as evenly as they can be. That has the statistics of a shuffle (no
-  long phase of one kind, so no drift towards either) and gives the host a hot batch's time to
-  prepare the next cold one.
+- `interleaved` mixes the two as evenly as possible. Like a shuffle, it has no long phase of one
+  kind and so no drift towards it, and the host has a hot batch's time to prepare the next cold one.
 - `shuffled` mixes them at random.
-- `phases` is all cold batches, then all hot ones.
-- `adaptive` is the FAE paper's shuffle scheduler: R % of the cold batches, R % of the hot ones, a
-  look at the validation's loss, which changes R (`Pace`), and so on.
+- `phases` takes all cold batches, then all hot ones.
+- `adaptive` is the shuffle scheduler of the FAE paper: R % of the cold batches, R % of the hot
+  ones, then an evaluation whose loss adjusts R (`Pace`), and so on.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ Kinds = npt.NDArray[np.bool_]
 class Schedule:
     """Which of an epoch's batches are hot, by position, as far as it is known.
 
-    `hot_counts` is (batches + 1,): hot batches among the first 0, 1, 2, … Only `adaptive` knows
-    less than the `whole` epoch at a time.
+    `hot_counts` is (batches + 1,): the number of hot batches among the first 0, 1, 2, … `whole` is
+    the number of batches of the epoch; only `adaptive` knows fewer at a time.
     """
 
     hot_counts: Ints
@@ -46,20 +45,20 @@ class Schedule:
         return self.batches == self.whole
 
     def hot_before(self, position: int) -> int:
-        """The number of hot batches among the first `position`."""
+        """Return the number of hot batches among the first `position`."""
         return int(self.hot_counts[position])
 
     def is_hot(self, position: int) -> bool:
-        """Whether the batch at `position`, from 0 to batches - 1, is hot."""
+        """Tell whether the batch at `position`, from 0 to batches - 1, is hot."""
         return bool(self.hot_counts[position + 1] > self.hot_counts[position])
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The shuffle scheduler's state: R in percent, the last loss, and how often it fell running.
+    """The state of the shuffle scheduler: R in percent, the last loss, and its falls in a row.
 
-    The loss rose: R halves, down to 1, so that hot and cold mix more finely. It fell four times
-    running: R doubles, up to 100, so that fewer switches are paid for.
+    When the loss rises, R halves, down to 1, and hot and cold batches mix more finely. When it
+    falls four times in a row, R doubles, up to 100, and there are fewer switches to pay for.
     """
 
     rate: int = 50
@@ -67,7 +66,7 @@ class Pace:
     falls: int = 0
 
     def after(self, loss: float) -> Pace:
-        """The state once `loss` has been measured; the first has nothing to be compared with."""
+        """Return the state after an evaluation measured `loss`; the first only sets the loss."""
         if self.loss is None:
             return Pace(self.rate, loss)
         if loss > self.loss:
@@ -86,10 +85,10 @@ def make_schedule(
     name: str = "interleaved",
     feedback: Sequence[float] = (),
 ) -> Schedule:
-    """The order of `hot` hot and `cold` cold batches in an epoch; the same on every machine.
+    """Return the order of an epoch's `hot` hot and `cold` cold batches, the same on every machine.
 
-    `feedback` has the losses that `adaptive` was told at the end of each of its rounds, from the
-    run's first epoch on.
+    `name` is one of SCHEDULES. `feedback` holds the loss at the end of each round of `adaptive`,
+    from the run's first epoch on.
     """
     if name == "adaptive":
         counts = _count_hot(_alternate_rounds(hot, cold, epoch, feedback))
@@ -104,17 +103,21 @@ def make_schedule(
 
 
 def count_batches(rows: int, batch_size: int) -> int:
-    """The number of batches that hold `rows` rows, the last one perhaps in part."""
+    """Return the number of batches that hold `rows` rows; the last one may be partial."""
     return -(-rows // batch_size)
 
 
 def _count_hot(kinds: Kinds) -> Ints:
-    """How many of the first 0, 1, 2, … are set."""
+    """Return how many of the first 0, 1, 2, … batches are hot."""
     return np.concatenate([[0], np.cumsum(kinds)]).astype(np.int64)
 
 
 def _interleave(hot: int, batches: int, seed: int, epoch: int) -> Ints:
-    """Bresenham's line in integers; the seed and the epoch choose where the pattern begins."""
+    """Return hot counts that follow the straight line from 0 to `hot`, within one batch.
+
+    This is Bresenham's line in integers: floor((k * hot + phase) / batches). The seed and the epoch
+    choose the phase, where the periodic pattern starts.
+    """
     if not batches:
         return np.zeros(1, dtype=np.int64)
     phase = np.random.default_rng([seed, epoch]).integers(batches)
@@ -123,18 +126,21 @@ def _interleave(hot: int, batches: int, seed: int, epoch: int) -> Ints:
 
 
 def _alternate_rounds(hot: int, cold: int, epoch: int, feedback: Sequence[float]) -> Kinds:
-    """The epoch's batches as far as the feedback tells their order."""
-    pace, told = Pace(), iter(feedback)
+    """Return which of the epoch's batches are hot, as far as the feedback determines it.
+
+    All earlier epochs are replayed, since their losses determine R now.
+    """
+    pace, losses = Pace(), iter(feedback)
     for _ in range(epoch + 1):
         kinds: list[Kinds] = [np.zeros(0, dtype=np.bool_)]
-        left = [cold, hot]
-        while any(left):
+        remaining = [cold, hot]
+        while any(remaining):
             for kind, size in enumerate((cold, hot)):
-                count = min(left[kind], -(-size * pace.rate // 100))
+                count = min(remaining[kind], -(-size * pace.rate // 100))  # R %, rounded up
                 kinds.append(np.full(count, bool(kind)))
-                left[kind] -= count
-            loss = next(told, None)
-            if loss is None:
+                remaining[kind] -= count
+            loss = next(losses, None)
+            if loss is None:  # the next round's length is not known yet
                 return np.concatenate(kinds)
             pace = pace.after(loss)
     return np.concatenate(kinds)

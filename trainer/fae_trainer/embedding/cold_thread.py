@@ -1,10 +1,10 @@
-"""The host's side of cold batches on a thread of its own, hidden behind the device's hot batches.
+"""Fetch and update cold rows in a thread of the host, while the device runs hot batches.
 
-The thread serves cold batches in their order, one after the other: it fetches a batch's rows, waits
+The thread processes cold batches in order, one after the other: it fetches a batch's rows, waits
 for their gradient, applies it, and only then fetches the next batch's rows. So no update is lost
-and no read is stale, whatever the timing, and nothing need be compared or locked. Hot batches touch
-no cold row: while the device runs those that lie between two cold ones, the thread applies the
-first one's update and fetches the second one's rows.
+and no read is stale, whatever the timing, without comparing or locking. Hot batches touch no cold
+row: while the device runs those between two cold batches, the thread applies the first one's update
+and fetches the second one's rows.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fae_trainer.embedding.layout import Plan
 from fae_trainer.embedding.optimizers import RowOptimizer
+from fae_trainer.embedding.planner import Plan
 from fae_trainer.embedding.shard import Shard
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Rows, as the host's own copy and the device's, which is there once `arrived`."""
+    """Rows as a copy on the host, `own`, and one on the device, complete after `arrived`."""
 
     own: Shard
     there: Tensor
@@ -34,7 +34,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Sent:
-    """The rows' gradient, which is on the host once `arrived`."""
+    """The rows' gradient on the host, complete after `arrived`, and the learning rate."""
 
     gradient: Tensor
     rate: float
@@ -43,7 +43,7 @@ class Sent:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A batch's request at the shard, and what the threads hand each other in it."""
+    """A cold batch's request, and what the threads hand each other to fulfil it."""
 
     plan: Plan
     rows: Future[Fetched] = field(default_factory=Future)
@@ -52,14 +52,14 @@ class Request:
 
 
 class ColdThread:
-    """Fetches and updates the rows of a shard on the host, request by request.
+    """A thread that fetches and updates the rows of a shard on the host, request by request.
 
     `request` may be called from any one thread, in the order of the batches; `find`, `rows`, `send`
     and `settle` from the training thread. The next of them raises an error of this thread.
     """
 
     def __init__(self, shard: Shard, device: torch.device, optimizer: RowOptimizer) -> None:
-        """A running thread; `close` ends it."""
+        """Start the thread; `close` ends it."""
         self._shard = shard
         self._device = device
         self._optimizer = optimizer
@@ -75,13 +75,13 @@ class ColdThread:
         self._thread.start()
 
     def request(self, plan: Plan) -> None:
-        """Line up the next batch with cold rows."""
+        """Queue the next batch with cold rows."""
         request = Request(plan)
         self._pending.append(request)
         self._queue.put(request)
 
     def find(self, plan: Plan) -> Request | None:
-        """The request of the batch of this plan, if that is the next one."""
+        """Return the pending request of this plan, if it is the next one."""
         request = self._pending[0] if self._pending else None
         return request if request is not None and request.plan is plan else None
 
@@ -95,7 +95,7 @@ class ColdThread:
         return fetched.there
 
     def send(self, request: Request, gradient: Tensor, rate: float) -> None:
-        """Hand over the request's gradient, (cold, dim) on the device, and don't wait for it."""
+        """Hand over the gradient, (cold, dim) on the device, without waiting for its copy."""
         arrived = None
         if self._side is not None:
             sent = torch.empty(gradient.shape, dtype=gradient.dtype, pin_memory=True)
@@ -109,19 +109,19 @@ class ColdThread:
         request.gradient.set_result(Sent(gradient, rate, arrived))
 
     def settle(self) -> None:
-        """Wait until every gradient that was sent is applied."""
+        """Wait until all gradients that were sent are applied."""
         if self._last is not None:
             self._last.done.result()
 
     def close(self) -> None:
-        """Apply what was sent, give up the turns whose gradient was not, and end the thread."""
+        """Apply what was sent, drop the requests without a gradient, and end the thread."""
         for request in self._pending:
             request.gradient.cancel()
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        """Serve turns; after an error, each further one fails with it."""
+        """Process requests; after an error, each further one fails with it."""
         error: BaseException | None = None
         while (request := self._queue.get()) is not None:
             try:
@@ -158,7 +158,7 @@ class ColdThread:
 
 
 def _record_event(stream: torch.cuda.Stream) -> torch.cuda.Event:
-    """An event that comes once the stream has done what it was given so far."""
+    """Return an event that marks the end of the stream's work so far."""
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(stream)
     return event

@@ -1,8 +1,8 @@
-"""Ranks: the processes that train one model together, each on its part of every batch.
+"""Train one model in several processes, each of which steps on its part of every batch.
 
-A batch is the one of a run in one process, cut into consecutive parts, one a rank, and a rank's
-loss counts by its part's share of the inputs. So losses and gradients summed over ranks are those
-of the whole batch: the number of ranks changes nothing but the order in which numbers are added.
+Batches are those of a run in one process, cut into consecutive parts, one for each rank. A rank's
+loss is weighted by its share of the batch's samples, so losses and gradients summed over ranks are
+those of the whole batch: the number of ranks only changes the order in which numbers are added.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from fae_trainer.data.batches import Batch
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among `size`. All of them must call what exchanges, in the same order."""
+    """One process among `size`. All of them must make the exchanging calls, in the same order."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def part_sizes(self, inputs: int) -> list[int]:
-        """The inputs of each rank's part of a batch of `inputs`; they differ by one at most."""
-        ends = [inputs * one // self.size for one in range(self.size + 1)]
+    def part_sizes(self, samples: int) -> list[int]:
+        """Return the sizes of the ranks' parts of a batch; they differ by one at most."""
+        ends = [samples * rank // self.size for rank in range(self.size + 1)]
         return [stop - start for start, stop in itertools.pairwise(ends)]
 
     def local_part(self, batch: Batch) -> Batch:
-        """The rank's inputs; where it has none, one of the batch, which weighs nothing."""
+        """Return this rank's part; if that is empty, one sample of the batch, with share 0."""
         if self.size == 1:
             return batch
-        start, stop = (len(batch) * one // self.size for one in (self.rank, self.rank + 1))
+        start, stop = (len(batch) * rank // self.size for rank in (self.rank, self.rank + 1))
         return batch.slice(start, stop) if start < stop else batch.slice(0, 1)
 
     def share(self, batch: Batch) -> float:
-        """The share of the batch's inputs that are the rank's."""
+        """Return this rank's share of the batch's samples."""
         return self.part_sizes(len(batch))[self.rank] / len(batch)
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors of one dtype by their sums over ranks, the same bits on every rank."""
+        """Replace tensors of one dtype by their sums over ranks, bit for bit equal on all ranks."""
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
@@ -59,60 +59,60 @@ class Ranks:
             tensor.copy_(part.view_as(tensor))
 
     def all_gather(self, values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Each rank's first `sizes[rank]` rows of `values`, for all ranks."""
+        """Return each rank's first `sizes[rank]` rows of `values`, on all ranks."""
         padded = values.new_zeros((max(sizes), *values.shape[1:]))
         own = sizes[self.rank]
         padded[:own] = values[:own]
-        found = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(found, padded)
-        return [one[:size] for one, size in zip(found, sizes, strict=True)]
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+        return [rows[:size] for rows, size in zip(gathered, sizes, strict=True)]
 
-    def counts(self, own: int) -> list[int]:
-        """Every rank's number."""
-        found = [torch.empty(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(found, torch.tensor([own]))
-        return torch.cat(found).tolist()
+    def all_gather_count(self, own: int) -> list[int]:
+        """Return every rank's count."""
+        counts = [torch.empty(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor([own]))
+        return torch.cat(counts).tolist()
 
-    def all_to_all(self, values: Tensor, given: Sequence[int], taken: Sequence[int]) -> Tensor:
-        """Rows on the host, `given[r]` of them for rank r; back come `taken[r]` from rank r."""
-        found = values.new_empty((sum(taken), *values.shape[1:]))
-        dist.all_to_all_single(found, values.contiguous(), list(taken), list(given))
-        return found
+    def all_to_all(self, values: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
+        """Send `sent[r]` rows on the host to each rank r; return `received[r]` rows from each."""
+        rows = values.new_empty((sum(received), *values.shape[1:]))
+        dist.all_to_all_single(rows, values.contiguous(), list(received), list(sent))
+        return rows
 
     def gather_to_first(self, pieces: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Each rank's rows on the host, on the first rank; on the others an empty list."""
-        if not self.first:
+        """Return each rank's rows on the host to the first rank; others get an empty list."""
+        if not self.is_first:
             dist.send(pieces.contiguous(), 0)
             return []
-        found = [pieces]
+        gathered = [pieces]
         for rank in range(1, self.size):
             piece = pieces.new_empty((sizes[rank], *pieces.shape[1:]))
             dist.recv(piece, rank)
-            found.append(piece)
-        return found
+            gathered.append(piece)
+        return gathered
 
-    def check_same(self, given: Mapping[str, Any]) -> None:
-        """Raise ParameterError on all ranks where they differ in what they were given."""
+    def check_same(self, values: Mapping[str, Any]) -> None:
+        """Raise ParameterError on all ranks where they differ in one of the named values."""
         if self.size == 1:
             return
-        found: list[Mapping[str, Any]] = [{}] * self.size
-        dist.all_gather_object(found, dict(given))
-        for name in given:
-            values = [str(one[name]) for one in found]
-            if len(set(values)) > 1:
+        gathered: list[Mapping[str, Any]] = [{}] * self.size
+        dist.all_gather_object(gathered, dict(values))
+        for name in values:
+            by_rank = [str(each[name]) for each in gathered]
+            if len(set(by_rank)) > 1:
                 raise ParameterError(
-                    f"The processes differ in {name}: {', '.join(values)}. Give each the same "
-                    "arguments, data set and run, and no machine more processes than GPUs."
+                    f"The processes differ in {name}: {', '.join(by_rank)}. Give all of them the "
+                    "same arguments, data set and run, and start at most one per GPU."
                 )
 
 
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """The ranks that torchrun started this process among; one alone where it was not torchrun.
+    """Yield this process's rank among those that torchrun started, or a single rank without it.
 
-    A process group that is there already is used as it is. Otherwise each process sees one GPU, its
-    own, and exchanges host memory by gloo and GPU memory by NCCL. Raises FaeError in those that are
-    left where a process ends.
+    An existing process group is used as it is. Otherwise each process sees only its own GPU, and
+    exchanges host memory by gloo and GPU memory by NCCL. Raises FaeError in the remaining processes
+    where one ends.
     """
     if dist.is_available() and dist.is_initialized():
         yield Ranks(dist.get_rank(), dist.get_world_size())
@@ -123,7 +123,9 @@ def join_ranks() -> Iterator[Ranks]:
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible is not None else [str(one) for one in range(local + 1)]
+    devices = (
+        visible.split(",") if visible is not None else [str(number) for number in range(local + 1)]
+    )
     os.environ["CUDA_VISIBLE_DEVICES"] = devices[local] if local < len(devices) else ""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend)
@@ -134,23 +136,23 @@ def join_ranks() -> Iterator[Ranks]:
             raise
         reason = str(error).splitlines()[0].split(". ")[0]
         raise FaeError(
-            f"The processes lost each other ({reason}). See what the first to end has said. "
-            "The last checkpoint remains."
+            f"The connection to another process is lost ({reason}). See the error of the process "
+            "that ended first. The last checkpoint is kept."
         ) from error
     finally:
         dist.destroy_process_group()
 
 
 def sum_by_row(pieces: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The distinct rows of pieces (rows, gradients), ascending, and the sum of their gradients.
+    """Return the distinct rows of pieces (rows, gradients), ascending, and their summed gradients.
 
-    Rows are distinct within a piece. Pieces are added in their order, so that the sums are the same
-    bits wherever they are made.
+    Rows are distinct within a piece. Pieces are added in order, so the sums are bit for bit equal
+    wherever they are computed.
     """
     pieces = list(pieces)
     distinct, number = torch.unique(torch.cat([rows for rows, _ in pieces]), return_inverse=True)
     total = pieces[0][1].new_zeros((len(distinct), pieces[0][1].shape[1]))
-    places = torch.split(number, [len(rows) for rows, _ in pieces])
-    for at, (_, gradient) in zip(places, pieces, strict=True):
+    positions = torch.split(number, [len(rows) for rows, _ in pieces])
+    for at, (_, gradient) in zip(positions, pieces, strict=True):
         total.index_add_(0, at, gradient)
     return distinct, total

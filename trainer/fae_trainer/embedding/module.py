@@ -1,10 +1,14 @@
-"""Embedding bags for anybody's model, whose hot rows live on the device and cold rows on the host.
+"""Embedding bags for any model, with hot rows on the device and cold rows on the host.
 
     embedding = HotColdEmbedding(loader.manifest, optimizer="rowwise_adagrad", device="cuda")
     rows_optimizer = HotColdOptimizer(embedding, lr=0.02)
 
-In the model, `embedding.of(batch)` is (batch, features, dim), as one `nn.EmbeddingBag` a feature
-would give. In the loop, `rows_optimizer` stands beside the optimiser of the model's own parameters.
+In the model, `embedding.of(batch)` is (batch, features, dim): what one `nn.EmbeddingBag` a feature
+would return. In the loop, `rows_optimizer` is used beside the optimiser of the model's parameters.
+
+A bag is the ids of one feature of one sample. Here bags are ordered by sample and then by feature;
+TorchRec's KeyedJaggedTensor orders them by feature first. Only its methods are used, so TorchRec
+need not be installed.
 """
 
 from __future__ import annotations
@@ -17,24 +21,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.bags import bags_of_batch, bags_of_keyed
-from fae_trainer.embedding.layout import Lookup, Planner, make_layout
+from fae_trainer.embedding.layout import make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
+from fae_trainer.embedding.planner import Lookup, Planner
 from fae_trainer.embedding.tables import Gathered, Tables, pool
 
 POOLINGS = ("sum", "mean")
 
-#: Before a table's name in a module's state.
+#: The prefix of a table's name in a module's state_dict.
 ROWS = "rows."
 
 
 @dataclass(frozen=True)
 class ArrivedGradient:
-    """Rows whose gradient has come: `leaf` holds it, and `step` steps had been made before."""
+    """Rows whose gradient has arrived in `leaf`; they were looked up after `step` steps."""
 
     gathered: Gathered
     leaf: Tensor
@@ -42,11 +47,11 @@ class ArrivedGradient:
 
 
 class HotColdEmbedding(nn.Module):
-    """All of a data set's embedding tables, or those of some `features`, which have one dimension.
+    """A data set's embedding tables, or those of some `features`, all of one dimension.
 
-    Rows are no parameters of the module: `.to()` does not move them, and only HotColdOptimizer
-    changes them. Its state_dict has a table's rows in the order of the data set's ids, (rows, dim),
-    and so loads under another placement.
+    Rows are not parameters of the module: `.to()` does not move them, and only HotColdOptimizer
+    changes them. The state_dict has each table's rows in the order of the data set's ids,
+    (rows, dim), so it loads under any placement.
     """
 
     def __init__(
@@ -61,10 +66,11 @@ class HotColdEmbedding(nn.Module):
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> None:
-        """Tables with first values as `seed` says, uniform in ±1/√rows.
+        """Make tables with initial values uniform in ±1/√rows, which depend on `seed`.
 
-        `hot_rows` says how many rows of a table live on `device` where it is not what the manifest
-        says. `optimizer` is one of ROW_OPTIMIZERS and decides the state beside each row.
+        `hot_rows` overrides how many rows of a table live on `device`, by the table's name.
+        `optimizer` is one of ROW_OPTIMIZERS; it decides each row's state. Raises ParameterError
+        where a value is out of range, or the tables differ in dimension.
         """
         super().__init__()
         _check_choice("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
@@ -78,25 +84,25 @@ class HotColdEmbedding(nn.Module):
         for table in chosen.tables:
             if not 0 <= hot[table.name] <= table.rows:
                 raise ParameterError(f"hot_rows of {table.name} must be from 0 to {table.rows}.")
-        places = make_layout(chosen, [hot[table.name] for table in chosen.tables])
+        layout = make_layout(chosen, [hot[table.name] for table in chosen.tables])
         device = torch.device(device)
-        self.tables = Tables(places, self.dim, device, dtype, ROW_OPTIMIZERS[optimizer])
+        self.tables = Tables(layout, self.dim, device, dtype, ROW_OPTIMIZERS[optimizer])
         self.tables.initialise(seed)
-        self._planner = Planner(places)
-        self._limits = torch.from_numpy(places.rows[places.feature_table])  # (features,)
+        self._planner = Planner(layout)
+        self._limits = torch.from_numpy(layout.rows[layout.feature_table])  # (features,)
         self._arrived: dict[int, ArrivedGradient] = {}
         self._steps = 0
 
     def forward(self, ids: Tensor, offsets: Tensor | None = None) -> Tensor:
-        """Each input's vectors, a feature's rows pooled: (batch, features, dim) on the device.
+        """Return each sample's pooled vectors, (batch, features, dim) on the device.
 
-        `ids` are (batch, features) or flat; with `offsets` (batch * features + 1,), the ids of
-        feature f of input i are those from `offsets[i * features + f]` up to the next. An empty
-        bag gives zeros. Ids on a GPU are copied to the host, where lookups are planned. Raises
-        ParameterError where an id is no row of its table.
+        `ids` are (batch, features) or flat. With `offsets` (batch * features + 1,), the ids of
+        feature f of sample i start at `offsets[i * features + f]` and end before the next offset.
+        An empty bag gives zeros. Ids on a GPU are copied to the host, where lookups are planned.
+        Raises ParameterError where an id is not a row of its table.
         """
-        batch = self._batch(ids, offsets)
-        lookup = self._planner.lookup(batch)
+        batch = self._make_batch(ids, offsets)
+        lookup = self._planner.plan_lookup(batch)
         gathered = self.tables.gather(lookup)
         if torch.is_grad_enabled():
             receive = self._make_hook(gathered)
@@ -108,20 +114,22 @@ class HotColdEmbedding(nn.Module):
         return vectors / lengths.to(vectors.device, vectors.dtype)
 
     def of(self, batch: Batch) -> Tensor:
-        """The vectors of a loader's batch."""
-        return self._vectors(bags_of_batch(batch, self._all, self.features))
+        """Return the vectors of a loader's batch."""
+        return self._embed(_select_bags(batch, self._all, self.features))
 
     def of_keyed(self, keyed: Any) -> Tensor:
-        """The vectors of a TorchRec KeyedJaggedTensor, or of what has its methods.
+        """Return the vectors of a TorchRec KeyedJaggedTensor, or of an object with its methods.
 
-        Flattened to (batch, features * dim) they are EmbeddingBagCollection's `values()`.
+        These are `keys()`, `values()` and `lengths()` or `offsets()`. Flattened to
+        (batch, features * dim), the result is the `values()` of an EmbeddingBagCollection. Raises
+        ParameterError where a feature is absent or ids have weights.
         """
-        return self._vectors(bags_of_keyed(keyed, self.features))
+        return self._embed(_transpose_bags(keyed, self.features))
 
     def take_gradients(self) -> Gathered | None:
-        """The rows that were looked up, with the gradient that came since the last call, if any.
+        """Return the rows whose gradient arrived since the last call, or None.
 
-        Gradients of a row from several lookups are summed, as one parameter's would be.
+        Gradients of a row from several lookups are summed, like those of a parameter.
         """
         arrived, self._arrived = list(self._arrived.values()), {}
         if not arrived:
@@ -132,60 +140,60 @@ class HotColdEmbedding(nn.Module):
         return self._sum_lookups(arrived)
 
     def forget_gradients(self) -> None:
-        """Drop the gradients that came since the last step."""
+        """Drop the gradients that arrived since the last step."""
         self._arrived = {}
 
     def extra_repr(self) -> str:
-        """What `print` shows."""
-        places = self.tables.layout
+        """Return what `print` shows in the module's parentheses."""
+        layout = self.tables.layout
         return (
-            f"{len(self.features)} features, dim={self.dim}, {places.hot_total:,} hot rows, "
-            f"{places.cold_total:,} cold rows, pooling={self.pooling}"
+            f"{len(self.features)} features, dim={self.dim}, {layout.hot_total:,} hot rows, "
+            f"{layout.cold_total:,} cold rows, pooling={self.pooling}"
         )
 
-    def _vectors(self, bags: tuple[Tensor, Tensor | None]) -> Tensor:
+    def _embed(self, bags: tuple[Tensor, Tensor | None]) -> Tensor:
         vectors: Tensor = self(*bags)
         return vectors
 
-    def _batch(self, ids: Tensor, offsets: Tensor | None) -> Batch:
-        """The ids as a batch, checked; it has no label and no dense features."""
+    def _make_batch(self, ids: Tensor, offsets: Tensor | None) -> Batch:
+        """Return checked ids as a batch without labels and dense features."""
         ids = ids.detach().to("cpu").flatten()
         offsets = None if offsets is None else offsets.detach().to("cpu")
         bags = len(ids) if offsets is None else len(offsets) - 1
-        inputs, rest = divmod(bags, len(self.features))
-        if rest or not inputs:
-            raise ParameterError(f"{bags} bags are no batch of {len(self.features)} features each.")
-        limits = self._limits.repeat(inputs)
+        samples, rest = divmod(bags, len(self.features))
+        if rest or not samples:
+            raise ParameterError(
+                f"{bags} bags do not make a batch of {len(self.features)} features a sample."
+            )
+        limits = self._limits.repeat(samples)
         if offsets is not None:
             limits = limits.repeat_interleave(offsets.diff())
         if len(limits) != len(ids):
-            raise ParameterError(f"offsets end at {len(limits)}, and there are {len(ids)} ids.")
+            raise ParameterError(f"offsets end at {len(limits)}, but there are {len(ids)} ids.")
         if (wrong := (ids < 0) | (ids >= limits)).any():
             at = int(wrong.nonzero()[0])
-            raise ParameterError(f"Id {ids[at]} is no row of a table of {limits[at]} rows.")
-        return Batch(torch.empty(inputs), torch.empty((inputs, 0)), ids, offsets, hot=False)
+            raise ParameterError(f"Id {ids[at]} is not a row of a table of {limits[at]} rows.")
+        return Batch(torch.empty(samples), torch.empty((samples, 0)), ids, offsets, hot=False)
 
     def _make_hook(self, gathered: Gathered) -> Callable[[Tensor], None]:
-        """A hook that notes the leaf once backward has given it its gradient."""
-        places = dataclasses.replace(gathered, rows=gathered.rows.detach())
+        """Return a hook that notes the leaf once backward has set its gradient."""
+        # Without the leaf itself: it refers to the hook, and the cycle would delay its release.
+        detached = dataclasses.replace(gathered, rows=gathered.rows.detach())
         step = self._steps
 
-        def arrived(leaf: Tensor) -> None:
-            self._arrived[id(leaf)] = ArrivedGradient(places, leaf, step)
+        def note(leaf: Tensor) -> None:
+            self._arrived[id(leaf)] = ArrivedGradient(detached, leaf, step)
 
-        return arrived
+        return note
 
     def _sum_lookups(self, arrived: Sequence[ArrivedGradient]) -> Gathered:
-        """The distinct rows of several lookups as they are now, with the sum of the gradients."""
+        """Return the current distinct rows of several lookups, with their summed gradients."""
         first_cold = self.tables.layout.hot_total
+        lookups = [each.gathered for each in arrived]
         slots = torch.cat(
-            [
-                part
-                for one in arrived
-                for part in (one.gathered.hot.cpu(), one.gathered.cold.at + first_cold)
-            ]
+            [part for each in lookups for part in (each.hot.cpu(), each.cold.at + first_cold)]
         )
-        gradients = [one.leaf.grad for one in arrived if one.leaf.grad is not None]
+        gradients = [each.leaf.grad for each in arrived if each.leaf.grad is not None]
         distinct, number = torch.unique(slots, return_inverse=True)  # ascending: hot ones first
         cold = distinct >= first_cold
         nothing = np.empty(0, dtype=np.int64)
@@ -212,41 +220,43 @@ class HotColdEmbedding(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        shapes = dict(zip(self.tables.layout.names, self.tables.layout.rows.tolist(), strict=True))
+        layout = self.tables.layout
+        sizes = zip(layout.names, layout.rows.tolist(), strict=True)
+        shapes = {name: (rows, self.dim) for name, rows in sizes}
         keys = {name: f"{prefix}{ROWS}{name}" for name in shapes}
-        given = {name: state_dict[key] for name, key in keys.items() if key in state_dict}
+        loaded = {name: state_dict[key] for name, key in keys.items() if key in state_dict}
         missing_keys += [key for key in keys.values() if strict and key not in state_dict]
         unexpected_keys += [
             key
             for key in state_dict
             if strict and key.startswith(prefix) and key not in keys.values()
         ]
-        for name, rows in given.items():
-            if tuple(rows.shape) != (shapes[name], self.dim):
+        for name, rows in loaded.items():
+            if tuple(rows.shape) != shapes[name]:
                 error_msgs.append(
-                    f"{keys[name]} is {tuple(rows.shape)}, and the table is "
-                    f"{(shapes[name], self.dim)}: it is of another data set."
+                    f"{keys[name]} is {tuple(rows.shape)}, but the table is {shapes[name]}: it "
+                    "belongs to another data set."
                 )
-        if not error_msgs and len(given) == len(keys):
-            self.tables.load_rows(given)
+        if not error_msgs and len(loaded) == len(keys):
+            self.tables.load_rows(loaded)
 
 
 class HotColdOptimizer(torch.optim.Optimizer):
-    """Updates the rows of a HotColdEmbedding that a backward pass reached, each at its owner.
+    """Updates the rows of a HotColdEmbedding that a backward pass reached, where they live.
 
-    It takes the rule that the embedding was made with: "sgd", or "rowwise_adagrad". Learning-rate
-    schedulers work on it. Its state_dict has the rows' state in the order of the data set's ids.
+    It uses the rule that the embedding was made with, "sgd" or "rowwise_adagrad". Learning-rate
+    schedulers work with it. Its state_dict has the rows' state in the order of the data set's ids.
     """
 
     def __init__(self, embedding: HotColdEmbedding, lr: float) -> None:
-        """An optimiser with learning rate `lr`."""
+        """Make an optimiser with learning rate `lr`."""
         rows = [embedding.tables.hot.rows, embedding.tables.cold.rows]
         super().__init__(rows, {"lr": lr})
         self._embedding = embedding
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Apply the gradients that came since the last step; the value of the closure, if any."""
+        """Apply the gradients that arrived since the last step; return the closure's value."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -256,11 +266,11 @@ class HotColdOptimizer(torch.optim.Optimizer):
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
-        """Drop the gradients that came since the last step."""
+        """Drop the gradients that arrived since the last step."""
         self._embedding.forget_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows' state, a table's name to (rows, width), and the learning rate."""
+        """Return each table's row states by name, (rows, width), and the learning rate."""
         groups = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.param_groups
@@ -268,14 +278,14 @@ class HotColdOptimizer(torch.optim.Optimizer):
         return {"state": self._embedding.tables.states(), "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take a state that `state_dict` gave, of this placement or another."""
+        """Load a state from `state_dict`, saved under any placement."""
         self._embedding.tables.load_states(state_dict["state"])
-        for group, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update(given)
+        for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update(loaded)
 
 
 def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
-    """The manifest with some features, in this order, and their tables alone."""
+    """Return the manifest with only some features, in this order, and their tables."""
     known = {feature.name: feature for feature in manifest.features.sparse}
     if missing := [name for name in features if name not in known]:
         raise ParameterError(f"The data set has no feature {missing[0]!r}; it has {list(known)}.")
@@ -287,8 +297,8 @@ def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
     if len({table.dim for table in tables}) > 1:
         pairs = ", ".join(f"{table.name} {table.dim}" for table in tables)
         raise ParameterError(
-            f"One module has one dimension, and these tables' differ: {pairs}. Make a module for "
-            "each, by `features`."
+            f"The tables of a module must have one dimension, and these differ: {pairs}. Make a "
+            "module for each dimension, with `features`."
         )
     chosen = dataclasses.replace(manifest.features, sparse=sparse)
     return dataclasses.replace(manifest, features=chosen, tables=tables)
@@ -297,3 +307,41 @@ def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
 def _check_choice(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         raise ParameterError(f"{what} is {name}; it must be one of {', '.join(known)}.")
+
+
+def _select_bags(
+    batch: Batch, names: Sequence[str], features: Sequence[str]
+) -> tuple[Tensor, Tensor | None]:
+    """Return the ids and offsets of some `features` of a batch with features `names`."""
+    if tuple(features) == tuple(names):
+        return batch.ids, batch.offsets
+    columns = [names.index(name) for name in features]
+    if batch.offsets is None:
+        return batch.ids.view(len(batch), len(names))[:, columns].flatten(), None
+    begins = batch.offsets[:-1].view(len(batch), len(names))[:, columns]
+    lengths = batch.offsets.diff().view(len(batch), len(names))[:, columns]
+    return _gather_bags(batch.ids, begins, lengths)
+
+
+def _transpose_bags(keyed: Any, features: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return the ids and offsets of `features` in a KeyedJaggedTensor, ordered by sample first."""
+    keys = list(keyed.keys())
+    if missing := [name for name in features if name not in keys]:
+        raise ParameterError(f"The keyed ids have no feature {missing[0]!r}; they have {keys}.")
+    if getattr(keyed, "weights_or_none", lambda: None)() is not None:
+        raise ParameterError("The keyed ids have weights, which pooling ignores. Drop them.")
+    lengths = keyed.lengths() if hasattr(keyed, "lengths") else keyed.offsets().diff()
+    begins = lengths.cumsum(0) - lengths
+    rows = [keys.index(name) for name in features]
+    return _gather_bags(
+        keyed.values(), *(each.view(len(keys), -1)[rows].T for each in (begins, lengths))
+    )
+
+
+def _gather_bags(ids: Tensor, begins: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ids and offsets of bags that begin at `begins`, (samples, features), in `ids`."""
+    sizes = lengths.flatten()
+    offsets = functional.pad(sizes.cumsum(0), (1, 0))
+    # Id k of the result comes from position k plus the shift of its bag.
+    shifts = torch.repeat_interleave(begins.flatten() - offsets[:-1], sizes)
+    return ids[shifts + torch.arange(len(shifts), device=ids.device)], offsets

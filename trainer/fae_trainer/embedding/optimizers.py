@@ -1,9 +1,9 @@
-"""How rows and the network learn.
+"""Update rules of the embedding rows and of the network.
 
-The rules for rows see the distinct rows of a batch, their state and their gradient, and nothing
-else, so that they read alike for hot rows on a device and cold rows on the host. They change copies
-in place, since memory that is made anew costs more than the arithmetic. The gradient of a row that
-occurs often is the sum over its occurrences.
+A rule for rows sees only the distinct rows of a batch, their state and their gradient, so the same
+rule serves hot rows on a device and cold rows on the host. It changes copies in place, because
+allocating memory costs more than the arithmetic. The gradient of a row that occurs several times is
+the sum over its occurrences.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RowRule = Callable[[Tensor, Tensor, Tensor, float], None]
 
 @dataclass(frozen=True)
 class RowOptimizer:
-    """A rule (rows, state, gradient, rate), and the scalars of state that a row has.
+    """A rule (rows, state, gradient, rate), and the number of scalars of state for each row.
 
     Rows and gradient are (distinct, dim), the state is (distinct, state_width). The rule changes
     rows and state in place.
@@ -34,14 +34,14 @@ class RowOptimizer:
 
 
 def sgd(rows: Tensor, _: Tensor, gradient: Tensor, rate: float) -> None:
-    """Stochastic gradient descent; it has no state."""
+    """Apply stochastic gradient descent, which has no state."""
     rows.sub_(gradient, alpha=rate)
 
 
 def rowwise_adagrad(rows: Tensor, state: Tensor, gradient: Tensor, rate: float) -> None:
-    """Adagrad with one scalar a row: the sum over steps of the mean square of its gradient.
+    """Apply Adagrad with one scalar a row: the sum over steps of its gradient's mean square.
 
-    It is FBGEMM's EXACT_ROWWISE_ADAGRAD, which needs 1/dim of Adagrad's state (Duchi et al., 2011).
+    This is FBGEMM's EXACT_ROWWISE_ADAGRAD, with 1/dim of the state of Adagrad (Duchi et al., 2011).
     """
     state.add_(gradient.square().mean(dim=1, keepdim=True))
     rows.addcdiv_(gradient, state.sqrt().add_(EPSILON), value=-rate)
@@ -54,19 +54,19 @@ ROW_OPTIMIZERS = {
 
 
 class NetworkOptimizer:
-    """SGD or Adagrad for the network, as the rows have, with its gradient clipped if asked."""
+    """SGD or Adagrad for the network, matching the rule of the rows, with optional clipping."""
 
     def __init__(
         self, name: str, weights: Iterable[torch.nn.Parameter], rate: float, clip_norm: float = 0.0
     ) -> None:
-        """The optimiser that goes with the row optimiser `name`; a `clip_norm` of 0 is no limit."""
+        """Make the optimiser that goes with the row optimiser `name`; 0 `clip_norm` is no limit."""
         self.weights = list(weights)
         self._clip_norm = clip_norm
         rule = torch.optim.SGD if name == "sgd" else torch.optim.Adagrad
         self._optimizer: torch.optim.Optimizer = rule(self.weights, lr=rate)
 
     def zero_grad(self) -> None:
-        """Forget the weights' gradients, to which a backward pass would add."""
+        """Clear the weights' gradients, to which a backward pass would add."""
         self._optimizer.zero_grad()
 
     def update(self) -> None:
@@ -76,15 +76,15 @@ class NetworkOptimizer:
         self._optimizer.step()
 
     def count_step(self) -> None:
-        """Note a step that a graph took, of which it holds all but Adagrad's count of steps."""
+        """Count a step that a CUDA graph made; the graph does not count Adagrad's steps."""
         for state in self._optimizer.state.values():
             if "step" in state:
                 state["step"] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, as torch's optimisers give it."""
+        """Return the state in torch's format."""
         return self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state that `state_dict` gave; before the first step, which may go into a graph."""
+        """Load a state from `state_dict`, before the first step, which a CUDA graph may capture."""
         self._optimizer.load_state_dict(state)

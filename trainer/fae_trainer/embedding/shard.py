@@ -1,4 +1,4 @@
-"""A shard: the rows of one owner with their optimiser state, and copies of some of them."""
+"""Read and update the rows of one owner with their optimiser state."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fae_trainer.embedding.optimizers import RowOptimizer
 
-#: Rows on the host that one thread reads or writes; starting another costs about as much.
-_SHARE = 16_384
+#: Rows that one thread copies on the host; fewer take less time than handing them to a thread.
+_ROWS_PER_THREAD = 16_384
 
 _COPIERS = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="rows")
 
@@ -25,8 +25,8 @@ _COPIERS = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_
 class Shard:
     """Rows and their optimiser state: (rows, dim) and (rows, state width).
 
-    `packed` is the memory of both where a row's state lies behind it, (rows, dim + state width): on
-    the host most of the time of a random row goes by until its memory answers.
+    On the host, `packed`, (rows, dim + state width), is the memory of both, with each row's state
+    behind its values: random row access is latency-bound, so both come with one access.
     """
 
     rows: Tensor
@@ -34,8 +34,8 @@ class Shard:
     packed: Tensor | None = None
 
     @classmethod
-    def of(cls, packed: Tensor, dim: int) -> Shard:
-        """The shard of rows and states in one memory."""
+    def from_packed(cls, packed: Tensor, dim: int) -> Shard:
+        """Return the shard of packed rows and states."""
         return cls(packed[:, :dim], packed[:, dim:], packed)
 
     @property
@@ -44,27 +44,27 @@ class Shard:
         return self.rows.nbytes + self.state.nbytes
 
     def slice(self, start: int, stop: int) -> Shard:
-        """The rows from `start` to before `stop`, in the same memory."""
+        """Return the rows from `start` to before `stop`, in the same memory."""
         packed = None if self.packed is None else self.packed[start:stop]
         return Shard(self.rows[start:stop], self.state[start:stop], packed)
 
     def copy_from(self, other: Shard) -> None:
-        """Copy every row and state of another shard of this size, wherever it lives."""
+        """Copy all rows and states of another shard of the same size, on any device."""
         self.rows.copy_(other.rows)
         self.state.copy_(other.state)
 
     def take(self, at: Tensor, rows: Tensor | None = None) -> Shard:
-        """A copy of the rows `at` and their state; `rows` are their values where they are known."""
+        """Return a copy of the rows `at` and their state; `rows` are their values if known."""
         if self.packed is not None:
             return self._copy(at)
         rows = self.rows.index_select(0, at) if rows is None else rows
         return Shard(rows, self.state.index_select(0, at))
 
     def fetch(self, at: Tensor, device: torch.device) -> tuple[Shard, Tensor]:
-        """The rows `at` of a shard on the host: its own copy, and the device's, (n, dim).
+        """Return the rows `at` of a shard on the host as a copy there and one on the device.
 
-        The own copy is pinned where the device is CUDA, and the device's copy then on its way in
-        the current stream.
+        For a CUDA device the host's copy is pinned, and the device's, (n, dim), arrives in the
+        order of the current stream.
         """
         own = self._copy(at, pinned=device.type == "cuda")
         if own.packed is None:
@@ -74,7 +74,7 @@ class Shard:
     def update(
         self, at: Tensor, own: Shard, gradient: Tensor, optimizer: RowOptimizer, rate: float
     ) -> None:
-        """Update the distinct rows `at` by their gradient; `own` is a copy of them, and changes."""
+        """Update the distinct rows `at` by their gradient; `own`, a copy of them, changes too."""
         optimizer.rule(own.rows, own.state, gradient, rate)
         if self.packed is not None and own.packed is not None:
             _write(self.packed, at, own.packed)
@@ -84,44 +84,45 @@ class Shard:
             self.state.index_copy_(0, at, own.state)
 
     def _copy(self, at: Tensor, pinned: bool = False) -> Shard:
-        """A copy of the rows `at` of a shard on the host."""
+        """Return a copy of the rows `at` of a shard on the host."""
         values = self.rows if self.packed is None else self.packed
         own = values.new_empty((len(at), values.shape[1]), pin_memory=pinned)
         _read(values, at, own)
         if self.packed is not None:
-            return Shard.of(own, self.rows.shape[1])
+            return Shard.from_packed(own, self.rows.shape[1])
         return Shard(own, self.state.index_select(0, at))
 
 
 def _read(values: Tensor, at: Tensor, into: Tensor) -> None:
-    """Copy the rows `at`, which exist, of values on the host."""
-    whole, places, copies = _as_items(values), at.numpy(), _as_items(into)
+    """Copy the rows `at` of values on the host to `into`."""
+    items, positions, copies = _as_items(values), at.numpy(), _as_items(into)
 
-    def read(part: slice) -> None:  # to clip what cannot be too large saves numpy a second copy
-        whole.take(places[part], out=copies[part], mode="clip")
+    def read(part: slice) -> None:
+        # mode="clip" skips a second buffer that numpy keeps for numbers out of range.
+        items.take(positions[part], out=copies[part], mode="clip")
 
-    _run_in_threads(read, len(places))
+    _run_in_threads(read, len(positions))
 
 
 def _write(values: Tensor, at: Tensor, rows: Tensor) -> None:
     """Replace the distinct rows `at` of values on the host."""
-    whole, places, copies = _as_items(values), at.numpy(), _as_items(rows)
+    items, positions, copies = _as_items(values), at.numpy(), _as_items(rows)
 
     def write(part: slice) -> None:
-        whole[places[part]] = copies[part]
+        items[positions[part]] = copies[part]
 
-    _run_in_threads(write, len(places))
+    _run_in_threads(write, len(positions))
 
 
 def _as_items(rows: Tensor) -> npt.NDArray[np.void]:
-    """Rows as items that are copied in one go: numpy does so, in a third of torch's time."""
+    """Return rows as a vector of opaque items, which numpy copies in a third of torch's time."""
     values: npt.NDArray[Any] = rows.numpy()
     return values.view(np.dtype((np.void, values.shape[1] * values.itemsize)))[:, 0]
 
 
 def _run_in_threads(copy: Callable[[slice], None], rows: int) -> None:
-    """Copy slices of so many rows, in threads where there are many; numpy lets them run at once."""
-    parts = [slice(begin, begin + _SHARE) for begin in range(0, rows, _SHARE)]
+    """Call `copy` for slices of so many rows, in threads if there are many; numpy drops the GIL."""
+    parts = [slice(begin, begin + _ROWS_PER_THREAD) for begin in range(0, rows, _ROWS_PER_THREAD)]
     if len(parts) > 1:
         list(_COPIERS.map(copy, parts))
     elif parts:

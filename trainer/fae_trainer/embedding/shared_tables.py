@@ -1,8 +1,8 @@
-"""Tables of several processes: each has every hot row, and an equal part of the cold rows.
+"""The tables of several processes: each has every hot row and an equal part of the cold rows.
 
 Row p of the stacked cold array is row p // size of rank p % size. A batch's cold rows come from
-their owners' hosts and their gradients go back there; gradients of hot rows go to every rank. A
-row's gradients are added in the order of ranks, so replicas of hot rows stay equal bit by bit.
+their owners' hosts, and their gradients go back there; gradients of hot rows go to every rank. A
+row's gradients are added in the order of ranks, so replicas of hot rows stay bit for bit equal.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from fae_trainer.embedding.distributed import Ranks, sum_by_row
-from fae_trainer.embedding.layout import Layout, Lookup
+from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer
+from fae_trainer.embedding.planner import Lookup
 from fae_trainer.embedding.shard import Shard
 from fae_trainer.embedding.tables import Gathered, Tables
 
@@ -24,10 +25,10 @@ _NOTHING = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Exchange:
-    """Who asked whom for a batch's cold rows.
+    """Which ranks exchange which of a batch's cold rows.
 
-    `order` sorts this rank's rows by owner; rank r sends `counts_in[r]` of them. `asked` are
-    positions in this rank's cold shard, of which rank r receives `counts_out[r]`.
+    `order` sorts this rank's rows by owner; it receives `counts_in[r]` of them from rank r. `asked`
+    are positions in this rank's cold shard, of which it sends `counts_out[r]` to rank r.
     """
 
     order: Tensor
@@ -38,13 +39,13 @@ class Exchange:
 
 @dataclass(frozen=True)
 class SharedGathered(Gathered):
-    """Gathered rows, and the exchange that brought the cold ones, if any rank had some."""
+    """Gathered rows, and the exchange that brought the cold ones, if any rank has some."""
 
     exchange: Exchange | None
 
 
 class SharedTables(Tables):
-    """The tables as one of several ranks has them. All ranks gather and learn together."""
+    """The tables as one of several ranks has them. All ranks gather and update together."""
 
     def __init__(
         self,
@@ -55,12 +56,12 @@ class SharedTables(Tables):
         optimizer: RowOptimizer,
         ranks: Ranks,
     ) -> None:
-        """Tables without values; call `initialise` or `load` before use."""
+        """Allocate tables; call `initialise` or `load` before use."""
         self._ranks = ranks
         super().__init__(layout, dim, device, dtype, optimizer)
 
     def gather(self, lookup: Lookup) -> Gathered:
-        """The distinct rows of this rank's part of a batch, cold ones from their owners."""
+        """Return the distinct rows of this rank's part of a batch, cold ones from their owners."""
         gathered = self._gather(lookup.hot, self._fetch_cold(_NOTHING, self.cold))
         rows, exchange = gathered.rows.detach(), None
         if lookup.shared:
@@ -70,55 +71,57 @@ class SharedTables(Tables):
         return SharedGathered(rows, gathered.hot, gathered.cold, exchange)
 
     def update(self, gathered: Gathered, rate: float) -> None:
-        """Update the rows that any rank gathered, each at its owners, by their gradients' sum."""
+        """Update the rows that any rank gathered, at their owners, by their summed gradients."""
         assert isinstance(gathered, SharedGathered)
         gradient = gathered.rows.grad
-        assert gradient is not None, "learn follows backward"
+        assert gradient is not None, "update follows backward"
         hot = len(gathered.hot)
-        sizes = self._ranks.counts(hot) if self.layout.hot_total else [0]
+        sizes = self._ranks.all_gather_count(hot) if self.layout.hot_total else [0]
         if any(sizes):
             at = self._ranks.all_gather(gathered.hot, sizes)
-            given = self._ranks.all_gather(gradient[:hot], sizes)
-            self._update_shard(self.hot, at, given, rate)
+            gradients = self._ranks.all_gather(gradient[:hot], sizes)
+            self._update_shard(self.hot, at, gradients, rate)
         if (exchange := gathered.exchange) is not None:
             sent = gradient[hot:].to("cpu")[exchange.order]
-            came = self._ranks.all_to_all(sent, exchange.counts_in, exchange.counts_out)
-            at, given = (
-                list(torch.split(one, exchange.counts_out)) for one in (exchange.asked, came)
+            received = self._ranks.all_to_all(sent, exchange.counts_in, exchange.counts_out)
+            at, gradients = (
+                list(torch.split(rows, exchange.counts_out)) for rows in (exchange.asked, received)
             )
-            self._update_shard(self.cold, at, given, rate)
+            self._update_shard(self.cold, at, gradients, rate)
 
     def _update_shard(
-        self, shard: Shard, at: list[Tensor], given: list[Tensor], rate: float
+        self, shard: Shard, at: list[Tensor], gradients: list[Tensor], rate: float
     ) -> None:
-        """Update a shard's rows `at` by what each rank has given for them."""
-        distinct, gradient = sum_by_row(zip(at, given, strict=True))
+        """Update a shard's rows `at` by the gradients that each rank has for them."""
+        distinct, gradient = sum_by_row(zip(at, gradients, strict=True))
         shard.update(distinct, shard.take(distinct), gradient, self.optimizer, rate)
 
     def _exchange_cold(self, cold: Tensor) -> tuple[Exchange, Tensor]:
-        """The exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
+        """Return the exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
         size = self._ranks.size
         owner = cold % size
         order = owner.argsort(stable=True)
-        taken = owner.bincount(minlength=size)
+        wanted = owner.bincount(minlength=size)  # rows from each rank
+        # Tell each rank how many of its rows this one wants, then which; learn the same of others.
         one = [1] * size
-        given = self._ranks.all_to_all(taken, one, one).tolist()
-        asked = self._ranks.all_to_all(cold[order] // size, taken.tolist(), given)
-        exchange = Exchange(order, taken.tolist(), asked, given)
+        counts_out = self._ranks.all_to_all(wanted, one, one).tolist()
+        counts_in = wanted.tolist()
+        asked = self._ranks.all_to_all(cold[order] // size, counts_in, counts_out)
+        exchange = Exchange(order, counts_in, asked, counts_out)
         sent = self.cold.take(asked).rows
         rows = self.cold.rows.new_empty((len(cold), self.dim))
         rows[order] = self._ranks.all_to_all(sent, exchange.counts_out, exchange.counts_in)
         return exchange, rows
 
     def _allocate(self) -> tuple[Shard, Shard]:
-        """All hot rows, and this rank's cold rows."""
+        """Allocate all hot rows and this rank's cold rows."""
         hot = self.layout.hot_total
         self.padded_hot = self._allocate_shard(hot + 1, self.device)
         own = self._rows_before(self.layout.cold_total, self._ranks.rank)
         return self.padded_hot.slice(0, hot), self._allocate_packed(own)
 
     def _rows_before(self, position: int, rank: int) -> int:
-        """How many of a rank's rows lie before a position of the stacked cold array."""
+        """Return how many of a rank's rows lie before a position of the stacked cold array."""
         return max(position - rank + self._ranks.size - 1, 0) // self._ranks.size
 
     def _put_cold(self, cold: Tensor, start: int, values: Tensor) -> None:
@@ -128,14 +131,14 @@ class SharedTables(Tables):
         cold[begin : begin + len(own)].copy_(own)
 
     def _read_cold(self, cold: Tensor, where: slice) -> Tensor:
-        """A table's cold rows, where `where` are their positions; the first rank alone has all."""
+        """Return the stacked cold rows `where` on the first rank; the others get none."""
         ranks = range(self._ranks.size)
         begins = [self._rows_before(where.start, rank) for rank in ranks]
         ends = [self._rows_before(where.stop, rank) for rank in ranks]
         sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
         own = self._ranks.rank
         pieces = self._ranks.gather_to_first(cold[begins[own] : ends[own]], sizes)
-        found = cold.new_empty((where.stop - where.start if pieces else 0, cold.shape[1]))
+        rows = cold.new_empty((where.stop - where.start if pieces else 0, cold.shape[1]))
         for rank, piece in enumerate(pieces):
-            found[(rank - where.start) % self._ranks.size :: self._ranks.size] = piece
-        return found
+            rows[(rank - where.start) % self._ranks.size :: self._ranks.size] = piece
+        return rows

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from fae.format.errors import FaeError
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Slots
 from fae_trainer.embedding.optimizers import NetworkOptimizer
+from fae_trainer.embedding.planner import Slots
 from fae_trainer.embedding.tables import Tables
 
 #: Ids in a batch above which launches no longer count, and the memory of fixed shapes would.

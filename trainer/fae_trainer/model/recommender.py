@@ -16,8 +16,9 @@ from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.prefetch import prefetch
 from fae_trainer.embedding.distributed import Ranks
-from fae_trainer.embedding.layout import Lookup, Plan, Planner, Slots, make_layout
+from fae_trainer.embedding.layout import make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
+from fae_trainer.embedding.planner import Lookup, Plan, Planner, Slots
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
 from fae_trainer.embedding.tables import Tables, pool, pool_on_device
@@ -124,12 +125,12 @@ class Recommender:
             yield batch, self._slots(batch) if slots else self.lookup(batch)
 
     def _slots(self, batch: Batch) -> Slots:
-        slots = self._planner.slots(batch)
+        slots = self._planner.plan_slots(batch)
         return dataclasses.replace(slots, slots=self._pin(slots.slots))
 
     def lookup(self, batch: Batch) -> Lookup:
         """The lookup of this rank's part of a batch."""
-        lookup = self._planner.lookup(self.ranks.local_part(batch))
+        lookup = self._planner.plan_lookup(self.ranks.local_part(batch))
         offsets = None if lookup.offsets is None else self._pin(lookup.offsets)
         return dataclasses.replace(
             lookup,

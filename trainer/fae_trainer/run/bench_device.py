@@ -29,7 +29,7 @@ from fae.format.manifest import (
     Table,
 )
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.layout import Plan
+from fae_trainer.embedding.planner import Plan
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run.evaluate import resolve_device

@@ -1,8 +1,8 @@
-"""What is kept of a run: one file from which it goes on, under any placement, or is evaluated.
+"""Save and load a run as one file, from which it resumes or is evaluated under any placement.
 
-Tables are kept a name each, their rows in the order of ids, so that the file says nothing of where
-rows lived. No state of a random generator is needed: the schedule is a function of the seed and
-the epoch, and training draws no random number.
+Each table's rows are stored in the order of ids, so the file does not depend on where rows live. It
+holds no state of a random generator: the schedule is a function of the seed and the epoch, and
+training draws no random numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run as its file has it; `rows` and `states` map a table's name to (rows, width).
+    """The content of a checkpoint; `rows` and `states` map a table's name to (rows, width).
 
     `parameters` and `history` are the documents of TrainParameters and History.
     """
@@ -47,9 +47,9 @@ class Checkpoint:
     network_optimizer: dict[str, Any]
 
     def restore(self, recommender: Recommender) -> None:
-        """Give the recommender all its values; its layers must be those of `parameters`.
+        """Load all values into a recommender that was made with `parameters`.
 
-        Raises DatasetError where the values are of another model.
+        Raises DatasetError where the values belong to another model.
         """
         try:
             self._check_sizes(recommender)
@@ -67,16 +67,16 @@ class Checkpoint:
         for name, count in zip(tables.layout.names, tables.layout.rows.tolist(), strict=True):
             expected = (count, tables.dim), (count, tables.optimizer.state_width)
             if (tuple(self.rows[name].shape), tuple(self.states[name].shape)) != expected:
-                raise ValueError(f"table {name!r} has not {count} rows")
+                raise ValueError(f"table {name!r} does not have {count} rows")
 
     def check_data(self, manifest: Manifest, run: Path) -> None:
         """Raise DatasetError unless the run was trained on this data set."""
         if self.fingerprint != manifest.fingerprint:
             raise DatasetError(
                 f"{run} was trained on the data set {self.fingerprint}, and this one is "
-                f"{manifest.fingerprint}: its ids mean other values, as they do after preparing "
-                "with another hot budget. Give the data set of the run, carry the run over by "
-                "`import`, or train anew."
+                f"{manifest.fingerprint}: its ids mean other values, for example because it was "
+                "prepared with another hot budget. Use the data set of the run, convert the run "
+                "with `import`, or train again."
             )
 
 
@@ -87,9 +87,10 @@ def save(
     recommender: Recommender,
     history: History,
 ) -> None:
-    """Replace the run's checkpoint; it needs a second copy of the tables in the host's memory.
+    """Replace the run's checkpoint. This takes a second copy of the tables in host memory.
 
-    Of several ranks, all call it, and the first writes.
+    With several ranks, all of them call it, and the first one writes. Raises FaeError where the
+    file cannot be written.
     """
     document = {
         "format": FORMAT,
@@ -102,7 +103,7 @@ def save(
         "network": recommender.network.state_dict(),
         "network_optimizer": recommender.network_optimizer.state_dict(),
     }
-    if not recommender.ranks.first:
+    if not recommender.ranks.is_first:
         return
     path = run / FILE_NAME
     try:
@@ -110,45 +111,45 @@ def save(
             torch.save(document, partial)
     except (OSError, RuntimeError) as error:
         raise FaeError(
-            f"Cannot write {path} ({_first_line(error)}). If the disk is full, free space; then train "
-            "again with --resume."
+            f"Cannot write {path} ({_first_line(error)}). If the disk is full, free space; then "
+            "train again with --resume."
         ) from None
 
 
 def load(run: Path) -> Checkpoint:
-    """The run's checkpoint, its checksums compared; tensors stay in the file until they are read.
+    """Return the run's checkpoint with verified checksums; tensors are mapped, not read.
 
     Raises DatasetError where there is none, or where it is damaged or of another version.
     """
     path = run / FILE_NAME
     if not path.is_file():
         raise DatasetError(
-            f"{run} has no {FILE_NAME}; it is no run, or was stopped before its first."
+            f"{run} has no {FILE_NAME}; it is not a run, or was stopped before its first one."
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            if part := archive.testzip():  # torch compares no checksum of what it maps
+            if part := archive.testzip():  # torch does not check what it maps
                 raise zipfile.BadZipFile(f"the checksum of {part}")
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # damaged files raise nearly anything
+    except Exception as error:  # damaged files raise errors of many types
         raise DatasetError(f"{path} is damaged ({_first_line(error)}). Train again.") from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise DatasetError(f"{path} is no checkpoint of this program.")
-    if (found := document.pop("version", None)) != VERSION:
-        raise DatasetError(f"{path} has version {found!r}, and this program reads {VERSION}.")
+        raise DatasetError(f"{path} is not a checkpoint of this program.")
+    if (version := document.pop("version", None)) != VERSION:
+        raise DatasetError(f"{path} has version {version!r}; this program reads {VERSION}.")
     if set(document) != {field.name for field in dataclasses.fields(Checkpoint)}:
         raise DatasetError(f"{path} is damaged: it holds {sorted(document)}. Train again.")
     known = {field.name for field in dataclasses.fields(TrainParameters)}
     if not isinstance(document["parameters"], dict) or not set(document["parameters"]) <= known:
-        raise DatasetError(f"{path} has parameters that this program does not know. Train again.")
+        raise DatasetError(f"{path} has parameters that this version does not know. Train again.")
     return Checkpoint(**document)
 
 
 def load_table_weights(run: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    """Each table's name to its trained rows, (rows, dim), in the order of the data set's ids."""
+    """Return each table's trained rows by name, (rows, dim), in the order of the data set's ids."""
     return {name: rows.numpy() for name, rows in load(run).rows.items()}
 
 
 def _first_line(error: Exception) -> str:
-    """The beginning of what torch says, which goes on for a page."""
+    """Return the start of an error's first line; torch's messages can fill a page."""
     return str(error).splitlines()[0][:100] if str(error) else type(error).__name__

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fae.format.errors import FaeError
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.traffic import Traffic
+from fae_trainer.embedding.replicated import Traffic
 
 CURVE_COLUMNS = ("step", "samples", "train_logloss", "valid_logloss", "valid_auc")
 

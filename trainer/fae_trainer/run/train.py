@@ -15,6 +15,7 @@ from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.schedule import Schedule, count_batches, make_schedule
 from fae_trainer.embedding.distributed import Ranks, join_ranks
+from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
@@ -46,7 +47,7 @@ def train(
     process calls it, all train together, and the first one writes.
     """
     with join_ranks() as ranks:
-        return _train(given, ranks, resume, overwrite, quiet or not ranks.first)
+        return _train(given, ranks, resume, overwrite, quiet or not ranks.is_first)
 
 
 def _train(
@@ -62,13 +63,13 @@ def _train(
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
     reading = open_loaders(data, p, ranks)  # which looks at the files before anything is made
     with (
-        lock_run(out) if ranks.first else nullcontext(),
+        lock_run(out) if ranks.is_first else nullcontext(),
         Progress(p.epochs * rows, history.samples, quiet) as progress,
     ):
         if warning := check_row_cost(manifest, p):
             progress.note(f"warning: {warning}")
         run = Run(reading, out, manifest, p, recommender, history, progress)
-        if ranks.first:
+        if ranks.is_first:
             start_run(out, p, overwrite)
         while history.epoch < p.epochs:
             run.train_round()
@@ -115,7 +116,7 @@ class Run:
         """Measure the valid split and lengthen the curve."""
         with self.history.paused():
             self.history.record(self._measure("valid"))
-            if self.recommender.ranks.first:
+            if self.recommender.ranks.is_first:
                 write_text(self.out / CURVE, self.history.curve_csv())
 
     def save(self) -> None:
@@ -150,7 +151,7 @@ class Run:
             "optimizer": p.optimizer,
             **dataclasses.asdict(history.traffic),
         }
-        if self.recommender.ranks.first:
+        if self.recommender.ranks.is_first:
             write_text(self.out / CURVE, history.curve_csv())
             write_json(self.out / METRICS, results)
         return results
@@ -240,7 +241,8 @@ def _start_model(
     else:
         saved.restore(recommender)
         history = History.from_document(saved.history)
-    recommender.tables.traffic = history.traffic
+    if isinstance(recommender.tables, ReplicatedTables):
+        recommender.tables.traffic = history.traffic
     return recommender, history
 
 
