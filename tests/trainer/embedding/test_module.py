@@ -200,7 +200,7 @@ def test_a_state_that_does_not_fit_is_named(tmp_path: Path) -> None:
     for wrong, message in (
         (missing, "Missing key.*rows.a"),
         ({**state, "rows.x": state["rows.a"]}, "Unexpected key.*rows.x"),
-        ({**state, "rows.a": state["rows.a"][1:]}, "it is of another data set"),
+        ({**state, "rows.a": state["rows.a"][1:]}, "it belongs to another data set"),
     ):
         with pytest.raises(RuntimeError, match=f"(?s){message}"):
             embedding.load_state_dict(wrong)
