@@ -7,6 +7,7 @@ that repeats a default.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fae.format.manifest import SPLITS
@@ -21,6 +22,155 @@ from fae_trainer.parameters import (
     PLACEMENTS,
     SCHEDULES,
 )
+
+Settings = dict[str, Any]
+
+
+def value(metavar: str, text: str, **more: Any) -> Settings:
+    """Return the settings of an option that takes a value; `more` are argparse's own."""
+    return {"metavar": metavar, "help": text, **more}
+
+
+def choice(choices: Sequence[str], text: str) -> Settings:
+    """Return the settings of an option that takes one of `choices`."""
+    return {"choices": choices, "help": text}
+
+
+def flag(text: str) -> Settings:
+    """Return the settings of an option that takes no value."""
+    return {"action": "store_true", "help": text}
+
+
+def add_options(parser: Any, options: Mapping[str, Settings]) -> None:
+    """Add options to a parser or to a group of one."""
+    for option, settings in options.items():
+        parser.add_argument(option, **settings)
+
+
+def _local(path: str) -> str:
+    """Return `path`; training maps files into memory, so it cannot be a URL."""
+    if "://" in path:
+        raise argparse.ArgumentTypeError(
+            f"{path} is a URL, and training reads a local disk. Copy the data set first, for "
+            "example with `aws s3 sync`, and give the copy."
+        )
+    return path
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Return the layer widths in a text such as 512-256-1."""
+    parts = text.split("-")
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 512-256-16")
+    return tuple(int(part) for part in parts)
+
+
+_MODEL = {
+    "--model": choice(
+        MODELS,
+        "Layer widths: kaggle has bottom 512-256-64-DIM and top 512-256-1, terabyte bottom "
+        "512-256-DIM and top 512-512-256-1 (default: kaggle).",
+    ),
+    "--bottom-mlp": value(
+        "N-N-DIM",
+        "Widths of the bottom MLP's layers, instead of the model's; the last must be the "
+        "embeddings' dimension.",
+        type=_widths,
+    ),
+    "--top-mlp": value(
+        "N-N-1",
+        "Widths of the top MLP's layers, instead of the model's; the last must be 1.",
+        type=_widths,
+    ),
+    "--dtype": choice(DTYPES, "Precision of weights and arithmetic (default: float32)."),
+    "--amp": choice(
+        AMPS,
+        "bf16: compute the MLPs and the dot products in bfloat16; weights, embeddings and their "
+        "updates stay float32 (default: none).",
+    ),
+    "--tf32": flag("Let CUDA multiply float32 matrices in TF32."),
+}
+
+_TRAINING = {
+    "--optimizer": choice(
+        OPTIMIZERS,
+        "Optimizer of the embedding rows; the MLPs use SGD or Adagrad to match (default: the one "
+        "that the hot budget counts, else rowwise_adagrad).",
+    ),
+    "--lr": value(
+        "RATE",
+        "Learning rate of the embeddings (default: sgd 0.1, rowwise_adagrad 0.02).",
+        type=float,
+    ),
+    "--dense-lr": value(
+        "RATE", "Learning rate of the MLPs (default: sgd 0.1, rowwise_adagrad 0.005).", type=float
+    ),
+    "--clip-norm": value(
+        "NORM",
+        "Clip the norm of the MLPs' gradients; embedding rows are not clipped (default: 0, no "
+        "clipping).",
+        type=float,
+    ),
+    "--batch-size": value("N", "Samples in a batch (default: 2048).", type=int),
+    "--epochs": value("N", "Passes over the train split (default: 1).", type=int),
+    "--schedule": choice(
+        SCHEDULES,
+        "The order of hot and cold batches: interleaved, evenly; shuffled, at random; phases, all "
+        "cold, then all hot; adaptive, R %% of the cold, R %% of the hot, where the validation "
+        "loss adjusts R (default: interleaved).",
+    ),
+    "--seed": value("N", "Seed of the initial weights and the batch order (default: 0).", type=int),
+    "--eval-every": value(
+        "BATCHES",
+        "Evaluate on the valid split after this many batches, and at the end of each epoch "
+        "(default: five times an epoch).",
+        type=int,
+    ),
+    "--checkpoint-every": value(
+        "BATCHES",
+        "Save a checkpoint after this many batches, and at the end of each epoch (default: 0, only "
+        "then).",
+        type=int,
+    ),
+    "--resume": flag(
+        "Continue from RUN's checkpoint, with its parameters where you give none; start from "
+        "scratch if there is none yet."
+    ),
+    "--overwrite": flag("Replace the run that RUN already holds."),
+    "--no-cuda-graph": {
+        "dest": "cuda_graph",
+        "action": "store_false",
+        "help": "On CUDA, launch a step's kernels one by one instead of as a CUDA graph.",
+    },
+    "--quiet": flag("Print nothing but errors."),
+}
+
+_MACHINE = {
+    "--cache": choice(
+        CACHES,
+        "Keep decoded samples for later epochs and evaluations: on the host, or labels and dense "
+        "features on the device and ids on the host (default: auto, if they fit a quarter of the "
+        "free memory).",
+    ),
+    "--verify": flag(
+        "Check each file's sha256 before reading its rows. Sizes, types and ids are always "
+        "checked, which finds most damage but not all."
+    ),
+    "--placement": choice(
+        PLACEMENTS,
+        "Where embedding rows live: gpu, all on the device; cpu, rows and MLPs on the host; "
+        "hybrid, rows on the host and MLPs on the device; hot-cold, hot rows on the device and "
+        "cold rows on the host; fae, as published: every row on the host, the hot ones copied to "
+        "the device and back (default: hot-cold).",
+    ),
+}
+
+_DEVICE = {
+    "--device": choice(
+        DEVICES, "Where the MLPs and hot rows are (default: auto, CUDA if there is a device)."
+    ),
+    "--threads": value("N", "PyTorch's CPU threads (default: 0, as PyTorch decides).", type=int),
+}
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -47,9 +197,9 @@ def add_commands(commands: Any) -> None:
         "data", metavar="DIR", type=_local, help="The data set that `fae prepare` wrote."
     )
     train.add_argument("--out", metavar="RUN", required=True, help="The run's directory.")
-    _add_model(train)
-    _add_training(train)
-    _add_machine(train)
+    add_options(train.add_argument_group("model"), _MODEL)
+    add_options(train.add_argument_group("training"), _TRAINING)
+    add_options(train.add_argument_group("machine"), _DEVICE | _MACHINE)
     evaluate = add_command(
         commands,
         "evaluate",
@@ -68,7 +218,7 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument(
         "--out", metavar="FILE", help="The file to write (default: RUN/evaluation-SPLIT.json)."
     )
-    _add_machine(evaluate)
+    add_options(evaluate.add_argument_group("machine"), _DEVICE | _MACHINE)
     import_run = add_command(
         commands,
         "import",
@@ -104,7 +254,7 @@ def add_commands(commands: Any) -> None:
     bench.add_argument(
         "--batch-size", type=int, metavar="N", help="Samples in a batch (default: 2048)."
     )
-    _add_device(bench)
+    add_options(bench, _DEVICE)
 
 
 def add_command(
@@ -124,175 +274,3 @@ def add_command(
         allow_abbrev=False,
     )
     return command
-
-
-def _add_model(train: argparse.ArgumentParser) -> None:
-    group = train.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        choices=MODELS,
-        help="Layer widths: kaggle has bottom 512-256-64-DIM and top 512-256-1, terabyte bottom "
-        "512-256-DIM and top 512-512-256-1 (default: kaggle).",
-    )
-    group.add_argument(
-        "--bottom-mlp",
-        type=_widths,
-        metavar="N-N-DIM",
-        help="Widths of the bottom MLP's layers, instead of the model's; the last must be the "
-        "embeddings' dimension.",
-    )
-    group.add_argument(
-        "--top-mlp",
-        type=_widths,
-        metavar="N-N-1",
-        help="Widths of the top MLP's layers, instead of the model's; the last must be 1.",
-    )
-    group.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        help="Precision of weights and arithmetic (default: float32).",
-    )
-    group.add_argument(
-        "--amp",
-        choices=AMPS,
-        help="bf16: compute the MLPs and the dot products in bfloat16; weights, embeddings and "
-        "their updates stay float32 (default: none).",
-    )
-    group.add_argument(
-        "--tf32", action="store_true", help="Let CUDA multiply float32 matrices in TF32."
-    )
-
-
-def _add_training(train: argparse.ArgumentParser) -> None:
-    group = train.add_argument_group("training")
-    group.add_argument(
-        "--optimizer",
-        choices=OPTIMIZERS,
-        help="Optimizer of the embedding rows; the MLPs use SGD or Adagrad to match (default: the "
-        "one that the hot budget counts, else rowwise_adagrad).",
-    )
-    group.add_argument(
-        "--lr",
-        type=float,
-        metavar="RATE",
-        help="Learning rate of the embeddings (default: sgd 0.1, rowwise_adagrad 0.02).",
-    )
-    group.add_argument(
-        "--dense-lr",
-        type=float,
-        metavar="RATE",
-        help="Learning rate of the MLPs (default: sgd 0.1, rowwise_adagrad 0.005).",
-    )
-    group.add_argument(
-        "--clip-norm",
-        type=float,
-        metavar="NORM",
-        help="Clip the norm of the MLPs' gradients; embedding rows are not clipped (default: 0, "
-        "no clipping).",
-    )
-    group.add_argument(
-        "--batch-size", type=int, metavar="N", help="Samples in a batch (default: 2048)."
-    )
-    group.add_argument(
-        "--epochs", type=int, metavar="N", help="Passes over the train split (default: 1)."
-    )
-    group.add_argument(
-        "--schedule",
-        choices=SCHEDULES,
-        help="The order of hot and cold batches: interleaved, evenly; shuffled, at random; phases, "
-        "all cold, then all hot; adaptive, R %% of the cold, R %% of the hot, where the validation "
-        "loss adjusts R (default: interleaved).",
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="Seed of the initial weights and the batch order (default: 0).",
-    )
-    group.add_argument(
-        "--eval-every",
-        type=int,
-        metavar="BATCHES",
-        help="Evaluate on the valid split after this many batches, and at the end of each epoch "
-        "(default: five times an epoch).",
-    )
-    group.add_argument(
-        "--checkpoint-every",
-        type=int,
-        metavar="BATCHES",
-        help="Save a checkpoint after this many batches, and at the end of each epoch (default: "
-        "0, only then).",
-    )
-    group.add_argument(
-        "--resume",
-        action="store_true",
-        help="Continue from RUN's checkpoint, with its parameters where you give none; start from "
-        "scratch if there is none yet.",
-    )
-    group.add_argument(
-        "--overwrite", action="store_true", help="Replace the run that RUN already holds."
-    )
-    group.add_argument(
-        "--no-cuda-graph",
-        dest="cuda_graph",
-        action="store_false",
-        help="On CUDA, launch a step's kernels one by one instead of as a CUDA graph.",
-    )
-    group.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
-
-
-def _add_machine(command: argparse.ArgumentParser) -> None:
-    _add_device(command)
-    command.add_argument(
-        "--cache",
-        choices=CACHES,
-        help="Keep decoded samples for later epochs and evaluations: on the host, or labels and "
-        "dense features on the device and ids on the host (default: auto, if they fit a quarter "
-        "of the free memory).",
-    )
-    command.add_argument(
-        "--verify",
-        action="store_true",
-        help="Check each file's sha256 before reading its rows. Sizes, types and ids are always "
-        "checked, which finds most damage but not all.",
-    )
-    command.add_argument(
-        "--placement",
-        choices=PLACEMENTS,
-        help="Where embedding rows live: gpu, all on the device; cpu, rows and MLPs on the host; "
-        "hybrid, rows on the host and MLPs on the device; hot-cold, hot rows on the device and "
-        "cold rows on the host; fae, as published: every row on the host, the hot ones copied to "
-        "the device and back (default: hot-cold).",
-    )
-
-
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--device",
-        choices=DEVICES,
-        help="Where the MLPs and hot rows are (default: auto, CUDA if there is a device).",
-    )
-    command.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="PyTorch's CPU threads (default: 0, as PyTorch decides).",
-    )
-
-
-def _local(path: str) -> str:
-    """Return `path`; training maps files into memory, so it cannot be a URL."""
-    if "://" in path:
-        raise argparse.ArgumentTypeError(
-            f"{path} is a URL, and training reads a local disk. Copy the data set first, for "
-            "example with `aws s3 sync`, and give the copy."
-        )
-    return path
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    """Return the layer widths in a text such as 512-256-1."""
-    parts = text.split("-")
-    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 512-256-16")
-    return tuple(int(part) for part in parts)

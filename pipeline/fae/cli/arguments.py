@@ -17,15 +17,15 @@ from fae.cli.options import (
     EXECUTION,
     HOT_SET,
     LOGS,
+    OPTIONS,
     SPLITS,
     SYNTHETIC,
     add_groups,
-    add_options,
     positive,
 )
 from fae.format.program import USAGE_ERROR
 from fae.format.version import __version__
-from fae_trainer.arguments import add_command, add_commands
+from fae_trainer.arguments import add_command, add_commands, add_options
 
 _DESCRIPTION = """\
 Find the embedding rows that nearly all accesses go to, give them the GPU bytes that you have, and
@@ -149,7 +149,7 @@ def _add_dataset_commands(commands: Any) -> None:
         "if there is a fault.",
     )
     _add_dataset(verify)
-    add_options(verify, "--threads")
+    add_options(verify, {name: OPTIONS[name] for name in ("--threads",)})
     summary = add_command(
         commands,
         "summary",
@@ -195,7 +195,16 @@ def _add_other_commands(commands: Any) -> None:
     )
     _add_dataset(export)
     export.add_argument("run", type=Path, metavar="RUN", help="A run trained on it.")
-    add_options(export, "--out", "--overwrite")
+    add_options(
+        export,
+        {
+            name: OPTIONS[name]
+            for name in (
+                "--out",
+                "--overwrite",
+            )
+        },
+    )
     synth = add_command(
         commands,
         "synth",
