@@ -67,7 +67,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 _MODEL = {
     "--model": choice(
-        MODELS,
+        tuple(MODELS),
         "Layer widths: kaggle has bottom 512-256-64-DIM and top 512-256-1, terabyte bottom "
         "512-256-DIM and top 512-512-256-1 (default: kaggle).",
     ),

@@ -157,7 +157,9 @@ def test_a_file_of_another_size_is_found_before_training(data: Path, tmp_path: P
     file = Manifest.read(data).splits["test"]["hot"].files[0]
     with (data / file.path).open("ab") as stream:
         stream.write(b"x")
-    with pytest.raises(DatasetError, match=rf"{file.path} has {file.bytes + 1} bytes"):
+    with pytest.raises(
+        DatasetError, match=rf"{file.path} is damaged: .* bytes, not {file.bytes:,}"
+    ):
         run(data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -232,7 +234,7 @@ def test_the_presets_have_the_published_layers(tmp_path: Path) -> None:
         ([], 2, "required"),
         (["train", "DATA"], 2, "--out"),
         (["train", "DATA", "--out", "RUN", "--placement", "moon"], 2, "invalid choice"),
-        (["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-x"], 2, "not a row of widths"),
+        (["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-x"], 2, "not a list of widths"),
         (["train", "absent", "--out", "RUN"], 1, "error: absent is not a finished data set"),
         (["train", "DATA", "--out", "RUN", "--epochs", "0"], 1, "error: --epochs is 0"),
         (["train", "DATA", "--out", "RUN", "--batch-size", "0"], 1, "error: --batch-size is 0"),
