@@ -91,9 +91,9 @@ LIMITS = [
     Limit("train: 12 open files", _TRAIN, words=("ulimit -n",), fails=False,
           limit=(resource.RLIMIT_NOFILE, 12)),
     *(Limit(f"{size} MB of addresses", _PREPARE, fails=False, native=True,
-            words=("ran out", "thread"), limit=(resource.RLIMIT_AS, size * _MB))
+            words=("out of memory", "thread"), limit=(resource.RLIMIT_AS, size * _MB))
       for size in (1600, 2000, 2500)),
-    Limit("train: 1500 MB of addresses", _TRAIN, fails=False, native=True, words=("ran out",),
+    Limit("train: 1500 MB of addresses", _TRAIN, fails=False, native=True, words=("out of memory",),
           limit=(resource.RLIMIT_AS, 1500 * _MB)),
     Limit("no HOME, no TMPDIR", _PREPARE, fails=False,
           environment=(("HOME", None), ("TMPDIR", "/nowhere"))),

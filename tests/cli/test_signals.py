@@ -49,7 +49,7 @@ def test_a_signal_while_it_loads_just_ends_it(kind: int) -> None:
 def test_too_little_memory_to_load_is_told_in_one_line(error: str) -> None:
     done = started(LOADING.format(does=f"raise {error}"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("error: memory ran out")
+    assert done.stderr.startswith("error: out of memory")
 
 
 FAILING = """
@@ -66,7 +66,7 @@ sys.exit(cli.main(["version"]))
 def test_too_little_memory_to_run_is_told_in_one_line() -> None:
     done = started(FAILING.format(error="MemoryError"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert done.stderr.startswith("error: memory ran out")
+    assert done.stderr.startswith("error: out of memory")
     assert "ValueError: x" in started(FAILING.format(error="ValueError('x')")).stderr
 
 

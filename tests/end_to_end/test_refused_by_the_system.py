@@ -32,14 +32,14 @@ from tests.support.trainer_runs import OPTIONS
         (OSError("No space left on device (os error 28)"), "No space left on device. Free space"),
         (OSError(errno.EMFILE, "Too many open files", "c"), "Too many open files: c. Raise the li"),
         (FileNotFoundError(errno.ENOENT, "No such file", "d"), "No such file: d"),
-        (MemoryError(), "memory ran out (no more of it). Give less --memory"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out ("),
-        (RuntimeError("can't start new thread"), "no further thread could be started"),
+        (MemoryError(), "out of memory. Set a lower --memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory ("),
+        (RuntimeError("can't start new thread"), "cannot start another thread"),
         (
             pa.ArrowException("Unknown error: Failed to launch worker thread: R"),
-            "no further thread",
+            "cannot start another thread",
         ),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
     ],
 )
 def test_an_error_of_the_system_is_explained_with_a_remedy(

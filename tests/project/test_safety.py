@@ -128,7 +128,7 @@ NO_PATHS = [".", "./x", "a//b", "a/", "x\0", "x\n", "manifest.json", "_SUCCESS"]
 @pytest.mark.parametrize("path", OUTSIDE + NO_PATHS)
 def test_a_manifest_names_files_of_its_own_alone(shop_copy: Path, path: str) -> None:
     edit_manifest(shop_copy, "tables", 0, "vocabulary", "path", value=path)
-    refused = r"manifest\.json: .*(leaves|no path|named twice)"
+    refused = r"manifest\.json: .*(leaves|not the path|named twice)"
     with pytest.raises(DatasetError, match=refused):
         Manifest.read(shop_copy)
 
@@ -143,7 +143,7 @@ def test_a_path_that_is_no_unicode_is_refused(shop_copy: Path) -> None:
 @pytest.mark.parametrize("url", ["/tmp/folder", "s3://bucket/folder"])
 def test_no_name_leads_out_of_a_folder(url: str, name: str) -> None:
     folder = Folder.of(url)
-    for use in (folder.data, folder.text, folder.exists, lambda name: folder / name):
+    for use in (folder.read_bytes, folder.read_text, folder.exists, lambda name: folder / name):
         with pytest.raises(StorageError, match="leads out of the folder"):
             use(name)
     for within in (folder.read, folder.open, folder.write):

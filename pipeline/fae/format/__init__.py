@@ -1,1 +1,13 @@
-"""TODO fae.format."""
+"""The contract on disk and the ground of every program, with the standard library alone.
+
+manifest      `manifest.json` and `_SUCCESS`: what a finished data set is
+integrity     checks that files are those that the manifest names
+json_codec    dataclasses to JSON and back, every type checked
+atomic_files  files that appear whole or not at all
+file_lock     locks that end with their process
+errors        the errors that users can fix, and words for what the system refuses
+signals       SIGINT and SIGTERM: deferred, or an exception
+program       runs a command so that it ends in one message and an exit code
+units         sizes such as 256MiB
+version       the program's version
+"""

@@ -1,6 +1,6 @@
-"""What can go wrong through no fault of the program.
+"""The errors that users can fix, and words for what the operating system refuses.
 
-FaeError                 every mistake that a user can mend; printed without a traceback
+FaeError                 base of all that a user can fix; printed without a traceback
 ├── LogError             a log cannot be read, or has too many malformed lines
 ├── SchemaError          a schema file or a preset's name is wrong
 ├── ParameterError       an option or a parameter is out of range
@@ -9,8 +9,6 @@ FaeError                 every mistake that a user can mend; printed without a t
 ├── StorageError         a folder or an object store cannot be reached, read or written
 ├── DatasetError         a data set or a stage's output is absent, unfinished or damaged
 └── ClusterError         the machines that do the work are gone; what they finished is kept
-
-What the operating system refuses (disk, memory, open files) is `explain_error` in one sentence.
 """
 
 import errno
@@ -20,25 +18,26 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_DISK = {
-    errno.ENOSPC: "Free space on its disk, or give a place on another",
-    errno.EDQUOT: "Free some of your quota, or give a place on another disk",
+#: Remedies by the system's error number: of disks, and others.
+_DISK_REMEDIES = {
+    errno.ENOSPC: "Free space on the disk, or choose a path on another",
+    errno.EDQUOT: "Free some of your quota, or choose a path on another disk",
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: "Give a place on a disk that can be written",
+    errno.EROFS: "Choose a path on a writable disk",
     errno.EIO: "Check the disk",
 }
-_OTHERS = {
-    errno.EACCES: "Get the right to it, or give another place",
-    errno.EPERM: "Get the right to it, or give another place",
+_OTHER_REMEDIES = {
+    errno.EACCES: "Get the permission, or choose another path",
+    errno.EPERM: "Get the permission, or choose another path",
     errno.EMFILE: "Raise the limit on open files (ulimit -n), or use fewer --threads or --workers",
     errno.ENFILE: "Close other programs, or raise the machine's limit on open files",
 }
-_MEMORY = "Give less --memory or fewer --threads, or use a machine with more of it"
-_THREADS = "Raise the limits on processes and memory (ulimit -u, -v), or use fewer --threads"
+_MEMORY_REMEDY = "Set a lower --memory or fewer --threads, or use a machine with more memory"
+_THREADS_REMEDY = "Raise the limits on processes and memory (ulimit -u, -v), or use fewer --threads"
 
 
 class FaeError(Exception):
-    """A mistake that the user can mend; the message says where, what was found and the remedy."""
+    """An error that the user can fix; the message says where, what was found and the remedy."""
 
 
 class LogError(FaeError):
@@ -83,39 +82,42 @@ def require(module: str, extra: str, purpose: str) -> None:
 
 
 def explain_disk_error(error: OSError) -> str | None:
-    """What a disk would not do, and what helps; None for an error of another kind."""
+    """Return what a disk refuses, with the remedy; None for an error of another kind."""
     code = _code(error)
-    return f"{os.strerror(code)}. {_DISK[code]}, and run again" if code in _DISK else None
+    if code not in _DISK_REMEDIES:
+        return None
+    return f"{os.strerror(code)}. {_DISK_REMEDIES[code]}, and run again"
 
 
 @contextmanager
-def disk_errors_reported(place: object) -> Iterator[None]:
-    """Raise StorageError in the block where the disk is full or broken, and `place` not written."""
+def disk_errors_reported(path: object) -> Iterator[None]:
+    """Turn the error of a full or broken disk, while `path` is written, into a StorageError."""
     try:
         yield
     except OSError as error:
-        if trouble := explain_disk_error(error):
-            raise StorageError(f"cannot write {place}: {trouble}.") from None
+        if reason := explain_disk_error(error):
+            raise StorageError(f"cannot write {path}: {reason}.") from None
         raise
 
 
 def explain_error(error: BaseException) -> str | None:
-    """One sentence on what the operating system refused, with the remedy; None for other errors."""
+    """Return what the operating system refused, with the remedy; None for other errors."""
     text = str(error).partition("\n")[0]
     if isinstance(error, OSError) and _code(error) != errno.ENOMEM:
-        place = f": {error.filename}" if error.filename else ""
-        remedy = (_DISK | _OTHERS).get(_code(error))
-        after = f". {remedy}, and run again." if remedy else ""
+        path = f": {error.filename}" if error.filename else ""
+        remedy = (_DISK_REMEDIES | _OTHER_REMEDIES).get(_code(error))
+        ending = f". {remedy}, and run again." if remedy else ""
         reason = os.strerror(_code(error)) if remedy else error.strerror or text
-        return f"{reason}{place}{after}"
+        return f"{reason}{path}{ending}"
     if re.search("start new thread|launch worker thread|WouldBlock", text):
-        return f"no further thread could be started ({text}). {_THREADS}, and run again."
+        return f"cannot start another thread ({text}). {_THREADS_REMEDY}, and run again."
     if isinstance(error, (MemoryError, OSError)) or re.search("allocate memory|map segment", text):
-        return f"memory ran out ({text or 'no more of it'}). {_MEMORY}, and run again."
+        reason = f" ({text})" if text else ""
+        return f"out of memory{reason}. {_MEMORY_REMEDY}, and run again."
     return None
 
 
 def _code(error: OSError) -> int:
-    """The error's number, which some libraries only put into its text; 0 where there is none."""
-    found = re.search(r"(?:errno|os error) (\d+)", str(error))
-    return error.errno or (int(found[1]) if found else 0)
+    """Return the error's number, or the one in its text, or 0: not all libraries set `errno`."""
+    match = re.search(r"(?:errno|os error) (\d+)", str(error))
+    return error.errno or (int(match[1]) if match else 0)

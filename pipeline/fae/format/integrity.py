@@ -35,23 +35,23 @@ def compute_sha256(path: Path) -> str:
 
 def check_links(directory: Path, paths: Iterable[str]) -> None:
     """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`."""
-    checked: dict[Path, bool] = {}
+    is_link: dict[Path, bool] = {}
     for path in paths:
-        place = directory
+        path_to = directory
         for part in PurePosixPath(path).parts:
-            place = place / part
-            if place not in checked:
-                checked[place] = place.is_symlink()
-            if checked[place] and not _inside(place, directory):
+            path_to = path_to / part
+            if path_to not in is_link:
+                is_link[path_to] = path_to.is_symlink()
+            if is_link[path_to] and not _is_inside(path_to, directory):
                 raise DatasetError(
-                    f"{place} is a link that leads out of {directory}, and a data set's files are "
-                    "its own. Put the file itself in its place: `cp -rL` copies what links lead "
-                    "to, and DVC makes no links with `dvc config cache.type hardlink,copy`."
+                    f"{path_to} is a link that leads out of {directory}, which must hold its own "
+                    "files. Replace the link by the file: `cp -rL` copies what links point to, and "
+                    "`dvc config cache.type hardlink,copy` keeps DVC from making links."
                 )
 
 
-def _inside(place: Path, directory: Path) -> bool:
-    real, root = os.path.realpath(place), os.path.realpath(directory)
+def _is_inside(path: Path, directory: Path) -> bool:
+    real, root = os.path.realpath(path), os.path.realpath(directory)
     return Path(real).is_relative_to(root)
 
 

@@ -1,4 +1,4 @@
-"""Documents: dataclasses as plain JSON data, and back, each value of the type it should have."""
+"""Convert dataclasses to plain JSON data and back, with every type checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def encode(value: Any) -> Any:
-    """`value` with dataclasses as dictionaries and tuples as lists, fields in their order."""
+    """Return `value` with dataclasses as dictionaries, in their fields' order, tuples as lists."""
     if dataclasses.is_dataclass(value):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -24,30 +24,35 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], value: Any, where: str) -> T:
-    """`value`, as JSON gave it, as `kind`; DatasetError names the place that does not fit."""
+    """Return `value`, as JSON has it, as an instance of `kind`.
+
+    Takes dataclasses with exactly their fields, tuples of any length (`tuple[T, ...]`), mappings,
+    and text, booleans and integers from 0 to below 2**63. Raises DatasetError, which names the
+    entry that does not fit; `where` is the file.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return typing.cast(T, value)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         if not isinstance(value, dict) or set(value) != set(hints):
-            found = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {found}.")
+            keys = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {keys}.")
         fields = {key: decode(hints[key], value[key], f"{where}: {key}") for key in hints}
         return typing.cast(T, kind(**fields))
     if origin is tuple and isinstance(value, list):
         items = (decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         return typing.cast(T, tuple(items))
     if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
-        items_of = {k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
-        return typing.cast(T, items_of)
-    beyond = isinstance(value, int) and not 0 <= value < 2**63
-    if type(value) is kind and not beyond and not _broken(value):
+        entries = {k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
+        return typing.cast(T, entries)
+    out_of_range = isinstance(value, int) and not 0 <= value < 2**63
+    if type(value) is kind and not out_of_range and not _has_lone_surrogate(value):
         return value
     name = getattr(kind, "__name__", str(kind))
     raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")
 
 
-def _broken(value: Any) -> bool:
-    """Whether this is text with half of a pair of surrogates, which JSON can hold, UTF-8 not."""
+def _has_lone_surrogate(value: Any) -> bool:
+    """Return whether this is text that JSON can hold and UTF-8 cannot."""
     return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,9 +1,9 @@
-"""The data set's contract: `manifest.json`, the one file that readers trust.
+"""Define a data set's contract: `manifest.json`, the one file that readers trust.
 
 Readers never list folders: a file that the manifest does not name is not part of the data set, and
 a directory without `_SUCCESS` is not a data set. `_SUCCESS` holds the data set's fingerprint and
 the manifest's sha256, as `sha256sum` writes it; the manifest holds that of every other file. The
-module needs the standard library alone, so that the trainer can import it where no data engine is
+module needs only the standard library, so that the trainer can import it where no data engine is
 installed.
 """
 
@@ -28,7 +28,7 @@ SPLITS = ("train", "valid", "test")
 TEMPERATURES = ("hot", "cold")
 LABEL = "label"
 OOV_ID = 0
-#: Of a data set that logs were added to: how its hot set changed, and the ids' former ones.
+#: In a data set that logs were added to: how its hot set changed, and the former id of each id.
 DRIFT = "drift.json"
 MAPPING = "mapping"
 
@@ -53,7 +53,7 @@ class Embedding:
     optimizer: str
 
     def row_bytes(self, dim: int) -> int:
-        """Bytes of one embedding row of `dim` elements with its optimiser state."""
+        """Return the bytes of one embedding row of `dim` elements with its optimiser state."""
         scalars, rows = OPTIMIZER_STATE[self.optimizer]
         return (1 + rows) * dim * DTYPE_BYTES[self.dtype] + 4 * scalars
 
@@ -134,13 +134,13 @@ class Manifest:
     records: tuple[DataFile, ...] = ()
 
     def files(self) -> list[DataFile]:
-        """Every file but the manifest and `_SUCCESS`: vocabularies, leaves, records."""
+        """Return every file but the manifest and `_SUCCESS`: vocabularies, leaves, records."""
         leaves = (leaf for split in self.splits.values() for leaf in split.values())
         data = [file for leaf in leaves for file in leaf.files]
         return [*(table.vocabulary for table in self.tables), *data, *self.records]
 
     def table(self, name: str) -> Table:
-        """The table called `name`."""
+        """Return the table called `name`."""
         return next(table for table in self.tables if table.name == name)
 
     def write(self, directory: Path) -> None:
@@ -148,17 +148,17 @@ class Manifest:
         (directory / MANIFEST_FILE).write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
-        """What `manifest.json` holds."""
+        """Return the text of `manifest.json`."""
         document = {"format": FORMAT, **encode(self)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def read(cls, directory: Path | str) -> Manifest:
-        """The manifest of a finished data set in a local directory.
+        """Return the manifest of a finished data set in a local directory.
 
-        Raises DatasetError where the directory is absent, unfinished, of another version, or where
-        the manifest does not have the shape that this version writes, or not the bytes that
-        `_SUCCESS` tells.
+        Raises DatasetError where the directory is absent, unfinished or of another version, where
+        the manifest does not have the shape that this version writes, and where its checksum is not
+        the one in `_SUCCESS`.
         """
         directory = Path(directory)
         path = directory / MANIFEST_FILE
@@ -169,9 +169,10 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: bytes, where: str, success: bytes = b"") -> Manifest:
-        """The manifest that `text` is, for messages found at `where`; DatasetError as `read`.
+        """Return the manifest that `text` holds; messages call its file `where`.
 
-        `success` is what `_SUCCESS` holds. Where no checksum is in it, none is compared.
+        `success` is the text of `_SUCCESS`. Where it has no checksum, none is compared. Raises
+        DatasetError as `read`.
         """
         try:
             document = json.loads(text)
@@ -180,7 +181,7 @@ class Manifest:
                 f"{where} is not JSON ({error}). Prepare the data set again."
             ) from None
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-            raise DatasetError(f'{where} has no "format": "{FORMAT}"; it is no FAE data set.')
+            raise DatasetError(f'{where} has no "format": "{FORMAT}"; it is not an FAE data set.')
         if document.get("version") != VERSION:
             raise DatasetError(
                 f"{where} has version {document.get('version')!r}, and this program reads version "
@@ -198,7 +199,7 @@ class Manifest:
 
 
 def format_success(fingerprint: str, manifest: bytes) -> str:
-    """What `_SUCCESS` holds beside a manifest of these bytes; `sha256sum` checks its last line."""
+    """Return the text of `_SUCCESS` for a manifest; `sha256sum` can check its last line."""
     return f"{fingerprint}\n{_digest(manifest)}  {MANIFEST_FILE}\n"
 
 
@@ -207,7 +208,7 @@ def _digest(text: bytes) -> str:
 
 
 def unfinished_error(where: str) -> DatasetError:
-    """The error of a place that should hold a data set and does not."""
+    """Return the error for a path that should hold a data set and does not."""
     return DatasetError(
         f"{where} is not a finished data set: it has no {SUCCESS} with a {MANIFEST_FILE}. "
         "Prepare it again with `fae prepare`."
@@ -222,23 +223,25 @@ def _check(manifest: Manifest, where: str) -> None:
         if parts.is_absolute() or ".." in parts.parts or "\\" in file.path or file.path == "":
             raise DatasetError(f"{where}: {file.path!r} leaves the data set's directory.")
         if str(parts) != file.path or not parts.parts or not file.path.isprintable():
-            raise DatasetError(f"{where}: {file.path!r} is no path of a file.")
+            raise DatasetError(f"{where}: {file.path!r} is not the path of a file.")
         if file.path in paths:
             raise DatasetError(f"{where}: {file.path} is named twice.")
         paths.add(file.path)
     names = {table.name for table in manifest.tables}
     if len(names) != len(manifest.tables):
-        raise DatasetError(f"{where}: two tables have one name.")
+        raise DatasetError(f"{where}: two tables have the same name.")
     for table in manifest.tables:
         if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
             raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
     columns = [manifest.features.label, *manifest.features.dense]
     columns += [feature.name for feature in manifest.features.sparse]
     if len(set(columns)) != len(columns):
-        raise DatasetError(f"{where}: two columns have one name.")
+        raise DatasetError(f"{where}: two columns have the same name.")
     for feature in manifest.features.sparse:
         if feature.table not in names:
-            raise DatasetError(f"{where}: {feature.name!r} is of no table ({feature.table!r}).")
+            raise DatasetError(
+                f"{where}: {feature.name!r} names an unknown table {feature.table!r}."
+            )
     if manifest.embedding.dtype not in DTYPE_BYTES:
         raise DatasetError(f"{where}: unknown dtype {manifest.embedding.dtype!r}.")
     if manifest.embedding.optimizer not in OPTIMIZER_STATE:

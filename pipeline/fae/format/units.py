@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write them: 512KiB, 256MiB, 2GiB."""
+"""Read sizes in bytes as people write them: 512KiB, 256MiB, 2GiB."""
 
 from __future__ import annotations
 
