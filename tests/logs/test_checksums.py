@@ -33,7 +33,7 @@ def test_a_checksum_does_not_depend_on_how_much_is_read_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = checksums_of(tmp_path, LINES)
-    monkeypatch.setattr(remote, "_BUFFER", 7)
+    monkeypatch.setattr(remote, "_BUFFER_BYTES", 7)
     assert checksums_of(tmp_path, LINES) == found
 
 

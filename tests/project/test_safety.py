@@ -244,7 +244,7 @@ def test_a_password_anywhere_in_a_url_is_refused_and_not_repeated(url: str) -> N
 
 
 def test_what_is_no_url_is_told() -> None:
-    with pytest.raises(StorageError, match="this is no URL"):
+    with pytest.raises(StorageError, match="not a valid URL"):
         find_logs(["http://[x"], SHOP)
 
 

@@ -261,7 +261,7 @@ class Source:
 
 
 def test_the_copy_used_least_recently_goes_first() -> None:
-    source, scratch = Source(), FileCache(most_bytes=25)
+    source, scratch = Source(), FileCache(max_bytes=25)
     for key in "aabacab":
         assert source.read(scratch, key) == key.encode() * 10
         assert scratch.bytes <= 25
@@ -278,7 +278,7 @@ def test_only_so_many_copies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_copy_in_use_is_not_dropped() -> None:
-    source, scratch = Source(), FileCache(most_bytes=10)
+    source, scratch = Source(), FileCache(max_bytes=10)
     with scratch.copy("held", 10, lambda path: path.write_bytes(b"x" * 10)) as held:
         source.read(scratch, "a")
         source.read(scratch, "b")

@@ -1,1 +1,7 @@
-"""TODO fae.storage."""
+"""Files on the local disk and in object stores, by the same calls.
+
+folder      a directory or a URL's prefix: read, write, list and remove its files
+remote      the file systems behind URLs, with retries
+file_cache  local copies of remote files
+raw_arrays  arrays as files of bare numbers
+"""

@@ -1,7 +1,7 @@
-"""Scratch: this process's copies of remote files, under the system's directory for such (TMPDIR).
+"""Cache remote files on the local disk, in the system's temporary directory (TMPDIR).
 
-Copies take no more bytes than they leave free on that disk, however many processes share it; those
-used least recently go first. A process that is killed leaves its copies to the next one's broom.
+Copies take no more bytes than they leave free on that disk, however many processes share it; the
+least recently used go first. The copies of a killed process are removed by the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 @dataclass
 class _Copy:
-    """One remote file here: where, its bytes once it is whole, and who reads it now."""
+    """The local copy of a remote file: its bytes once it is whole, and how many read it now."""
 
     path: Path
     bytes: int = 0
@@ -28,33 +28,33 @@ class _Copy:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-#: A process that lives for weeks reads ever new files.
+#: Bounds the files of a process that runs for weeks and reads ever new ones.
 MAX_COPIES = 1 << 12
 
 
 class FileCache:
     """Copies of files by key, for the threads of one process.
 
-    `most_bytes` bounds them; without it, the bytes that they leave free on their disk do. No more
+    `max_bytes` bounds them, by default the bytes that they leave free on their disk. No more
     than MOST_COPIES are kept.
     """
 
-    def __init__(self, most_bytes: int | None = None) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
         self._copies: dict[str, _Copy] = {}
         self._lock = threading.Lock()
-        self._made = 0
+        self._paths_made = 0
         self._space: Any = None
 
     @contextmanager
     def copy(self, key: str, size: int, fetch: Callable[[Path], None]) -> Iterator[Path]:
-        """The file `key` of `size` bytes, which `fetch` writes to a path where it is not here.
+        """Yield the file `key` of `size` bytes; `fetch` writes it to a path if it is not cached.
 
-        It is not dropped within the block.
+        It is not dropped during the block.
         """
         with self._lock:
             copy = self._copies.pop(key, None) or _Copy(self._new_path("copy"))
-            self._copies[key] = copy  # the last is the most recently used
+            self._copies[key] = copy  # the dictionary's last is the most recently used
             copy.users += 1
         try:
             with copy.lock:
@@ -70,7 +70,7 @@ class FileCache:
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        """A path, ending in `name`, for a file that is gone after the block."""
+        """Yield a path, ending in `name`, for a file that is removed after the block."""
         with self._lock:
             path = self._new_path(name)
         try:
@@ -80,15 +80,15 @@ class FileCache:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all copies."""
+        """The bytes of all copies."""
         return sum(copy.bytes for copy in self._copies.values())
 
     def _make_room(self, coming: _Copy, size: int) -> None:
-        """Drop copies that nobody reads, oldest first, until the coming one fits, and count it."""
+        """Drop unread copies, least recently used first, until `coming` fits, and count it."""
         with self._lock:
             coming.bytes = size
             for key, copy in list(self._copies.items()):
-                limit = self._most_bytes
+                limit = self._max_bytes
                 if limit is None:
                     limit = shutil.disk_usage(copy.path.parent).free
                 if self.bytes <= limit and len(self._copies) <= MAX_COPIES:
@@ -99,14 +99,14 @@ class FileCache:
 
     def _new_path(self, name: str) -> Path:
         if self._space is None:
-            # Dask's own scratch space: locked while its process lives, swept when it does not.
+            # Dask's scratch space: locked while its process lives, and removed by others after.
             from distributed.diskutils import WorkSpace, logger
 
-            logger.setLevel(logging.WARNING)  # sweeping is no news
+            logger.setLevel(logging.WARNING)  # its removals need no message
             base = Path(tempfile.gettempdir()) / f"fae-scratch-{os.getuid()}"
             self._space = WorkSpace(str(base)).new_work_dir(prefix="process-")
-        self._made += 1
-        return Path(self._space.dir_path) / f"{self._made}-{name}"
+        self._paths_made += 1
+        return Path(self._space.dir_path) / f"{self._paths_made}-{name}"
 
 
 FILE_CACHE = FileCache()

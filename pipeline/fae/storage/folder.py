@@ -1,7 +1,7 @@
-"""Storage: the folders that stages read and write, on the local disk or behind a URL of fsspec.
+"""Read and write folders on the local disk or behind a URL of fsspec.
 
-Local files are used where they lie, so memory maps cost nothing. A remote file is copied to this
-process's scratch space to be read, and written there before it is sent.
+Local files are used in place, so memory maps cost nothing. A remote file is copied to this
+process's file cache to be read, and written there before it is uploaded.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Folder:
     url: str
 
     @classmethod
-    def of(cls, place: FolderLike) -> Folder:
-        """The folder at a path or URL. StorageError where a URL carries a password."""
-        if isinstance(place, Folder):
-            return place
-        text = str(place).removeprefix("file://")
+    def of(cls, location: FolderLike) -> Folder:
+        """Return the folder at a path or URL; raises StorageError where a URL has a password."""
+        if isinstance(location, Folder):
+            return location
+        text = str(location).removeprefix("file://")
         if not is_url(text):
             return cls(str(Path(text)))
         check_no_password(text)
@@ -54,7 +54,7 @@ class Folder:
 
     @property
     def remote(self) -> bool:
-        """Whether files must be fetched and sent."""
+        """Whether the folder is behind a URL, so that files are downloaded and uploaded."""
         return is_url(self.url)
 
     @property
@@ -64,7 +64,7 @@ class Folder:
 
     @property
     def parent(self) -> Folder:
-        """The folder that holds this one."""
+        """The folder around this one."""
         return Folder(self.url.rpartition("/")[0] if self.remote else str(self.path.parent))
 
     @property
@@ -78,11 +78,11 @@ class Folder:
         return Path(self.url)
 
     def absolute(self) -> Folder:
-        """The same folder for processes that work in another directory."""
+        """Return the folder by a path that processes in other directories understand, too."""
         return self if self.remote else Folder(str(self.path.absolute()))
 
     def beside(self, suffix: str) -> Folder:
-        """The folder next to this one whose name has `suffix` at its end."""
+        """Return the folder next to this one, by its name with `suffix` appended."""
         if not self.remote:
             return Folder(str(self.path.with_name(self.path.name + suffix)))
         if not urlsplit(self.url).path.strip("/"):
@@ -91,29 +91,29 @@ class Folder:
 
     @contextmanager
     def read(self, name: str) -> Iterator[Path]:
-        """A local path with the whole file; what is opened or mapped in the block stays readable.
+        """Yield a local path of the whole file; what the block opens or maps stays readable.
 
-        Raises FileNotFoundError where there is none.
+        Raises FileNotFoundError where there is no such file.
         """
         if not self.remote:
             yield (self / name).path
             return
         filesystem, path = resolve_remote((self / name).url)
-        found = call_with_retries(filesystem, "info", path)
-        state = (str(found.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
+        info = call_with_retries(filesystem, "info", path)
+        state = (str(info.get(key)) for key in ("ETag", "LastModified", "mtime", "created"))
 
         def fetch(local: Path) -> None:
             call_with_retries(filesystem, "get_file", path, str(local))
-            if local.stat().st_size != found["size"]:
+            if local.stat().st_size != info["size"]:
                 raise StorageError(f"{self}/{name} changed while it was read. Run again.")
 
-        with FILE_CACHE.copy("|".join((self.url, name, *state)), found["size"], fetch) as local:
+        with FILE_CACHE.copy("|".join((self.url, name, *state)), info["size"], fetch) as local:
             yield local
 
     def forget(self, name: str) -> None:
-        """Have the system keep a file's pages no longer in memory, where it lies on a disk.
+        """Drop a local file's pages from the system's cache, as it is not read again.
 
-        The file stays. What is written next then takes the memory that it had.
+        The file stays; its memory is free for what is written next.
         """
         if self.remote or not hasattr(os, "posix_fadvise"):
             return
@@ -125,7 +125,7 @@ class Folder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[pa.NativeFile]:
-        """The file for Arrow to read pieces of: mapped, or fetched from a remote one as read."""
+        """Yield the file for Arrow: mapped where it is local, else each read a request."""
         if self.remote:
             with (
                 open_file((self / name).url) as stream,
@@ -138,11 +138,12 @@ class Folder:
 
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:
-        """A local path to write to; the file appears as `name`, whole, if the block ends well.
+        """Yield a local path to write to; the file appears, whole, when the block ends well.
 
-        Several processes may write one file at a time: each has its own until it is whole. On a
-        disk it lies beside its place and ends in .partial, which a killed process leaves there.
-        StorageError where the disk is full or broken.
+        Several processes may write the same file at a time: each has its own until it is whole. A
+        killed process may leave a file that ends in .partial beside it.
+
+        Raises StorageError where the disk is full or broken, or the upload fails.
         """
         if self.remote:
             with FILE_CACHE.temporary(Path(check_name(name)).name) as local:
@@ -153,18 +154,18 @@ class Folder:
                 except FileNotFoundError as error:
                     raise StorageError(f"cannot write to {self}: {error}") from None
             return
-        place = (self / name).path
-        with disk_errors_reported(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(place, shared=True) as partial:
+        target = (self / name).path
+        with disk_errors_reported(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(target, shared=True) as partial:
             yield partial
 
     def read_text(self, name: str) -> str:
-        """The UTF-8 text of a file; FileNotFoundError where there is none."""
+        """Return the UTF-8 text of a file; raises FileNotFoundError where there is none."""
         return self.read_bytes(name).decode("utf-8")
 
     def read_bytes(self, name: str) -> bytes:
-        """The bytes of a file; FileNotFoundError where there is none."""
+        """Return the bytes of a file; raises FileNotFoundError where there is none."""
         if not self.remote:
             return (self / name).path.read_bytes()
         filesystem, path = resolve_remote((self / name).url)
@@ -172,14 +173,14 @@ class Folder:
         return data
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a UTF-8 file so that no reader ever sees a part of it."""
+        """Write a UTF-8 file, which readers see whole or not at all."""
         with self.write(name) as path:
             path.write_text(text, encoding="utf-8")
 
     def create(self, name: str, text: str) -> bool:
         """Write a small remote file unless there is one; return whether there was none.
 
-        Object stores must know conditional requests (If-None-Match), as S3 does.
+        The object store must support conditional requests (If-None-Match), as S3 does.
         """
         filesystem, path = resolve_remote((self / name).url)
         data = text.encode()
@@ -190,29 +191,29 @@ class Folder:
         except (FileExistsError, StorageError):
             if not self.exists(name):
                 raise
-            return self.read_bytes(name) == data  # our own, whose answer was lost on its way
+            return self.read_bytes(name) == data  # our own, whose response was lost
         return True
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file `name`."""
+        """Return whether there is a file `name`."""
         if not self.remote:
             return (self / name).path.is_file()
         filesystem, path = resolve_remote((self / name).url)
         return bool(call_with_retries(filesystem, "exists", path))
 
     def read_state(self, name: str) -> tuple[int, ...]:
-        """What changes with a local file: its inode, size and time; nothing of one that is not."""
+        """Return what changes when a local file does: inode, size, time; () where there is none."""
         try:
-            found = None if self.remote else (self / name).path.stat()
+            status = None if self.remote else (self / name).path.stat()
         except OSError:
-            found = None
-        return (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
+            status = None
+        return (status.st_ino, status.st_size, status.st_mtime_ns) if status else ()
 
     def list_files(self) -> list[str]:
-        """The files in this folder and those below, sorted; none where there is no such folder."""
+        """Return the files in and below this folder, sorted; none where there is no folder."""
         if not self.remote:
-            found = (path for path in self.path.rglob("*") if path.is_file())
-            return sorted(path.relative_to(self.path).as_posix() for path in found)
+            files = (path for path in self.path.rglob("*") if path.is_file())
+            return sorted(path.relative_to(self.path).as_posix() for path in files)
         filesystem, root = resolve_remote(self.url)
         try:
             paths = call_with_retries(filesystem, "find", root)
@@ -221,7 +222,7 @@ class Folder:
         return sorted(path[len(root) + 1 :] for path in paths if path.startswith(f"{root}/"))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove these files, those that are there; folders stay."""
+        """Remove those of these files that exist; folders stay."""
         names = list(names)
         if not self.remote:
             for name in names:
@@ -232,14 +233,14 @@ class Folder:
 
 
 def check_name(name: str) -> str:
-    """The name of a file in a folder, as it is; StorageError where it leads out of any folder.
+    """Return the name of a file in a folder, or raise StorageError where it leads out of it.
 
-    Names come from documents that are read back, which may be damaged or not be ours.
+    Names come from documents that are read back, which may be damaged or made by others.
     """
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
-        raise StorageError(f"{name!r} leads out of the folder that names it; it is damaged.")
+        raise StorageError(f"{name!r} leads out of the folder whose document names it: damaged.")
     return name
 
 
-#: How callers may name a folder.
+#: The ways to name a folder.
 FolderLike = Folder | Path | str

@@ -1,4 +1,4 @@
-"""Number files: numbers one after the other and nothing else, mapped where they are read."""
+"""Write arrays as files of bare numbers, and map them to read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fae.storage.folder import Folder
 
 
 def write_numbers(folder: Folder, name: str, arrays: Iterable[npt.NDArray[Any]]) -> None:
-    """Write arrays one after the other as a file."""
+    """Write the numbers of several arrays, one array after the other, as a file."""
     with folder.write(name) as path, path.open("wb") as file:
         for array in arrays:
             file.write(array.data)
 
 
 def read_numbers(folder: Folder, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """All numbers of a file, which must not be changed."""
+    """Return all numbers of a file as a read-only array, mapped where the file is local."""
     with folder.read(name) as path, path.open("rb") as file:
-        if not path.stat().st_size:  # which cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return np.empty(0, dtype)
         return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_READ), dtype)

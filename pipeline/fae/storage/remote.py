@@ -1,7 +1,7 @@
-"""File systems: what fsspec finds behind a URL, asked patiently.
+"""Reach the file systems that fsspec finds behind URLs, with retries.
 
-Credentials and endpoints come as fsspec and its file systems know them: environment, configuration
-files, instance roles.
+Credentials and endpoints come from where fsspec and its file systems look for them: environment,
+configuration files, instance roles.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _RETRY = tenacity.Retrying(
     stop=tenacity.stop_after_attempt(8),
     reraise=True,
 )
-#: Errors that the same request will meet again.
+#: Errors that a retry would meet again.
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError)
 _FINAL_CODES = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
-#: Errors of the connection that file systems pass on, by name: their libraries are optional.
+#: Connection errors that file systems pass on, by name, as their libraries are optional.
 _CONNECTION = {
     "botocore.exceptions.ConnectionError",
     "botocore.exceptions.HTTPClientError",
@@ -41,35 +41,38 @@ _CONNECTION = {
     "aiohttp.client_exceptions.ClientError",
     "http.client.IncompleteRead",
 }
-_BUFFER = 1 << 20
+_BUFFER_BYTES = 1 << 20
 
 
-def is_url(place: str) -> bool:
-    """Whether a path as users write it is a URL."""
-    return "://" in place
+def is_url(location: str) -> bool:
+    """Return whether a path, as users write it, is a URL."""
+    return "://" in location
 
 
 def redact_url(url: str) -> str:
-    """A URL as messages and manifests may show it: the query of a web address may be a secret."""
+    """Return a URL for messages and manifests: without a web address's query, often a secret."""
     return url.partition("?")[0] if "http://" in url or "https://" in url else url
 
 
 def check_no_password(url: str) -> None:
-    """Raise StorageError where a URL carries a password: it would come to stand in messages."""
+    """Raise StorageError where a URL carries a password, which messages would show."""
     for part in url.split("::"):
         try:
             address = urlsplit(part)
         except ValueError as error:
-            raise StorageError(f"this is no URL: {error}.") from None
+            raise StorageError(f"not a valid URL: {error}.") from None
         if address.password or (address.username and address.scheme in ("http", "https")):
             raise StorageError(
                 f"the URL of {address.scheme}://…@{address.netloc.rpartition('@')[2]} carries a "
-                "user or a password. Give them in the environment or in fsspec's configuration."
+                "user or a password. Set them in the environment or in fsspec's configuration."
             )
 
 
 def resolve(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL, and the path in it; StorageError where none is."""
+    """Return the fsspec file system of a path or URL, and the path in it.
+
+    Raises StorageError where the URL is invalid, carries a password, or no library reads it.
+    """
     if not is_url(url):
         return LocalFileSystem(), LocalFileSystem._strip_protocol(url)
     check_no_password(url)
@@ -77,7 +80,10 @@ def resolve(url: str) -> tuple[Any, str]:
 
 
 def resolve_remote(url: str) -> tuple[Any, str]:
-    """The file system and path of a URL, without the cache of listings, which others outdate."""
+    """Return the file system and path of a URL, without fsspec's cache of listings.
+
+    Other processes change what is listed.
+    """
     protocol = url.partition("://")[0]
     options = {} if "::" in url else {"use_listings_cache": False, **_defaults(protocol)}
     try:
@@ -93,40 +99,39 @@ def resolve_remote(url: str) -> tuple[Any, str]:
 
 
 def open_file(url: str) -> IO[bytes]:
-    """The file at a path or URL, to be read from any place; remote reads are retried."""
+    """Return the file at a path or URL, open and seekable; remote reads are retried."""
     filesystem, path = resolve(url)
     if isinstance(filesystem, LocalFileSystem):
         return Path(path).open("rb")
-    return io.BufferedReader(_Ranges(filesystem, path), _BUFFER)
+    return io.BufferedReader(_Ranges(filesystem, path), _BUFFER_BYTES)
 
 
 def read_range(url: str, start: int, size: int) -> memoryview:
-    """At most `size` bytes of a file, in memory that this thread's next call uses again."""
+    """Return at most `size` bytes of a file, in memory that this thread's next call reuses."""
     with open_file(url) as file:
         file.seek(start)
         return read_into_buffer(file, "piece", size)
 
 
 def iterate_range(url: str, start: int, size: int) -> Iterator[memoryview]:
-    """At most `size` bytes of a file, run by run, each in memory that the next one uses again.
+    """Yield at most `size` bytes of a file in pieces, each in memory that the next one reuses.
 
-    A local file's runs fit in a near cache, so reading them costs half; a remote one's run is one
-    request.
+    A local file's pieces fit in a CPU cache, which halves the cost of reading. A remote file is one
+    piece and one request.
     """
     with open_file(url) as file:
         file.seek(start)
-        run = size if is_url(url) else _BUFFER
-        while size > 0 and (found := read_into_buffer(file, "run", min(run, size))):
-            yield found
-            size -= len(found)
+        piece_bytes = size if is_url(url) else _BUFFER_BYTES
+        while size > 0 and (piece := read_into_buffer(file, "run", min(piece_bytes, size))):
+            yield piece
+            size -= len(piece)
 
 
 def call_with_retries(filesystem: Any, method: str, *arguments: Any, **options: Any) -> Any:
-    """What a method of a file system returns, tried again where a remote one fails for a while.
+    """Call a file system's method and return its result, with retries of transient failures.
 
     Waits grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015).
-    FileNotFoundError and FileExistsError are for the caller; any other failure that stays is a
-    StorageError.
+    Raises FileNotFoundError and FileExistsError, and StorageError for any other lasting failure.
     """
     call = getattr(filesystem, method)
     if isinstance(filesystem, LocalFileSystem):
@@ -140,25 +145,26 @@ def call_with_retries(filesystem: Any, method: str, *arguments: Any, **options: 
 
 
 def find_matches(filesystem: Any, pattern: str) -> list[str]:
-    """The files and folders that a glob names, sorted.
+    """Return the files and folders that a glob matches, sorted.
 
-    fsspec's glob leaves out, without a word, a remote folder that could not be listed just then.
+    fsspec's glob silently leaves out a remote folder whose listing fails, so this lists the files
+    below the pattern's fixed part and matches their names itself.
     """
-    first = min(pattern.index(one) for one in "*?[" if one in pattern)
+    first = min(pattern.index(wildcard) for wildcard in "*?[" if wildcard in pattern)
     root = pattern[:first].rpartition("/")[0]
     if isinstance(filesystem, LocalFileSystem) or not root:
         return sorted(call_with_retries(filesystem, "glob", pattern))
-    form = re.compile(glob_translate(pattern))
+    expression = re.compile(glob_translate(pattern))
     try:
         files = call_with_retries(filesystem, "find", root)
     except FileNotFoundError:
         return []
     folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
-    return sorted(path for path in {*files, *folders} if form.match(path))
+    return sorted(path for path in {*files, *folders} if expression.match(path))
 
 
 class _Ranges(io.RawIOBase):
-    """A remote file, each read a request for just those bytes."""
+    """A remote file; each read is a request for just those bytes."""
 
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._at = filesystem, path, 0
@@ -188,7 +194,7 @@ class _Ranges(io.RawIOBase):
 
 
 def _defaults(protocol: str) -> dict[str, Any]:
-    """No tries below our own for S3, unless the user has configured them."""
+    """Return options that turn off S3's own retries, unless the user has configured them."""
     configured: Mapping[str, Any] = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
     chosen = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & set(os.environ) or "retries" in configured
     if protocol not in ("s3", "s3a") or chosen:
@@ -198,7 +204,7 @@ def _defaults(protocol: str) -> dict[str, Any]:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether the same request may do better in a while."""
+    """Return whether the same request may succeed later."""
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if names & _CONNECTION:
         return True
@@ -207,7 +213,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _failure(filesystem: Any, arguments: tuple[Any, ...], error: Exception) -> str:
-    """A failure in one line: where, what, and what may help."""
+    """Return one line on a failure: where, what, and what may help."""
     path = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], str) else arguments[0]
     if isinstance(path, list):
         path = path[0]
