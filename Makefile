@@ -29,7 +29,7 @@ types: $(INSTALLED)
 	mypy
 
 unit: $(INSTALLED)
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist worksteal
 
 install: $(INSTALLED)
 

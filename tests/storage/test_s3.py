@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import tenacity
 
+from fae.cli import main
 from fae.commit.lock import lock_output
 from fae.commit.outputs import read_manifest
 from fae.dataset.encoder import Encoder
@@ -27,6 +25,7 @@ from fae.preparation import prepare
 from fae.storage.folder import Folder
 from fae_trainer.__main__ import main as trainer
 from tests.support.command_line import fae
+from tests.support.forked import forked
 from tests.support.object_store import KEY, SECRET, asked, forget, object_store, tell
 from tests.support.oracle import Options
 from tests.support.small_logs import (
@@ -36,6 +35,7 @@ from tests.support.small_logs import (
     Stages,
     digests,
     parameters_of,
+    staged,
     written,
 )
 
@@ -121,15 +121,15 @@ def test_a_remote_log_can_go_to_a_disk(store: str, shop: Stages, tmp_path: Path)
     assert digests(tmp_path / "down") == digests(shop.dataset)
 
 
-def test_compressed_and_split_logs_are_read(store: str) -> None:
+def test_compressed_and_split_logs_are_read(store: str, tmp_path: Path) -> None:
     lines = SHOP_LOG.splitlines(keepends=True)
     with Folder.of("s3://data/days").write("1/log.csv.gz") as path:
         path.write_bytes(gzip.compress("".join(lines[:17]).encode()))
     Folder.of("s3://data/days").write_text("2/log.csv", "".join([lines[0], *lines[17:]]))
     logs = find_logs_by_split(["s3://data/days/1/*"], ["s3://data/days/2/log.csv"], [], SHOP)
     assert [log.name for log in logs] == ["1/log.csv.gz", "2/log.csv"]
-    manifest, _ = prepare(logs, SHOP, "s3://data/days.out", Executor(1), PARAMETERS)
-    assert [log["rows"] for log in manifest.preparation["logs"]] == [16, 4]
+    staging = staged(logs, SHOP, tmp_path / "staging")
+    assert [log.rows for log in staging.logs] == [16, 4]
 
 
 # ── Whole or not at all ──────────────────────────────────────────────────────────────────────────
@@ -139,16 +139,16 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_goes_on(
     store: str, shop: Stages, tmp_path: Path
 ) -> None:
     (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
-    command = [sys.executable, "-m", "fae", "prepare", "s3://data/logs/shop.csv"]
+    command = ["prepare", "s3://data/logs/shop.csv"]
     command += ["--schema", schema, "--hot-budget", "120", "--rule", "accesses"]
     command += ["--out", "s3://data/killed"]
     out = Folder.of("s3://data/killed")
     tell(store, "/hold/data/killed/manifest.json")
-    with subprocess.Popen(command) as run:
+    with forked(main, command, errors=tmp_path / "errors") as run:
         tell(store, "/waiting")
         run.kill()
     tell(store, "/release")
-    assert run.returncode == -9
+    assert run.poll() == -9
     assert any(name.endswith(".parquet") for name in out.list_files())
     assert not out.exists("_SUCCESS")
     with pytest.raises(DatasetError, match=r"s3://data/killed is not a finished data set"):
@@ -172,7 +172,8 @@ def test_one_run_at_a_time_makes_a_data_set(store: str) -> None:
         pytest.raises(DatasetError, match=r"another run is writing s3://data/busy\.work .* remove"),
     ):
         prepared("s3://data/busy", Executor(1))
-    prepared("s3://data/busy", Executor(1))
+    with lock_output("s3://data/busy.work"):
+        pass
 
 
 def test_what_was_there_goes_only_when_asked(dataset_copy: Folder, shop: Stages) -> None:
@@ -309,22 +310,23 @@ def test_missing_places_are_one_clear_line(store: str, tmp_path: Path) -> None:
         assert words in line
 
 
-def test_no_secret_is_shown_or_stored(store: str, tmp_path: Path) -> None:
+def test_no_secret_is_shown_or_stored(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
     arguments = ["prepare", "s3://data/logs/shop.csv", "--schema", schema, "--keep-work"]
     arguments += ["--hot-budget", "120", "--out", "s3://data/kept"]
     done = fae(*arguments)
     code, printed = done.exit_code, done.output
     assert code == 0, printed
-    wrong = subprocess.run(
-        [sys.executable, "-m", "fae", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "AWS_ACCESS_KEY_ID": "wrong"},
-    )
-    assert wrong.returncode == 1
-    assert "Check the credentials" in wrong.stderr
-    texts = [printed, wrong.stdout, wrong.stderr]
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+        forget()
+        refused = fae(*arguments)
+    forget()
+    assert refused.exit_code == 1
+    assert "Check the credentials" in refused.output
+    texts = [printed, refused.output]
     for folder in (Folder.of("s3://data/kept"), Folder.of("s3://data/kept.work")):
         assert folder.list_files()
         for name in folder.list_files():
