@@ -37,7 +37,7 @@ def test_a_planted_defect_is_found_with_a_small_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Text that is no number counts as missing.
-    monkeypatch.setattr(casting, "_given", lambda raw, _: raw.is_null() & pl.lit(False))
+    monkeypatch.setattr(casting, "_is_present", lambda raw, _: raw.is_null() & pl.lit(False))
     outcome = fuzz("log", LOG_PROPERTIES["log"], SEED, tmp_path / "case", 200)
     (failure,) = outcome.failures
     assert f"seed {SEED}, log: WrongError: " in failure
