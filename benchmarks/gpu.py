@@ -192,7 +192,7 @@ def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
     """
     found: dict[str, list[float]] = {"plan": [], "gather": [], "network": [], "rows": []}
     for batch in given:
-        lookup = model.lookup(batch)
+        lookup = model.plan_lookup(batch)
         times = [_now(model)]
         next(iter(model.plan_steps([batch])))
         times.append(_now(model))

@@ -1,27 +1,56 @@
-"""Train on a prepared data set: hot rows on the device, cold rows on the host.
+"""Train on a prepared data set, with hot rows on the device and cold rows on the host.
 
-`loader.HotColdLoader` and `embedding.HotColdEmbedding` serve any model; the rest trains a DLRM.
+    import fae_trainer
+    loader = fae_trainer.HotColdLoader("DIR", batch_size=2048)
+    embedding = fae_trainer.HotColdEmbedding(loader.manifest, device="cuda")
+    rows_optimizer = fae_trainer.HotColdOptimizer(embedding, lr=0.02)
 
-The package needs torch, numpy and pyarrow, and of this project the data set's contract alone
-(`fae.format.manifest`, `fae.format.errors`). Data flows in the order of this list:
+These three serve any model. `train` and `evaluate` train and score a DLRM, as the commands do.
 
-parameters, arguments   what a user may choose, and the options that say so
-schedule                the order of hot and cold batches
-decoding, batches       row groups to checked inputs, and these to batches
-windows, cache          the order of an epoch's rows, and what is kept of them in memory
-loader, prefetch        an epoch's batches, made ahead in threads
-layout                  ids to rows, and each batch's distinct rows
-shard, optimizers       the rows of one owner, and how they learn
-tables, replica         who owns a row: one side for good, or both in turn as FAE has it
-host_thread, traffic    cold rows hidden behind hot batches; what copies cost
-ranks, shared_tables    several processes that train together, and their tables
-bags, embedding         the tables as a module for any model, with its optimiser
-dlrm, recommender       the network, and one step of training
-held_step               a step in fixed shapes, for a CUDA graph
-metrics, history        what is measured, and the curve
-checkpoint, files       what is kept, whole or not at all
-training, evaluation    the loops
-progress                what a person sees meanwhile
+arguments    the command line's options
+commands     what each command calls and prints
+parameters   the parameters of a run, and their defaults
+data/        batches of a data set, read ahead in threads
+embedding/   tables of rows on the device and the host, and how they learn
+model/       the DLRM, and one step of its training
+run/         training, evaluation, checkpoints, metrics
 
-Importing the package imports no torch, so that help and usage errors come at once.
+The package needs torch, numpy and pyarrow, and of this project only `fae.format`. A room imports
+only from those listed before it. Public names are loaded when they are first used, so importing the
+package does not import torch, and help and usage errors are instant.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fae_trainer.data.loader import HotColdLoader
+    from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+    from fae_trainer.run.evaluate import evaluate
+    from fae_trainer.run.train import train
+
+#: The module of each public name.
+_MODULES = {
+    "HotColdEmbedding": "fae_trainer.embedding.module",
+    "HotColdLoader": "fae_trainer.data.loader",
+    "HotColdOptimizer": "fae_trainer.embedding.module",
+    "evaluate": "fae_trainer.run.evaluate",
+    "train": "fae_trainer.run.train",
+}
+
+__all__ = ["HotColdEmbedding", "HotColdLoader", "HotColdOptimizer", "evaluate", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -189,7 +189,7 @@ def refusal(ranks: Ranks, data: Path, out: Path) -> list[str]:
 def test_what_processes_cannot_do_is_refused_by_all(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", RAGGED)
     for fae, seed in in_processes(refusal, 2, tmp_path, tmp_path / "data", tmp_path / "run"):
-        assert "fae keeps every row on one host, and there are 2 processes" in fae
+        assert "fae needs a single process, and there are 2." in fae
         assert "The processes differ in seed: 0, 1." in seed
     assert not (tmp_path / "run").exists()
 
@@ -200,7 +200,7 @@ def test_an_error_of_one_process_ends_them_all(tmp_path: Path) -> None:
     out = str(tmp_path / "file" / "run")  # which the first process alone tries to make
     done = torchrun(2, "train", str(tmp_path / "data"), "--out", out, *OPTIONS)
     assert done.returncode == 1
-    assert f"error: --out {out} cannot be written" in done.stderr
+    assert f"error: Cannot write to --out {out}" in done.stderr
     assert "RuntimeError" not in done.stderr
 
 

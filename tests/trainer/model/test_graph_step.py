@@ -40,8 +40,8 @@ def test_fixed_shapes_give_the_same_bits(data: Path, optimizer: str, placement: 
 def test_arrays_of_several_sizes_hold_the_cold_rows(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_step, "_FEWEST", 2)
-    monkeypatch.setattr(graph_step, "_TIMES", 2)
+    monkeypatch.setattr(graph_step, "_MIN_COLD_ROWS", 2)
+    monkeypatch.setattr(graph_step, "_SIZE_RATIO", 2)
     rooms: set[int] = set()
 
     class Noting(GraphStep):

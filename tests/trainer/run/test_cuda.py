@@ -125,7 +125,7 @@ FAULTS: dict[str, Callable[[Patch], None]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_race_is_noticed(data: Path, monkeypatch: Patch, fault: str) -> None:
-    monkeypatch.setattr(graph_step, "_WARM_UP", 0)
+    monkeypatch.setattr(graph_step, "_WARM_UP_STEPS", 0)
     FAULTS[fault](monkeypatch)
     with pytest.raises(RaceError, match="comes too early"), simulated():
         trained(chosen(data, device="cuda"))
@@ -145,7 +145,10 @@ def test_waiting_in_a_graph_is_refused(data: Path, monkeypatch: Patch) -> None:
         return at, inverse + at[0].item() * 0
 
     monkeypatch.setattr(graph_step, "find_distinct", waiting)
-    with pytest.raises(FaeError, match=r"cannot be held in a CUDA graph .*capturing"), simulated():
+    with (
+        pytest.raises(FaeError, match=r"Cannot capture the step in a CUDA graph .*capturing"),
+        simulated(),
+    ):
         trained(chosen(data, device="cuda"))
 
 

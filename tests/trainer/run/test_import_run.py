@@ -190,7 +190,7 @@ def test_ids_that_cannot_be_told_are_refused(data: Path, tmp_path: Path) -> None
     run(former, tmp_path / "old")
     other = prepared(tmp_path, "data", SHOP_BUDGET * 2)
     add_day(former)
-    with pytest.raises(DatasetError, match=r"Give the data set that it was trained on by --former"):
+    with pytest.raises(DatasetError, match=r"Name the data set that it was trained on with --former"):
         import_run(tmp_path / "old", other, tmp_path / "new")
     with pytest.raises(DatasetError, match="was trained on the data set"):
         import_run(tmp_path / "old", other, tmp_path / "new", former=former)
@@ -208,7 +208,7 @@ def test_another_schema_is_refused(data: Path, tmp_path: Path) -> None:
     manifest = Manifest.read(other)
     dataclasses.replace(manifest, schema={**manifest.schema, "name": "mall"}).write(other)
     signed(other)
-    with pytest.raises(DatasetError, match="another schema"):
+    with pytest.raises(DatasetError, match="have different schemas"):
         import_run(tmp_path / "old", other, tmp_path / "new")
 
 
@@ -216,7 +216,7 @@ def test_a_run_is_never_carried_onto_itself(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "old")
     before = digests(tmp_path / "old")
     add_day(data)
-    with pytest.raises(ParameterError, match="give another directory"):
+    with pytest.raises(ParameterError, match="is the run to convert; choose another directory"):
         import_run(tmp_path / "old", data, tmp_path / "old", overwrite=True)
     assert digests(tmp_path / "old") == before
 

@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_run_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
-    with pytest.raises(ParameterError, match=r"holds a run already.*--resume.*--overwrite"):
+    with pytest.raises(ParameterError, match=r"already holds a run.*--resume.*--overwrite"):
         run(data, tmp_path / "run")
     with pytest.raises(ParameterError, match="--epochs"):
         run(data, tmp_path / "run", overwrite=True, epochs=0)

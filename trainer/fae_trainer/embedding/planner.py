@@ -116,7 +116,7 @@ class Planner:
 
 
 def _number(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Ints:
-    """Number the positions set in `first` and then those in `second`; others are undefined."""
+    """Return numbers for the positions in `first`, then in `second`; others are undefined."""
     firsts, seconds = np.cumsum(first), np.cumsum(second)
     total = firsts[-1] if firsts.size else 0
     return np.where(first, firsts, total + seconds) - 1

@@ -1,7 +1,7 @@
 """The network above the embeddings: DLRM (Naumov et al., 2019, arXiv:1906.00091).
 
-A bottom MLP brings the dense features to the embedding's dimension, all pairs of vectors interact
-by dot product, and a top MLP makes a logit of the bottom's output and the dots.
+A bottom MLP maps the dense features to the embedding dimension, all pairs of vectors interact by
+dot product, and a top MLP maps the bottom's output and the dot products to a logit.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from torch.nn import functional
 
 
 class Dlrm(nn.Module):
-    """Dense features and pooled embeddings to one logit an input.
+    """A network from dense features and pooled embeddings to one logit a sample.
 
-    Without dense features there is no bottom MLP: the embeddings alone interact, and their sum
-    stands where the bottom's output would, so that the top sees each vector and not dots alone.
-    `bottom` and `top` are layer widths; the last are the embedding's dimension and 1.
+    Without dense features there is no bottom MLP: only the embeddings interact, and their sum takes
+    the place of the bottom's output, so that the top sees vectors and not only dot products.
     """
 
     def __init__(
         self, dense: int, features: int, dim: int, bottom: Sequence[int], top: Sequence[int]
     ) -> None:
-        """A network with unset weights; call `initialise` or load a state before use."""
+        """Make a network with layer widths `bottom`, which ends in `dim`, and `top`, in 1.
+
+        Call `initialise` or load a state before use.
+        """
         super().__init__()
         vectors = features + (1 if dense else 0)
         self.bottom = make_mlp([dense, *bottom], last_relu=True) if dense else None
@@ -34,7 +36,7 @@ class Dlrm(nn.Module):
         self.register_buffer("mirror", index_pairs(vectors), persistent=False)
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        """(batch, dense) and (batch, features, dim) to (batch,)."""
+        """Map (batch, dense) and (batch, features, dim) to logits, (batch,)."""
         if self.bottom is None:
             straight, vectors = embedded.sum(dim=1), embedded
         else:
@@ -45,7 +47,7 @@ class Dlrm(nn.Module):
         return logit.squeeze(1)
 
     def initialise(self, seed: int) -> None:
-        """Set the weights as DLRM's authors do: normal, with variance 2/(in + out), and 1/out."""
+        """Draw weights as DLRM's authors do: normal, of variance 2/(in + out); biases of 1/out."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
@@ -55,7 +57,7 @@ class Dlrm(nn.Module):
 
 
 def make_mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:
-    """Linear layers from width to width with ReLU between them, and after the last if asked."""
+    """Return linear layers of these widths with ReLU between them, optionally after the last."""
     layers: list[nn.Module] = []
     for index in range(len(widths) - 1):
         layers.append(nn.Linear(widths[index], widths[index + 1]))
@@ -65,16 +67,17 @@ def make_mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:
 
 
 def index_lower_triangle(vectors: int) -> Tensor:
-    """Positions, in a flat (vectors, vectors) matrix, below its diagonal; row by row."""
+    """Return the positions below the diagonal of a flat (vectors, vectors) matrix, row by row."""
     row, column = torch.tril_indices(vectors, vectors, offset=-1)
     pairs: Tensor = row * vectors + column  # (pairs,)
     return pairs
 
 
 def index_pairs(vectors: int) -> Tensor:
-    """Which pair each position of a flat (vectors, vectors) matrix is, both halves alike.
+    """Return the pair's number at each position of a flat symmetric (vectors, vectors) matrix.
 
-    The diagonal, which is no pair, has the number of pairs.
+    Pairs are numbered as in `index_lower_triangle`. The diagonal has the number of pairs, which is
+    one past the last.
     """
     row, column = torch.tril_indices(vectors, vectors, offset=-1)
     pair = torch.full((vectors, vectors), len(row))
@@ -83,29 +86,29 @@ def index_pairs(vectors: int) -> Tensor:
 
 
 class PairwiseDots(torch.autograd.Function):
-    """The dot products of all pairs of vectors: (batch, vectors, dim) to (batch, pairs).
+    """Dot products of all pairs of vectors: (batch, vectors, dim) to (batch, pairs).
 
-    Its own gradient makes both directions gathers: the gradients of the pairs fill a symmetric
-    matrix, which multiplies the vectors. Autograd would scatter, and multiply twice.
+    Autograd's gradient would scatter the pairs' gradients and multiply twice. This one gathers them
+    into a symmetric matrix, which it multiplies with the vectors once.
     """
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, lower: Tensor, mirror: Tensor) -> Tensor:
-        """The dots, in the order of `lower_triangle`."""
+        """Return the dot products in the order of `index_lower_triangle`."""
         ctx.save_for_backward(vectors, mirror)
         return torch.bmm(vectors, vectors.mT).flatten(1).index_select(1, lower)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        """The gradient of the vectors."""
+        """Return the gradient of the vectors: d(x·y) = y dx + x dy, summed over the pairs."""
         vectors, mirror = ctx.saved_tensors
-        given = gradients[0].to(vectors.dtype)  # bfloat16 where the network computes in that
-        padded = functional.pad(given, (0, 1))  # (batch, pairs + 1), 0 for the diagonal
+        pairs = gradients[0].to(vectors.dtype)  # bfloat16 under mixed precision
+        padded = functional.pad(pairs, (0, 1))  # (batch, pairs + 1), 0 for the diagonal
         symmetric = padded.index_select(1, mirror).view(len(vectors), vectors.shape[1], -1)
         return torch.bmm(symmetric, vectors), None, None
 
 
 def _fill_normal(weights: Tensor, spread: float, generator: torch.Generator) -> None:
-    """Draw normal values of that standard deviation, in float32 whatever the weights' dtype."""
+    """Draw normal values of standard deviation `spread`, in float32 for any dtype."""
     with torch.no_grad():
         weights.copy_(torch.randn(weights.shape, generator=generator) * spread)

@@ -1,12 +1,12 @@
-"""A step on a full batch in arrays of fixed shapes, so that a CUDA graph holds it.
+"""Step on full batches in arrays of fixed shapes, so that a CUDA graph can replay the step.
 
-A GPU is done with a small batch before the host has launched its kernels one by one; a graph
-launches them together. Nor does the host look for the distinct hot rows: the device sorts the slots
-of a batch. How many rows are distinct differs from batch to batch, so their positions are filled up
-with a spare row behind the hot ones, which no id means and whose gradient is zero, and the cold
-rows lie in the first part of an array, of which there are a few sizes with a graph each. A graph
-holds the whole step, from the sort to the update of the network. On the CPU the same arrays are
-computed without a graph, which is how tests compare the two.
+A GPU finishes a small batch before the host has launched its kernels one by one; a graph launches
+them together. The host does not search for the distinct hot rows either: the device sorts the slots
+of a batch. The number of distinct rows differs from batch to batch, so their positions are filled
+up with a padding row behind the hot ones, which no id means and whose gradient is zero. The cold
+rows are in the first part of a buffer, of which there are a few sizes with one graph each. A graph
+contains the whole step, from the sort to the update of the network. On the CPU the same arrays are
+computed without a graph, by which tests compare the two.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from fae_trainer.embedding.optimizers import NetworkOptimizer
 from fae_trainer.embedding.planner import Slots
 from fae_trainer.embedding.tables import Tables
 
-#: Ids in a batch above which launches no longer count, and the memory of fixed shapes would.
-LARGEST = 1 << 21
+#: Ids in a batch above which launches cost little, and fixed shapes much memory.
+MAX_IDS = 1 << 21
 
-#: The fewest cold rows that an array is made for, and how many times as many the next one holds.
-_FEWEST, _TIMES = 256, 4
+#: The rows of the smallest buffer of cold rows, and the ratio of each size to the next.
+_MIN_COLD_ROWS, _SIZE_RATIO = 256, 4
 
-#: Steps on arrays of one size before a graph holds the next one; libraries set themselves up there.
-_WARM_UP = 2
+#: Steps in each size before its graph is captured; libraries initialise themselves in them.
+_WARM_UP_STEPS = 2
 
-#: (label, dense, rows, inverse) → the mean loss, all on the device.
+#: Computes the mean loss from (label, dense, rows, inverse), all on the device.
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step finds: the loss, and the gradient of the cold rows."""
+    """The loss of a step, and the gradient of the cold rows."""
 
     loss: Tensor
     cold: Tensor
 
 
 class GraphStep:
-    """Learns from a batch; only its cold rows are updated outside of the graph."""
+    """A step on a batch; only its cold rows are updated outside the graph."""
 
     def __init__(
         self,
@@ -57,68 +57,70 @@ class GraphStep:
         shape: tuple[int, int, int],
         rate: float,
     ) -> None:
-        """A step for batches of `shape`: inputs, dense features and sparse features of one id."""
-        inputs, dense, features = shape
+        """Make a step for batches of `shape`: samples, dense features, sparse features."""
+        samples, dense, features = shape
         self._loss, self._tables, self._network, self._rate = loss, tables, network, rate
-        self._spare = tables.layout.hot_total
-        self._distinct = min(inputs * features, self._spare + 1)
+        self._padding = tables.layout.hot_total
+        self._distinct = min(samples * features, self._padding + 1)
         device, dtype = tables.device, tables.dtype
-        self._label = torch.zeros(inputs, device=device, dtype=dtype)
-        self._dense = torch.zeros((inputs, dense), device=device, dtype=dtype)
-        slots = np.zeros(inputs * features, tables.layout.slot_type)
+        self._label = torch.zeros(samples, device=device, dtype=dtype)
+        self._dense = torch.zeros((samples, dense), device=device, dtype=dtype)
+        slots = np.zeros(samples * features, tables.layout.slot_type)
         self._slots = torch.from_numpy(slots).to(device)
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
-        self._cold: dict[int, Tensor] = {}  # by the number of rows
-        self._steps: Counter[int] = Counter()  # and so are these and the graphs
+        # All by the number of rows of the buffer of cold rows.
+        self._cold: dict[int, Tensor] = {}
+        self._steps: Counter[int] = Counter()
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, StepResult]] = {}
         tables.padded_hot.rows[-1:].zero_()
 
     def fits(self, batch: Batch) -> bool:
-        """Whether the batch is full, and all of its ids, one a feature, have one way to go."""
+        """Tell whether the batch is full, with one id a feature and hot rows on the device."""
         full = len(batch) == len(self._label) and batch.offsets is None
         return full and (batch.hot or self._tables.splits_batches)
 
     def __call__(self, batch: Batch, slots: Slots) -> Tensor:
-        """Learn from a batch; the mean loss before the update."""
+        """Update the model by a batch; return the mean loss before the update."""
         there = (self._label, self._dense, self._slots)
         here = (batch.label, batch.dense, torch.from_numpy(slots.slots))
         for array, values in zip(there, here, strict=True):
             array.copy_(values, non_blocking=True)
         rows = len(slots.cold)
         cold = self._tables.fetch(slots)
-        room = self._cold_buffer(rows)
-        room[:rows].copy_(cold.there)
-        found = self._run(room)
-        if rows:  # a copy, since the next step overwrites the gradient
-            self._tables.update_cold(cold, found.cold[:rows].clone(), self._rate)
-        return found.loss.clone()
+        buffer = self._cold_buffer(rows)
+        buffer[:rows].copy_(cold.there)
+        result = self._run(buffer)
+        # Copies, because the next step overwrites both.
+        if rows:
+            self._tables.update_cold(cold, result.cold[:rows].clone(), self._rate)
+        return result.loss.clone()
 
     def _cold_buffer(self, rows: int) -> Tensor:
-        """The smallest array for so many cold rows."""
-        size = _FEWEST if rows else 0
+        """Return the smallest buffer for so many cold rows."""
+        size = _MIN_COLD_ROWS if rows else 0
         while size < rows:
-            size *= _TIMES
+            size *= _SIZE_RATIO
         if size not in self._cold:
             self._cold[size] = self._label.new_zeros((size, self._tables.dim))
         return self._cold[size]
 
     def _run(self, cold: Tensor) -> StepResult:
-        """What a step on the arrays finds, by the graph for so many cold rows on a GPU."""
+        """Step on the arrays; on a GPU by the graph for the size of the buffer of cold rows."""
         size = len(cold)
         self._steps[size] += 1
-        if self._tables.device.type != "cuda" or self._steps[size] <= _WARM_UP:
+        if self._tables.device.type != "cuda" or self._steps[size] <= _WARM_UP_STEPS:
             return self._compute(cold)
         if size in self._graphs:
             self._network.count_step()
         else:
             self._graphs[size] = self._capture(cold)
-        graph, found = self._graphs[size]
+        graph, result = self._graphs[size]
         graph.replay()
-        return found
+        return result
 
     def _compute(self, cold: Tensor) -> StepResult:
-        """What a step finds; the hot rows and the network are updated."""
-        at, inverse = find_distinct(self._slots, self._spare, self._distinct)
+        """Compute a step on the arrays and update the hot rows and the network."""
+        at, inverse = find_distinct(self._slots, self._padding, self._distinct)
         hot, shard = len(at), self._tables.padded_hot
         rows = torch.cat([shard.rows.index_select(0, at), cold]).requires_grad_()
         loss = self._loss(self._label, self._dense, rows, inverse)
@@ -126,38 +128,38 @@ class GraphStep:
         gradient, *gradients = torch.autograd.grad(loss, [rows, *weights])
         own = shard.take(at, rows.detach()[:hot])
         shard.update(at, own, gradient[:hot], self._tables.optimizer, self._rate)
-        for weight, its_gradient in zip(weights, gradients, strict=True):
-            weight.grad = its_gradient
+        for weight, weight_gradient in zip(weights, gradients, strict=True):
+            weight.grad = weight_gradient
         self._network.update()
         return StepResult(loss.detach(), gradient[hot:])
 
     def _capture(self, cold: Tensor) -> tuple[torch.cuda.CUDAGraph, StepResult]:
-        """The step in a graph, not run yet. Other threads go on meanwhile, apart from it.
+        """Capture the step in a graph without running it; other threads are not affected.
 
-        The graphs share memory, since what one finds is taken before the next one runs.
+        The graphs share memory, since a graph's results are copied before the next one runs.
         """
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                found = self._compute(cold)
+                result = self._compute(cold)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise FaeError(
-                f"The step cannot be held in a CUDA graph ({reason}). Use --no-cuda-graph."
+                f"Cannot capture the step in a CUDA graph ({reason}). Use --no-cuda-graph."
             ) from error
-        return graph, found
+        return graph, result
 
 
-def find_distinct(slots: Tensor, spare: int, size: int) -> tuple[Tensor, Tensor]:
-    """The distinct hot rows, (size,), and for each slot its row's number: (n ids,).
+def find_distinct(slots: Tensor, padding: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return the distinct hot rows, (size,), and the number of each slot's row, (ids,).
 
-    Hot rows, those below `spare`, ascend; behind them come the spare row, as often as there is
-    room, and then the cold rows. All shapes are known beforehand, so nothing waits for the device.
+    Hot rows, those below `padding`, ascend; the padding row fills the remaining places, and the
+    cold rows are numbered after them. Shapes do not depend on values, so the host need not wait.
     """
-    ordered, order = slots.clamp(max=spare).sort()
+    ordered, order = slots.clamp(max=padding).sort()
     begins = torch.ones_like(ordered, dtype=torch.bool)
     begins[1:] = ordered[1:] != ordered[:-1]
     number = begins.cumsum(0) - 1
-    at = number.new_full((size,), spare).scatter_(0, number, ordered.long())
+    at = number.new_full((size,), padding).scatter_(0, number, ordered.long())
     inverse = torch.empty_like(number).scatter_(0, order, number)
-    return at, torch.where(slots < spare, inverse, slots + (size - spare))
+    return at, torch.where(slots < padding, inverse, slots + (size - padding))

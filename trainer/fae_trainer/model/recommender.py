@@ -23,7 +23,7 @@ from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
 from fae_trainer.embedding.tables import Tables, pool, pool_on_device
 from fae_trainer.model.dlrm import Dlrm
-from fae_trainer.model.graph_step import LARGEST, GraphStep
+from fae_trainer.model.graph_step import MAX_IDS, GraphStep
 from fae_trainer.parameters import TrainParameters, embedding_dim
 
 #: One process, which trains by itself.
@@ -33,7 +33,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
-    """How many rows of each table live on the device under a placement."""
+    """Return how many rows of each table live on the device under a placement."""
     if placement == "gpu":
         return [table.rows for table in manifest.tables]
     if placement in ("hot-cold", "fae"):
@@ -42,17 +42,19 @@ def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
 
 
 class Recommender:
-    """A DLRM whose rows are placed as the parameters say.
+    """A DLRM and its embedding tables, placed as the parameters say.
 
-    Its arithmetic does not depend on the placement: on the CPU all give the same bits.
+    The placement does not change the arithmetic: on the CPU all placements are bit for bit equal.
     """
 
     def __init__(
         self, manifest: Manifest, parameters: TrainParameters, ranks: Ranks = ALONE
     ) -> None:
-        """A model without values; call `initialise` or restore a checkpoint before use.
+        """Allocate a model; call `initialise` or restore a checkpoint before use.
 
         With several `ranks`, each steps on its part of every batch, and all ranks make every call.
+        Raises ParameterError where memory does not suffice, and DatasetError where the tables'
+        dimensions differ.
         """
         self.ranks = ranks
         dim = embedding_dim(manifest)
@@ -62,17 +64,17 @@ class Recommender:
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
         rule = ROW_OPTIMIZERS[parameters.optimizer]
-        places = (self._layout, dim, self.device, self.dtype, rule)
+        arguments = (self._layout, dim, self.device, self.dtype, rule)
         alone = ranks.size == 1
         if not alone:
-            self.tables: Tables = SharedTables(*places, ranks)
+            self.tables: Tables = SharedTables(*arguments, ranks)
         else:
             tables = ReplicatedTables if parameters.placement == "fae" else Tables
-            self.tables = tables(*places)
+            self.tables = tables(*arguments)
         cuda = self.device.type == "cuda"
-        #: Whether cold rows are read ahead; on a CPU the threads would take turns at its cores.
+        #: Whether a thread reads cold rows ahead; without a GPU it would compete for the cores.
         self.reads_ahead = alone and cuda and parameters.placement == "hot-cold"
-        #: Whether inputs are scored without a look for distinct hot rows; a GPU needs none.
+        #: Whether scoring skips the search for distinct hot rows, which does not pay on a GPU.
         self.scores_by_slots = alone and cuda and self.tables.splits_batches
         self.network = Dlrm(
             self._dense,
@@ -93,43 +95,43 @@ class Recommender:
         if alone and cuda and parameters.cuda_graph:
             self.use_graph_step(parameters.batch_size)
 
-    def use_graph_step(self, inputs: int) -> None:
-        """Take steps on batches of `inputs` in arrays of fixed shapes, where that pays."""
+    def use_graph_step(self, samples: int) -> None:
+        """Step on batches of so many samples in arrays of fixed shapes, where that pays."""
         features = len(self._layout.feature_table)
         self._graph_step = None
-        if inputs * features <= LARGEST:
-            shape = (inputs, self._dense, features)
+        if samples * features <= MAX_IDS:
+            shape = (samples, self._dense, features)
             self._graph_step = GraphStep(
                 self._loss, self.tables, self.network_optimizer, shape, self.lr
             )
 
     def initialise(self, seed: int) -> None:
-        """Set every weight as the seed says; the same for every placement."""
+        """Set every weight to its initial value for the seed, the same for every placement."""
         self.tables.initialise(seed)
         self.network.initialise(seed)
 
     def plan_steps(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        """Each batch with the plan of its step.
+        """Yield each batch with the plan of its step.
 
-        A plan depends on no weight and so may be made ahead. For a CUDA device it is in pinned
-        memory, as a loader's batches are: no step waits for one.
+        A plan depends on no weight, so it can be made ahead. For a CUDA device it is in pinned
+        memory, like a loader's batches, so that no step waits for its copy.
         """
         for batch in batches:
-            held = self._graph_step is not None and self._graph_step.fits(batch)
-            yield batch, self._slots(batch) if held else self.lookup(batch)
+            fits = self._graph_step is not None and self._graph_step.fits(batch)
+            yield batch, self._plan_slots(batch) if fits else self.plan_lookup(batch)
 
     def plan_scores(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        """Each batch with the plan of its logits, as `planned` otherwise."""
+        """Yield each batch with the plan of its logits, like `plan_steps`."""
         for batch in batches:
-            slots = self.scores_by_slots and batch.offsets is None
-            yield batch, self._slots(batch) if slots else self.lookup(batch)
+            by_slots = self.scores_by_slots and batch.offsets is None
+            yield batch, self._plan_slots(batch) if by_slots else self.plan_lookup(batch)
 
-    def _slots(self, batch: Batch) -> Slots:
+    def _plan_slots(self, batch: Batch) -> Slots:
         slots = self._planner.plan_slots(batch)
         return dataclasses.replace(slots, slots=self._pin(slots.slots))
 
-    def lookup(self, batch: Batch) -> Lookup:
-        """The lookup of this rank's part of a batch."""
+    def plan_lookup(self, batch: Batch) -> Lookup:
+        """Return the lookup of this rank's part of a batch."""
         lookup = self._planner.plan_lookup(self.ranks.local_part(batch))
         offsets = None if lookup.offsets is None else self._pin(lookup.offsets)
         return dataclasses.replace(
@@ -141,7 +143,7 @@ class Recommender:
         )
 
     def _pin(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The array in pinned memory, where the device is CUDA."""
+        """Return the array, in pinned memory if the device is CUDA."""
         if self.device.type != "cuda":
             return array
         pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
@@ -151,21 +153,22 @@ class Recommender:
     def prefetch_steps(
         self, batches: Iterable[Batch], depth: int
     ) -> Iterator[Iterator[tuple[Batch, Plan]]]:
-        """Batches to step on with their plans, `depth` of them made ahead in a thread.
+        """Yield an iterator over batches and their plans, made `depth` ahead in a thread.
 
-        Every batch must be stepped on, in this order; then cold rows can be read ahead too.
+        Step on every batch, in this order: cold rows may be read ahead too.
         """
-        served = self.tables.prefetching() if self.reads_ahead else nullcontext()
-        with served, prefetch(self._request_ahead(batches), depth) as planned:
+        rows = self.tables.prefetching() if self.reads_ahead else nullcontext()
+        with rows, prefetch(self._request_ahead(batches), depth) as planned:
             yield planned
 
     def _request_ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        """Yield each batch with its plan, and request the plan's cold rows."""
         for batch, plan in self.plan_steps(batches):
             self.tables.request(plan)
             yield batch, plan
 
     def step(self, batch: Batch, plan: Plan) -> Tensor:
-        """Learn from a batch; the mean log loss before the update, a scalar on the device."""
+        """Update the model by a batch; return the mean log loss before, a scalar on the device."""
         self.tables.prepare_for(hot=not len(plan.cold))
         if isinstance(plan, Slots):
             assert self._graph_step is not None
@@ -175,7 +178,7 @@ class Recommender:
 
     @torch.no_grad()
     def logits(self, batch: Batch, plan: Plan) -> Tensor:
-        """(batch,) logits on the device."""
+        """Return the logits of a batch, (batch,) on the device."""
         mine = self.ranks.local_part(batch)
         if isinstance(plan, Slots):
             embedded = pool_on_device(*self.tables.read(plan), None, len(mine))
@@ -189,7 +192,7 @@ class Recommender:
         return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(len(batch))))
 
     def _plain_step(self, batch: Batch, lookup: Lookup) -> Tensor:
-        """Learn from a batch, its kernels launched one by one; the mean loss before the update."""
+        """Update the model by a batch without a graph; return the mean loss before the update."""
         gathered, mine = self.tables.gather(lookup), self.ranks.local_part(batch)
         embedded = pool(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
         logit = self._logit(self._to_device(mine.dense), embedded)
@@ -207,12 +210,12 @@ class Recommender:
         return loss
 
     def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
-        """The mean log loss of a batch of one id a feature, from arrays on the device."""
+        """Return the mean log loss of a batch of one id a feature, from arrays on the device."""
         logit = self._logit(dense, pool_on_device(rows, inverse, None, len(label)))
         return functional.binary_cross_entropy_with_logits(logit, label)
 
     def _logit(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        """(batch,) logits; with mixed precision the network alone computes in bfloat16."""
+        """Return the logits, (batch,); under mixed precision only the network uses bfloat16."""
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
         ):
@@ -220,5 +223,5 @@ class Recommender:
         return logit.to(self.dtype)
 
     def _to_device(self, values: Tensor) -> Tensor:
-        """A batch's tensor on the device."""
+        """Return a batch's tensor on the device."""
         return values.to(self.device, self.dtype, non_blocking=True)

@@ -1,7 +1,7 @@
-"""What a hot input, a cold input and a cold access cost on this machine, by timing steps.
+"""Measure what a hot sample, a cold sample and a cold access cost on this machine.
 
-The figures are the terms of a straight line: a cold batch takes so much for each of its inputs and
-so much for each access to a cold row. `fae calibrate` weighs hot sets by them.
+The model is a straight line: a cold batch takes a time for each sample and a time for each access
+to a cold row. `fae calibrate` weighs hot sets by these times.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from fae_trainer.run.evaluate import resolve_device
 #: The model that is timed: Criteo's features, and tables too large for the caches.
 TABLES, DENSE, DIM = 26, 13, 16
 TABLE_ROWS, HOT_ROWS = 200_000, 20_000
-#: The cold features of a cold input in the two kinds of cold batch that fix the line.
+#: The cold features of a sample in the two kinds of cold batch that determine the line.
 FEW, MANY = 1, 20
-ROUNDS, WARM_UP = 12, 3
+WARM_UP_ROUNDS, ROUNDS = 3, 12
 
 
-def measure_device(given: dict[str, Any]) -> dict[str, Any]:
-    """The device profile of this machine: seconds per hot input, cold input and cold access.
+def measure_device(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the device profile of this machine: seconds per hot sample, cold sample, cold access.
 
-    `given` holds `device`, `batch_size` and `threads` where the user chose them. Kinds of batch
-    take turns, and each counts with its median step.
+    `options` has `device`, `batch_size` and `threads` if the user chose them. Kinds of batch
+    alternate, and the median of each is used.
     """
     manifest = make_manifest([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
-    p = resolve_device(resolve_parameters({"data": "", "out": "", **given}, manifest))
+    p = resolve_device(resolve_parameters({"data": "", "out": "", **options}, manifest))
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
     rng = np.random.default_rng(p.seed)
@@ -58,10 +58,10 @@ def measure_device(given: dict[str, Any]) -> dict[str, Any]:
         kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
     plans = {cold: next(iter(recommender.plan_steps([batch])))[1] for cold, batch in kinds.items()}
     times: dict[int, list[float]] = {cold: [] for cold in kinds}
-    for turn in range(WARM_UP + ROUNDS):
+    for round_number in range(WARM_UP_ROUNDS + ROUNDS):
         for cold, batch in kinds.items():
             seconds = _time_step(recommender, batch, plans[cold])
-            if turn >= WARM_UP:
+            if round_number >= WARM_UP_ROUNDS:
                 times[cold].append(seconds)
     hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
     access = max((many - few) / (MANY - FEW), 0.0)
@@ -75,7 +75,7 @@ def measure_device(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
-    """Seconds of one training step, the device's work included."""
+    """Return the seconds of one training step, including the device's work."""
     begin = time.perf_counter()
     recommender.step(batch, plan)
     if recommender.device.type == "cuda":
@@ -83,17 +83,17 @@ def _time_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
     return time.perf_counter() - begin
 
 
-def _make_batch(rng: np.random.Generator, inputs: int, cold_features: int) -> Batch:
-    """Random inputs that each access `cold_features` cold rows and else hot ones."""
-    ids = rng.integers(0, HOT_ROWS, (inputs, TABLES), dtype=np.int32)
-    ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (inputs, cold_features))
-    label = torch.from_numpy(rng.integers(0, 2, inputs).astype(np.float32))
-    dense = torch.from_numpy(rng.random((inputs, DENSE), dtype=np.float32))
+def _make_batch(rng: np.random.Generator, samples: int, cold_features: int) -> Batch:
+    """Return random samples whose first `cold_features` ids are cold rows, the others hot."""
+    ids = rng.integers(0, HOT_ROWS, (samples, TABLES), dtype=np.int32)
+    ids[:, :cold_features] = rng.integers(HOT_ROWS, TABLE_ROWS, (samples, cold_features))
+    label = torch.from_numpy(rng.integers(0, 2, samples).astype(np.float32))
+    dense = torch.from_numpy(rng.random((samples, DENSE), dtype=np.float32))
     return Batch(label, dense, torch.from_numpy(ids.ravel()), None, cold_features == 0)
 
 
 def make_manifest(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
-    """A data set without files: a sparse feature for each table, and `dense` dense ones."""
+    """Return a data set without files: a sparse feature for each table, and `dense` dense ones."""
     names = [f"C{number}" for number in range(1, len(rows) + 1)]
     nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
     sizes = zip(names, rows, hot_rows, strict=True)

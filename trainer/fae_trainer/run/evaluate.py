@@ -1,4 +1,4 @@
-"""Scoring a split: the logits of all its inputs, and what they measure."""
+"""Score a split: compute the logits of all its samples, and metrics from them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fae_trainer.parameters import TrainParameters, resolve_parameters
 from fae_trainer.run import checkpoint
 from fae_trainer.run.metrics import Vector, compute_metrics
 
-#: Inputs scored at a time, whatever the training's batch; a speed, not a result.
+#: Samples scored at a time; it affects the speed, not the results.
 BATCH_SIZE = 8192
 
 #: Batches read ahead.
-AHEAD = 4
+PREFETCH_DEPTH = 4
 
 
 def open_split(data: Path, split: str, p: TrainParameters) -> HotColdLoader:
-    """A loader of a split to score: the hot leaf's inputs in its order, then the cold's."""
+    """Return a loader of a split's rows in file order, the hot leaf first."""
     return HotColdLoader(
         data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads,
         verify=p.verify,
@@ -34,10 +34,10 @@ def open_split(data: Path, split: str, p: TrainParameters) -> HotColdLoader:
 
 
 def score_split(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector, Vector]:
-    """The labels and logits of a split's inputs, in the loader's order."""
+    """Return the labels and logits of a split's samples, in the loader's order."""
     labels, logits = [np.empty(0)], [np.empty(0)]
     batches = loader.batches(0, loader.order(0))
-    with prefetch(recommender.plan_scores(batches), AHEAD) as ahead:
+    with prefetch(recommender.plan_scores(batches), PREFETCH_DEPTH) as ahead:
         for batch, lookup in ahead:
             labels.append(batch.label.double().cpu().numpy())
             logits.append(recommender.logits(batch, lookup).double().cpu().numpy())
@@ -45,19 +45,19 @@ def score_split(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector
 
 
 def measure_split(recommender: Recommender, loader: HotColdLoader) -> dict[str, float | None]:
-    """The log loss, AUC and accuracy of a loader's split."""
+    """Return log loss, AUC and accuracy; raise ParameterError where a score is not finite."""
     label, logit = score_split(recommender, loader)
     if not np.isfinite(logit).all():
         raise ParameterError(
-            f"The model's scores on {loader.split} are not finite. Lower the rates."
+            f"The model's scores on {loader.split} are not finite. Lower --lr or --dense-lr."
         )
     return compute_metrics(label, logit)
 
 
 def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, Vector]:
-    """The labels and the predicted probabilities of a split, as a run's checkpoint has it.
+    """Return a split's labels and the probabilities that a run's checkpoint predicts.
 
-    `changes` replace parameters that do not change the model: device, placement, threads.
+    `changes` replace parameters that do not change the model, such as device and placement.
     """
     recommender, p = load_recommender(data, Manifest.read(data), run, changes)
     label, logit = score_split(recommender, open_split(data, split, p))
@@ -65,39 +65,44 @@ def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, 
 
 
 def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any]:
-    """What a run's checkpoint measures on a split, a flat document; `changes` as in `predict`."""
+    """Return the metrics of a run's checkpoint on a split; `changes` are those of `predict`.
+
+    Raises ParameterError where `split` is not a split, and DatasetError where the checkpoint or the
+    data set is damaged, or the run was trained on another data set.
+    """
     if split not in SPLITS:
         raise ParameterError(f"--split is {split}; it must be one of {', '.join(SPLITS)}.")
     manifest = Manifest.read(data)
     recommender, p = load_recommender(data, manifest, run, changes)
-    found = measure_split(recommender, open_split(data, split, p))
+    metrics = measure_split(recommender, open_split(data, split, p))
     rows = sum(leaf.rows for leaf in manifest.splits[split].values())
-    return {f"{split}_{name}": value for name, value in found.items()} | {f"{split}_samples": rows}
+    return {f"{split}_{name}": m for name, m in metrics.items()} | {f"{split}_samples": rows}
 
 
 def load_recommender(
     data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]
 ) -> tuple[Recommender, TrainParameters]:
-    """The recommender of a run's checkpoint, as `changes` place it, and its parameters."""
+    """Return the recommender of a run's checkpoint and its parameters, with `changes`."""
     saved = checkpoint.load(run)
     saved.check_data(manifest, run)
-    given = {"data": str(data), "out": str(run), "cache": "none", **changes}
-    p = resolve_device(resolve_parameters(given, manifest, saved.parameters))
+    chosen = {"data": str(data), "out": str(run), "cache": "none", **changes}
+    p = resolve_device(resolve_parameters(chosen, manifest, saved.parameters))
     recommender = Recommender(manifest, p)
     saved.restore(recommender)
     return recommender, p
 
 
 def resolve_device(chosen: TrainParameters) -> TrainParameters:
-    """The parameters with a device that exists, and torch told of threads and TF32.
+    """Return the parameters with an existing device, and set torch's threads and TF32.
 
-    Placement cpu means the CPU for all; otherwise `auto` is CUDA where there is one.
+    Placement `cpu` uses no GPU; otherwise `auto` is CUDA if there is one. Raises ParameterError
+    where the device is absent or contradicts the placement.
     """
     cuda = torch.cuda.is_available()
     if chosen.device == "cuda" and not cuda:
-        raise ParameterError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
+        raise ParameterError("--device cuda: torch finds no CUDA device. Use --device cpu.")
     if chosen.device == "cuda" and chosen.placement == "cpu":
-        raise ParameterError("--placement cpu keeps all on the host; leave out --device cuda.")
+        raise ParameterError("--placement cpu keeps everything on the host; omit --device cuda.")
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.backends.cuda.matmul.allow_tf32 = chosen.tf32

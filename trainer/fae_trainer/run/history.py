@@ -1,4 +1,4 @@
-"""How far a run has come, and its curve."""
+"""Track how far a run is, and its learning curve."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fae_trainer.embedding.replicated import Traffic
 
 CURVE_COLUMNS = ("step", "samples", "train_logloss", "valid_logloss", "valid_auc")
 
-#: Steps whose losses stay on the device until they are read together.
-_PENDING = 16
+#: Losses that stay on the device until they are read together.
+_MAX_PENDING = 16
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One evaluation: `train_logloss` is the mean since the one before."""
+    """One evaluation; `train_logloss` is the mean since the previous one."""
 
     step: int
     samples: int
@@ -36,11 +36,11 @@ class CurvePoint:
 
 @dataclass
 class History:
-    """What a run has seen so far; a checkpoint keeps all of it, so that the curve goes on.
+    """The progress of a run; a checkpoint has all of it, so a resumed run continues the curve.
 
-    `position` is the next batch of `epoch` in the schedule, and `feedback` what an adaptive
-    schedule was told; `step` counts batches, and `seconds` the time spent on training them, without
-    evaluations and checkpoints. The tables add to `traffic`.
+    `position` is the next batch of `epoch` in the schedule, `feedback` the losses that an adaptive
+    schedule got, `step` the number of batches, and `seconds` the time spent on training them,
+    without evaluations and checkpoints. The tables add to `traffic`.
     """
 
     epoch: int = 0
@@ -61,14 +61,14 @@ class History:
     def add(self, loss: Tensor, batch: Batch) -> None:
         """Count a batch and its mean loss, whose value is read some batches later.
 
-        Raises FaeError naming the first batch whose loss is not finite.
+        Raises FaeError, which names the first batch whose loss is not finite.
         """
         self._pending.append((loss, len(batch)))
         self.position += 1
         self.step += 1
         self.samples += len(batch)
         self.hot_samples += len(batch) if batch.hot else 0
-        if len(self._pending) == _PENDING:
+        if len(self._pending) == _MAX_PENDING:
             self.settle()
 
     def settle(self) -> None:
@@ -88,34 +88,34 @@ class History:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Keep what happens inside out of the training time."""
+        """Exclude the block from the training time."""
         self.settle()
         yield
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        """Count time from now on."""
+        """Count training time from now on."""
         self._since = time.perf_counter()
 
     def record(self, valid: dict[str, float | None]) -> None:
-        """Add a point to the curve, with the validation's measures; the mean loss begins anew."""
+        """Add a point to the curve, with the valid split's metrics, and reset the mean loss."""
         mean = self.loss_sum / self.loss_samples
         point = CurvePoint(self.step, self.samples, mean, valid["logloss"], valid["auc"])
         self.curve.append(point)
         self.loss_sum, self.loss_samples = 0.0, 0
 
     def add_feedback(self) -> None:
-        """Make the validation's last loss feedback to the schedule."""
+        """Give the last valid loss to the adaptive schedule."""
         loss = self.curve[-1].valid_logloss
-        assert loss is not None, "an adaptive run has inputs to validate on"
+        assert loss is not None, "schedule_epoch checks that an adaptive run has valid rows"
         self.feedback.append(loss)
 
     def next_epoch(self) -> None:
-        """Stand before the first batch of the next epoch."""
+        """Go to the first batch of the next epoch."""
         self.epoch, self.position = self.epoch + 1, 0
 
     def curve_csv(self) -> str:
-        """The curve with a header line; what is undefined is empty."""
+        """Return the curve as CSV with a header; undefined values are empty."""
         lines = [",".join(CURVE_COLUMNS)]
         for point in self.curve:
             values = dataclasses.astuple(point)
@@ -123,7 +123,7 @@ class History:
         return "\n".join(lines) + "\n"
 
     def to_document(self) -> dict[str, Any]:
-        """Everything that `restored` needs, as plain numbers and lists."""
+        """Return all that `from_document` needs, as plain numbers and lists."""
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "curve"]
         curve = [list(dataclasses.astuple(point)) for point in self.curve]
         values = {name: getattr(self, name) for name in names}
@@ -132,12 +132,13 @@ class History:
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> History:
-        """The history whose document this is."""
+        """Return the history of a document."""
         curve = [CurvePoint(*values) for values in document["curve"]]
         traffic = Traffic(**document.get("traffic", {}))
         return cls(**{**document, "traffic": traffic, "curve": curve})
 
     def _raise_not_finite(self, value: float, back: int) -> None:
+        """Raise FaeError for the loss of the step that lies `back` steps back."""
         raise FaeError(
             f"The loss is {value} at step {self.step - back} (epoch {self.epoch}, batch "
             f"{self.position - back} of its schedule), counted from 0. Lower --lr or --dense-lr."

@@ -1,4 +1,4 @@
-"""Transfer: a trained model on another data set, its rows found by the raw values of their ids."""
+"""Convert a trained run to another data set, matching rows by the raw values of their ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOVED = ["old", "new", "accesses"]
 
 @dataclass(frozen=True)
 class ImportedTable:
-    """One table of the new run: its rows, and how many of them were trained already."""
+    """One table of the new run: its rows, and how many of them come from the trained run."""
 
     name: str
     rows: int
@@ -40,18 +40,21 @@ class ImportedTable:
 def import_run(
     run: Path, data: Path, out: Path, former: Path | None = None, overwrite: bool = False
 ) -> list[ImportedTable]:
-    """Make the run `out` on the data set `data` from the trained `run`, before its first step.
+    """Convert the trained `run` to the data set `data`, as the new run `out` before its first step.
 
-    A row whose value the run knew keeps its values and optimiser state, whatever its id and
-    temperature are now; other rows begin as `Tables.initialise` has it. Where values share rows, a
-    row is that of its value with the most accesses on the former data. Network, its optimiser and
-    parameters are the run's. `former` is the data set that it was trained on; by default the one
-    that `data` was appended to, or that the run names. Raises DatasetError where neither is it.
+    A row whose raw value the run knew keeps its values and optimiser state, whatever its new id and
+    temperature; other rows are initialised as for training. Where several values share a new row,
+    the one with most accesses in the former data decides it. The network, its optimiser and the
+    parameters are those of the run.
+
+    `former` is the data set that the run was trained on; by default the one that `data` was
+    appended to, or that the run names. Raises DatasetError where it is neither, ParameterError
+    where `out` is `run` or holds another run.
     """
     manifest = Manifest.read(data)
     saved = checkpoint.load(run)
     if out.resolve() == run.resolve():
-        raise ParameterError(f"--out {out} is the run to carry over; give another directory.")
+        raise ParameterError(f"--out {out} is the run to convert; choose another directory.")
     check_out(out, overwrite)
     chosen = resolve_parameters({"data": str(data), "out": str(out)}, manifest, saved.parameters)
     moves = _map_ids(saved, manifest, data, former, run)
@@ -59,29 +62,30 @@ def import_run(
     recommender = Recommender(manifest, on_host)
     recommender.initialise(chosen.seed)
     rows, states = recommender.tables.rows(), recommender.tables.states()
-    carried = []
+    tables = []
     for table in manifest.tables:
         old, new = _choose_rows(moves[table.name])
-        at, come = torch.from_numpy(new), torch.from_numpy(old)
-        rows[table.name][at] = saved.rows[table.name][come]
-        states[table.name][at] = saved.states[table.name][come]
-        carried.append(ImportedTable(table.name, table.rows, old.size))
+        old_rows, new_rows = torch.from_numpy(old), torch.from_numpy(new)
+        rows[table.name][new_rows] = saved.rows[table.name][old_rows]
+        states[table.name][new_rows] = saved.states[table.name][old_rows]
+        tables.append(ImportedTable(table.name, table.rows, old.size))
     dataclasses.replace(saved, rows=rows, states=states).restore(recommender)
     start_run(out, chosen, overwrite)
     checkpoint.save(out, manifest, chosen, recommender, History())
-    return carried
+    return tables
 
 
 def _choose_rows(moves: pa.Table) -> tuple[Ints, Ints]:
-    """The old row of each new one that is known, and these: id 0 first, then by new id.
+    """Return the old and the new id of each row to copy: id 0 first, then by new id.
 
-    Several values may lead to one new row: the one with the most accesses does, of equals the one
-    with the lower old id. Out of vocabulary is itself; values that are folded now are not it.
+    Where several values have one new row, the one with most accesses is copied, and among equals
+    the one with the lowest old id. The out-of-vocabulary row, id 0, is copied to itself; values
+    that are out of vocabulary now are not.
     """
     old, new, accesses = (
         moves[name].to_numpy().astype(np.int64) for name in ("old", "new", "accesses")
     )
-    best = np.lexsort((old, -accesses, new))
+    best = np.lexsort((old, -accesses, new))  # by new id, then most accesses, then old id
     _, first = np.unique(new[best], return_index=True)
     kept = best[first]
     kept = kept[new[kept] != OOV_ID]
@@ -91,9 +95,9 @@ def _choose_rows(moves: pa.Table) -> tuple[Ints, Ints]:
 def _map_ids(
     saved: checkpoint.Checkpoint, manifest: Manifest, data: Path, former: Path | None, run: Path
 ) -> dict[str, pa.Table]:
-    """For each table, `old`, `new` and `accesses` of each value of the run.
+    """Return for each table the `old` and `new` id and the `accesses` of each value of the run.
 
-    `new` is the id in `data`, 0 where the value has no row there.
+    `new` is the id in `data`, or 0 where the value has no row there.
     """
     if former is None and _read_appended_to(manifest, data) == saved.fingerprint:
         return {
@@ -105,15 +109,15 @@ def _map_ids(
         known = Manifest.read(place)
         saved.check_data(known, run)
     except DatasetError as error:
-        remedy = "Give the data set that it was trained on by --former." if former is None else ""
+        remedy = "Name the data set that it was trained on with --former." if former is None else ""
         raise DatasetError(
-            f"the ids of {run} cannot be told: {data} was not appended to its data set, and "
+            f"Cannot match the ids of {run}: {data} was not appended to its data set, and "
             f"{error} {remedy}".rstrip()
         ) from None
     if known.schema != manifest.schema:
         raise DatasetError(
-            f"{data} was made with another schema than {place}, on which {run} was trained: its "
-            "features are others. Train anew."
+            f"{data} and {place}, on which {run} was trained, have different schemas, so the "
+            "model's features differ. Train a new run."
         )
     return {
         table.name: _match_values(
@@ -125,39 +129,43 @@ def _map_ids(
 
 
 def _read_appended_to(manifest: Manifest, data: Path) -> str | None:
-    """The fingerprint of the data set that logs were added to for this one, if any."""
+    """Return the fingerprint of the data set that this one was appended to, or None."""
     if DRIFT not in {record.path for record in manifest.records}:
         return None
     _check_file(data, manifest, DRIFT)
     try:
         return str(json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DatasetError(f"{data / DRIFT} is damaged ({error}). Prepare it again.") from None
+        raise DatasetError(
+            f"{data / DRIFT} is damaged ({error}). Prepare the data set again."
+        ) from None
 
 
 def _read_vocabulary(data: Path, manifest: Manifest, table: str) -> pa.Table:
-    """A vocabulary's lines: `value`, of which null is the missing category, `id`, `accesses`."""
+    """Return a table's `value`, of which null is the missing category, `id` and `accesses`."""
     return _read_columns(data, manifest, manifest.table(table).vocabulary.path, _VALUES)
 
 
 def _read_columns(data: Path, manifest: Manifest, name: str, columns: list[str]) -> pa.Table:
-    """Columns of a file that the manifest names; DatasetError where it is absent or damaged."""
+    """Return columns of a file of the data set; raise DatasetError where it is damaged."""
     _check_file(data, manifest, name)
     with reading(data / name):
         return pq.read_table(data / name, columns=columns, partitioning=None)
 
 
 def _check_file(data: Path, manifest: Manifest, name: str) -> None:
-    """Raise DatasetError unless a file is the one that the manifest tells of."""
+    """Raise DatasetError unless a file is the one that the manifest names."""
     files = [file for file in manifest.files() if file.path == name]
     if not files:
-        raise DatasetError(f"{data}: the manifest names no {name}. Prepare the data set again.")
+        raise DatasetError(
+            f"{data}: the manifest does not name {name}. Prepare the data set again."
+        )
     check_files(data, files)
     check_file(data / name, files[0])
 
 
 def _match_values(old: pa.Table, new: pa.Table) -> pa.Table:
-    """`old`, `new` and `accesses` of each value of a former vocabulary, found among the new."""
-    place = pc.index_in(old["value"], value_set=new["value"].combine_chunks(), skip_nulls=False)
-    ids = pc.fill_null(pc.take(new["id"], place), OOV_ID)
+    """Return `old`, `new` and `accesses` of each value of a former vocabulary."""
+    position = pc.index_in(old["value"], value_set=new["value"].combine_chunks(), skip_nulls=False)
+    ids = pc.fill_null(pc.take(new["id"], position), OOV_ID)
     return pa.table({"old": old["id"], "new": ids, "accesses": old["accesses"]})

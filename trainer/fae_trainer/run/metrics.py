@@ -1,4 +1,4 @@
-"""What is measured of a split: log loss, AUC and accuracy, from the logits of all its inputs."""
+"""Compute log loss, AUC and accuracy from the labels and logits of all samples of a split."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ Vector = npt.NDArray[np.float64]
 
 
 def log_loss(label: Vector, logit: Vector) -> float:
-    """Mean binary cross-entropy in nats; exact for large logits, where probabilities round."""
+    """Return the mean binary cross-entropy in nats, exact for large logits too."""
     return float(np.mean(np.logaddexp(0.0, logit) - label * logit))
 
 
 def accuracy(label: Vector, logit: Vector) -> float:
-    """The share of inputs whose logit has the label's sign; a logit of 0 says label 0."""
+    """Return the share of samples whose logit has the label's sign; a logit of 0 means label 0."""
     return float(np.mean((logit > 0) == (label > 0)))
 
 
 def area_under_curve(label: Vector, score: Vector) -> float | None:
-    """The chance that a positive input scores above a negative one, ties counting half.
+    """Return the probability that a positive sample scores above a negative one; ties count half.
 
-    Exact, by the Mann-Whitney statistic on average ranks. None where the labels are all alike,
-    since no such pair exists.
+    It is exact, by the Mann-Whitney statistic on average ranks. It is None if all labels are equal,
+    since there is no such pair.
     """
     positives = int(np.count_nonzero(label > 0))
     negatives = len(label) - positives
@@ -30,13 +30,13 @@ def area_under_curve(label: Vector, score: Vector) -> float | None:
         return None
     _, group, sizes = np.unique(score, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
-    rank = (last - (sizes - 1) / 2)[group]  # (inputs,), from 1, ties averaged
+    rank = (last - (sizes - 1) / 2)[group]  # (samples,), from 1, ties averaged
     above = float(rank[label > 0].sum()) - positives * (positives + 1) / 2
     return above / (positives * negatives)
 
 
 def compute_metrics(label: Vector, logit: Vector) -> dict[str, float | None]:
-    """The log loss, AUC and accuracy; each is None for no inputs, and the AUC for one class."""
+    """Return log loss, AUC and accuracy: all None without samples, and the AUC for one class."""
     if not len(label):
         return {"logloss": None, "auc": None, "accuracy": None}
     return {

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line while it goes on, and a table when it is done."""
+"""Show a run: a progress line while it trains, and a table of results."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any, TextIO
 
 from fae_trainer.run.history import History
 
-#: Seconds between lines: where a terminal rewrites one, and where each stays.
-_TERMINAL_EVERY = 0.2
-_LOG_EVERY = 10.0
+#: Seconds between updates: of the one line of a terminal, and of the lines of a log.
+_TERMINAL_SECONDS = 0.2
+_LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A progress line on standard error, or none when quiet; its context ends the line."""
+    """A progress line on standard error, or nothing if quiet; its context clears the line."""
 
     def __init__(self, samples: int, done: int, quiet: bool, stream: TextIO | None = None) -> None:
-        """A line that counts from `done` samples to `samples`."""
+        """Make a line that counts from `done` samples to `samples`."""
         self._samples = samples
         self._first = done
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._terminal = self._stream.isatty()
-        self._every = _TERMINAL_EVERY if self._terminal else _LOG_EVERY
+        self._every = _TERMINAL_SECONDS if self._terminal else _LOG_SECONDS
         self._began = self._last = time.monotonic()
 
     def show(self, history: History) -> None:
-        """Say how far the run is, unless that was said just now."""
+        """Show how far the run is, unless that was shown just now."""
         now = time.monotonic()
         if self._quiet or now - self._last < self._every:
             return
@@ -42,7 +42,7 @@ class Progress:
         self._write(line if self._terminal else line + "\n")
 
     def note(self, message: str) -> None:
-        """Say something on a line of its own."""
+        """Write a message on a line of its own."""
         if not self._quiet:
             self._write(message + "\n")
 
@@ -54,13 +54,13 @@ class Progress:
             self._write("")
 
     def _write(self, text: str) -> None:
-        """Write over the line that a terminal shows, or after what a log has."""
+        """Replace the line of a terminal, or append to a log."""
         self._stream.write(f"\r\x1b[K{text}" if self._terminal else text)
         self._stream.flush()
 
 
 def format_summary(metrics: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    """A table of a run's results, and where its files are."""
+    """Return a table of a run's results and the paths of its files."""
     rows = [
         ("", "log loss", "AUC", "accuracy"),
         *(

@@ -1,4 +1,4 @@
-"""Training: fetch a batch, step, measure, evaluate, save."""
+"""Train a run: step on each batch, evaluate, save checkpoints, and write the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
-from fae_trainer.run.evaluate import AHEAD, measure_split, open_split, resolve_device
+from fae_trainer.run.evaluate import PREFETCH_DEPTH, measure_split, open_split, resolve_device
 from fae_trainer.run.history import History
 from fae_trainer.run.lock import lock_run
 from fae_trainer.run.progress import Progress
@@ -29,46 +29,47 @@ CURVE = "curve.csv"
 PARAMETERS = "parameters.json"
 
 #: Parameters in which the processes of a run may differ.
-_OWN = ("data", "out", "threads", "cache", "verify")
+_PER_PROCESS = ("data", "out", "threads", "cache", "verify")
 
 OUTPUTS = (checkpoint.FILE_NAME, METRICS, CURVE, PARAMETERS)
 
 
 def train(
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train as `given` says, with defaults for the rest; the metrics that metrics.json holds.
+    """Train a run and return its metrics, which metrics.json holds too.
 
-    `given` maps names of TrainParameters (`data` and `out` at least) and `model` to values. Raises
-    FaeError for all that a user can mend; the last checkpoint then remains. Under torchrun, each
-    process calls it, all train together, and the first one writes.
+    `options` maps `data`, `out` and any other names of TrainParameters, and `model`, to values;
+    the others have defaults. Under torchrun each process calls this, all train together, and the
+    first one writes. Raises FaeError for anything that the user can fix; the last checkpoint is
+    kept.
     """
     with join_ranks() as ranks:
-        return _train(given, ranks, resume, overwrite, quiet or not ranks.is_first)
+        return _train(options, ranks, resume, overwrite, quiet or not ranks.is_first)
 
 
 def _train(
-    given: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
+    options: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
 ) -> dict[str, Any]:
-    data, out = Path(given["data"]), Path(given["out"])
+    data, out = Path(options["data"]), Path(options["out"])
     manifest = Manifest.read(data)
     saved = _load_saved(out, manifest, resume, overwrite)
-    p = resolve_device(resolve_parameters(given, manifest, saved.parameters if saved else None))
-    schedule_epoch(manifest, p, 0)
+    p = resolve_device(resolve_parameters(options, manifest, saved.parameters if saved else None))
+    schedule_epoch(manifest, p, 0)  # raises where there is nothing to train on
     _check_ranks(manifest, p, saved, ranks)
     recommender, history = _start_model(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
-    reading = open_loaders(data, p, ranks)  # which looks at the files before anything is made
+    loaders = open_loaders(data, p, ranks)  # checks the files before anything is written
     with (
         lock_run(out) if ranks.is_first else nullcontext(),
         Progress(p.epochs * rows, history.samples, quiet) as progress,
     ):
         if warning := check_row_cost(manifest, p):
             progress.note(f"warning: {warning}")
-        run = Run(reading, out, manifest, p, recommender, history, progress)
+        run = Run(loaders, out, manifest, p, recommender, history, progress)
         if ranks.is_first:
             start_run(out, p, overwrite)
         while history.epoch < p.epochs:
@@ -78,7 +79,7 @@ def _train(
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: it reads with a loader a split and writes `out`; `history` is how far."""
+    """A run in progress: it reads with a loader a split, and writes to `out`."""
 
     loaders: Mapping[str, HotColdLoader]
     out: Path
@@ -89,14 +90,11 @@ class Run:
     progress: Progress
 
     def train_round(self) -> None:
-        """Train what is left of the epoch, or of it as far as its order is known.
-
-        Evaluates and saves on the way.
-        """
+        """Train the rest of the epoch, or the part whose order is known; evaluate and save."""
         p, history = self.parameters, self.history
         order = schedule_epoch(self.manifest, p, history.epoch, history.feedback)
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
-        with self.recommender.prefetch_steps(batches, AHEAD) as ahead:
+        with self.recommender.prefetch_steps(batches, PREFETCH_DEPTH) as ahead:
             history.resume_clock()
             for batch, plan in ahead:
                 history.add(self.recommender.step(batch, plan), batch)
@@ -113,7 +111,7 @@ class Run:
                     self.save()
 
     def evaluate(self) -> None:
-        """Measure the valid split and lengthen the curve."""
+        """Evaluate the valid split and add a point to the curve."""
         with self.history.paused():
             self.history.record(self._measure("valid"))
             if self.recommender.ranks.is_first:
@@ -126,7 +124,7 @@ class Run:
             checkpoint.save(self.out, *parts)
 
     def finish(self) -> dict[str, Any]:
-        """Measure the valid and test splits; write metrics.json, flat, for DVC to compare."""
+        """Evaluate the valid and test splits and write metrics.json, flat as DVC wants it."""
         p, history = self.parameters, self.history
         metrics = {
             f"{split}_{name}": value
@@ -135,7 +133,9 @@ class Run:
         }
         for split in ("valid", "test"):
             if metrics[f"{split}_auc"] is None:
-                self.progress.note(f"{split}_auc is undefined: the split has not both labels.")
+                self.progress.note(
+                    f"{split}_auc is undefined: the split does not have both labels."
+                )
         results = {
             **metrics,
             "train_logloss": history.curve[-1].train_logloss,
@@ -161,9 +161,10 @@ class Run:
 
 
 def open_loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
-    """A loader for each split; a single epoch's training inputs are not kept unless asked.
+    """Return a loader for each split.
 
-    Of several ranks each would keep all inputs, so they keep none unless asked.
+    With `cache="auto"`, the rows of a single epoch of training are not cached, and several ranks
+    cache nothing, since each would cache all rows.
     """
     if ranks.size > 1 and p.cache == "auto":
         p = dataclasses.replace(p, cache="none")
@@ -178,14 +179,18 @@ def open_loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotC
 def schedule_epoch(
     manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
 ) -> Schedule:
-    """The order of an epoch's batches; the same for every placement."""
+    """Return the order of an epoch's batches, the same for every placement.
+
+    Raises DatasetError where the train split is empty, or the valid split is and `adaptive` needs
+    it.
+    """
     train, valid = manifest.splits["train"], manifest.splits["valid"]
     hot, cold = (count_batches(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
     if not hot + cold:
-        raise DatasetError(f"{p.data} has no rows to train on; its train split is empty.")
+        raise DatasetError(f"{p.data} has no rows to train on: its train split is empty.")
     if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
         raise DatasetError(
-            f"{p.data} has no valid rows, whose loss --schedule adaptive goes by. Prepare it with "
+            f"{p.data} has no valid rows, whose loss --schedule adaptive needs. Prepare it with "
             "--valid, or use another schedule."
         )
     return make_schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
@@ -194,9 +199,9 @@ def schedule_epoch(
 def _load_saved(
     out: Path, manifest: Manifest, resume: bool, overwrite: bool
 ) -> checkpoint.Checkpoint | None:
-    """The checkpoint to resume, if any; ParameterError where a run would be replaced unasked."""
+    """Return the checkpoint to resume, if any; raise ParameterError where `out` holds a run."""
     if resume and overwrite:
-        raise ParameterError("--resume and --overwrite exclude each other.")
+        raise ParameterError("--resume and --overwrite exclude each other. Use one of them.")
     check_out(out, resume or overwrite)
     if not (resume and (out / checkpoint.FILE_NAME).exists()):
         return None
@@ -208,25 +213,25 @@ def _load_saved(
 def check_out(out: Path, may_hold_a_run: bool) -> None:
     """Raise ParameterError where `out` is a file, or holds a run and may not."""
     if out.exists() and not out.is_dir():
-        raise ParameterError(f"--out {out} is a file; give a directory.")
+        raise ParameterError(f"--out {out} is a file; it must be a directory.")
     exists = (out / checkpoint.FILE_NAME).exists() or (out / METRICS).exists()
     if exists and not may_hold_a_run:
         raise ParameterError(
-            f"--out {out} holds a run already. Go on with it by --resume, replace it by "
-            "--overwrite, or give another directory."
+            f"--out {out} already holds a run. Continue it with --resume, replace it with "
+            "--overwrite, or choose another directory."
         )
 
 
 def _check_ranks(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
 ) -> None:
-    """Raise ParameterError where several processes cannot train so, or not together."""
+    """Raise ParameterError where several processes cannot train with these parameters."""
     if ranks.size > 1 and p.placement == "fae":
         raise ParameterError(
-            "--placement fae keeps every row on one host, and there are "
-            f"{ranks.size} processes. Use --placement hot-cold."
+            f"--placement fae needs a single process, and there are {ranks.size}. Use --placement "
+            "hot-cold."
         )
-    same = {key: value for key, value in p.to_document().items() if key not in _OWN}
+    same = {key: value for key, value in p.to_document().items() if key not in _PER_PROCESS}
     step = saved.history["step"] if saved else 0
     ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
 
@@ -234,7 +239,7 @@ def _check_ranks(
 def _start_model(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
 ) -> tuple[Recommender, History]:
-    """The model and the history where the run begins or goes on."""
+    """Return the model and the history at the start of the run, or where it resumes."""
     recommender, history = Recommender(manifest, p, ranks), History()
     if saved is None:
         recommender.initialise(p.seed)
@@ -247,7 +252,7 @@ def _start_model(
 
 
 def start_run(out: Path, p: TrainParameters, overwrite: bool) -> None:
-    """Write the parameters to the run's directory, rid of a former run if that is to go."""
+    """Write the parameters to the run's directory; with `overwrite`, remove a previous run."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
@@ -255,4 +260,4 @@ def start_run(out: Path, p: TrainParameters, overwrite: bool) -> None:
                 (out / name).unlink(missing_ok=True)
         write_json(out / PARAMETERS, p.to_document())
     except OSError as error:
-        raise ParameterError(f"--out {out} cannot be written ({error}).") from None
+        raise ParameterError(f"Cannot write to --out {out} ({error}).") from None
