@@ -39,7 +39,7 @@ from tests.support.small_logs import digests
 #: How many of the workloads a short campaign kills, one of each kind, and what counts as short.
 _WORKLOADS_IN_SHORT, _SHORT_CAMPAIGN = 4, 20
 #: The message of a run whose worker dies before the cluster has started.
-_NOT_STARTED = "worker processes could not be started"
+_NOT_STARTED = "worker processes ("
 #: The exit code and the message of a process that was asked to end.
 _EXITS_WHEN_ASKED = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
 #: Where each stage's unfinished output is, later stages first.

@@ -233,7 +233,7 @@ def test_a_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
 
 
 def test_an_unfinished_output_has_no_fingerprint(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"has no _SUCCESS\. Run the stage that makes it"):
+    with pytest.raises(DatasetError, match=r"has no _SUCCESS\. Run the stage that writes it"):
         fingerprint_of(tmp_path)
 
 

@@ -198,7 +198,7 @@ def test_a_file_that_names_no_scheduler_is_the_users_mistake(
     if text is not None:
         (tmp_path / "file.json").write_text(text)
     with (
-        pytest.raises(ParameterError, match=r"file\.json tells no scheduler's address"),
+        pytest.raises(ParameterError, match=r"file\.json has no scheduler's address"),
         open_executor(scheduler_file=tmp_path / "file.json"),
     ):
         pass
@@ -215,7 +215,7 @@ def test_tasks_are_named_by_their_stage(workers: Executor) -> None:
 
 def test_a_cluster_is_local_or_another() -> None:
     with (
-        pytest.raises(ParameterError, match="give one of --workers or --scheduler"),
+        pytest.raises(ParameterError, match="use only one of --workers and --scheduler"),
         open_executor(workers=2, scheduler="tcp://127.0.0.1:1"),
     ):
         pass

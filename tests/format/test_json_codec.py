@@ -65,7 +65,7 @@ def test_a_stages_document_of_another_shape_is_damaged(
     document = json.loads(path.read_text())
     damage(document)
     path.write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match=rf"{folder}/{name} is damaged .*Make it again"):
+    with pytest.raises(DatasetError, match=rf"{folder}/{name} is damaged .*Write it again"):
         kind.read(stages / folder)
 
 

@@ -1,9 +1,9 @@
-"""Outputs that appear whole or not at all.
+"""Build outputs that appear whole or not at all.
 
 A finished folder holds `_SUCCESS`, written last, with the fingerprint of what it was made from.
-The fingerprint decides whether a stage has anything to do, and whether an unfinished output is one
-to go on from. On a disk, an output is built beside its place and renamed into it. An object store
-cannot rename: there it is built in its place, which nothing reads before `_SUCCESS` is there.
+The fingerprint decides whether a stage has anything to do, and whether an unfinished output can be
+resumed. On a disk, an output is built beside its final path and renamed. An object store cannot
+rename: there it is built in place, and nothing reads it before `_SUCCESS` exists.
 """
 
 from __future__ import annotations
@@ -35,31 +35,38 @@ from fae.format.manifest import (
 from fae.format.version import __version__
 from fae.storage.folder import Folder
 
-#: Of renameat2(2): AT_FDCWD and RENAME_EXCHANGE.
-_HERE, _EXCHANGE = -100, 2
-#: The version of what stages write for each other.
+#: Arguments of renameat2(2).
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+#: The version of the documents that stages write for each other.
 STAGE_VERSION = 7
-#: What taking a document apart raises where its shape is another.
-_MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+#: The errors of code that meets a document of an unexpected shape.
+_SHAPE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
 
 
 def compute_fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
-    """A digest of a stage's parameters (plain data) and its inputs' fingerprints, in order."""
+    """Return a digest of a stage's parameters (plain data) and its inputs' fingerprints."""
     made_of = [VERSION, STAGE_VERSION, dict(parameters), list(inputs)]
     document = json.dumps(made_of, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(document.encode("utf-8")).hexdigest()[:32]
 
 
 def read_fingerprint(folder: Folder) -> str:
-    """The fingerprint of a finished stage's output; DatasetError where there is none."""
+    """Return the fingerprint of a finished output; raises DatasetError where there is none."""
     try:
         return folder.read_text(SUCCESS).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError):
         raise DatasetError(
             f"{folder} is not a finished output of a stage: it has no {SUCCESS}. "
-            "Run the stage that makes it."
+            "Run the stage that writes it."
         ) from None
 
 
@@ -71,7 +78,10 @@ def write_document(folder: Folder, name: str, document: Mapping[str, Any]) -> No
 
 
 def read_document(folder: Folder, name: str) -> dict[str, Any]:
-    """The JSON document `name` of a finished stage's output; DatasetError where there is none."""
+    """Return the JSON document `name` of a finished output.
+
+    Raises DatasetError where there is none, or one of another version.
+    """
     read_fingerprint(folder)
     try:
         document = json.loads(folder.read_text(name))
@@ -79,7 +89,7 @@ def read_document(folder: Folder, name: str) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise DatasetError(
-            f"{folder} has no readable {name}: it is the output of another stage, or damaged."
+            f"{folder} has no readable {name}. It is the output of another stage, or damaged."
         )
     version = document.pop("stage_version", None)
     if version != STAGE_VERSION:
@@ -120,17 +130,17 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 @contextmanager
-def damage_reported(place: object) -> Iterator[None]:
-    """Raise DatasetError where the block meets a document at `place` that is not as it was made."""
+def damage_reported(path: object) -> Iterator[None]:
+    """Raise DatasetError where the block fails on the unexpected shape of a document at `path`."""
     try:
         yield
-    except _MISSHAPEN as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DatasetError(f"{place} is damaged ({what:.200}). Make it again.") from None
+    except _SHAPE_ERRORS as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DatasetError(f"{path} is damaged ({reason:.200}). Write it again.") from None
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    """The manifest of a finished data set; DatasetError where there is none, as `Manifest.read`."""
+    """Return the manifest of a finished data set; raises DatasetError as `Manifest.read`."""
     if not folder.remote:
         return Manifest.read(folder.path)
     try:
@@ -141,10 +151,10 @@ def read_manifest(folder: Folder) -> Manifest:
 
 
 def is_made(folder: Folder, expected: str, overwrite: bool) -> bool:
-    """Whether `folder` already holds the output of just these inputs and parameters.
+    """Return whether `folder` already holds the output with the `expected` fingerprint.
 
-    Raises DatasetError where it holds something else and `overwrite` is not given, and always
-    where what it holds was not made by a stage: that is never deleted.
+    Raises DatasetError where it holds another output and `overwrite` is False, and always where it
+    holds files that no stage wrote: those are never deleted.
     """
     if not folder.remote and folder.path.exists() and not folder.path.is_dir():
         raise DatasetError(f"{folder} is a file. Choose another output directory.")
@@ -173,23 +183,25 @@ def _is_empty(folder: Folder) -> bool:
 
 @contextmanager
 def build_output(out: Folder, made_from: str) -> Iterator[Folder]:
-    """A folder to write to, which is `out`, finished, once the block ends well.
+    """Yield a folder to write to; it becomes `out`, finished, when the block ends well.
 
-    On a disk, whatever is at `out` stays as it is until then; a link is followed. In an object
-    store, what was there is removed before the block begins. A FaeError, the user's mistake,
-    removes the unfinished output. After any other end it stays: the next run from the same inputs
-    and parameters is given it to go on from (see `journal`), and one from others begins anew. Files
-    and folders whose names end in .partial are gone at the end. One run at a time.
+    On a disk, whatever is at `out` stays until then; a link is followed. In an object store, what
+    was there is removed before the block starts. A FaeError, which a rerun would meet again,
+    removes the unfinished output. After any other end it stays: a run from the same inputs and
+    parameters resumes it (see `task_log`), another one starts afresh. Files and folders whose
+    names end in .partial are removed at the end.
+
+    Raises DatasetError where another run is writing the output.
     """
-    build = _building_in_place if out.remote else _building_beside
+    build = _build_in_place if out.remote else _build_beside
     out = out if out.remote else Folder.of(out.path.resolve())
     with lock_output(out), build(out, made_from, f"{made_from} by fae {__version__}\n") as partial:
         yield partial
 
 
 @contextmanager
-def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
-    """Remove an unfinished output after a FaeError that a rerun would meet again."""
+def _kept_for_resuming(partial: Folder) -> Iterator[None]:
+    """Keep an unfinished output unless the block ends in a FaeError that a rerun would meet."""
     try:
         yield
     except (ClusterError, StorageError):
@@ -200,49 +212,49 @@ def _kept_unless_mistaken(partial: Folder) -> Iterator[None]:
 
 
 @contextmanager
-def _building_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
+def _build_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
     """Write under the final names: `_SUCCESS` is removed first, and written last."""
     if not out.exists(MADE_FROM) or out.read_text(MADE_FROM) != identity:
         out.write_text(MADE_FROM, "nothing yet\n")
         _empty(out)
         out.write_text(MADE_FROM, identity)
-    with _kept_unless_mistaken(out):
+    with _kept_for_resuming(out):
         yield out
-    scratch = [name for name in out.list_files() if _is_scratch(name)]
-    told = [name for name in scratch if name.startswith(f"{task_log.FOLDER}/")]
-    out.remove(told)  # first, or after a kill here the journal would tell of files that are gone
-    out.remove(name for name in scratch if name not in set(told))
-    out.write_text(SUCCESS, _success(out, made_from))
+    temporary = [name for name in out.list_files() if _is_temporary(name)]
+    logged = [name for name in temporary if name.startswith(f"{task_log.FOLDER}/")]
+    out.remove(logged)  # first, or a kill here would leave a task log of files that are gone
+    out.remove(name for name in temporary if name not in set(logged))
+    out.write_text(SUCCESS, _format_success(out, made_from))
     out.remove([MADE_FROM])
 
 
 @contextmanager
-def _building_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
+def _build_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
     """Write to `OUT.partial`, and rename it."""
     partial = out.beside(".partial")
     _begin(partial, identity)
-    with _kept_unless_mistaken(partial):
+    with _kept_for_resuming(partial):
         yield partial
-    _remove(partial.path / task_log.FOLDER)  # first, as in a store
+    _remove(partial.path / task_log.FOLDER)  # first, as in an object store
     for path in partial.path.rglob("*.partial"):
         _remove(path)
     partial.remove([MADE_FROM])
     for path in [*partial.path.rglob("*"), partial.path]:
         if not path.is_symlink():
             flush(path)
-    partial.write_text(SUCCESS, _success(partial, made_from))
+    partial.write_text(SUCCESS, _format_success(partial, made_from))
     _replace(partial.path, out.path)
 
 
-def _success(folder: Folder, made_from: str) -> str:
-    """What `_SUCCESS` holds: the fingerprint, and in a data set the manifest's checksum."""
+def _format_success(folder: Folder, made_from: str) -> str:
+    """Return the text of `_SUCCESS`: the fingerprint and a data set's manifest's checksum."""
     if not folder.exists(MANIFEST_FILE):
         return made_from + "\n"
     return format_success(made_from, folder.read_bytes(MANIFEST_FILE))
 
 
 def _begin(partial: Folder, identity: str) -> None:
-    """Make the unfinished output, or clear what is there of all but what a run may go on from."""
+    """Create the unfinished output, or remove from it all that a run cannot resume."""
     if partial.exists(MADE_FROM) and partial.read_text(MADE_FROM) == identity:
         for path in partial.path.rglob("*.partial"):
             if path.is_file():
@@ -255,12 +267,12 @@ def _begin(partial: Folder, identity: str) -> None:
         raise DatasetError(f"cannot write {partial}: {error.strerror}.") from None
 
 
-def _is_scratch(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     return any(part.endswith(".partial") for part in name.split("/"))
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a directory with all that is in it; nothing to do where there is none."""
+    """Remove a file or a directory with all that is in it, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -273,7 +285,7 @@ def _replace(partial: Path, directory: Path) -> None:
         old = directory.with_name(f"{directory.name}.old.partial")
         if old.exists():
             shutil.rmtree(old)
-        if _exchanged(partial, directory):
+        if _exchange(partial, directory):
             partial.rename(old)
         else:
             directory.rename(old)
@@ -285,20 +297,21 @@ def _replace(partial: Path, directory: Path) -> None:
     flush(directory.parent)
 
 
-def _exchanged(one: Path, two: Path) -> bool:
-    """Swap two directories in one step of the kernel's, so that a kill never finds neither there.
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two directories in one step, so that at no moment a path is without its directory.
 
-    False, and nothing done, where the system or the file system has no such step.
+    Returns False, having done nothing, where the system or the file system cannot.
     """
     call = getattr(ctypes.CDLL(None), "renameat2", None)
-    return call is not None and call(_HERE, bytes(one), _HERE, bytes(two), _EXCHANGE) == 0
+    paths = _AT_FDCWD, bytes(first), _AT_FDCWD, bytes(second)
+    return call is not None and call(*paths, _RENAME_EXCHANGE) == 0
 
 
 def remove_leftovers(out: Folder) -> None:
-    """Remove what `build_output` left beside the local `out` where it was killed."""
+    """Remove what a killed `build_output` left beside the local `out`."""
     out = Folder.of(out.path.resolve())
-    for end in (".partial", ".old.partial"):
-        _remove(out.beside(end).path)
+    for suffix in (".partial", ".old.partial"):
+        _remove(out.beside(suffix).path)
 
 
 def remove_output(folder: Folder) -> None:
@@ -311,7 +324,7 @@ def remove_output(folder: Folder) -> None:
 
 
 def _empty(folder: Folder) -> None:
-    """Remove all files of a remote output but the mark that it is one; `_SUCCESS` goes first."""
+    """Remove the files of a remote output, `_SUCCESS` first, but MADE_FROM, which marks it."""
     names = folder.list_files()
     folder.remove(name for name in names if name == SUCCESS)
     folder.remove(name for name in names if name not in (SUCCESS, MADE_FROM))

@@ -1,4 +1,4 @@
-"""Stage parameters: checked before any work begins, and part of an output's fingerprint."""
+"""Check a stage's parameters before any work starts, and fingerprint them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class StageParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: The stage's name in fingerprints, which must not change: existing outputs would be remade.
+    #: The stage's name in fingerprints; a change would invalidate all existing outputs.
     stage: ClassVar[str]
 
     @classmethod
     def of(cls, **values: object) -> Self:
-        """The parameters; ParameterError names the option that is out of range and its remedy."""
+        """Return the parameters; raises ParameterError, which names the option and the remedy."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -33,7 +33,7 @@ class StageParameters(BaseModel):
             raise ParameterError(f"{option} {first['input']!r}: {message}.") from None
 
     def fingerprint(self, *inputs: str) -> str:
-        """The fingerprint of what the stage makes from inputs with these fingerprints."""
+        """Return the fingerprint of the stage's output from inputs with these fingerprints."""
         document = {"stage": self.stage, **self.model_dump(mode="json")}
         return outputs.compute_fingerprint(document, *inputs)
 

@@ -1,8 +1,8 @@
-"""Journals: the results of finished tasks, kept in an unfinished output until it is whole.
+"""Log the results of finished tasks in an unfinished output, for a later run to resume it.
 
-A run that dies leaves its output's journal behind, and the next run of the same stage reads there
-what need not be done again. A task's files are whole before its entry is written, and an entry is
-found by the content of its task, so nothing is taken for done that is not.
+A run that dies leaves the task log of its output behind, and the next run of the same stage skips
+the tasks in it. A task's files are on the disk before its entry is, and an entry is named by the
+content of its task, so no unfinished or changed task is skipped.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from fae.storage.folder import Folder, FolderLike
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-#: Has a call be made soon, by another thread.
+#: Takes a call that another thread makes soon.
 Later = Callable[[Callable[[], None]], None]
-#: The journal's folder in an unfinished output; what is so named is gone once that is whole.
+#: The task log's folder in an unfinished output; its suffix has it removed when that is finished.
 FOLDER = "journal.partial"
 
 
 @dataclass(frozen=True)
 class Step(Generic[Task, Result]):
-    """One task to do, whose result goes to the file `entry` unless that is None."""
+    """A task of a stage, whose result goes to the file `entry` unless that is None."""
 
     function: Callable[[Task], Result]
     task: Task
@@ -41,9 +41,9 @@ class Step(Generic[Task, Result]):
 def make_steps(
     stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], output: FolderLike | None
 ) -> list[Step[Task, Result]]:
-    """The steps of a stage, recorded in the journal of the unfinished `output` if one is given.
+    """Return the steps of a stage, logged in the unfinished `output` unless that is None.
 
-    A journaled function is one of a module, annotated with a type that pydantic can write as JSON.
+    A logged function is one of a module, annotated with a type that pydantic can write as JSON.
     """
     if output is None:
         return [Step(function, task, None) for task in tasks]
@@ -51,28 +51,26 @@ def make_steps(
     return [Step(function, task, str(folder / _name(task))) for task in tasks]
 
 
-def read_finished(of: Sequence[Step[Task, Result]]) -> dict[int, Result]:
-    """The results of those steps, by their number, that an earlier run has recorded."""
-    folders = {Folder(step.entry).parent for step in of if step.entry}
+def read_finished(steps: Sequence[Step[Task, Result]]) -> dict[int, Result]:
+    """Return the results that earlier runs have logged, by the number of their step."""
+    folders = {Folder(step.entry).parent for step in steps if step.entry}
     known = {str(folder / name) for folder in folders for name in folder.list_files()}
-    found: dict[int, Result] = {}
-    for number, step in enumerate(of):
-        if step.entry in known:
-            result = _read(step)
-            if result is not None:
-                found[number] = result.value
-    return found
+    results: dict[int, Result] = {}
+    for number, step in enumerate(steps):
+        if step.entry in known and (logged := _read(step)) is not None:
+            results[number] = logged.value
+    return results
 
 
 def perform_step(step: Step[Task, Result], later: Later | None = None) -> Result:
-    """Do a step where it has not been done, and record its result; files first, entry last.
+    """Return the result of a step, performed and logged unless the log has it already.
 
-    With `later`, which is to call what it is given, the thread need not wait for the disk. A
-    cluster does a task again when the worker that held its result is lost: then it is read.
+    With `later`, another thread waits for the disk. A Dask cluster repeats a task when the worker
+    that held its result is lost: then the result comes from the log.
     """
-    done = _read(step)
-    if done is not None:
-        return done.value
+    logged = _read(step)
+    if logged is not None:
+        return logged.value
     if later is None or step.entry is None:
         result = step.function(step.task)
         _record(step, result, [])
@@ -84,7 +82,7 @@ def perform_step(step: Step[Task, Result], later: Later | None = None) -> Result
 
 
 def _record(step: Step[Task, Result], result: Result, files: Sequence[Path]) -> None:
-    """Have the disk hold a step's files, and then its entry."""
+    """Flush a step's files to the disk, and then write its entry."""
     for file in files:
         with disk_errors_reported(file):
             flush(file)
@@ -94,23 +92,25 @@ def _record(step: Step[Task, Result], result: Result, files: Sequence[Path]) -> 
 
 
 @dataclass(frozen=True)
-class _Done(Generic[Result]):
+class _Logged(Generic[Result]):
+    """A result from the log, which may itself be None."""
+
     value: Result
 
 
-def _read(step: Step[Task, Result]) -> _Done[Result] | None:
-    """What the entry of a step holds; None where there is none, or one that is cut short."""
+def _read(step: Step[Task, Result]) -> _Logged[Result] | None:
+    """Return the logged result of a step; None where there is no entry, or a damaged one."""
     if step.entry is None:
         return None
     try:
         entry = Folder(step.entry)
-        return _Done(_results(step.function).validate_json(entry.parent.read_text(entry.name)))
+        return _Logged(_results(step.function).validate_json(entry.parent.read_text(entry.name)))
     except (FileNotFoundError, UnicodeDecodeError, ValidationError):
         return None
 
 
 def _name(task: Any) -> str:
-    """A name for a task's entry that depends on all of its content."""
+    """Return a name for a task's entry that depends on all of its content."""
     kind: Any = type(task)
     document = _tasks(kind).dump_json(task)
     return hashlib.sha256(document).hexdigest()[:32] + ".json"

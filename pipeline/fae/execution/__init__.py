@@ -1,1 +1,6 @@
-"""TODO fae.execution."""
+"""Where a stage's tasks run, and how far they are.
+
+executor      runs tasks on threads, or hands them to a Dask cluster
+dask_backend  runs tasks on a Dask cluster, whose workers may die
+progress      a table on a terminal, one bar in a notebook, lines in a log
+"""

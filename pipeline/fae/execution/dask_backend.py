@@ -1,7 +1,7 @@
-"""Workers: a stage's steps on a Dask cluster, whose machines come, go and die.
+"""Run a stage's steps on a Dask cluster, whose machines come, go and die.
 
-Dask does the tasks of a lost worker again elsewhere. What it cannot mend ends the stage with a
-ClusterError, which leaves the unfinished output for the next run to go on from.
+Dask repeats the tasks of a lost worker elsewhere. What it cannot recover from ends the stage with a
+ClusterError, which keeps the unfinished output for the next run to resume.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import dask.config
 from dask.utils import parse_timedelta
 
-from fae.commit import task_log
+from fae.commit import task_log  # as a module, so that tests can replace perform_step
 from fae.commit.task_log import Step
 from fae.execution.progress import StageProgress
 from fae.format.errors import ClusterError, FaeError
@@ -27,9 +27,10 @@ from fae.format.errors import ClusterError, FaeError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_POLL = 0.02
-_LOOK = 1.0
-_REMEDY = "What is finished is kept: run it again to go on."
+#: Seconds between looks for results, and for workers.
+_POLL_SECONDS = 0.02
+_WATCH_SECONDS = 1.0
+_REMEDY = "Finished tasks are kept; run the same command to resume."
 
 
 def run_steps(
@@ -38,18 +39,18 @@ def run_steps(
     stage: StageProgress,
     rows: Callable[[Result], int] | None,
 ) -> list[Result]:
-    """The results of `steps` in their order; the first error of a task is raised.
+    """Return the results of `steps` in their order, or raise the first error of a task.
 
-    Keys are STAGE-RUN-NUMBER, which Dask's dashboard shows as STAGE. Results come over one by one,
-    so a worker that dies takes few of them with it. Raises ClusterError where the scheduler is
-    lost, no worker is there for `fae.worker-timeout` of Dask's configuration (10 minutes), or a
-    task has taken too many workers with it.
+    Keys are STAGE-RUN-NUMBER, which Dask's dashboard shows as STAGE. Each result is fetched as soon
+    as it is there, so a worker that dies loses few of them. Raises ClusterError where the scheduler
+    is lost, where there is no worker for `fae.worker-timeout` of Dask's configuration (10 minutes),
+    and where a task has killed too many workers.
     """
     from distributed import as_completed
 
     run = os.urandom(4).hex()
     numbers = {f"{stage.name}-{run}-{number}": number for number in range(len(steps))}
-    futures = client.map(_tried, steps, key=list(numbers), pure=False)
+    futures = client.map(_try_step, steps, key=list(numbers), pure=False)
     arriving = as_completed(futures, with_results=True, raise_errors=False)
     results: dict[int, Result] = {}
     watch = _Watch(client, stage)
@@ -67,8 +68,8 @@ def run_steps(
             watch.look()
             if not batch:
                 if arriving.is_empty() and len(results) < len(steps):
-                    raise _lost()
-                time.sleep(_POLL)
+                    raise _connection_lost()
+                time.sleep(_POLL_SECONDS)
     finally:
         if client.status == "running":
             with suppress(Exception):
@@ -78,14 +79,14 @@ def run_steps(
 
 @dataclass(frozen=True)
 class _Failed:
-    """What came of a step that could not be done for a reason that a user can see to."""
+    """The error of a step that failed for a reason that a user can fix."""
 
     error: Exception
 
 
-def _tried(step: Step[Task, Result]) -> Result | _Failed:
-    """Do a step; a user's error is returned, as workers log what is raised with a traceback."""
-    _end_quickly()
+def _try_step(step: Step[Task, Result]) -> Result | _Failed:
+    """Perform a step; return a user's error, as workers log raised ones with a traceback."""
+    _exit_quickly()
     try:
         return task_log.perform_step(step)
     except (FaeError, OSError, MemoryError) as error:
@@ -93,13 +94,13 @@ def _tried(step: Step[Task, Result]) -> Result | _Failed:
 
 
 @cache
-def _end_quickly() -> None:
-    """Have this process, when it ends, not look through all that it loaded for garbage."""
+def _exit_quickly() -> None:
+    """Keep this process from collecting the garbage of all that it loaded when it ends."""
     atexit.register(gc.freeze)
 
 
 class _Watch:
-    """Sees that the cluster has workers, and how many tasks they can run at a time."""
+    """Watches whether the cluster has workers, and how many tasks they run at a time."""
 
     def __init__(self, client: Any, stage: StageProgress) -> None:
         self._client = client
@@ -109,11 +110,11 @@ class _Watch:
         self._seen = time.monotonic()
 
     def look(self) -> None:
-        """Look, now and then; ClusterError where no worker has been there for too long."""
+        """Look once a second; raise ClusterError where there is no worker for too long."""
         now = time.monotonic()
         if self._client.status != "running":
-            raise _lost()
-        if now - self._looked < _LOOK:
+            raise _connection_lost()
+        if now - self._looked < _WATCH_SECONDS:
             return
         self._looked = now
         with suppress(OSError):
@@ -135,26 +136,26 @@ class _Watch:
 
 
 def worker_timeout() -> float:
-    """Seconds to wait for a first worker, or for another once all are lost."""
+    """Return the seconds to wait for a first worker, or for another once all are lost."""
     return float(parse_timedelta(dask.config.get("fae.worker-timeout", "10 minutes")))
 
 
-def _lost() -> ClusterError:
+def _connection_lost() -> ClusterError:
     return ClusterError(f"the connection to the Dask scheduler is lost. {_REMEDY}")
 
 
 def _failure(future: Any, result: Any) -> BaseException:
-    """Why a task has no result: its own error, or a ClusterError."""
+    """Return why a task has no result: its own error, or a ClusterError."""
     from distributed import KilledWorker
 
     if future.status != "error":
-        return _lost()
+        return _connection_lost()
     error: BaseException = result[1]
     if isinstance(error, KilledWorker):
         return ClusterError(
             f"the task {error.task} was on {error.allowed_failures + 1} workers when they died, so "
-            "it is not tried again. Most often memory ran out: give each worker more of it, or "
-            "fewer threads. Where machines are taken away at any time, raise "
-            f"distributed.scheduler.allowed-failures of the scheduler. {_REMEDY}"
+            "it is not retried. Most often they are out of memory: give each worker more, or fewer "
+            "threads. Where machines can be taken away at any time, raise the scheduler's "
+            f"distributed.scheduler.allowed-failures. {_REMEDY}"
         )
     return error

@@ -1,7 +1,7 @@
-"""Running a stage's tasks: threads here by default, a Dask cluster where one is named.
+"""Run a stage's tasks: on threads by default, on a Dask cluster where one is named.
 
 Either way a stage is a list of independent tasks and one function, and the results come in the
-order of the tasks, so what runs where never shows in the output.
+order of the tasks, so where they run never shows in the output.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 
 from fae.arrays.buffers import free_buffers
-from fae.commit import task_log as journals
-from fae.commit.task_log import Step, perform_step
+from fae.commit.task_log import Step, make_steps, perform_step, read_finished
 from fae.execution.dask_backend import run_steps
 from fae.execution.progress import RunProgress, StageProgress, console
 from fae.format.errors import ClusterError, ParameterError
@@ -37,7 +36,7 @@ from fae.storage.folder import FolderLike
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_CONNECT = "30s"
+_CONNECT_TIMEOUT = "30s"
 
 
 class Executor:
@@ -52,7 +51,7 @@ class Executor:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.client = client
         self.memory = memory or psutil.virtual_memory().total // 2
-        self._board = RunProgress()
+        self._progress = RunProgress()
 
     def run(
         self,
@@ -64,55 +63,62 @@ class Executor:
         rows: Callable[[Result], int] | None = None,
         needs: int = 0,
     ) -> list[Result]:
-        """`function` of each task, in the order of the tasks; the first error stops the stage.
+        """Return `function` of each task, in the order of the tasks; the first error is raised.
 
-        One task `needs` so many bytes: no more threads work than memory holds, but one always. With
-        `task_log`, an unfinished output, results are recorded in it, and tasks whose results an
-        earlier run has recorded are not run. `rows` tells the rows behind a result, for the rate.
+        A task `needs` so many bytes: no more threads run than memory allows, but always one. With
+        `task_log`, an unfinished output, results are logged in it, and tasks whose results an
+        earlier run has logged are skipped. `rows` counts the rows behind a result, for the rate.
         """
         if not tasks:
             return []
-        steps = journals.make_steps(stage, function, tasks, task_log)
-        results = journals.read_finished(steps)
+        steps = make_steps(stage, function, tasks, task_log)
+        results = read_finished(steps)
         left = [number for number in range(len(steps)) if number not in results]
-        todo = [steps[number] for number in left]
-        with self._board.stage(stage, len(steps), kept=len(results)) as shown:
+        left_steps = [steps[number] for number in left]
+        with self._progress.stage(stage, len(steps), kept=len(results)) as progress:
             if self.client is None:
                 threads = min(self.threads, max(self.memory // max(needs, 1), 1))
-                found = self._run_threads(todo, shown, rows, threads)
+                new = self._run_threads(left_steps, progress, rows, threads)
             else:
-                found = run_steps(self.client, todo, shown, rows)
-        results |= zip(left, found, strict=True)
+                new = run_steps(self.client, left_steps, progress, rows)
+        results |= zip(left, new, strict=True)
         return [results[number] for number in range(len(steps))]
 
     def _run_threads(
         self,
         steps: Sequence[Step[Task, Result]],
-        shown: StageProgress,
+        progress: StageProgress,
         rows: Callable[[Result], int] | None,
         threads: int,
     ) -> list[Result]:
-        def ended(_key: object, result: Result, *_rest: object) -> None:
-            shown.end_task(rows(result) if rows else 0)
+        """Return the results of `steps`, run by Dask's scheduler of threads.
 
-        def later(record: Callable[[], None]) -> None:
+        One more thread flushes files and writes the task log, so that the others need not wait for
+        the disk; a single thread does it all itself.
+        """
+
+        def end_task(_key: object, result: Result, *_rest: object) -> None:
+            progress.end_task(rows(result) if rows else 0)
+
+        def record_later(record: Callable[[], None]) -> None:
             records.append(recorder.submit(record))
 
         records: list[Future[None]] = []
-        doing = perform_step if threads == 1 else partial(perform_step, later=later)
-        call = delayed(doing, pure=False, traverse=False)
-        last = len(steps)  # Dask takes independent tasks by their names, the greatest first
-        names = [f"{last - number:0{len(str(last))}}" for number in range(last)]
+        function = perform_step if threads == 1 else partial(perform_step, later=record_later)
+        call = delayed(function, pure=False, traverse=False)
+        # Dask runs independent tasks in descending order of their names.
+        count = len(steps)
+        names = [f"{count - number:0{len(str(count))}}" for number in range(count)]
         calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
         with (
             ThreadPoolExecutor(1, "task-log") as recorder,
-            Callback(pretask=lambda *_: shown.begin_task(), posttask=ended),
+            Callback(pretask=lambda *_: progress.begin_task(), posttask=end_task),
         ):
             results = compute(
                 *calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False
             )
-        for record in records:
-            record.result()
+        for future in records:
+            future.result()  # raises what the other thread raised
         free_buffers()
         return list(results)
 
@@ -125,11 +131,12 @@ def open_executor(
     scheduler_file: Path | None = None,
     memory: str | None = None,
 ) -> Iterator[Executor]:
-    """Where one of the options says: threads here, a local cluster of `workers`, or another.
+    """Yield the executor that one of the options names: threads, `workers` here, or a cluster.
 
-    `memory`, such as 8GiB, is for this process, and shared out among a local cluster's workers.
-    Without options, the cluster that DASK_SCHEDULER_ADDRESS (or Dask's configuration) names, or
-    else threads. Raises ParameterError for two options and where no scheduler answers.
+    `memory`, such as 8GiB, is for this process, or divided among the local `workers`. Without
+    options, tasks run on the cluster that DASK_SCHEDULER_ADDRESS (or Dask's configuration) names,
+    or else on threads. Raises ParameterError for two options and where no scheduler answers, and
+    ClusterError where local workers cannot start.
     """
     options = {
         "--threads": threads,
@@ -139,35 +146,37 @@ def open_executor(
     }
     given = [name for name, value in options.items() if value]
     if len(given) > 1:
-        raise ParameterError(f"give one of {' or '.join(given)}: each says where to run.")
-    address = _address_in(scheduler_file) if scheduler_file else scheduler
+        raise ParameterError(f"use only one of {' and '.join(given)}: each says where to run.")
+    address = _read_address(scheduler_file) if scheduler_file else scheduler
     if not given:
         address = dask.config.get("scheduler-address", None)
-    allowed = _bytes_of(memory) if memory else None
+    allowed = _parse_memory(memory) if memory else None
     if not workers and not address:
         yield Executor(threads, memory=allowed)
         return
     import distributed.client  # noqa: F401  it sets its loggers' levels
 
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    for told_here in ("distributed.client", "tornado.application"):
-        logging.getLogger(told_here).setLevel(logging.CRITICAL)
+    for name in ("distributed.client", "tornado.application"):  # errors are raised as ClusterError
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        client = stack.enter_context(_local(workers, allowed) if workers else _remote(str(address)))
+        client = stack.enter_context(
+            _start_workers(workers, allowed) if workers else _connect(str(address))
+        )
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
             console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
         yield Executor(threads, client, allowed)
 
 
 @contextmanager
-def _local(workers: int, memory: int | None) -> Iterator[Any]:
-    """A client of a new cluster of processes of this machine, of one thread each."""
+def _start_workers(workers: int, memory: int | None) -> Iterator[Any]:
+    """Yield a client of a new cluster of processes on this machine, of one thread each."""
     import distributed
 
     nannies = logging.getLogger("distributed.nanny")
     before = nannies.level
     try:
-        nannies.setLevel(logging.CRITICAL)  # why none could be started is told below
+        nannies.setLevel(logging.CRITICAL)  # the error below says why none could start
         with _without_interrupts():
             local = distributed.LocalCluster(
                 n_workers=workers,
@@ -181,8 +190,8 @@ def _local(workers: int, memory: int | None) -> Iterator[Any]:
             first = first.__cause__
         first = first if isinstance(first, OSError) else error
         raise ClusterError(
-            f"the {workers} worker processes could not be started ({first}). Look at the limits on "
-            "open files, processes and memory (ulimit -a), give fewer --workers, or use --threads."
+            f"cannot start {workers} worker processes ({first}). Check the limits on open files, "
+            "processes and memory (ulimit -a), use fewer --workers, or use --threads."
         ) from None
     finally:
         nannies.setLevel(before)
@@ -196,10 +205,10 @@ def _local(workers: int, memory: int | None) -> Iterator[Any]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Have Ctrl-C wait for the end of the block, and not reach processes begun by threads of it.
+    """Defer Ctrl-C to the end of the block, and block it in processes that the block starts.
 
-    A terminal sends it to all processes alike, and the workers' ends are this process's to see to.
-    Python's resource tracker lets it through again in the thread that starts it, so it starts here.
+    A terminal sends it to all processes, but this one ends its workers itself. Python's resource
+    tracker would unblock it in the thread that starts it, so it is started first.
     """
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -210,20 +219,20 @@ def _without_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def _remote(address: str) -> Iterator[Any]:
-    """A client of the cluster at `address`."""
+def _connect(address: str) -> Iterator[Any]:
+    """Yield a client of the cluster at `address`."""
     import distributed
 
     class Client(distributed.Client):
-        """A client that is closed where it cannot be opened.
+        """A client that closes itself where it cannot connect.
 
-        Otherwise the garbage collector does it, in any thread and while any lock is held: a thread
-        that was just starting has been seen to wait for itself.
+        Otherwise the garbage collector closes it, in any thread and while any lock is held; a
+        starting thread has deadlocked on itself that way.
         """
 
         def __init__(self) -> None:
             try:
-                super().__init__(address, timeout=_CONNECT)  # type: ignore[no-untyped-call]
+                super().__init__(address, timeout=_CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
             except BaseException:
                 with suppress(Exception):
                     self.close()  # type: ignore[no-untyped-call]
@@ -237,8 +246,8 @@ def _remote(address: str) -> Iterator[Any]:
         yield client
 
 
-def _bytes_of(memory: str) -> int:
-    """Return the bytes of the option --memory; ParameterError where it is none."""
+def _parse_memory(memory: str) -> int:
+    """Return the bytes of the option --memory; raises ParameterError where it is invalid."""
     try:
         if size := parse_bytes(memory):
             return size
@@ -247,12 +256,12 @@ def _bytes_of(memory: str) -> int:
     raise ParameterError(f"--memory {memory!r} is not above 0.")
 
 
-def _address_in(file: Path) -> str:
-    """The address in the file that `dask scheduler --scheduler-file` writes."""
+def _read_address(file: Path) -> str:
+    """Return the address in the file that `dask scheduler --scheduler-file` writes."""
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["address"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParameterError(
-            f"{file} tells no scheduler's address ({error}). Start one that writes it: "
+            f"{file} has no scheduler's address ({error}). Start a scheduler that writes it: "
             f"dask scheduler --scheduler-file {file}"
         ) from None

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from fae.format.errors import DatasetError
 
+_MISSING = "missing"
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -92,6 +94,3 @@ def find_fault(path: Path, file: DataFile, *, checksum: bool = True) -> str | No
     except OSError as error:
         return f"unreadable: {error.strerror or error}"
     return None if intact else "its sha256 is not the manifest's"
-
-
-_MISSING = "missing"

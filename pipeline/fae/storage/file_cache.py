@@ -36,7 +36,7 @@ class FileCache:
     """Copies of files by key, for the threads of one process.
 
     `max_bytes` bounds them, by default the bytes that they leave free on their disk. No more
-    than MOST_COPIES are kept.
+    than MAX_COPIES are kept.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
