@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from fae.execution.executor import Executor, open_executor
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, Stages, shop_stages
 
@@ -35,6 +38,17 @@ settings.load_profile("steady")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """The twenty rows, prepared once; not to be changed."""
     return shop_stages(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Executor]:
+    """Start two worker processes, while another process has the port of Dask's dashboard."""
+    with socket.socket() as taken:
+        with suppress(OSError):  # another process has it indeed
+            taken.bind(("", 8787))
+            taken.listen()
+        with open_executor(workers=2) as executor:
+            yield executor
 
 
 @pytest.fixture

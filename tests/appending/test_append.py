@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fae.appending.append import append
-from fae.execution.executor import Executor, open_executor
+from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, FaeError, LogError
 from fae.format.manifest import SPLITS
 from fae.hotset.parameters import CalibrateParameters
@@ -142,10 +142,11 @@ def test_parts_are_copied_where_the_file_system_has_no_links(
     assert_same(tmp_path / "added", tmp_path / "whole")
 
 
-def test_worker_processes_write_the_same_bytes(tmp_path: Path, day: list[str]) -> None:
+def test_worker_processes_write_the_same_bytes(
+    tmp_path: Path, day: list[str], workers: Executor
+) -> None:
     found = find_logs_by_split(day[1:], [], [], SHOP)
-    with open_executor(workers=2) as workers:
-        append(found, SHOP, tmp_path / "added", workers, {})
+    append(found, SHOP, tmp_path / "added", workers, {})
     at_once(day[:1], SHOP, tmp_path / "other", SHOP_PARAMETERS, keep_work=True)
     added(day[1:], SHOP, tmp_path / "other")
     assert digests(tmp_path / "added") == digests(tmp_path / "other")

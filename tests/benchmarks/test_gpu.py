@@ -17,7 +17,7 @@ def test_every_placement_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu
 
     monkeypatch.setattr(gpu, "importable", lambda: False)
-    work = gpu.workload(0.0001, 16, 1 << 11, 2)
+    work = gpu.workload(0.0001, 16, 1 << 9, 2)
     given = gpu.batches(work, gpu.manifest(work, SHARE), 64, False)
     assert {batch.hot for batch in given} == {True, False}
     measured = []

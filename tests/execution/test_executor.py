@@ -5,13 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +44,6 @@ def fails_at_3(task: int) -> int:
     if task == 3:
         raise LogError("the third")
     return task
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Executor]:
-    """Two processes of a real Dask cluster, while another one has the port of the dashboard."""
-    with socket.socket() as taken:
-        with suppress(OSError):  # another one has it indeed
-            taken.bind(("", 8787))
-            taken.listen()
-        with open_executor(workers=2) as found:
-            yield found
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 #: Imported once per test process. None of them starts threads that a fork would miss.
-PRELOADED = ["pytest", "fae.cli.commands", "fae.appending.append", "torch", "fae_trainer.__main__"]
+PRELOADED = [
+    "pytest",
+    "fae.cli.commands",
+    "fae.appending.append",
+    "torch._dynamo",
+    "fae_trainer.__main__",
+]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOADED)
 
