@@ -45,6 +45,11 @@ class DictionaryCounts:
     values: pa.Array
     counts: dict[int, IntegerArray]
 
+    def take(self, chosen: slice) -> DictionaryCounts:
+        """Return some neighbouring entries."""
+        counts = {kind: numbers[chosen] for kind, numbers in self.counts.items()}
+        return DictionaryCounts(self.values[chosen], counts)
+
     def copy(self) -> DictionaryCounts:
         """Return a copy, which no longer needs the part's files."""
         counts = {kind: numbers.copy() for kind, numbers in self.counts.items()}
@@ -113,15 +118,15 @@ def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | No
     histograms, first_line = [], 1
     for number in range(len(bounds) + 1):
         slices = [slice(cut[number], cut[number + 1]) for cut in cuts]
-        chunk = _count_chunk(parts, slices, train, sample, entry_lines, first_line)
+        entries = [part.take(chosen) for part, chosen in zip(parts, slices, strict=True)]
+        lines = [array[chosen] for array, chosen in zip(entry_lines, slices, strict=True)]
+        chunk = _count_chunk(entries, train, sample, lines, first_line)
         chunks.append(chunk.drop("code").to_arrow())
         histograms.append(AccessHistogram.from_descending(chunk["accesses"].to_numpy()))
         first_line += chunk.height
     histogram, first_ranks = merge_histograms(histograms)
-    ranks = [
-        expand_ranks(chunk.values, first)
-        for chunk, first in zip(histograms, first_ranks, strict=True)
-    ]
+    pairs = zip(histograms, first_ranks, strict=True)
+    ranks = [expand_ranks(chunk.values, firsts) for chunk, firsts in pairs]
     rank_of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
     entry_ranks = tuple(rank_of_line[lines] for lines in entry_lines)
     return ValueCounts(RankedValues(tuple(chunks), tuple(ranks)), histogram, entry_ranks)
@@ -129,30 +134,24 @@ def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | No
 
 def _count_chunk(
     parts: Sequence[DictionaryCounts],
-    slices: Sequence[slice],
     train: int,
     sample: int | None,
-    entry_lines: Sequence[npt.NDArray[np.uint32]],
+    entry_lines: Sequence[Ranks],
     first_line: int,
 ) -> pl.DataFrame:
     """Count the values of one slice of each part; return them by accesses, with their `code`.
 
     Writes the line of each entry's value, counted from `first_line`, to `entry_lines`.
     """
-    entries = [part.values[chosen] for part, chosen in zip(parts, slices, strict=True)]
-    codes, values = _encode(pa.concat_arrays(entries))
-    accesses = _add_counts(parts, slices, train, codes, len(values))
-    sampled = None
-    if sample is not None:
-        sampled = _add_counts(parts, slices, sample, codes, len(values))
+    all_codes, values = _encode(pa.concat_arrays([part.values for part in parts]))
+    codes = np.split(all_codes, np.cumsum([len(part.values) for part in parts[:-1]], dtype=int))
+    accesses = _add_counts(parts, train, codes, len(values))
+    sampled = None if sample is None else _add_counts(parts, sample, codes, len(values))
     chunk = sort_by_accesses(values, accesses, sampled)
     line_of_code = np.zeros(len(values), dtype=np.uint32)
     line_of_code[chunk["code"]] = np.arange(first_line, first_line + chunk.height)
-    begin = 0
-    for lines, chosen in zip(entry_lines, slices, strict=True):
-        end = begin + chosen.stop - chosen.start
-        lines[chosen] = line_of_code[codes[begin:end]]
-        begin = end
+    for lines, part_codes in zip(entry_lines, codes, strict=True):
+        lines[:] = line_of_code[part_codes]
     return chunk
 
 
@@ -220,18 +219,12 @@ def _encode(values: pa.Array) -> tuple[Codes, pl.Series]:
 
 
 def _add_counts(
-    parts: Sequence[DictionaryCounts], slices: Sequence[slice], kind: int, codes: Codes, size: int
+    parts: Sequence[DictionaryCounts], kind: int, codes: Sequence[Codes], size: int
 ) -> Int64Array:
-    """Add up the counts of one kind by code, shape (size,).
-
-    `codes` has the codes of the entries in the slices, one part's after the other's.
-    """
+    """Add up the counts of one kind by code, shape (size,); `codes` are those of each part."""
     total = np.zeros(size, dtype=np.int64)
-    begin = 0
-    for part, chosen in zip(parts, slices, strict=True):
-        end = begin + chosen.stop - chosen.start
+    for part, part_codes in zip(parts, codes, strict=True):
         if kind in part.counts:
-            counts = part.counts[kind][chosen].astype(np.int64)  # add.at is slow across dtypes
-            np.add.at(total, codes[begin:end], counts)
-        begin = end
+            counts = part.counts[kind].astype(np.int64)  # add.at is slow across dtypes
+            np.add.at(total, part_codes, counts)
     return total

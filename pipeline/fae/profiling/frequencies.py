@@ -6,9 +6,9 @@ of its dictionaries has, so that no later stage looks at raw values again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from fae.ingestion.staging import Staging
 from fae.profiling.histogram import Ranks
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
 from fae.storage.folder import Folder, FolderLike
+from fae.storage.raw_arrays import write_numbers
 
 FILE_NAME = "frequencies.json"
 RANK_DTYPE, OFFSET_DTYPE = np.dtype("<u4"), np.dtype("<i8")
@@ -80,18 +81,16 @@ class Frequencies:
     def iter_accesses(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
         """Yield what `read_accesses` returns in frames of about a million rows, at least one."""
         with self.directory.read(accesses_file(table)) as path, pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups) or [None]:
-                groups = [] if group is None else [group]
+            for groups in [[group] for group in range(file.num_row_groups)] or [[]]:
                 frame = pl.from_arrow(file.read_row_groups(groups, columns=list(columns) or None))
                 assert isinstance(frame, pl.DataFrame)
                 yield frame
 
     def read_run_lengths(self, table: str, column: str) -> RunLengthArray:
         """Return a column of counts as run lengths; row i has the access rank i + 1."""
-        no_starts = np.empty(0, dtype=np.int64)
         begins, values, rows = [], [], 0
         for frame in self.iter_accesses(table, column):
-            counts = RunLengthArray.from_numpy(frame[column].to_numpy(), no_starts)
+            counts = RunLengthArray.from_numpy(frame[column].to_numpy(), np.empty(0, np.int64))
             begins.append(rows + counts.begins)
             values.append(counts.values)
             rows += counts.rows
@@ -106,10 +105,14 @@ class Frequencies:
         for number in range(self.ranges[column]):
             name = ranks_file(column, number)
             with self.directory.read(name) as path, path.open("rb") as file:
-                in_range = _read_part_ranks(file, part)
-            if in_range is None:
+                file.seek(part * OFFSET_DTYPE.itemsize)
+                offsets = file.read(2 * OFFSET_DTYPE.itemsize)
+                begin, end = np.frombuffer(offsets, OFFSET_DTYPE).tolist()
+                file.seek(begin)
+                content = file.read(end - begin)
+            if len(content) != end - begin:
                 raise DatasetError(f"{self.directory / name} is cut short. Run the stage again.")
-            ranks.append(in_range)
+            ranks.append(np.frombuffer(content, RANK_DTYPE))
         return ranks[0] if len(ranks) == 1 else np.concatenate(ranks)
 
     def assign_splits(self, staging: Staging, part: int) -> SplitCodes:
@@ -135,11 +138,8 @@ def ranks_file(column: str, number: int) -> str:
     return f"ranks/{column}-{number:05d}.uint32"
 
 
-def _read_part_ranks(file: IO[bytes], part: int) -> Ranks | None:
-    """Return one part's ranks in a file of ranks, or None if the file is cut short."""
-    file.seek(part * OFFSET_DTYPE.itemsize)
-    offsets = file.read(2 * OFFSET_DTYPE.itemsize)
-    begin, end = np.frombuffer(offsets, OFFSET_DTYPE).tolist()
-    file.seek(begin)
-    content = file.read(end - begin)
-    return np.frombuffer(content, RANK_DTYPE) if len(content) == end - begin else None
+def write_ranks(parts: Sequence[Ranks], directory: Folder, name: str) -> None:
+    """Write a file of ranks: where each part's begin and where the last end, then the ranks."""
+    words = [part.astype(RANK_DTYPE, copy=False) for part in parts]
+    sizes = [(len(words) + 1) * OFFSET_DTYPE.itemsize, *(part.nbytes for part in words)]
+    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET_DTYPE), *words])

@@ -7,13 +7,12 @@ the ranks of one range each; then tasks write the values of one table each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from fae.arrays.arrow import Int64Array
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
 from fae.ingestion.staging import Staging
@@ -21,38 +20,26 @@ from fae.profiling.counting import RankedValues
 from fae.profiling.frequencies import OFFSET_DTYPE, RANK_DTYPE, accesses_file, ranks_file
 from fae.profiling.histogram import expand_ranks
 from fae.profiling.split_counts import SplitCounts
-from fae.profiling.value_ranges import RangeCounts, ValueRange, range_file, range_values_file
+from fae.profiling.value_ranges import ValueRange, range_file, range_values_file
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
 _RANKS_PER_CHUNK = 1 << 20
 
 
-def merge_ranges(
-    counts: SplitCounts,
-    first_ranks: Mapping[ValueRange, tuple[RangeCounts, Int64Array]],
-    kept: Mapping[str, int],
-    executor: Executor,
-) -> None:
-    """Write the files of accesses and of ranks of tables that were counted in several ranges.
-
-    `first_ranks` has each range's counts and the table's rank of the first value of each level;
-    `kept` how many values of each table have rows.
-    """
-    moves = [
-        _Move(counts, value_range, found.values, starts.tolist(), kept[value_range.table])
-        for value_range, (found, starts) in first_ranks.items()
-    ]
-    executor.run("ranks", _move, moves, task_log=counts.directory)
-    ranges = Counter(value_range.table for value_range in first_ranks)
-    merges = [
-        _Merge(counts.directory, table, number, kept[table]) for table, number in ranges.items()
-    ]
-    executor.run("ranks", _merge, merges, task_log=counts.directory)
+def merge_ranges(moves: Sequence[Move], executor: Executor) -> None:
+    """Write the files of accesses and of ranks of tables that were counted in several ranges."""
+    if not moves:
+        return
+    directory = moves[0].counts.directory
+    executor.run("ranks", _move, moves, task_log=directory)
+    ranges = Counter((move.range.table, move.kept) for move in moves)
+    merges = [_Merge(directory, table, count, kept) for (table, kept), count in ranges.items()]
+    executor.run("ranks", _merge, merges, task_log=directory)
 
 
 @dataclass(frozen=True)
-class _Move:
+class Move:
     """A range whose ranks become ranks in the table; those above `kept` have no row.
 
     Level i of the range has `values[i]` values, whose ranks ascend from `starts[i]`.
@@ -65,7 +52,7 @@ class _Move:
     kept: int
 
 
-def _move(task: _Move) -> int:
+def _move(task: Move) -> int:
     """Write the table's ranks of a range's values and of its entries; return the values."""
     directory, staging = Folder.of(task.counts.directory), Staging.read(task.counts.staging)
     values = np.array(task.values, dtype=np.int64)
@@ -100,10 +87,8 @@ def _merge(task: _Merge) -> int:
     directory = Folder.of(task.directory)
     chunks, ranks = [], []
     for number in range(task.ranges):
-        with (
-            directory.read(range_values_file(task.table, number)) as path,
-            pa.memory_map(str(path)) as file,
-        ):
+        name = range_values_file(task.table, number)
+        with directory.read(name) as path, pa.memory_map(str(path)) as file:
             chunks.append(pa.ipc.open_file(file).read_all())
         ranks.append(read_numbers(directory, _ranks_file(task.table, number), RANK_DTYPE))
     with directory.write(accesses_file(task.table)) as path:

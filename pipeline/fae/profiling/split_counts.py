@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fae.arrays.arrow import shrink_dtype, to_arrow, to_numpy, wrap_in_list
+from fae.arrays.arrow import shrink_dtype, to_arrow, to_numpy, wrap_in_list, write_table
 from fae.arrays.row_keys import draw_sample
 from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
@@ -23,6 +23,7 @@ from fae.storage.folder import Folder
 
 #: The kind of count beside the splits: accesses of train rows in the sample.
 SAMPLED = len(SPLITS)
+_KINDS = (*range(len(SPLITS)), SAMPLED)
 _FOLDER_NAME = "split_counts.partial"
 
 
@@ -56,12 +57,9 @@ class SplitCounts:
             return [{split: staged.read_accesses(column)} for column in columns]
         with Folder.of(self.directory).open(_file_name(part)) as source:
             counts = pa.ipc.open_file(source).get_batch(0)
+        kinds = [kind for kind in _KINDS if f"{columns[0]}@{kind}" in counts.schema.names]
         return [
-            {
-                kind: to_numpy(counts[f"{column}@{kind}"].values)
-                for kind in (*range(len(SPLITS)), SAMPLED)
-                if f"{column}@{kind}" in counts.schema.names
-            }
+            {kind: to_numpy(counts[f"{column}@{kind}"].values) for kind in kinds}
             for column in columns
         ]
 
@@ -98,12 +96,8 @@ def _count_part(task: _Task) -> int:
             chosen = mask if accesses.lengths is None else np.repeat(mask, accesses.lengths)
             counts = np.bincount(accesses.codes[chosen], minlength=size)
             columns[f"{column.name}@{kind}"] = wrap_in_list(to_arrow(shrink_dtype(counts)))
-    batch = pa.record_batch(columns)
-    with (
-        Folder.of(task.of.directory).write(_file_name(task.part)) as path,
-        pa.ipc.new_file(str(path), batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
+    with Folder.of(task.of.directory).write(_file_name(task.part)) as path:
+        write_table(pa.table(columns), path)
     return rows
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fae.arrays.arrow import Int64Array
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
@@ -19,17 +18,11 @@ from fae.format.manifest import SPLITS
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.histogram import merge_histograms
-from fae.profiling.merge_ranges import merge_ranges
+from fae.profiling.merge_ranges import Move, merge_ranges
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.split_counts import SplitCounts
 from fae.profiling.splits import StepCounts, Timeline, TimeWindow, find_split_points
-from fae.profiling.value_ranges import (
-    ColumnCounts,
-    RangeCounts,
-    ValueRange,
-    count_ranges,
-    plan_ranges,
-)
+from fae.profiling.value_ranges import ColumnCounts, Ranges, count_ranges, plan_ranges
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -89,19 +82,12 @@ def profile(
 
 
 def _count_tables(
-    counts: SplitCounts,
-    ranges: Mapping[str, Sequence[ValueRange]],
-    min_counts: Mapping[str, int],
-    executor: Executor,
+    counts: SplitCounts, ranges: Ranges, min_counts: Mapping[str, int], executor: Executor
 ) -> list[TableFrequencies]:
     """Count the tables, given the ranges and the min_count of each, and write their files."""
-    range_counts = count_ranges(
-        counts,
-        {one: min_counts[table] for table, in_table in ranges.items() for one in in_table},
-        executor,
-    )
+    range_counts = count_ranges(counts, ranges, min_counts, executor)
     tables: list[TableFrequencies] = []
-    to_merge: dict[ValueRange, tuple[RangeCounts, Int64Array]] = {}
+    moves: list[Move] = []
     for table, in_table in ranges.items():
         counted = [range_counts[one] for one in in_table]
         histogram, first_ranks = merge_histograms([one.histogram for one in counted])
@@ -118,10 +104,13 @@ def _count_tables(
             )
         )
         if len(in_table) > 1:
-            pairs = zip(counted, first_ranks, strict=True)
-            to_merge |= dict(zip(in_table, pairs, strict=True))
-    kept_values = {table.name: table.rows - 1 for table in tables}
-    merge_ranges(counts, to_merge, kept_values, executor)
+            moves += [
+                Move(counts, value_range, of_range.values, firsts.tolist(), kept.value_count)
+                for value_range, of_range, firsts in zip(
+                    in_table, counted, first_ranks, strict=True
+                )
+            ]
+    merge_ranges(moves, executor)
     return tables
 
 

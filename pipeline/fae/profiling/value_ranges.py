@@ -6,30 +6,24 @@ of few values is one range. `merge_ranges` puts the values of several ranges in 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fae.arrays.arrow import write_table
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.staging import Staging
 from fae.profiling.counting import DictionaryCounts, count_below, count_values, draw_bounds
-from fae.profiling.frequencies import (
-    OFFSET_DTYPE,
-    RANK_DTYPE,
-    OutOfVocabulary,
-    accesses_file,
-    ranks_file,
-)
+from fae.profiling.frequencies import OutOfVocabulary, accesses_file, ranks_file, write_ranks
 from fae.profiling.histogram import AccessHistogram, Ranks
 from fae.profiling.split_counts import SAMPLED, SplitCounts
 from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
-from fae.storage.raw_arrays import write_numbers
 
 #: The entries of dictionaries in a range, at most. A range has as many for each part at least,
 #: because each of its tasks opens every part.
@@ -73,6 +67,10 @@ class ValueRange:
         below = count_below(values, pl.Series(bounds, dtype=pl.Series(values[:0]).dtype))
         begin = 0 if self.least is None else below[0]
         return slice(begin, len(values) if self.end is None else below[-1])
+
+
+#: The ranges of each table.
+Ranges = Mapping[str, Sequence[ValueRange]]
 
 
 def plan_ranges(staging: Staging, table: str) -> list[ValueRange]:
@@ -122,44 +120,34 @@ class RangeCounts:
 
 
 def count_ranges(
-    counts: SplitCounts, min_counts: Mapping[ValueRange, int], executor: Executor
+    counts: SplitCounts, ranges: Ranges, min_counts: Mapping[str, int], executor: Executor
 ) -> dict[ValueRange, RangeCounts]:
-    """Count ranges, given the `min_count` of each.
+    """Count the ranges of each table, given the `min_count` of each table.
 
     Writes their values and the ranks of their entries to the directory of `counts`: as they stay
     for a whole table, else in a folder of their own, with ranks in the range.
     """
     staging = Staging.read(counts.staging)
-    ranges_per_table = Counter(value_range.table for value_range in min_counts)
-    min_entries = _ENTRIES_PER_SLICE * len(staging.parts)
-    entries = {
-        table: max(
-            staging.count_values(table) // ranges, min_entries * len(staging.schema.tables[table])
-        )
-        for table, ranges in ranges_per_table.items()
-    }
-    sizes = {value_range: entries[value_range.table] for value_range in min_counts}
+    sizes: dict[ValueRange, int] = {}
+    for table, in_table in ranges.items():
+        min_entries = _ENTRIES_PER_SLICE * len(staging.parts) * len(staging.schema.tables[table])
+        entries = staging.count_values(table) // len(in_table)
+        sizes |= dict.fromkeys(in_table, max(entries, min_entries))
     groups = group_ranges(sizes)
-    results = executor.run(
-        "profile",
-        _count_group,
-        [_Task(counts, tuple((one, min_counts[one]) for one in group)) for group in groups],
-        task_log=counts.directory,
-        needs=_BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK,
-    )
-    return {
-        value_range: result
-        for group, group_results in zip(groups, results, strict=True)
-        for value_range, result in zip(group, group_results, strict=True)
-    }
+    tasks = [_Task(counts, tuple(group), dict(min_counts)) for group in groups]
+    needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
+    log = counts.directory
+    results = executor.run("profile", _count_group, tasks, task_log=log, needs=needs)
+    return dict(zip(chain(*groups), chain(*results), strict=True))
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Ranges to count, each with the fewest accesses that earn a value a row."""
+    """Ranges to count; `min_counts` has the fewest accesses that earn a value of a table a row."""
 
     counts: SplitCounts
-    ranges: tuple[tuple[ValueRange, int], ...]
+    ranges: tuple[ValueRange, ...]
+    min_counts: dict[str, int]
 
 
 def _count_group(task: _Task) -> list[RangeCounts]:
@@ -167,61 +155,52 @@ def _count_group(task: _Task) -> list[RangeCounts]:
     staging = Staging.read(task.counts.staging)
     entries: dict[ValueRange, dict[str, list[DictionaryCounts]]] = {
         value_range: {column.name: [] for column in staging.schema.tables[value_range.table]}
-        for value_range, _ in task.ranges
+        for value_range in task.ranges
     }
     for part in range(len(staging.parts)):
         staged = staging.open_part(part)
         for value_range, columns in entries.items():
             counts_by_column = task.counts.read(staging, part, staged, list(columns))
-            for column, by_kind in zip(columns, counts_by_column, strict=True):
+            for column, counts in zip(columns, counts_by_column, strict=True):
                 values = staged.read_values(column)
-                chosen = value_range.slice_of(values)
-                counts = {kind: numbers[chosen] for kind, numbers in by_kind.items()}
-                slices = DictionaryCounts(values[chosen], counts)
+                own = DictionaryCounts(values, counts).take(value_range.slice_of(values))
                 may_stay_mapped = len(staging.parts) <= MAX_MAPPED_PARTS
-                columns[column].append(slices if may_stay_mapped else slices.copy())
-    directory = Folder.of(task.counts.directory)
-    sampled = task.counts.sample < 1
+                columns[column].append(own if may_stay_mapped else own.copy())
     # Each range's entries are let go as soon as it is counted.
     return [
-        _count_range(value_range, entries.pop(value_range), min_count, sampled, directory)
-        for value_range, min_count in task.ranges
+        _count_range(task, value_range, entries.pop(value_range)) for value_range in task.ranges
     ]
 
 
 def _count_range(
-    value_range: ValueRange,
-    entries: dict[str, list[DictionaryCounts]],
-    min_count: int,
-    sampled: bool,
-    directory: Folder,
+    task: _Task, value_range: ValueRange, entries: dict[str, list[DictionaryCounts]]
 ) -> RangeCounts:
     """Count a range, given the entries of each part by column, and write its files.
 
     The files of a whole table are final. Those of one range of several have ranks in the range, of
     all its values, for which rank earns a row is known only once all ranges are counted.
     """
-    parts = [part for column_parts in entries.values() for part in column_parts]
-    counted = count_values(parts, TRAIN, SAMPLED if sampled else None)
-    kept = counted.histogram.filter(min_count).value_count
+    directory = Folder.of(task.counts.directory)
+    sample = SAMPLED if task.counts.sample < 1 else None
+    counted = count_values(list(chain(*entries.values())), TRAIN, sample)
+    kept = counted.histogram.filter(task.min_counts[value_range.table]).value_count
     if value_range.whole:
         with directory.write(accesses_file(value_range.table)) as path:
             counted.ranked.write(path, kept)
     else:
         values = counted.ranked.sort(1, counted.histogram.value_count + 1).to_arrow()
         name = range_values_file(value_range.table, value_range.number)
-        with directory.write(name) as path, pa.ipc.new_file(str(path), values.schema) as writer:
-            writer.write_table(values)
-    columns, first = {}, 0
+        with directory.write(name) as path:
+            write_table(values, path)
+    columns, entry_ranks = {}, iter(counted.entry_ranks)
     for column, column_parts in entries.items():
-        ranks = counted.entry_ranks[first : first + len(column_parts)]
-        first += len(column_parts)
+        ranks = list(islice(entry_ranks, len(column_parts)))
         folded = [np.where(part > kept, np.uint32(OOV_ID), part) for part in ranks]
         name = ranks_file(column, value_range.number)
         if value_range.whole:
-            _write_ranks(folded, directory, name)
+            write_ranks(folded, directory, name)
         else:
-            _write_ranks(ranks, directory, range_file(name))
+            write_ranks(ranks, directory, range_file(name))
         columns[column] = _count_out_of_vocabulary(column_parts, folded)
     histogram = counted.histogram
     return RangeCounts(histogram.accesses.tolist(), histogram.values.tolist(), columns)
@@ -239,13 +218,6 @@ def _count_out_of_vocabulary(
                 to_oov[code] += part.counts[code][part_ranks == OOV_ID].sum(dtype=np.int64)
     pairs = zip(accesses.tolist(), to_oov.tolist(), strict=True)
     return {split: OutOfVocabulary(*pair) for split, pair in zip(SPLITS, pairs, strict=True)}
-
-
-def _write_ranks(parts: Sequence[Ranks], directory: Folder, name: str) -> None:
-    """Write a file of ranks: where each part's begin and where the last end, then the ranks."""
-    words = [part.astype(RANK_DTYPE, copy=False) for part in parts]
-    sizes = [(len(words) + 1) * OFFSET_DTYPE.itemsize, *(part.nbytes for part in words)]
-    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET_DTYPE), *words])
 
 
 def range_file(name: str) -> str:
