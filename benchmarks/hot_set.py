@@ -68,7 +68,7 @@ def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Prob
 
     @cache
     def inputs() -> StackedSamples:
-        return stack_samples(staging, frequencies, rows)
+        return stack_samples(staging, frequencies)
 
     return Problem(rows, inputs, int(share * rows.total_bytes))
 

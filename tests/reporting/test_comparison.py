@@ -46,7 +46,7 @@ def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
     comparison = write_page(shop.dataset, tmp_path)[1].comparison
     schema = shop.staging.schema
     rows = stack_rows(shop.frequencies, schema, shop.manifest.embedding)
-    stacked = stack_samples(shop.staging, shop.frequencies, rows)
+    stacked = stack_samples(shop.staging, shop.frequencies)
     samples = [set(rows_) for rows_ in as_sets(stacked)]
     for index, budget in enumerate(comparison.budgets):
         for name in ("accesses", "threshold", "per-table"):

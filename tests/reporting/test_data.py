@@ -25,7 +25,7 @@ def test_the_rows_are_stacked_as_calibration_stacked_them(
 ) -> None:
     for made, schema in ((shop, SHOP), (criteo, criteo.staging.schema)):
         expected = stack_rows(made.frequencies, schema, made.manifest.embedding)
-        samples = stack_samples(made.staging, made.frequencies, expected)
+        samples = stack_samples(made.staging, made.frequencies)
         facts = read_facts(made.dataset)
         dataset_rows = read_rows(made.dataset, facts)
         rows, sets = read_train_samples(made.dataset, facts, dataset_rows, 1_000_000, 0)

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+BoolArray = npt.NDArray[np.bool_]
+Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
 
-def to_arrow(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+def to_arrow(values: npt.NDArray[Any], valid: BoolArray | None = None) -> pa.Array:
     """Return a one-dimensional array as an Arrow array, null where it is not `valid`.
 
     `pa.array` imports pandas to ask whether the array is one of its own, which takes longer than

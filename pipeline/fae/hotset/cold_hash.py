@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import xxhash
+from xxhash import xxh3_64_intdigest
 
 from fae.arrays.row_keys import UInt64Array, mix_bits
 
@@ -43,9 +43,7 @@ def hash_values(staged: pl.Series) -> UInt64Array:
     """
     if staged.dtype == pl.String():
         texts = staged.cast(pl.Binary()).to_list()
-        hashes = (
-            _MISSING_HASH if text is None else xxhash.xxh3_64_intdigest(text) for text in texts
-        )
+        hashes = (_MISSING_HASH if text is None else xxh3_64_intdigest(text) for text in texts)
         return np.fromiter(hashes, dtype=np.uint64, count=len(staged))
     keys = mix_bits(staged.fill_null(0).to_numpy().astype(np.uint64))
     keys[staged.is_null().to_numpy()] = _MISSING_HASH
@@ -84,12 +82,8 @@ def measure_sharing(table: str, ids: Ids, hot_rows: int, buckets: int, accesses:
     is_cold = ids >= hot_rows
     bucket = ids[is_cold] - hot_rows
     values_per_bucket = np.bincount(bucket, minlength=buckets)
+    unused = int(np.count_nonzero(values_per_bucket == 0))
     is_shared = values_per_bucket[bucket] > 1
-    return Sharing(
-        table=table,
-        values=bucket.size,
-        rows=buckets,
-        unused=int(np.count_nonzero(values_per_bucket == 0)),
-        shared=int(np.count_nonzero(is_shared)),
-        access_share=int(accesses[is_cold][is_shared].sum()) / max(int(accesses.sum()), 1),
-    )
+    shared = int(np.count_nonzero(is_shared))
+    access_share = int(accesses[is_cold][is_shared].sum()) / max(int(accesses.sum()), 1)
+    return Sharing(table, bucket.size, buckets, unused, shared, access_share)

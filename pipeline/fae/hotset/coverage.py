@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,8 @@ from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.execution.executor import Executor
 from fae.format.manifest import SPLITS
-from fae.hotset.problem import StackedRows
-from fae.hotset.problem_data import mask_counted_rows
-from fae.ingestion.part import Codes
+from fae.hotset.problem_data import locate_tables, mask_counted_rows
+from fae.ingestion.part import Codes, IntegerArray
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN
@@ -47,30 +45,32 @@ class Coverage:
     """
 
     cuts: Int64Array
-    samples: npt.NDArray[np.int64]
+    samples: Int64Array
 
     @property
     def total(self) -> int:
         """The number of samples."""
         return int(self.samples.sum())
 
-    def count_hot(self, hot_rows: Int64Array) -> npt.NDArray[np.int64]:
+    def count_hot(self, hot_rows: Int64Array) -> Int64Array:
         """Return how many samples are hot with each number of hot rows, all of which are cuts."""
         positions = np.searchsorted(self.cuts, hot_rows)
         if not np.array_equal(self.cuts[positions], hot_rows):
             raise ValueError("coverage is known only at its cuts")
-        hot: npt.NDArray[np.int64] = np.cumsum(self.samples)[positions]
+        hot: Int64Array = np.cumsum(self.samples)[positions]
         return hot
 
 
-def find_row_count(
-    share: float, ranked_count: int, measure: Callable[[Int64Array], Coverage]
-) -> int | None:
+#: Returns the coverage of a ranking at some cuts.
+Measure = Callable[[Int64Array], Coverage]
+
+
+def find_row_count(share: float, rows: int, measure: Measure) -> int | None:
     """Return the fewest hot rows with which this share of the samples is hot; None if none do.
 
-    There are `ranked_count` rows in the ranking; `measure` returns its coverage at the given cuts.
+    There are `rows` in the ranking; `measure` returns its coverage at the given cuts.
     """
-    first, last = 0, ranked_count
+    first, last = 0, rows
     while True:
         # Measuring is a pass over the log, so split the range in thousands rather than in two.
         step_cuts = min(last - first + 1, _CUTS_PER_SEARCH_STEP)
@@ -90,19 +90,17 @@ def find_row_count(
 class _Task:
     """A staged part whose samples to count; the file `cells` has each stacked row's cell."""
 
-    staging: str
-    frequencies: str
-    part: int
-    table_offsets: dict[str, int]
-    scratch: str
+    staging: Folder
+    frequencies: Folder
+    scratch: Folder
     cells: str
     cell_count: int
+    part: int
 
 
 def measure_coverage(
     staging: Staging,
     frequencies: Frequencies,
-    rows: StackedRows,
     ranked_rows: RowRanges,
     cuts: Int64Array,
     scratch: Folder,
@@ -113,25 +111,15 @@ def measure_coverage(
     There may be no more than 2^16 - 2 cuts. Between two cuts lies a cell of rows: cell k has the
     ranked rows from `cuts[k - 1]` to `cuts[k]`. A sample's cell is the highest of its rows' cells.
     """
-    row_cells = _assign_cells(ranked_rows, cuts, rows.count)
+    row_cells = _assign_cells(ranked_rows, cuts, sum(table.rows for table in frequencies.tables))
     # A file named by its content serves tasks on other machines, and those of a resumed run.
     digest = xxhash.xxh3_64(row_cells.begins.data)
     digest.update(row_cells.values.data)
     cells = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
     write_numbers(scratch, cells, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
-    table_offsets = dict(zip(rows.tables, rows.table_offsets.tolist(), strict=False))
-    tasks = [
-        _Task(
-            str(staging.directory),
-            str(frequencies.directory),
-            part,
-            table_offsets,
-            str(scratch),
-            cells,
-            cuts.size + 1,
-        )
-        for part in range(len(staging.parts))
-    ]
+    folders = (staging.directory, frequencies.directory, scratch)
+    parts = range(len(staging.parts))
+    tasks = [_Task(*folders, cells, cuts.size + 1, part) for part in parts]
     counts_by_part = executor.run("calibrate", _count_samples_by_cell, tasks, task_log=scratch)
     counts = np.array(counts_by_part).sum(axis=0)
     groups = (*SPLITS, COUNTED, UNCOUNTED)
@@ -150,12 +138,13 @@ def _count_samples_by_cell(task: _Task) -> list[list[int]]:
     """Return the samples of each split, of COUNTED and of UNCOUNTED, by cell."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    cell_of_row = read_numbers(Folder.of(task.scratch), task.cells, _CELL_DTYPE)
+    cell_of_row = read_numbers(task.scratch, task.cells, _CELL_DTYPE)
+    first_rows = locate_tables(frequencies)
     staged, rows = staging.open_part(task.part, buffered=True), staging.parts[task.part].rows
     coldest = np.zeros(rows, dtype=np.uint16)
     for column in staging.schema.sparse:
         ranks = frequencies.read_ranks(column.name, task.part)
-        cells = cell_of_row[ranks.astype(np.int64) + task.table_offsets[column.table_name]]
+        cells = cell_of_row[ranks.astype(np.int64) + first_rows[column.table_name]]
         _raise_cells(coldest, cells, staged.read_codes(column.name))
     splits = frequencies.assign_splits(staging, task.part)
     is_counted = mask_counted_rows(frequencies, splits, staging.first_row(task.part))
@@ -173,9 +162,7 @@ def _raise_cells(coldest: Cells, cells: Cells, codes: Codes) -> None:
 
 
 @kernel
-def _raise_cells_in_loop(
-    coldest: Cells, cells: Cells, codes: npt.NDArray[np.unsignedinteger[Any]]
-) -> None:
+def _raise_cells_in_loop(coldest: Cells, cells: Cells, codes: IntegerArray) -> None:
     """Raise as `_raise_cells` where each sample has one access: gather and compare in one pass."""
     for row in range(codes.size):
         coldest[row] = max(coldest[row], cells[codes[row]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -11,13 +13,7 @@ from fae.arrays.run_length import RowRanges
 from fae.format.manifest import SPLITS
 from fae.hotset.coverage import COUNTED, Coverage
 from fae.hotset.device_profile import DeviceProfile
-from fae.hotset.problem import (
-    Objective,
-    Ranking,
-    StackedRows,
-    bound_worth,
-    count_affordable_each,
-)
+from fae.hotset.problem import Objective, Ranking, StackedRows, bound_worth, count_affordable_each
 
 _POINTS = 60
 
@@ -52,11 +48,8 @@ def draw_curve(
     accesses_after = np.cumsum(np.append(0, rows.access_counts.sum_ranges(pieces)))
     accesses = accesses_after[np.searchsorted(pieces.ends, hot_rows, side="right")]
     total_accesses = rows.access_counts.total
-    columns: dict[str, npt.NDArray[np.generic]] = {
-        "budget_bytes": budgets,
-        "hot_rows": hot_rows,
-        "access_share": accesses / max(total_accesses, 1),
-    }
+    columns: dict[str, npt.NDArray[Any]] = {"budget_bytes": budgets, "hot_rows": hot_rows}
+    columns["access_share"] = accesses / max(total_accesses, 1)
     for split in SPLITS:
         if coverage[split].total:
             hot_samples = coverage[split].count_hot(hot_rows)

@@ -51,6 +51,11 @@ class SampleCheck:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, sampled: float, hot: int, total: int) -> SampleCheck:
+        """Return the check of a hot share, given how many of the `total` other samples are hot."""
+        return cls(sampled, hot / total, *compute_wilson_interval(hot, total))
+
     @property
     def too_small(self) -> bool:
         """Whether the sample promises more than the other samples reach."""
@@ -90,11 +95,8 @@ class HotSet:
     def read_ids(self) -> dict[str, npt.NDArray[np.uint32]]:
         """Return the id in the data set of each access rank of each table, rank 0 included."""
         all_ids = read_numbers(self.directory, IDS, ID_DTYPE)
-        ids_by_table, first = {}, 0
-        for table in self.tables:
-            ids_by_table[table.name] = all_ids[first : first + table.ranks]
-            first += table.ranks
-        return ids_by_table
+        ids_by_table = np.split(all_ids, np.cumsum([table.ranks for table in self.tables]))
+        return {table.name: ids for table, ids in zip(self.tables, ids_by_table, strict=False)}
 
     def read_curve(self) -> pl.DataFrame:
         """Return hot and access shares by budget, as `draw_curve` made them."""

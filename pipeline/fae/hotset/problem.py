@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges, RunLengthArray
 
 #: Stacked rows, of which there are fewer than 2^31, or numbers of them.
@@ -31,17 +32,17 @@ class StackedRows:
     """
 
     tables: tuple[str, ...]
-    table_offsets: npt.NDArray[np.int64]
+    table_offsets: Int64Array
     access_counts: RunLengthArray
-    row_bytes: npt.NDArray[np.int64]
+    row_bytes: Int64Array
 
     @classmethod
     def from_accesses(
         cls,
         tables: tuple[str, ...],
-        table_offsets: npt.NDArray[np.int64],
+        table_offsets: Int64Array,
         accesses: npt.NDArray[Any],
-        row_bytes: npt.NDArray[np.int64],
+        row_bytes: Int64Array,
     ) -> StackedRows:
         """Return rows with the number of `accesses` of each, shape (rows,)."""
         oov_rows = table_offsets[:-1]
@@ -50,7 +51,7 @@ class StackedRows:
         return cls(tables, table_offsets, access_counts, row_bytes)
 
     @cached_property
-    def accesses(self) -> npt.NDArray[np.int64]:
+    def accesses(self) -> Int64Array:
         """The accesses of each row, shape (rows,)."""
         return self.access_counts.to_numpy()
 
@@ -67,7 +68,7 @@ class StackedRows:
         return np.repeat(tables.astype(dtype), np.diff(self.table_offsets))
 
     @cached_property
-    def cost_bytes(self) -> npt.NDArray[np.int64]:
+    def cost_bytes(self) -> Int64Array:
         """The bytes of each row, shape (rows,)."""
         return self.row_bytes[self.table_of_row]
 
@@ -77,7 +78,7 @@ class StackedRows:
         return int(np.diff(self.table_offsets) @ self.row_bytes)
 
     @property
-    def oov_rows(self) -> npt.NDArray[np.int64]:
+    def oov_rows(self) -> Int64Array:
         """Id 0 of each table, always hot: most samples that are new to the model access one."""
         return self.table_offsets[:-1]
 
@@ -92,11 +93,11 @@ class StackedRows:
         """Return the rows in this order as ranges; no range spans two tables."""
         return RowRanges.from_rows(order, self.table_offsets)
 
-    def find_tables(self, ranges: RowRanges) -> npt.NDArray[np.int64]:
+    def find_tables(self, ranges: RowRanges) -> Int64Array:
         """Return the table of each range, shape (ranges,)."""
         return np.searchsorted(self.table_offsets, ranges.begins, side="right") - 1
 
-    def count_per_table(self, ranges: RowRanges) -> npt.NDArray[np.int64]:
+    def count_per_table(self, ranges: RowRanges) -> Int64Array:
         """Return how many rows of `ranges` each table has, shape (tables,)."""
         counts = np.zeros(len(self.tables), dtype=np.int64)
         np.add.at(counts, self.find_tables(ranges), ranges.lengths)
@@ -116,7 +117,7 @@ class StackedSamples:
     """
 
     rows: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    offsets: Int64Array
 
     @property
     def count(self) -> int:
@@ -166,8 +167,8 @@ def count_affordable(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: in
 
 
 def count_affordable_each(
-    rows: StackedRows, ranked_rows: RowRanges, budgets: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+    rows: StackedRows, ranked_rows: RowRanges, budgets: Int64Array
+) -> Int64Array:
     """Return how many of `ranked_rows`, from the first on, each of `budgets` buys."""
     cost = rows.row_bytes[rows.find_tables(ranked_rows)]
     spent = np.cumsum(cost * ranked_rows.lengths)  # after each range
@@ -175,11 +176,11 @@ def count_affordable_each(
     last = np.minimum(first_partial, spent.size - 1)
     # All rows of a range cost the same: divide the missing bytes, rounding up, to get missing rows.
     missing = np.where(first_partial < spent.size, -(-(spent[last] - budgets) // cost[last]), 0)
-    affordable: npt.NDArray[np.int64] = ranked_rows.ends[last] - missing
+    affordable: Int64Array = ranked_rows.ends[last] - missing
     return affordable
 
 
-def bound_worth(rows: StackedRows, loads: Floats, budgets: npt.NDArray[np.int64]) -> Floats:
+def bound_worth(rows: StackedRows, loads: Floats, budgets: Int64Array) -> Floats:
     """Return an upper bound on the worth of any hot set at each of `budgets`, from loads.
 
     The worth of a hot set is the sum over its hot samples and its rows' accesses. Loads assign all

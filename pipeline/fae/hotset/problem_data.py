@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel
 from fae.arrays.row_keys import draw_sample
 from fae.arrays.run_length import RunLengthArray
@@ -17,6 +18,7 @@ from fae.ingestion.part import Codes
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.histogram import Ranks
 from fae.profiling.splits import TRAIN, SplitCodes
 
 #: Stacked rows are numbered by int32.
@@ -24,10 +26,8 @@ _MAX_ROWS = 2**31 - 1
 #: Marks an access to id 0, which a sample leaves out.
 _OOV_ACCESS = -1
 
-Rows = npt.NDArray[np.int32]
-Counts = npt.NDArray[np.int64]
 #: The accesses of one column, and how many each sample makes; None where each makes one.
-Column = tuple[Rows, Counts | None]
+Column = tuple[Int32Array, Int64Array | None]
 
 
 def stack_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding) -> StackedRows:
@@ -42,12 +42,9 @@ def stack_rows(frequencies: Frequencies, schema: Schema, embedding: Embedding) -
             "Fold rare ids with --min-count."
         )
     dims = [schema.dim(columns[0]) for columns in schema.tables.values()]
-    return StackedRows(
-        tables=tuple(table.name for table in frequencies.tables),
-        table_offsets=table_offsets,
-        access_counts=_stack_counts(frequencies, "sampled", is_exact=frequencies.sample >= 1),
-        row_bytes=np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64),
-    )
+    row_bytes = np.array([embedding.row_bytes(dim) for dim in dims], dtype=np.int64)
+    counts = _stack_counts(frequencies, "sampled", is_exact=frequencies.sample >= 1)
+    return StackedRows(tuple(schema.tables), table_offsets, counts, row_bytes)
 
 
 def stack_train_accesses(frequencies: Frequencies) -> RunLengthArray:
@@ -55,9 +52,15 @@ def stack_train_accesses(frequencies: Frequencies) -> RunLengthArray:
     return _stack_counts(frequencies, "accesses", is_exact=True)
 
 
-def _compute_table_offsets(frequencies: Frequencies) -> Counts:
+def _compute_table_offsets(frequencies: Frequencies) -> Int64Array:
     """Return the first stacked row of each table, and the number of rows, shape (tables + 1,)."""
     return np.cumsum([0, *(table.rows for table in frequencies.tables)], dtype=np.int64)
+
+
+def locate_tables(frequencies: Frequencies) -> dict[str, int]:
+    """Return the first stacked row of each table, by name."""
+    names = [table.name for table in frequencies.tables]
+    return dict(zip(names, _compute_table_offsets(frequencies).tolist(), strict=False))
 
 
 def _stack_counts(frequencies: Frequencies, counts: str, is_exact: bool) -> RunLengthArray:
@@ -72,41 +75,32 @@ def _stack_counts(frequencies: Frequencies, counts: str, is_exact: bool) -> RunL
     return RunLengthArray(np.concatenate(begins), np.concatenate(numbers), int(table_offsets[-1]))
 
 
-def mask_counted_rows(
-    frequencies: Frequencies, splits: SplitCodes, first_row: int
-) -> npt.NDArray[np.bool_]:
+def mask_counted_rows(frequencies: Frequencies, splits: SplitCodes, first_row: int) -> BoolArray:
     """Return which rows are counted: those of train, and in the sample if there is one.
 
     `splits` has the split of each row of the log from `first_row` on.
     """
     in_sample = draw_sample(first_row, splits.size, frequencies.sample, frequencies.seed)
-    counted: npt.NDArray[np.bool_] = (splits == TRAIN) & in_sample
+    counted: BoolArray = (splits == TRAIN) & in_sample
     return counted
 
 
-def stack_samples(staging: Staging, frequencies: Frequencies, rows: StackedRows) -> StackedSamples:
+def stack_samples(staging: Staging, frequencies: Frequencies) -> StackedSamples:
     """Return the counted samples as sets of stacked rows, in the order of the log."""
-    schema = staging.schema
-    table_offsets = dict(zip(rows.tables, rows.table_offsets.tolist(), strict=False))
+    sparse, first_rows = staging.schema.sparse, locate_tables(frequencies)
     # Only lists, and columns that share a table, can access a row twice in one sample.
-    may_repeat = any(column.multi for column in schema.sparse) or any(
-        len(columns) > 1 for columns in schema.tables.values()
-    )
-    accesses: list[Rows] = []
-    lengths: list[Counts] = []
-    for index in range(len(staging.parts)):
-        staged = staging.open_part(index, buffered=True)
-        splits = frequencies.assign_splits(staging, index)
-        is_counted = mask_counted_rows(frequencies, splits, staging.first_row(index))
-        columns = [
-            _stack_column(
-                staged.read_codes(column.name),
-                frequencies.read_ranks(column.name, index),
-                table_offsets[column.table_name],
-                is_counted,
-            )
-            for column in schema.sparse
-        ]
+    may_repeat = len(staging.schema.tables) < len(sparse) or any(column.multi for column in sparse)
+    accesses: list[Int32Array] = []
+    lengths: list[Int64Array] = []
+    for part in range(len(staging.parts)):
+        staged = staging.open_part(part, buffered=True)
+        splits = frequencies.assign_splits(staging, part)
+        is_counted = mask_counted_rows(frequencies, splits, staging.first_row(part))
+        columns = []
+        for column in sparse:
+            codes = staged.read_codes(column.name)
+            ranks = frequencies.read_ranks(column.name, part)
+            columns.append(_stack_column(codes, ranks, first_rows[column.table_name], is_counted))
         values, length = _interleave(columns)
         if may_repeat:
             values, length = _remove_repeats(values, length)
@@ -116,17 +110,12 @@ def stack_samples(staging: Staging, frequencies: Frequencies, rows: StackedRows)
     return StackedSamples(np.concatenate(accesses), offsets)
 
 
-def _stack_column(
-    codes: Codes,
-    ranks: npt.NDArray[np.uint32],
-    table_offset: int,
-    is_counted: npt.NDArray[np.bool_],
-) -> Column:
+def _stack_column(codes: Codes, ranks: Ranks, first_row: int, is_counted: BoolArray) -> Column:
     """Return the stacked rows that the counted samples access in one column.
 
     `ranks` has the access rank of each code. An access out of vocabulary becomes _OOV_ACCESS.
     """
-    rows = ranks.astype(np.int64) + table_offset
+    rows = ranks.astype(np.int64) + first_row
     row_of_code = np.where(ranks == OOV_ID, _OOV_ACCESS, rows).astype(np.int32)
     if codes.lengths is None:
         return row_of_code[codes.codes[is_counted]], None
@@ -134,7 +123,7 @@ def _stack_column(
     return row_of_code[codes.codes[in_counted]], codes.lengths[is_counted]
 
 
-def _interleave(columns: Sequence[Column]) -> tuple[Rows, Counts]:
+def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
     """Return the accesses of all columns sample by sample, without those out of vocabulary.
 
     The second array, shape (samples,), counts them.
@@ -158,7 +147,9 @@ def _interleave(columns: Sequence[Column]) -> tuple[Rows, Counts]:
 
 
 @kernel
-def _scatter_column(interleaved: Rows, positions: Counts, values: Rows, lengths: Counts) -> None:
+def _scatter_column(
+    interleaved: Int32Array, positions: Int64Array, values: Int32Array, lengths: Int64Array
+) -> None:
     """Write each sample's values at its position, and advance the position past them."""
     source = 0
     for sample in range(lengths.size):
@@ -169,7 +160,7 @@ def _scatter_column(interleaved: Rows, positions: Counts, values: Rows, lengths:
 
 
 @kernel
-def _remove_repeats(values: Rows, lengths: Counts) -> tuple[Rows, Counts]:
+def _remove_repeats(values: Int32Array, lengths: Int64Array) -> tuple[Int32Array, Int64Array]:
     """Return the distinct values of each sample, ascending, and their number."""
     distinct = np.empty_like(values)
     distinct_lengths = np.zeros_like(lengths)

@@ -20,16 +20,7 @@ from fae.format.manifest import SPLITS, Budget
 from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
 from fae.hotset.coverage import COUNTED, UNCOUNTED, Coverage, find_row_count, measure_coverage
 from fae.hotset.curve import choose_points, draw_curve, find_knee
-from fae.hotset.hot_set import (
-    CURVE,
-    FILE_NAME,
-    ID_DTYPE,
-    IDS,
-    HotSet,
-    HotTable,
-    SampleCheck,
-    compute_wilson_interval,
-)
+from fae.hotset.hot_set import CURVE, FILE_NAME, ID_DTYPE, IDS, HotSet, HotTable, SampleCheck
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
@@ -69,22 +60,18 @@ def calibrate(
         selection = select_rows(rows, ranking.ranked_rows, budget_bytes)
         points = choose_points(rows, ranking.ranked_rows, budget_bytes)
         coverage = chooser.measure(ranking.ranked_rows, np.unique(points[1]))
-        curve = draw_curve(
-            rows, ranking, points, coverage, parameters.weights, parameters.device_profile
-        )
+        aim = (parameters.weights, parameters.device_profile)
+        curve = draw_curve(rows, ranking, points, coverage, *aim)
         with partial.write(CURVE) as path:
             curve.write_csv(path)
         sharing = _write_ids(partial, frequencies, rows, selection, parameters.cold_buckets)
-        accesses = (
-            rows.access_counts if frequencies.sample >= 1 else stack_train_accesses(frequencies)
-        )
+        tables = _describe_tables(staging.schema, rows, selection, sharing)
+        is_exact = frequencies.sample >= 1
+        accesses = rows.access_counts if is_exact else stack_train_accesses(frequencies)
         document = {
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, selection.used_bytes, parameters.rule)),
-            "tables": [
-                asdict(table)
-                for table in _describe_tables(staging.schema, rows, selection, sharing)
-            ],
+            "tables": [asdict(table) for table in tables],
             **_describe_shares(accesses, selection, coverage),
             "bound": _read_bound(curve, budget_bytes),
             "knee_bytes": find_knee(curve),
@@ -123,13 +110,13 @@ class _Chooser:
 
     def measure(self, ranked_rows: RowRanges, cuts: Int64Array) -> dict[str, Coverage]:
         """Return the coverage of `ranked_rows` at `cuts`, by group of samples."""
-        sources = (self.staging, self.frequencies, self.rows)
+        sources = (self.staging, self.frequencies)
         return measure_coverage(*sources, ranked_rows, cuts, self.scratch, self.executor)
 
     @cached_property
     def _samples(self) -> StackedSamples:
         _check_memory(self.rows.access_counts.total, self.parameters.rule, self.executor.memory)
-        return stack_samples(self.staging, self.frequencies, self.rows)
+        return stack_samples(self.staging, self.frequencies)
 
     def _rank(self, budget_bytes: int) -> Ranking:
         seed = self.frequencies.seed
@@ -164,15 +151,11 @@ def _check_memory(accesses: int, rule: str, memory: int) -> None:
 
 
 def _write_ids(
-    directory: Folder,
-    frequencies: Frequencies,
-    rows: StackedRows,
-    selection: Selection,
-    buckets: int,
+    folder: Folder, frequencies: Frequencies, rows: StackedRows, selection: Selection, buckets: int
 ) -> list[Sharing]:
     """Write each table's ids; return the sharing of each table whose cold ids are hashed."""
     sharing = []
-    with directory.write(IDS) as path:
+    with folder.write(IDS) as path:
         with path.open("wb") as file:
             for first, offsets in compute_id_offsets(rows, selection.ranked_rows).chunks():
                 ids = offsets + np.arange(first, first + offsets.size)
@@ -197,17 +180,10 @@ def _describe_tables(
     sizes = dict(zip(rows.tables, ranks, strict=True))
     for shared in sharing:
         sizes[shared.table] += shared.rows - shared.values
-    return [
-        HotTable(
-            name=name,
-            ranks=ranks[t],
-            rows=sizes[name],
-            hot_rows=int(selection.hot_rows[t]),
-            dim=schema.dim(columns[0]),
-            row_bytes=int(rows.row_bytes[t]),
-        )
-        for t, (name, columns) in enumerate(schema.tables.items())
-    ]
+    dims = [schema.dim(columns[0]) for columns in schema.tables.values()]
+    hot_rows, row_bytes = selection.hot_rows.tolist(), rows.row_bytes.tolist()
+    figures = zip(rows.tables, ranks, sizes.values(), hot_rows, dims, row_bytes, strict=True)
+    return [HotTable(*of_table) for of_table in figures]
 
 
 def _describe_shares(
@@ -219,18 +195,12 @@ def _describe_shares(
     hot_accesses = accesses.sum_ranges(selection.ranked_rows.head(selection.hot_count))
     check = None
     if coverage[UNCOUNTED].total:
-        others, total = hot[UNCOUNTED], coverage[UNCOUNTED].total
-        low, high = compute_wilson_interval(others, total)
         sampled = hot[COUNTED] / max(coverage[COUNTED].total, 1)
-        check = asdict(SampleCheck(sampled, others / total, low, high))
-    return {
-        "inputs": {
-            split: {"hot": hot[split], "cold": coverage[split].total - hot[split]}
-            for split in SPLITS
-        },
-        "access_share": int(hot_accesses.sum()) / max(accesses.total, 1),
-        "sample": check,
-    }
+        check = asdict(SampleCheck.of(sampled, hot[UNCOUNTED], coverage[UNCOUNTED].total))
+    cold = {split: coverage[split].total - hot[split] for split in SPLITS}
+    inputs = {split: {"hot": hot[split], "cold": cold[split]} for split in SPLITS}
+    access_share = int(hot_accesses.sum()) / max(accesses.total, 1)
+    return {"inputs": inputs, "access_share": access_share, "sample": check}
 
 
 def _read_bound(curve: pl.DataFrame, budget_bytes: int) -> float | None:

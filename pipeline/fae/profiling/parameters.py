@@ -45,9 +45,8 @@ def parse_min_counts(texts: Sequence[str]) -> dict[str, int]:
     for text in texts:
         table, _, number = text.rpartition("=")
         if not re.fullmatch("[0-9]{1,18}", number) or int(number) < 1:
-            raise ParameterError(
-                f"--min-count {text!r}: give a number of 1 or more for every table, or TABLE=N."
-            )
+            remedy = "give a number of 1 or more for every table, or TABLE=N."
+            raise ParameterError(f"--min-count {text!r}: {remedy}")
         if table in counts:
             raise ParameterError(f"--min-count is given twice for {table or 'every table'}.")
         counts[table] = int(number)

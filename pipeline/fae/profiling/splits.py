@@ -173,9 +173,8 @@ class Timeline:
 
 def assign_splits(staging: Staging, part: int, points: SplitPoints) -> SplitCodes:
     """Return the split of each row of a staged part, as TRAIN, VALID or TEST."""
-    return points.assign(
-        staging.parts[part].split, staging.first_row(part), staging.read_times(part)
-    )
+    first_row, times = staging.first_row(part), staging.read_times(part)
+    return points.assign(staging.parts[part].split, first_row, times)
 
 
 def find_split_points(

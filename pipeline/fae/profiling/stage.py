@@ -42,25 +42,18 @@ def profile(
     """
     out = Folder.of(out)
     tables = staging.schema.tables
-    unknown = sorted(set(parameters.min_count) - set(tables) - {""})
+    unknown = ", ".join(sorted(set(parameters.min_count) - set(tables) - {""}))
     if unknown:
-        raise ParameterError(
-            f"--min-count names {', '.join(unknown)}; the tables are {', '.join(tables)}."
-        )
+        raise ParameterError(f"--min-count names {unknown}; the tables are {', '.join(tables)}.")
     made_from = parameters.fingerprint(outputs.read_fingerprint(staging.directory))
     if outputs.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
     with outputs.build_output(out, made_from) as partial:
-        cuts, split_rows = find_split_points(
-            _build_timeline(staging, executor, partial),
-            _count_stated_rows(staging),
-            parameters.valid,
-            parameters.test,
-            timed=staging.schema.time is not None,
-        )
-        counts = SplitCounts(
-            str(staging.directory), str(partial), cuts, parameters.sample, parameters.seed
-        )
+        timeline, stated = _build_timeline(staging, executor, partial), _count_stated_rows(staging)
+        held_out, timed = (parameters.valid, parameters.test), staging.schema.time is not None
+        cuts, split_rows = find_split_points(timeline, stated, *held_out, timed)
+        paths = (str(staging.directory), str(partial))
+        counts = SplitCounts(*paths, cuts, parameters.sample, parameters.seed)
         counts.write(executor)
         min_counts = {table: parameters.get_min_count(table) for table in tables}
         ranges = {table: plan_ranges(staging, table) for table in tables}
@@ -104,12 +97,9 @@ def _count_tables(
             )
         )
         if len(in_table) > 1:
-            moves += [
-                Move(counts, value_range, of_range.values, firsts.tolist(), kept.value_count)
-                for value_range, of_range, firsts in zip(
-                    in_table, counted, first_ranks, strict=True
-                )
-            ]
+            for value_range, found, starts in zip(in_table, counted, first_ranks, strict=True):
+                levels = (found.values, starts.tolist())
+                moves.append(Move(counts, value_range, *levels, kept.value_count))
     merge_ranges(moves, executor)
     return tables
 

@@ -20,8 +20,8 @@ def rank_by_accesses(problem: Problem) -> Ranking:
     by table, then by access rank.
     """
     rows = problem.rows
-    whole_table_bytes = int(problem.budget_bytes * WHOLE_TABLE_SHARE)
-    return Ranking(put_small_tables_first(rows, rank_by_density(rows), whole_table_bytes))
+    max_bytes = int(problem.budget_bytes * WHOLE_TABLE_SHARE)
+    return Ranking(put_small_tables_first(rows, rank_by_density(rows), max_bytes))
 
 
 def rank_by_density(rows: StackedRows) -> RowRanges:
@@ -33,15 +33,13 @@ def rank_by_density(rows: StackedRows) -> RowRanges:
     return seen.take(np.argsort(-density, kind="stable"))
 
 
-def put_small_tables_first(
-    rows: StackedRows, ranked_rows: RowRanges, whole_table_bytes: int
-) -> RowRanges:
+def put_small_tables_first(rows: StackedRows, ranked_rows: RowRanges, max_bytes: int) -> RowRanges:
     """Return id 0 of each table, then all rows of small tables, then the rest of `ranked_rows`.
 
-    A table is small if it has at most `whole_table_bytes`. Its unseen rows follow the seen ones.
+    A table is small if it has at most `max_bytes`. Its unseen rows follow the seen ones.
     """
     sizes = np.diff(rows.table_offsets)
-    is_small = sizes * rows.row_bytes <= whole_table_bytes
+    is_small = sizes * rows.row_bytes <= max_bytes
     in_small = is_small[rows.find_tables(ranked_rows)]
     oov = rows.to_ranges(rows.oov_rows)
     seen = ranked_rows.take(in_small)

@@ -23,17 +23,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel, kernel_helper
 from fae.arrays.run_length import RowRanges
-from fae.hotset.problem import (
-    Floats,
-    Problem,
-    Ranking,
-    RowNumbers,
-    StackedSamples,
-    bound_worth,
-    count_affordable,
-)
+from fae.hotset.problem import Problem, Ranking, StackedSamples, bound_worth, count_affordable
 from fae.hotset.rules.accesses import rank_by_accesses
 
 #: Passes end once the worth of the hot set is within this share of the bound …
@@ -46,23 +39,12 @@ MIN_PASSES, MAX_PASSES = 3, 200
 FULL_PASS_INTERVAL, STOP_SHARE = 4, 0.5
 
 #: One row's state, four to a cache line: a pass accesses rows in random order.
-STATE = np.dtype(
-    [
-        ("load", np.float32),
-        ("inverse_cost", np.float32),
-        ("alive", np.int32),
-        ("bucket", np.int32),
-    ]
-)
+STATE = np.dtype([("load", "f4"), ("inverse_cost", "f4"), ("alive", "i4"), ("bucket", "i4")])
 #: Buckets are 1/32 octave wide (the upper 14 bits of a float32) and reach past 2**63.
 _BUCKET_SHIFT_BITS = 18
 _ZERO_BUCKET = int(np.float32(1).view(np.int32)) >> _BUCKET_SHIFT_BITS
 _BUCKETS = 64 * 32
 _NO_ENTRY = _REMOVED = -1
-
-Rows = npt.NDArray[np.int32]
-Samples = npt.NDArray[np.int32]
-Offsets = npt.NDArray[np.int64]
 
 
 def rank_by_peeling(problem: Problem) -> Ranking:
@@ -76,7 +58,8 @@ def rank_by_peeling(problem: Problem) -> Ranking:
     rows, samples = problem.rows, problem.read_samples()
     count, per_sample = rows.count, problem.objective.per_sample
     starts, samples_by_row = index_samples_by_row(samples.rows, samples.offsets, count)
-    certain = _compute_certain_worth(problem)
+    # What each row is worth whatever else is hot: its accesses, if they count at all.
+    certain = problem.objective.per_access * rows.accesses.astype(np.float64)
     # A sample without rows is always hot: its worth stays with a row that is, too.
     charged = np.full(samples.count, rows.oov_rows[0], dtype=np.int32)
     state = np.zeros(count, dtype=STATE)
@@ -118,12 +101,7 @@ def measure_worth(problem: Problem, samples: StackedSamples, ranked_rows: RowRan
     return objective.per_sample * hot_samples + objective.per_access * accesses
 
 
-def _compute_certain_worth(problem: Problem) -> Floats:
-    """Return what each row is worth whatever else is hot: its accesses, if they count at all."""
-    return problem.objective.per_access * problem.rows.accesses.astype(np.float64)
-
-
-def _order_rows(problem: Problem, removed: Rows, full_order: Rows) -> RowNumbers:
+def _order_rows(problem: Problem, removed: Int32Array, full_order: Int32Array) -> Int64Array:
     """Return id 0 of each table, then the seen rows, last removed first.
 
     Rows that are not in `removed` come before it, in the order of `full_order`, which has the rows
@@ -139,7 +117,9 @@ def _order_rows(problem: Problem, removed: Rows, full_order: Rows) -> RowNumbers
 
 
 @kernel
-def index_samples_by_row(rows: Rows, offsets: Offsets, count: int) -> tuple[Offsets, Samples]:
+def index_samples_by_row(
+    rows: Int32Array, offsets: Int64Array, count: int
+) -> tuple[Int64Array, Int32Array]:
     """Return the samples that access each of `count` rows, as (starts (count + 1,), samples).
 
     Row r is accessed by `samples[starts[r]:starts[r + 1]]`.
@@ -170,7 +150,7 @@ def _find_bucket(state: npt.NDArray[np.void], row: int, per_sample: float) -> An
 
 
 @kernel_helper
-def _begin_pass(state: npt.NDArray[np.void], starts: Offsets, per_sample: float) -> int:
+def _begin_pass(state: npt.NDArray[np.void], starts: Int64Array, per_sample: float) -> int:
     """Set each row's live samples and bucket; return how many bucket entries a pass may make.
 
     A row enters its first bucket, and then at most one lower bucket for each sample it loses.
@@ -185,16 +165,16 @@ def _begin_pass(state: npt.NDArray[np.void], starts: Offsets, per_sample: float)
 
 @kernel
 def peel(
-    rows: Rows,
-    offsets: Offsets,
-    starts: Offsets,
-    samples_by_row: Samples,
+    rows: Int32Array,
+    offsets: Int64Array,
+    starts: Int64Array,
+    samples_by_row: Int32Array,
     state: npt.NDArray[np.void],
     per_sample: float,
-    cost_bytes: npt.NDArray[np.int64],
+    cost_bytes: Int64Array,
     stop_bytes: int,
-    charged: Rows,
-) -> Rows:
+    charged: Int32Array,
+) -> Int32Array:
     """Remove rows until the remaining ones take at most `stop_bytes`; return them in that order.
 
     `rows` and `offsets` are those of StackedSamples, `starts` and `samples_by_row` their index.
@@ -257,7 +237,7 @@ def peel(
 
 
 @kernel
-def count_hot_samples(rows: Rows, offsets: Offsets, is_hot: npt.NDArray[np.bool_]) -> int:
+def count_hot_samples(rows: Int32Array, offsets: Int64Array, is_hot: BoolArray) -> int:
     """Return the number of samples whose rows are all hot."""
     count = 0
     for sample in range(offsets.size - 1):

@@ -30,11 +30,9 @@ def rank_by_threshold(problem: Problem) -> Ranking:
     bytes.
     """
     rows, budget = problem.rows, problem.budget_bytes
-    whole_table_bytes = int(budget * WHOLE_TABLE_SHARE)
-    chunks = [
-        _sample_chunks(rows, table, whole_table_bytes, problem.seed)
-        for table in range(len(rows.tables))
-    ]
+    max_bytes = int(budget * WHOLE_TABLE_SHARE)
+    tables = range(len(rows.tables))
+    chunks = [_sample_chunks(rows, table, max_bytes, problem.seed) for table in tables]
     # Estimated bytes fall as the threshold rises, so bisect.
     low, high = 1, int(rows.access_counts.values.max()) + 1
     while low < high:
@@ -45,25 +43,19 @@ def rank_by_threshold(problem: Problem) -> Ranking:
             low = middle + 1
     by_density = rank_by_density(rows)
     hot = by_density.take(rows.access_counts.sum_ranges(by_density) >= low * by_density.lengths)
-    ranked_rows = put_small_tables_first(rows, hot, whole_table_bytes)
-    notes = {
-        "threshold": low,
-        "estimated_bytes": estimate_bytes(rows, chunks, low),
-        "true_bytes": rows.sum_bytes(ranked_rows),
-    }
-    return Ranking(ranked_rows, notes=notes)
+    ranked_rows = put_small_tables_first(rows, hot, max_bytes)
+    notes = {"threshold": low, "estimated_bytes": estimate_bytes(rows, chunks, low)}
+    return Ranking(ranked_rows, notes=notes | {"true_bytes": rows.sum_bytes(ranked_rows)})
 
 
-def _sample_chunks(
-    rows: StackedRows, table: int, whole_table_bytes: int, seed: int
-) -> Chunks | None:
+def _sample_chunks(rows: StackedRows, table: int, max_bytes: int, seed: int) -> Chunks | None:
     """Return the accesses of sampled rows of a table, (chunks, rows); None for a small table.
 
     Id 0 is left out, as it is always hot. A table with fewer rows than all chunks hold together is
     one chunk of all its rows.
     """
     begin, end = rows.table_offsets[table] + 1, rows.table_offsets[table + 1]
-    if begin == end or (end - begin + 1) * rows.row_bytes[table] <= whole_table_bytes:
+    if begin == end or (end - begin + 1) * rows.row_bytes[table] <= max_bytes:
         return None
     accesses = rows.accesses[begin:end]
     sample_size = CHUNKS_PER_TABLE * ROWS_PER_CHUNK
