@@ -2,7 +2,7 @@
 
     python examples/dcn.py DIR [--epochs 1] [--batch-size 2048] [--device cpu]
 
-What FAE gives is three names: the loader, the embedding and its optimiser. The rest is plain torch.
+Of FAE it uses the loader, the embedding and its optimiser. The rest is plain torch.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fae.format.manifest import Manifest
+from fae_trainer import HotColdEmbedding, HotColdLoader, HotColdOptimizer
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
 
 
 class Cross(nn.Module):
-    """Layers x ← x₀ ⊙ (W x + b) + x: products of features, one degree higher a layer."""
+    """Layers x ← x₀ ⊙ (W x + b) + x: products of features, of one degree more in each layer."""
 
     def __init__(self, width: int, layers: int) -> None:
-        """Layers of `width` inputs and outputs."""
+        """Make layers of `width` inputs and outputs."""
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
     def forward(self, first: Tensor) -> Tensor:
-        """(batch, width) to the same."""
+        """Map (batch, width) to the same shape."""
         x = first
         for layer in self.layers:
             x = first * layer(x) + x
@@ -39,7 +38,7 @@ class Dcn(nn.Module):
     """Cross layers, an MLP after them, and one logit."""
 
     def __init__(self, manifest: Manifest, device: str) -> None:
-        """A network for the data set's features."""
+        """Make a network for the data set's features."""
         super().__init__()
         self.embedding = HotColdEmbedding(manifest, device=device)
         width = len(manifest.features.dense) + len(self.embedding.features) * self.embedding.dim
@@ -48,7 +47,7 @@ class Dcn(nn.Module):
         ).to(device)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(batch,) logits."""
+        """Return logits, (batch,)."""
         vectors = self.embedding.of(batch)  # (batch, features, dim)
         dense = batch.dense.to(vectors.device, non_blocking=True)
         logit: Tensor = self.network(torch.cat([dense, vectors.flatten(1)], dim=1))
@@ -56,13 +55,13 @@ class Dcn(nn.Module):
 
 
 def log_loss(model: Dcn, batch: Batch) -> Tensor:
-    """The mean log loss of a batch."""
+    """Return the mean log loss of a batch."""
     logit = model(batch)
     return functional.binary_cross_entropy_with_logits(logit, batch.label.to(logit.device))
 
 
 def train(data: str, epochs: int, batch_size: int, device: str) -> list[float]:
-    """Train; the mean log loss on the valid split before the first epoch and after each."""
+    """Train; return the mean log loss on the valid split before the first epoch and after each."""
     torch.manual_seed(0)
     loader = HotColdLoader(data, batch_size=batch_size, device=device)
     valid = HotColdLoader(data, "valid", batch_size=8192, shuffle=False, device=device)
@@ -72,12 +71,12 @@ def train(data: str, epochs: int, batch_size: int, device: str) -> list[float]:
         HotColdOptimizer(model.embedding, lr=0.02),
     ]
 
-    def measured() -> float:
+    def evaluate() -> float:
         with torch.no_grad():
             losses = [log_loss(model, batch).item() * len(batch) for batch in valid]
         return sum(losses) / sum(leaf.rows for leaf in valid.manifest.splits["valid"].values())
 
-    measures = [measured()]
+    measures = [evaluate()]
     for _ in range(epochs):
         for batch in loader:
             for optimizer in optimizers:
@@ -85,7 +84,7 @@ def train(data: str, epochs: int, batch_size: int, device: str) -> list[float]:
             log_loss(model, batch).backward()
             for optimizer in optimizers:
                 optimizer.step()
-        measures.append(measured())
+        measures.append(evaluate())
     return measures
 
 

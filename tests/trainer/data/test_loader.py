@@ -155,7 +155,7 @@ def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size
 
 
 @pytest.mark.parametrize("stop", [0, 1, 5, 14, 15])
-def test_a_loader_goes_on_where_another_stopped(data: Path, stop: int) -> None:
+def test_a_loader_resumes_where_another_stopped(data: Path, stop: int) -> None:
     whole = loader(data)
     expected = [stream(whole) for _ in range(3)]
     first = loader(data)
@@ -178,8 +178,7 @@ def test_a_state_of_other_batches_is_refused(data: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(("context", "workers"), [("fork", 1), ("fork", 3), ("spawn", 2)])
 def test_workers_share_the_batches(tmp_path: Path, workers: int, context: str) -> None:
     write_dataset(tmp_path / "data", RAGGED)
     plain = loader(tmp_path / "data")

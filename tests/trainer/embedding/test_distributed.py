@@ -35,11 +35,11 @@ SHAPES = {
     "all hot": Shape(tables={"a": (50, 50), "b": (7, 7), "c": (30, 30), "d": (40, 40)}, cold=0),
     "none hot": Shape(tables={"a": (50, 0), "b": (7, 0), "c": (30, 0), "d": (40, 0)}, hot=0),
 }
-#: Shape, placement, optimiser, inputs in a batch; batches of 3 leave a rank of 4 without inputs.
+#: Shape, placement, optimiser, batch size; batches of 2 leave one of three ranks without samples.
 CASES = [
     *itertools.product(SHAPES, ["hot-cold"], ["sgd", "rowwise_adagrad"], [16]),
     *itertools.product(["ragged"], ["gpu", "hybrid", "cpu"], ["rowwise_adagrad"], [16]),
-    ("plain", "hot-cold", "rowwise_adagrad", 3),
+    ("plain", "hot-cold", "rowwise_adagrad", 2),
 ]
 WIDTHS = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "device": "cpu", "dtype": "float64"}
 
@@ -92,11 +92,10 @@ def all_trained(ranks: Ranks, root: Path) -> list[dict[str, Any]]:
     return [trained(ranks, root / name, *rest) for name, *rest in CASES]
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_processes_equal_one_on_the_whole_batch(tmp_path: Path, size: int) -> None:
+def test_processes_equal_one_on_the_whole_batch(tmp_path: Path) -> None:
     for name, shape in SHAPES.items():
         write_dataset(tmp_path / name, shape)
-    found = in_processes(all_trained, size, tmp_path, tmp_path)
+    found = in_processes(all_trained, 3, tmp_path, tmp_path)
     for number, (case, expected) in enumerate(
         zip(CASES, all_trained(ALONE, tmp_path), strict=True)
     ):
@@ -145,10 +144,10 @@ def torchrun(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("schedule", "stop"), [("interleaved", 7), ("adaptive", 17)])
-def test_a_run_goes_on_with_another_number_of_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, stop: int
+def test_a_run_resumes_with_another_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    schedule, stop = "adaptive", 17
     data = tmp_path / "data"
     write_dataset(data, RAGGED)
     given = {"epochs": 2, "eval_every": 4, "schedule": schedule, "dtype": "float64"}
@@ -200,16 +199,16 @@ def test_an_error_of_one_process_ends_them_all(tmp_path: Path) -> None:
     out = str(tmp_path / "file" / "run")  # which the first process alone tries to make
     done = torchrun(2, "train", str(tmp_path / "data"), "--out", out, *OPTIONS)
     assert done.returncode == 1
-    assert f"error: Cannot write to --out {out}" in done.stderr
+    assert f"error: Not a directory: {out}" in done.stderr
     assert "RuntimeError" not in done.stderr
 
 
-@pytest.mark.parametrize("inputs", [1, 3, 4, 17])
+@pytest.mark.parametrize("samples", [1, 3, 4, 17])
 @pytest.mark.parametrize("offsets", [False, True])
-def test_parts_make_the_batch(inputs: int, offsets: bool) -> None:
-    ids = torch.arange(inputs * 2)
-    bounds = torch.arange(inputs * 2 + 1) if offsets else None
-    batch = Batch(torch.arange(inputs).float(), torch.zeros(inputs, 1), ids, bounds, hot=True)
+def test_parts_make_the_batch(samples: int, offsets: bool) -> None:
+    ids = torch.arange(samples * 2)
+    bounds = torch.arange(samples * 2 + 1) if offsets else None
+    batch = Batch(torch.arange(samples).float(), torch.zeros(samples, 1), ids, bounds, hot=True)
     parts = [Ranks(rank, 4).local_part(batch) for rank in range(4)]
     shares = [Ranks(rank, 4).share(batch) for rank in range(4)]
     assert sum(shares) == 1
@@ -217,7 +216,7 @@ def test_parts_make_the_batch(inputs: int, offsets: bool) -> None:
     counted = [part for part, share in zip(parts, shares, strict=True) if share]
     assert torch.equal(torch.cat([part.label for part in counted]), batch.label)
     assert torch.equal(torch.cat([part.ids for part in counted]), batch.ids)
-    assert [len(part) / inputs for part in counted] == [share for share in shares if share]
+    assert [len(part) / samples for part in counted] == [share for share in shares if share]
 
 
 def test_gradients_are_added_in_the_order_of_pieces() -> None:

@@ -320,7 +320,7 @@ def test_the_example_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.syspath_prepend(ROOT / "examples")
     import dcn
 
-    measures = dcn.train(str(tmp_path / "data"), epochs=5, batch_size=64, device="cpu")
+    measures = dcn.train(str(tmp_path / "data"), epochs=4, batch_size=64, device="cpu")
     assert measures[-1] < 0.6 < measures[0]
 
 

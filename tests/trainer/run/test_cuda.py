@@ -45,8 +45,10 @@ def on_host(found: Any) -> Any:
 
 
 @pytest.mark.parametrize("graph", [True, False])
-@pytest.mark.parametrize("placement", FITS)
-@pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad"])
+@pytest.mark.parametrize(
+    ("placement", "optimizer"),
+    [*((placement, "rowwise_adagrad") for placement in FITS), ("hot-cold", "sgd")],
+)
 def test_steps_have_the_bits_of_the_cpu(
     data: Path, optimizer: str, placement: str, graph: bool
 ) -> None:

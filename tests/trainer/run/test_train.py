@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate, predict
 from fae_trainer.run.metrics import area_under_curve
 from fae_trainer.run.train import train
+from tests.support.forked import forked
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
 from tests.support.trainer_runs import OPTIONS, SMALL, assert_same, run, state
@@ -53,18 +55,17 @@ def test_a_run_writes_its_files_and_no_others(data: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "run" / "parameters.json").read_text())["batch_size"] == 16
 
 
-def test_training_learns_what_was_planted(tmp_path: Path) -> None:
+def test_training_learns_the_planted_signal(tmp_path: Path) -> None:
     shape = Shape(hot=3000, cold=3000, eval_rows=1000, group=1000)
     for optimizer in ("sgd", "rowwise_adagrad"):
         write_dataset(tmp_path / optimizer, shape)
-        metrics = run(
-            tmp_path / optimizer, tmp_path / f"run-{optimizer}", optimizer=optimizer, epochs=4
-        )
+        given = {"optimizer": optimizer, "epochs": 4, "batch_size": 32}
+        metrics = run(tmp_path / optimizer, tmp_path / f"run-{optimizer}", **given)
         assert metrics["test_auc"] > 0.8
         assert metrics["test_logloss"] < 0.6
 
 
-def test_a_log_without_dense_features_is_learned(tmp_path: Path) -> None:
+def test_training_learns_without_dense_features(tmp_path: Path) -> None:
     shape = Shape(hot=3000, cold=3000, eval_rows=1000, group=1000, dense=0)
     write_dataset(tmp_path / "data", shape)
     given = {"data": str(tmp_path / "data"), "out": str(tmp_path / "run"), "device": "cpu"}
@@ -74,8 +75,16 @@ def test_a_log_without_dense_features_is_learned(tmp_path: Path) -> None:
         train({**given, "bottom_mlp": (4,)}, overwrite=True)
 
 
-@pytest.mark.parametrize("schedule", ["interleaved", "shuffled", "adaptive"])
-@pytest.mark.parametrize("stop", [1, 7, 15, 16, 23])
+@pytest.mark.parametrize(
+    ("schedule", "stop"),
+    [
+        ("interleaved", 1),  # before the first checkpoint
+        ("interleaved", 16),  # at the start of the second epoch
+        ("shuffled", 15),  # at the end of the first epoch
+        ("adaptive", 7),
+        ("adaptive", 23),
+    ],
+)
 def test_a_resumed_run_equals_one_without_a_break(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, schedule: str
 ) -> None:
@@ -111,33 +120,27 @@ def test_a_resumed_run_equals_one_without_a_break(
     }
 
 
-def test_more_epochs_go_on_where_fewer_ended(data: Path, tmp_path: Path) -> None:
+def test_more_epochs_continue_a_finished_run(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "whole", epochs=3, eval_every=6)
     run(data, tmp_path / "grown", epochs=1, eval_every=6)
     run(data, tmp_path / "grown", epochs=3, resume=True)
     assert_same(state(tmp_path / "grown"), state(tmp_path / "whole"))
 
 
-def trainer_process(*arguments: str, before: str = "") -> subprocess.Popen[str]:
-    program = f"{before}\nimport sys\nfrom fae_trainer.__main__ import main\nsys.exit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def train_and_block(arguments: list[str], blocked: Path) -> None:
+    """Train; at the seventh step make the file `blocked` and wait to be ended."""
+    step, steps = Recommender.step, 0
 
+    def blocking(*given: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 7:
+            blocked.touch()
+            threading.Event().wait()
+        return step(*given)
 
-SLOW = """
-import time
-from fae_trainer.model.recommender import Recommender
-step = Recommender.step
-def slow(*arguments):
-    time.sleep(0.05)
-    return step(*arguments)
-Recommender.step = slow
-"""
+    Recommender.step = blocking  # type: ignore[method-assign]
+    sys.exit(main(arguments))
 
 
 @pytest.mark.parametrize(
@@ -146,24 +149,19 @@ Recommender.step = slow
 def test_a_killed_process_leaves_a_run_to_resume(
     data: Path, tmp_path: Path, kind: signal.Signals, code: int
 ) -> None:
-    options = ["--epochs", "4", "--checkpoint-every", "1", *OPTIONS]
-    out = tmp_path / "run"
-    process = trainer_process("train", str(data), "--out", str(out), *options, before=SLOW)
-    deadline = time.monotonic() + 60
-    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    process.send_signal(kind)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
+    out, blocked = tmp_path / "run", tmp_path / "blocked"
+    train_it = ["train", str(data), "--out", str(out), "--checkpoint-every", "1", *OPTIONS]
+    with forked(train_and_block, train_it, blocked, errors=tmp_path / "errors") as process:
+        while not blocked.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, kind)
+        assert process.wait(timeout=60) == code, process
+        assert "Traceback" not in process.errors
     assert not (out / "metrics.json").exists()
-    assert 0 < checkpoint.load(out).history["step"] < 60
-    if kind != signal.SIGKILL:
-        assert not list(out.glob("*.partial"))
-    assert main(["train", str(data), "--out", str(out), "--resume", "--quiet"]) == 0
+    assert checkpoint.load(out).history["step"] == 6
     assert not list(out.glob("*.partial"))
-    run(data, tmp_path / "whole", epochs=4)
+    assert main(["train", str(data), "--out", str(out), "--resume", "--quiet"]) == 0
+    run(data, tmp_path / "whole")
     assert_same(state(out), state(tmp_path / "whole"))
 
 
@@ -177,13 +175,30 @@ class Block:
 sys.meta_path.insert(0, Block())
 import fae_trainer.parameters, fae_trainer.arguments
 assert "torch" not in sys.modules
+assert fae_trainer.HotColdLoader is sys.modules["fae_trainer.data.loader"].HotColdLoader
 """
     out = tmp_path / "run"
-    process = trainer_process("train", str(data), "--out", str(out), *OPTIONS, before=block)
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert "log loss" in printed
-    assert str(out / "metrics.json") in printed
+    main_program = "from fae_trainer.__main__ import main\nsys.exit(main())"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            block + main_program,
+            "train",
+            str(data),
+            "--out",
+            str(out),
+            *OPTIONS,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "log loss" in done.stdout
+    assert str(out / "metrics.json") in done.stdout
 
 
 def test_evaluating_a_run_gives_its_own_measures(
@@ -224,7 +239,7 @@ def test_weights_are_in_the_order_of_ids(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["fae_trainer", "fae"])
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_who_is_asked_to_end_while_torch_is_loaded_ends_after_it(
+def test_a_signal_while_torch_is_imported_ends_the_program_after_the_import(
     tmp_path: Path, program: str, asked: signal.Signals
 ) -> None:
     slow = "import time; print('loading', flush=True); time.sleep(1); print('loaded', flush=True)"

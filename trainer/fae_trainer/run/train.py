@@ -44,8 +44,8 @@ def train(
 
     `options` maps `data`, `out` and any other names of TrainParameters, and `model`, to values;
     the others have defaults. Under torchrun each process calls this, all train together, and the
-    first one writes. Raises FaeError for anything that the user can fix; the last checkpoint is
-    kept.
+    first one writes. Raises FaeError for anything that the user can fix, and OSError where `out`
+    cannot be written; the last checkpoint is kept.
     """
     with join_ranks() as ranks:
         return _train(options, ranks, resume, overwrite, quiet or not ranks.is_first)
@@ -253,11 +253,8 @@ def _start_model(
 
 def start_run(out: Path, p: TrainParameters, overwrite: bool) -> None:
     """Write the parameters to the run's directory; with `overwrite`, remove a previous run."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in OUTPUTS:
-                (out / name).unlink(missing_ok=True)
-        write_json(out / PARAMETERS, p.to_document())
-    except OSError as error:
-        raise ParameterError(f"Cannot write to --out {out} ({error}).") from None
+    out.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for name in OUTPUTS:
+            (out / name).unlink(missing_ok=True)
+    write_json(out / PARAMETERS, p.to_document())
