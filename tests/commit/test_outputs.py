@@ -48,7 +48,7 @@ def names(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("removals", range(3))
-def test_a_kill_among_the_last_removals_leaves_no_journal_of_files_that_are_gone(
+def test_a_kill_among_the_last_removals_leaves_no_task_log_of_files_that_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
 ) -> None:
     scratch, out = ["a.partial", "journal.partial", "z.partial"], tmp_path / "out"

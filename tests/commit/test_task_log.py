@@ -1,4 +1,4 @@
-"""A journal tells a later run what is done, and never what is not."""
+"""A task log tells a later run what is done, and never what is not."""
 
 from __future__ import annotations
 
@@ -134,6 +134,6 @@ def test_an_entry_is_text_in_the_form_of_the_functions_result(
     assert read_finished(make_steps("sums", total, tasks[:1], output)) == {}
 
 
-def test_what_has_no_form_in_json_is_not_journaled(tmp_path: Path) -> None:
+def test_a_result_that_json_cannot_hold_is_not_logged(tmp_path: Path) -> None:
     with pytest.raises(PydanticSchemaGenerationError):
         Executor(1).run("opaque", opaque, [1], task_log=tmp_path)

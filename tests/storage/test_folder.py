@@ -1,13 +1,11 @@
-"""Folders on a disk and behind URLs are one thing to the stages; copies stay within bounds."""
+"""Folders on a disk and behind URLs are used in the same way."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from fae.format.errors import StorageError
-from fae.storage.file_cache import FileCache
 from fae.storage.folder import Folder
 from fae.storage.remote import open_file, redact_url
 from tests.support.object_store import KEY, SECRET, asked, forget, object_store
@@ -240,91 +237,3 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 def test_the_query_of_a_web_address_is_not_shown() -> None:
     assert redact_url(f"https://host/a.tsv?sig={SECRET}") == "https://host/a.tsv"
     assert redact_url("s3://data/a?.tsv") == "s3://data/a?.tsv"
-
-
-# ── Copies ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class Source:
-    """Files of ten bytes, and how often each was fetched."""
-
-    def __init__(self) -> None:
-        self.fetched: list[str] = []
-
-    def read(self, scratch: FileCache, key: str) -> bytes:
-        def fetch(path: Path) -> None:
-            self.fetched.append(key)
-            path.write_bytes(key.encode() * 10)
-
-        with scratch.copy(key, 10, fetch) as path:
-            return path.read_bytes()
-
-
-def test_the_copy_used_least_recently_goes_first() -> None:
-    source, scratch = Source(), FileCache(max_bytes=25)
-    for key in "aabacab":
-        assert source.read(scratch, key) == key.encode() * 10
-        assert scratch.bytes <= 25
-    assert "".join(source.fetched) == "abcb"
-
-
-def test_only_so_many_copies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fae.storage.file_cache.MAX_COPIES", 2)
-    source, scratch = Source(), FileCache()
-    for key in "abcabcc":
-        assert source.read(scratch, key) == key.encode() * 10
-        assert scratch.bytes <= 20
-    assert "".join(source.fetched) == "abcabc"
-
-
-def test_a_copy_in_use_is_not_dropped() -> None:
-    source, scratch = Source(), FileCache(max_bytes=10)
-    with scratch.copy("held", 10, lambda path: path.write_bytes(b"x" * 10)) as held:
-        source.read(scratch, "a")
-        source.read(scratch, "b")
-        assert held.read_bytes() == b"x" * 10
-    source.read(scratch, "c")
-    assert not held.exists()
-    assert scratch.bytes == 10
-
-
-def test_threads_fetch_a_file_once() -> None:
-    scratch, fetched, barrier = FileCache(), [], threading.Barrier(8)
-
-    def fetch(path: Path) -> None:
-        fetched.append(1)
-        path.write_bytes(b"x")
-
-    def task(_: int) -> bytes:
-        barrier.wait()
-        with scratch.copy("key", 1, fetch) as path:
-            return path.read_bytes()
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(task, range(8))) == [b"x"] * 8
-    assert len(fetched) == 1
-
-
-def test_a_fetch_that_fails_leaves_no_copy() -> None:
-    source, scratch = Source(), FileCache()
-
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise StorageError("no")
-
-    with pytest.raises(StorageError, match="no"), scratch.copy("a", 10, fail):
-        pass
-    assert source.read(scratch, "a") == b"a" * 10
-
-
-def test_copies_are_gone_when_the_process_is(tmp_path: Path) -> None:
-    program = (
-        "from fae.storage.file_cache import FileCache\n"
-        "with FileCache().copy('a', 1, lambda path: path.write_bytes(b'x')) as path: print(path)"
-    )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    copy = Path(done.stdout.strip())
-    assert tmp_path in copy.parents
-    assert not copy.parent.exists()
