@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.stage import list_features, write_dataset
+from fae.dataset.parquet import list_features
+from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Features, Manifest, SparseFeature

@@ -46,15 +46,13 @@ class Encoder:
         """
         if not isinstance(rows, pl.DataFrame):
             names = dict.fromkeys(column.name for column in self.schema.fields)
-            rows = pl.DataFrame(
-                [pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names]
-            )
+            columns = {name: [row.get(name) for row in rows] for name in names}
+            rows = pl.DataFrame([pl.Series(*column, strict=False) for column in columns.items()])
         parsed = parse_table(self._fill_columns(rows), self.schema)
         if parsed.rejects:
             reject = parsed.rejects[0]
-            raise DatasetError(
-                f"row {reject.line}, column {reject.column}: {reject.reason}: {reject.text!r}."
-            )
+            where = f"row {reject.line}, column {reject.column}"
+            raise DatasetError(f"{where}: {reject.reason}: {reject.text!r}.")
         dense = [parsed.rows[column.name] for column in self.schema.dense]
         ids = [self._look_up(parsed.rows[column.name], column) for column in self.schema.sparse]
         return pl.DataFrame([*dense, *ids])
@@ -87,25 +85,17 @@ class Encoder:
             return self._look_up_values(staged, column).alias(column.name)
         # Explode the lists to look up each value, and group the ids by row; rows without a value
         # drop out on the way, and come back by the join.
-        lists = pl.DataFrame({"row": range(len(staged)), "value": staged}).filter(
-            pl.col("value").list.len() > 0
-        )
-        exploded = lists.explode("value")
+        lists = pl.DataFrame({"row": range(len(staged)), "value": staged})
+        exploded = lists.filter(pl.col("value").list.len() > 0).explode("value")
         exploded = exploded.with_columns(id=self._look_up_values(exploded["value"], column))
         grouped = exploded.group_by("row", maintain_order=True).agg("id")
-        all_rows = pl.DataFrame({"row": range(len(staged))})
-        joined = all_rows.join(grouped, on="row", how="left", maintain_order="left")
+        joined = lists.join(grouped, on="row", how="left", maintain_order="left")
         return joined["id"].fill_null(pl.Series([[]], dtype=joined["id"].dtype)).alias(column.name)
 
     def _look_up_values(self, values: pl.Series, column: SparseColumn) -> pl.Series:
         """Return the id of each staged value, id 0 for an unknown one."""
         table = self.manifest.table(column.table_name)
         dtype = pl.Int32() if table.rows < 2**31 else pl.Int64()
-        joined = pl.DataFrame({"value": to_raw_values(values, column)}).join(
-            self._vocabularies[table.name],
-            on="value",
-            how="left",
-            nulls_equal=True,
-            maintain_order="left",
-        )
+        raw, known = to_raw_values(values, column).to_frame("value"), self._vocabularies[table.name]
+        joined = raw.join(known, on="value", how="left", nulls_equal=True, maintain_order="left")
         return joined["id"].fill_null(OOV_ID).cast(dtype)

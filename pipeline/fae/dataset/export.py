@@ -34,9 +34,8 @@ def write_tables(
     """
     source, out = Folder.of(dataset), Folder.of(out)
     manifest = outputs.read_manifest(source)
-    made_from = outputs.compute_fingerprint(
-        {"stage": "export"}, manifest.fingerprint, checkpoint_sha256
-    )
+    sources = (manifest.fingerprint, checkpoint_sha256)
+    made_from = outputs.compute_fingerprint({"stage": "export"}, *sources)
     if outputs.is_made(out, made_from, overwrite):
         return [_describe(out, table) for table in manifest.tables]
     files = []
@@ -64,9 +63,6 @@ def _join_weights(vocabulary: pl.DataFrame, weights: npt.NDArray[np.floating[Any
     oov_line = pl.DataFrame({"value": [None], "id": [OOV_ID]}, vocabulary.schema)
     lines = pl.concat([oov_line, vocabulary])
     rows = pa.array(weights[lines["id"].to_numpy()].ravel())
-    columns = {
-        "id": lines["id"].to_arrow(),
-        "value": lines["value"].to_arrow(),
-        "embedding": pa.FixedSizeListArray.from_arrays(rows, weights.shape[1]),
-    }
-    return pa.table(columns)
+    columns = {name: lines[name].to_arrow() for name in ("id", "value")}
+    embedding = pa.FixedSizeListArray.from_arrays(rows, weights.shape[1])
+    return pa.table(columns | {"embedding": embedding})

@@ -13,10 +13,8 @@ import pyarrow.parquet as pq
 from fae.arrays.arrow import to_arrow
 from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.row_codec import PackedRows
-from fae.format.manifest import LABEL
+from fae.format.manifest import LABEL, Features, SparseFeature
 from fae.logs.schema import Schema
-
-_COMPRESSION = "zstd"
 
 
 def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
@@ -29,19 +27,22 @@ def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
     dense = [column.name for column in schema.dense]
     fields = [pa.field(LABEL, pa.int8(), nullable=False)]
     fields += [pa.field(name, pa.float32(), nullable=False) for name in dense]
+    ids = []
     for column in schema.sparse:
         dtype = pa.list_(pa.int32()) if column.multi else pa.int32()
         fields.append(pa.field(column.name, dtype, nullable=False))
-    id_leaves = [
-        f"{column.name}.list.element" if column.multi else column.name for column in schema.sparse
-    ]
-    return pq.ParquetWriter(
-        path,
-        pa.schema(fields),
-        compression=_COMPRESSION,
-        use_dictionary=dense,
-        use_byte_stream_split=id_leaves,
+        ids.append(f"{column.name}.list.element" if column.multi else column.name)
+    encodings = {"use_dictionary": dense, "use_byte_stream_split": ids}
+    return pq.ParquetWriter(path, pa.schema(fields), compression="zstd", **encodings)
+
+
+def list_features(schema: Schema) -> Features:
+    """Return the columns of the data files."""
+    sparse = tuple(
+        SparseFeature(column.name, column.table_name, column.multi is not None)
+        for column in schema.sparse
     )
+    return Features(LABEL, tuple(column.name for column in schema.dense), sparse)
 
 
 def build_table(rows: PackedRows, schema: pa.Schema, dense_count: int) -> pa.Table:
@@ -62,15 +63,10 @@ def build_table(rows: PackedRows, schema: pa.Schema, dense_count: int) -> pa.Tab
 def write_vocabulary(tables: Iterator[pa.Table], path: Path) -> None:
     """Write a vocabulary: ascending ids, and values of which hardly any occurs twice."""
     first = next(tables)
-    encodings = {"id": "DELTA_BINARY_PACKED"}
+    by_column = {"id": "DELTA_BINARY_PACKED"}
     if pa.types.is_large_string(first.schema.field("value").type):
-        encodings["value"] = "DELTA_LENGTH_BYTE_ARRAY"
-    with pq.ParquetWriter(
-        path,
-        first.schema,
-        compression=_COMPRESSION,
-        use_dictionary=["accesses"],
-        column_encoding=encodings,
-    ) as writer:
+        by_column["value"] = "DELTA_LENGTH_BYTE_ARRAY"
+    encodings = {"use_dictionary": ["accesses"], "column_encoding": by_column}
+    with pq.ParquetWriter(path, first.schema, compression="zstd", **encodings) as writer:
         for table in itertools.chain([first], tables):
             writer.write_table(table)

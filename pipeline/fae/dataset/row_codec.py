@@ -88,14 +88,12 @@ class PackedRows:
     def to_batches(self, bounds: Positions) -> list[pa.RecordBatch]:
         """Return a record batch of the rows between each two neighbours of `bounds`."""
         row_bytes = BYTES_PER_WORD * self.words.shape[1]
-        rows = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(row_bytes), len(self.keys), [None, pa.py_buffer(self.words)]
-        )
+        dtype, buffers = pa.binary(row_bytes), [None, pa.py_buffer(self.words)]
+        rows = pa.FixedSizeBinaryArray.from_buffers(dtype, len(self.keys), buffers)
         columns = {_KEY: to_arrow(self.keys), _WORDS: rows}
         if self.lists.size:
-            columns[_LISTS] = pa.LargeListArray.from_arrays(
-                to_arrow(self.starts), to_arrow(self.lists)
-            )
+            starts, lists = to_arrow(self.starts), to_arrow(self.lists)
+            columns[_LISTS] = pa.LargeListArray.from_arrays(starts, lists)
         batch = pa.record_batch(columns)
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(bounds)]
 

@@ -9,15 +9,13 @@ seed and the row's number, so the bytes do not depend on how the log was cut int
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from fae.arrays.arrow import to_numpy
+from fae.arrays.arrow import BoolArray, to_numpy, write_table
 from fae.arrays.buffers import reuse_buffer
 from fae.arrays.jit import kernel
 from fae.arrays.row_keys import generate_row_keys
@@ -28,6 +26,7 @@ from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.hot_set import HotSet
+from fae.ingestion.part import IntegerArray
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
@@ -52,21 +51,28 @@ _LEAVES = [(split, temperature) for split in SPLITS for temperature in TEMPERATU
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The outputs of the three stages before, in folders that each task reads."""
+
+    staging: Folder
+    frequencies: Folder
+    hot_set: Folder
+
+
+@dataclass(frozen=True)
 class _ScatterTask:
     """The staged parts from `first` up to `stop`, to scatter over `files_per_leaf` (leaves,).
 
     With `delete_after`, the staging is deleted later, so its rows need not stay in the page cache.
     """
 
-    staging: str
-    frequencies: str
-    hot_set: str
+    sources: Sources
+    directory: Folder
+    seed: int
+    delete_after: bool
+    files_per_leaf: tuple[int, ...]
     first: int
     stop: int
-    seed: int
-    files_per_leaf: tuple[int, ...]
-    delete_after: bool
-    directory: str
     path: str
 
 
@@ -75,68 +81,51 @@ class _GatherTask:
     """A file to write, and where its rows are."""
 
     pieces: tuple[Piece, ...]
-    staging: str
-    directory: str
+    staging: Folder
+    directory: Folder
     path: str
 
 
 def write_leaves(
-    staging: Staging,
-    frequencies: Frequencies,
-    hot_set: HotSet,
-    directory: Folder,
-    executor: Executor,
-    seed: int,
-    delete_after: bool,
+    sources: Sources, directory: Folder, executor: Executor, seed: int, delete_after: bool
 ) -> Splits:
     """Write the leaves of all splits below `directory`, and return them for the manifest.
 
     With `delete_after`, the caller deletes the staging later.
     """
+    staging, hot_set = Staging.read(sources.staging), HotSet.read(sources.hot_set)
     leaf_rows = [hot_set.inputs[split][temperature] for split, temperature in _LEAVES]
     files_per_leaf = tuple(-(-rows // ROWS_PER_FILE) for rows in leaf_rows)
     row_bytes = BYTES_PER_WORD * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
+    needs = _COPIES_IN_MEMORY * row_bytes  # for each row of a task
     parts_per_task = min(-(-len(staging.parts) // _SCATTER_TASKS), _MAX_PARTS_PER_TASK)
-    scatter_tasks = [
-        _ScatterTask(
-            staging=str(staging.directory),
-            frequencies=str(frequencies.directory),
-            hot_set=str(hot_set.directory),
-            first=first,
-            stop=min(first + parts_per_task, len(staging.parts)),
-            seed=seed,
-            files_per_leaf=files_per_leaf,
-            delete_after=delete_after,
-            directory=str(directory),
-            path=f"{SCATTERED}/{first:06d}.arrow",
-        )
-        for first in range(0, len(staging.parts), parts_per_task)
-    ]
+    common = (sources, directory, seed, delete_after, files_per_leaf)
+    scatter_tasks = []
+    for first in range(0, len(staging.parts), parts_per_task):
+        stop = min(first + parts_per_task, len(staging.parts))
+        path = f"{SCATTERED}/{first:06d}.arrow"
+        scatter_tasks.append(_ScatterTask(*common, first, stop, path))
     rows_per_task = parts_per_task * max(part.rows for part in staging.parts)
     scattered = executor.run(
-        "scatter",
-        _scatter_parts,
-        scatter_tasks,
-        task_log=directory,
-        needs=_COPIES_IN_MEMORY * row_bytes * rows_per_task,
+        "scatter", _scatter_parts, scatter_tasks, task_log=directory, needs=needs * rows_per_task
     )
-    pieces = _list_pieces(scatter_tasks, scattered, files_per_leaf)
-    gather_tasks = [
-        _GatherTask(
-            pieces=tuple(pieces[leaf, number]),
-            staging=str(staging.directory),
-            directory=str(directory),
-            path="split={}/temperature={}/part-{:05d}.parquet".format(*_LEAVES[leaf], number),
-        )
-        for leaf, number in pieces
-    ]
+    pieces: dict[LeafFile, list[Piece]] = {
+        (leaf, number): [] for leaf, count in enumerate(files_per_leaf) for number in range(count)
+    }
+    for scatter_task, batches in zip(scatter_tasks, scattered, strict=True):
+        for batch, leaf_file in enumerate(batches):
+            pieces[leaf_file].append((scatter_task.path, batch))
+    gather_tasks = []
+    for (leaf, number), of_file in pieces.items():
+        path = "split={}/temperature={}/part-{:05d}.parquet".format(*_LEAVES[leaf], number)
+        gather_tasks.append(_GatherTask(tuple(of_file), sources.staging, directory, path))
     files = executor.run(
         "partition",
         _gather_file,
         gather_tasks,
         task_log=directory,
         rows=lambda file: file.rows,
-        needs=_COPIES_IN_MEMORY * row_bytes * ROWS_PER_FILE,
+        needs=needs * ROWS_PER_FILE,
     )
     splits: Splits = {split: {} for split in SPLITS}
     for number, (split, temperature) in enumerate(_LEAVES):
@@ -147,30 +136,15 @@ def write_leaves(
     return splits
 
 
-def _list_pieces(
-    tasks: Sequence[_ScatterTask],
-    scattered: Sequence[Sequence[LeafFile]],
-    files_per_leaf: Sequence[int],
-) -> dict[LeafFile, list[Piece]]:
-    """Return where the rows of each file are; `scattered` has the file of each batch of a task."""
-    pieces: dict[LeafFile, list[Piece]] = {
-        (leaf, number): [] for leaf, count in enumerate(files_per_leaf) for number in range(count)
-    }
-    for task, batches in zip(tasks, scattered, strict=True):
-        for batch, leaf_file in enumerate(batches):
-            pieces[leaf_file].append((task.path, batch))
-    return pieces
-
-
 def _scatter_parts(task: _ScatterTask) -> list[LeafFile]:
     """Write parts' rows as a record batch for each target file; return these files, in order.
 
     The rows of a batch are sorted by key.
     """
-    staging = Staging.read(task.staging)
-    frequencies = Frequencies.read(task.frequencies)
+    staging = Staging.read(task.sources.staging)
+    frequencies = Frequencies.read(task.sources.frequencies)
     parts = range(task.first, task.stop)
-    columns, is_cold = _encode_parts(staging, frequencies, HotSet.read(task.hot_set), parts)
+    columns, is_cold = _encode_parts(staging, frequencies, HotSet.read(task.sources.hot_set), parts)
     splits = np.concatenate([frequencies.assign_splits(staging, part) for part in parts])
     if task.delete_after:
         for part in parts:
@@ -190,19 +164,15 @@ def _scatter_parts(task: _ScatterTask) -> list[LeafFile]:
     files = np.flatnonzero(rows_per_file)
     bounds = np.cumsum([0, *rows_per_file[files]])
     batches = PackedRows.pack(columns, keys, order).to_batches(bounds)
-    with (
-        Folder.of(task.directory).write(task.path) as path,
-        pa.ipc.new_file(str(path), batches[0].schema) as writer,
-    ):
-        for batch in batches:
-            writer.write_batch(batch)
+    with task.directory.write(task.path) as path:
+        write_table(pa.Table.from_batches(batches), path)
     leaves = np.searchsorted(first_files, files, side="right") - 1
     return list(zip(leaves.tolist(), (files - first_files[leaves]).tolist(), strict=True))
 
 
 def _encode_parts(
     staging: Staging, frequencies: Frequencies, hot_set: HotSet, parts: range
-) -> tuple[Columns, npt.NDArray[np.bool_]]:
+) -> tuple[Columns, BoolArray]:
     """Return the labels, dense features and ids of neighbouring parts, and which rows are cold.
 
     Fields are in the order of the schema. A row is cold if it has any cold id.
@@ -241,11 +211,7 @@ def _encode_parts(
 
 @kernel
 def _look_up_ids(
-    ids: npt.NDArray[np.int32],
-    codes: npt.NDArray[np.unsignedinteger[Any]],
-    first_cold: int,
-    row_ids: npt.NDArray[np.int32],
-    is_cold: npt.NDArray[np.bool_],
+    ids: Words, codes: IntegerArray, first_cold: int, row_ids: Words, is_cold: BoolArray
 ) -> None:
     """Write the id of each code to `row_ids`, and mark the rows with an id from `first_cold` on."""
     for row in range(codes.size):
@@ -255,13 +221,12 @@ def _look_up_ids(
 
 def _gather_file(task: _GatherTask) -> DataFile:
     """Write one file: its rows from all scattered files, by key."""
-    folder = Folder.of(task.directory)
     batches = []
     for path, number in task.pieces:
-        with folder.open(path) as source:
+        with task.directory.open(path) as source:
             batches.append(pa.ipc.open_file(source).get_batch(number))
     schema = Staging.read(task.staging).schema
-    with folder.write(task.path) as target:
+    with task.directory.write(task.path) as target:
         with open_data_file(schema, target) as writer:
             for slices in _cut_into_row_groups(batches):
                 rows = PackedRows.from_batches(slices)

@@ -14,24 +14,15 @@ from typing import Any
 from fae.commit import outputs
 from fae.dataset import parquet
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.shuffle import SCATTERED, write_leaves
+from fae.dataset.shuffle import SCATTERED, Sources, write_leaves
 from fae.dataset.vocabulary import build_vocabulary
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, describe_file
-from fae.format.manifest import (
-    LABEL,
-    MANIFEST_FILE,
-    VERSION,
-    Features,
-    Manifest,
-    SparseFeature,
-    Table,
-)
+from fae.format.manifest import MANIFEST_FILE, VERSION, Manifest, Table
 from fae.hotset.hot_set import CURVE, HotSet
 from fae.ingestion.rejects import REJECTS_FILE
 from fae.ingestion.staging import Staging
-from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
 
@@ -40,11 +31,9 @@ from fae.storage.folder import Folder, FolderLike
 class _VocabularyTask:
     """A table whose vocabulary to write."""
 
-    staging: str
-    frequencies: str
-    hot_set: str
+    sources: Sources
     table: str
-    directory: str
+    directory: Folder
 
 
 def write_dataset(
@@ -72,19 +61,9 @@ def write_dataset(
     if outputs.is_made(out, made_from, overwrite):
         return outputs.read_manifest(out)
     with outputs.build_output(out, made_from) as partial:
-        splits = write_leaves(
-            staging, frequencies, hot_set, partial, executor, parameters.seed, delete_after
-        )
-        tasks = [
-            _VocabularyTask(
-                staging=str(staging.directory),
-                frequencies=str(frequencies.directory),
-                hot_set=str(hot_set.directory),
-                table=table.name,
-                directory=str(partial),
-            )
-            for table in hot_set.tables
-        ]
+        sources = Sources(staging.directory, frequencies.directory, hot_set.directory)
+        splits = write_leaves(sources, partial, executor, parameters.seed, delete_after)
+        tasks = [_VocabularyTask(sources, table.name, partial) for table in hot_set.tables]
         with ThreadPoolExecutor(1, "sweeper") as sweeper:  # removing much takes a while
             sweeper.submit(outputs.remove_output, partial / SCATTERED)
             vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
@@ -98,7 +77,7 @@ def write_dataset(
             seed=parameters.seed,
             embedding=hot_set.embedding,
             budget=hot_set.budget,
-            features=list_features(staging.schema),
+            features=parquet.list_features(staging.schema),
             tables=tables,
             splits=splits,
             schema=staging.schema.document(),
@@ -123,23 +102,15 @@ def _check_sources(staging: Staging, frequencies: Frequencies, hot_set: HotSet) 
             raise DatasetError(f"{output} was not made from {source}. Run its stage again.")
 
 
-def list_features(schema: Schema) -> Features:
-    """Return the columns of the data files."""
-    sparse = tuple(
-        SparseFeature(column.name, column.table_name, column.multi is not None)
-        for column in schema.sparse
-    )
-    return Features(LABEL, tuple(column.name for column in schema.dense), sparse)
-
-
 def _write_vocabulary(task: _VocabularyTask) -> DataFile:
     """Write the vocabulary of one table."""
-    schema = Staging.read(task.staging).schema
-    accesses = Frequencies.read(task.frequencies).iter_accesses(task.table, "value", "accesses")
-    ids = HotSet.read(task.hot_set).read_ids()[task.table]
+    schema = Staging.read(task.sources.staging).schema
+    frequencies = Frequencies.read(task.sources.frequencies)
+    accesses = frequencies.iter_accesses(task.table, "value", "accesses")
+    ids = HotSet.read(task.sources.hot_set).read_ids()[task.table]
     frames = build_vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
-    with Folder.of(task.directory).write(name) as path:
+    with task.directory.write(name) as path:
         parquet.write_vocabulary((frame.to_arrow() for frame in frames), path)
         return describe_file(path, name, ids.size - 1)
 
@@ -152,10 +123,7 @@ def _copy_file(source: Folder, name: str, rows: int, target: Folder) -> DataFile
 
 
 def _describe_preparation(
-    staging: Staging,
-    frequencies: Frequencies,
-    hot_set: HotSet,
-    parameters: PartitionParameters,
+    staging: Staging, frequencies: Frequencies, hot_set: HotSet, parameters: PartitionParameters
 ) -> dict[str, Any]:
     """Return how the data set came about, without times, hosts or absolute paths."""
     return {

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -19,20 +18,14 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
 from fae.format.manifest import MANIFEST_FILE as MANIFEST
-from fae.format.manifest import (
-    OOV_ID,
-    SUCCESS,
-    Leaf,
-    Manifest,
-    SparseFeature,
-    Table,
-    format_success,
-)
+from fae.format.manifest import OOV_ID, SUCCESS, Manifest, Table, format_success
 from fae.hotset.cold_hash import hash_ids
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
 _ID_DTYPES = (pl.Int32(), pl.Int64())
+
+Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,7 @@ class Verification:
 class _Task:
     """One data file to check against the manifest of its data set."""
 
-    directory: str
+    directory: Folder
     file: DataFile
     temperature: str
     split: str
@@ -67,7 +60,7 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     manifest = read_manifest(directory)
     faults = [*find_unknown_files(directory, manifest), *_check_manifest(directory, manifest)]
     tasks = [
-        _Task(str(directory), file, temperature, split)
+        _Task(directory, file, temperature, split)
         for split, leaves in manifest.splits.items()
         for temperature, leaf in leaves.items()
         for file in leaf.files
@@ -80,14 +73,12 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
         faults += find_file_faults(directory, file)
     if not faults:  # counting accesses needs files that can be read
         faults += _check_accesses(directory, manifest)
-    rows = sum(leaf.rows for leaf in _iter_leaves(manifest))
-    return Verification(len(manifest.files()), rows, tuple(faults))
+    return Verification(len(manifest.files()), _count_rows(manifest), tuple(faults))
 
 
-def _iter_leaves(manifest: Manifest) -> Iterator[Leaf]:
-    """Yield the leaves of all splits."""
-    for leaves in manifest.splits.values():
-        yield from leaves.values()
+def _count_rows(manifest: Manifest) -> int:
+    """Return the rows of all leaves by the manifest."""
+    return sum(leaf.rows for leaves in manifest.splits.values() for leaf in leaves.values())
 
 
 def _check_manifest(directory: Folder, manifest: Manifest) -> Iterator[str]:
@@ -95,20 +86,16 @@ def _check_manifest(directory: Folder, manifest: Manifest) -> Iterator[str]:
     logs = manifest.preparation.get("logs")
     listed = logs if isinstance(logs, list) else []
     log_rows: list[Any] = [log.get("rows") for log in listed if isinstance(log, dict)]
-    stored = sum(leaf.rows for leaf in _iter_leaves(manifest))
+    stored = _count_rows(manifest)
     if not log_rows or not all(isinstance(count, int) for count in log_rows):
         yield f"{MANIFEST}: its preparation does not say how many rows each log had"
     elif sum(log_rows) != stored:
         yield f"{MANIFEST}: the logs had {sum(log_rows):,} rows, but the data set has {stored:,}"
-    used = sum(
-        table.hot_rows * manifest.embedding.row_bytes(table.dim) for table in manifest.tables
-    )
-    budget = manifest.budget
+    row_bytes, budget = manifest.embedding.row_bytes, manifest.budget
+    used = sum(table.hot_rows * row_bytes(table.dim) for table in manifest.tables)
     if used != budget.used_bytes or used > budget.bytes:
-        yield (
-            f"{MANIFEST}: the hot rows take {used:,} bytes, but used_bytes is "
-            f"{budget.used_bytes:,} of a budget of {budget.bytes:,}"
-        )
+        stated = f"{budget.used_bytes:,} of a budget of {budget.bytes:,}"
+        yield f"{MANIFEST}: the hot rows take {used:,} bytes, but used_bytes is {stated}"
     expected = format_success(manifest.fingerprint, directory.read_bytes(MANIFEST))
     if directory.read_bytes(SUCCESS) != expected.encode():
         yield f"{SUCCESS}: does not match the fingerprint and the sha256 of {MANIFEST}"
@@ -116,16 +103,15 @@ def _check_manifest(directory: Folder, manifest: Manifest) -> Iterator[str]:
 
 def _check_data_file(task: _Task) -> list[str]:
     """Return the faults of one data file; its rows are checked only if its checksum is right."""
-    directory = Folder.of(task.directory)
-    faults = find_file_faults(directory, task.file)
+    faults = find_file_faults(task.directory, task.file)
     if faults:
         return faults
-    manifest = read_manifest(directory)
+    manifest = read_manifest(task.directory)
     where = task.file.path
     if not where.startswith(f"split={task.split}/temperature={task.temperature}/"):
         return [f"{where}: the manifest lists it under {task.split}/{task.temperature}"]
     try:
-        with directory.read(where) as path:
+        with task.directory.read(where) as path:
             return _check_rows(path, manifest, task)
     except READ_ERRORS as error:
         return [f"{where}: unreadable: {error}"]
@@ -157,10 +143,8 @@ def _check_types(frame: pl.DataFrame, manifest: Manifest, where: str) -> list[st
     """Return a fault for each column of a type other than the contract's."""
     types: dict[str, tuple[pl.DataType, ...]] = {manifest.features.label: (pl.Int8(),)}
     types |= dict.fromkeys(manifest.features.dense, (pl.Float32(),))
-    types |= {
-        feature.name: tuple(map(pl.List, _ID_DTYPES)) if feature.multi else _ID_DTYPES
-        for feature in manifest.features.sparse
-    }
+    for feature in manifest.features.sparse:
+        types[feature.name] = tuple(map(pl.List, _ID_DTYPES)) if feature.multi else _ID_DTYPES
     return [
         f"{where}: {name} is {frame.schema[name]}, not {' or '.join(map(str, allowed))}"
         for name, allowed in types.items()
@@ -181,7 +165,10 @@ def _check_values(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: s
     is_cold = pl.Series([False]).new_from_index(0, frame.height)
     for feature in manifest.features.sparse:
         table = manifest.table(feature.table)
-        lowest, highest = _find_extremes(frame[feature.name], feature)
+        lowest = highest = frame[feature.name]
+        if feature.multi:  # an empty list is hot
+            lowest = lowest.list.min().fill_null(OOV_ID)
+            highest = highest.list.max().fill_null(OOV_ID)
         if not ((lowest >= 0) & (highest < table.rows)).all():
             faults.append(f"{where}: {feature.name} has ids outside 0 to {table.rows - 1:,}")
         is_cold = is_cold | (highest >= table.hot_rows)
@@ -192,14 +179,7 @@ def _check_values(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: s
     return faults
 
 
-def _find_extremes(ids: pl.Series, feature: SparseFeature) -> tuple[pl.Series, pl.Series]:
-    """Return the lowest and the highest id of each row; 0 for an empty list."""
-    if not feature.multi:
-        return ids, ids
-    return ids.list.min().fill_null(OOV_ID), ids.list.max().fill_null(OOV_ID)
-
-
-def _check_vocabulary(directory: Folder, table: Table, schema: Mapping[str, Any]) -> list[str]:
+def _check_vocabulary(directory: Folder, table: Table, schema: Document) -> list[str]:
     """Return the faults of one vocabulary file."""
     faults = find_file_faults(directory, table.vocabulary)
     if faults:
@@ -212,7 +192,7 @@ def _check_vocabulary(directory: Folder, table: Table, schema: Mapping[str, Any]
     return list(_check_lines(frame, table, schema))
 
 
-def _check_lines(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any]) -> Iterator[str]:
+def _check_lines(frame: pl.DataFrame, table: Table, schema: Document) -> Iterator[str]:
     """Yield the faults of a vocabulary's columns and lines."""
     where = table.vocabulary.path
     if frame.columns != ["value", "id", "accesses"]:
@@ -235,9 +215,7 @@ def _check_lines(frame: pl.DataFrame, table: Table, schema: Mapping[str, Any]) -
         yield f"{where}: a value has an id but no access in train"
 
 
-def _check_hashed_ids(
-    frame: pl.DataFrame, table: Table, schema: Mapping[str, Any]
-) -> Iterator[str]:
+def _check_hashed_ids(frame: pl.DataFrame, table: Table, schema: Document) -> Iterator[str]:
     """Yield the faults of hot ids, which are 1, 2, 3 …, and of hashed cold ids after them."""
     where, hot_rows = table.vocabulary.path, table.hot_rows
     ids = frame["id"].to_numpy()
@@ -258,9 +236,7 @@ def _check_hashed_ids(
 
 def _check_accesses(directory: Folder, manifest: Manifest) -> Iterator[str]:
     """Yield a fault for each vocabulary whose accesses are not those of the train rows."""
-    counted: dict[str, npt.NDArray[np.int64]] = {
-        table.name: np.zeros(table.rows, dtype=np.int64) for table in manifest.tables
-    }
+    counted = {table.name: np.zeros(table.rows, dtype=np.int64) for table in manifest.tables}
     names = [feature.name for feature in manifest.features.sparse]
     for leaf in manifest.splits["train"].values():
         for file in leaf.files:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from fae.arrays.arrow import BoolArray
 from fae.arrays.stable_argsort import stable_argsort
 from fae.logs.schema import SparseColumn
 
@@ -38,13 +39,9 @@ def build_vocabulary(
         accesses = (all_accesses[order[start : start + LINES_PER_FRAME]] for start in starts)
     first = 0
     for frame in accesses:
-        yield pl.DataFrame(
-            {
-                "value": to_raw_values(frame["value"], column),
-                "id": value_ids[first : first + frame.height].astype(np.int64),
-                "accesses": frame["accesses"],
-            }
-        )
+        values = to_raw_values(frame["value"], column)
+        frame_ids = value_ids[first : first + frame.height].astype(np.int64)
+        yield pl.DataFrame({"value": values, "id": frame_ids, "accesses": frame["accesses"]})
         first += frame.height
 
 
@@ -69,9 +66,7 @@ def to_raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
     return text if column.digits is not None else text.str.replace("^0{1,15}", "")
 
 
-def _format_hex(
-    numbers: npt.NDArray[Any], is_present: npt.NDArray[np.bool_], digits: int
-) -> pl.Series:
+def _format_hex(numbers: npt.NDArray[Any], is_present: BoolArray, digits: int) -> pl.Series:
     """Return each number with this many hexadecimal digits, and null where none is present.
 
     The text of all numbers is one gather from a table of digit pairs, which is much faster than a
@@ -80,13 +75,9 @@ def _format_hex(
     octets = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - (digits + 1) // 2 :]
     text = _BYTE_DIGITS[octets].view(np.uint8)[:, digits % 2 :]
     offsets = np.concatenate([[0], np.cumsum(is_present, dtype=np.int64) * digits])
-    array = pa.LargeStringArray.from_buffers(
-        is_present.size,
-        pa.py_buffer(offsets),
-        pa.py_buffer(np.ascontiguousarray(text)),
-        pa.py_buffer(np.packbits(is_present, bitorder="little")),
-    )
-    return pl.Series("value", array)
+    validity = np.packbits(is_present, bitorder="little")
+    buffers = map(pa.py_buffer, (offsets, np.ascontiguousarray(text), validity))
+    return pl.Series("value", pa.LargeStringArray.from_buffers(is_present.size, *buffers))
 
 
 def to_staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:

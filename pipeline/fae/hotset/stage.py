@@ -64,6 +64,7 @@ def calibrate(
         curve = draw_curve(rows, ranking, points, coverage, *aim)
         with partial.write(CURVE) as path:
             curve.write_csv(path)
+        at_budget = curve.row(by_predicate=pl.col("budget_bytes") == budget_bytes, named=True)
         sharing = _write_ids(partial, frequencies, rows, selection, parameters.cold_buckets)
         tables = _describe_tables(staging.schema, rows, selection, sharing)
         is_exact = frequencies.sample >= 1
@@ -73,7 +74,7 @@ def calibrate(
             "budget": asdict(Budget(budget_bytes, selection.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in tables],
             **_describe_shares(accesses, selection, coverage),
-            "bound": _read_bound(curve, budget_bytes),
+            "bound": at_budget.get("bound"),
             "knee_bytes": find_knee(curve),
             "notes": dict(ranking.notes),
             "objective": parameters.objective,
@@ -201,10 +202,3 @@ def _describe_shares(
     inputs = {split: {"hot": hot[split], "cold": cold[split]} for split in SPLITS}
     access_share = int(hot_accesses.sum()) / max(accesses.total, 1)
     return {"inputs": inputs, "access_share": access_share, "sample": check}
-
-
-def _read_bound(curve: pl.DataFrame, budget_bytes: int) -> float | None:
-    """Return the bound at a budget of the curve; None where the curve has no bounds."""
-    if "bound" not in curve.columns:
-        return None
-    return float(curve.filter(pl.col("budget_bytes") == budget_bytes)["bound"][0])

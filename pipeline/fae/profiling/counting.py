@@ -10,10 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,8 +28,6 @@ ENTRIES_PER_CHUNK = 1 << 19
 ROWS_PER_GROUP = 1 << 20
 #: The values that are looked at to place the bounds of chunks, about.
 _VALUES_FOR_BOUNDS = 1 << 14
-
-Codes = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +50,10 @@ class DictionaryCounts:
         """Return a copy, which no longer needs the part's files."""
         counts = {kind: numbers.copy() for kind, numbers in self.counts.items()}
         return DictionaryCounts(pa.concat_arrays([self.values, self.values[:0]]), counts)
+
+
+#: A column's dictionary in each part, or slices of them.
+Parts = Sequence[DictionaryCounts]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ValueCounts:
     entry_ranks: tuple[Ranks, ...]
 
 
-def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | None) -> ValueCounts:
+def count_values(parts: Parts, train: int, sample: int | None) -> ValueCounts:
     """Count and rank the values of all parts by the counts of the kind `train`.
 
     The counts of the kind `sample`, if there is one, are added up beside them.
@@ -133,11 +133,7 @@ def count_values(parts: Sequence[DictionaryCounts], train: int, sample: int | No
 
 
 def _count_chunk(
-    parts: Sequence[DictionaryCounts],
-    train: int,
-    sample: int | None,
-    entry_lines: Sequence[Ranks],
-    first_line: int,
+    parts: Parts, train: int, sample: int | None, entry_lines: Sequence[Ranks], first_line: int
 ) -> pl.DataFrame:
     """Count the values of one slice of each part; return them by accesses, with their `code`.
 
@@ -201,7 +197,7 @@ def count_below(values: pa.Array, bounds: pl.Series) -> list[int]:
     return below
 
 
-def _encode(values: pa.Array) -> tuple[Codes, pl.Series]:
+def _encode(values: pa.Array) -> tuple[IntegerArray, pl.Series]:
     """Return the code of each value, and the distinct values by code: ascending, a null first.
 
     Integers are sorted rather than hashed, because hardly any comes twice.
@@ -218,9 +214,7 @@ def _encode(values: pa.Array) -> tuple[Codes, pl.Series]:
     return codes, pl.Series([None] * nulls, dtype=sorted_values.dtype).append(sorted_values)
 
 
-def _add_counts(
-    parts: Sequence[DictionaryCounts], kind: int, codes: Sequence[Codes], size: int
-) -> Int64Array:
+def _add_counts(parts: Parts, kind: int, codes: Sequence[IntegerArray], size: int) -> Int64Array:
     """Add up the counts of one kind by code, shape (size,); `codes` are those of each part."""
     total = np.zeros(size, dtype=np.int64)
     for part, part_codes in zip(parts, codes, strict=True):

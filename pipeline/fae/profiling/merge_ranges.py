@@ -54,7 +54,7 @@ class Move:
 
 def _move(task: Move) -> int:
     """Write the table's ranks of a range's values and of its entries; return the values."""
-    directory, staging = Folder.of(task.counts.directory), Staging.read(task.counts.staging)
+    directory, staging = task.counts.directory, Staging.read(task.counts.staging)
     values = np.array(task.values, dtype=np.int64)
     table_ranks = expand_ranks(values, np.array(task.starts, dtype=np.int64))
     write_numbers(directory, _ranks_file(task.range.table, task.range.number), [table_ranks])
@@ -76,7 +76,7 @@ def _move(task: Move) -> int:
 class _Merge:
     """A table whose ranges to merge; `kept` of its values have rows."""
 
-    directory: str
+    directory: Folder
     table: str
     ranges: int
     kept: int
@@ -84,14 +84,13 @@ class _Merge:
 
 def _merge(task: _Merge) -> int:
     """Write a table's values by rank; return how many have rows."""
-    directory = Folder.of(task.directory)
     chunks, ranks = [], []
     for number in range(task.ranges):
         name = range_values_file(task.table, number)
-        with directory.read(name) as path, pa.memory_map(str(path)) as file:
+        with task.directory.read(name) as path, pa.memory_map(str(path)) as file:
             chunks.append(pa.ipc.open_file(file).read_all())
-        ranks.append(read_numbers(directory, _ranks_file(task.table, number), RANK_DTYPE))
-    with directory.write(accesses_file(task.table)) as path:
+        ranks.append(read_numbers(task.directory, _ranks_file(task.table, number), RANK_DTYPE))
+    with task.directory.write(accesses_file(task.table)) as path:
         RankedValues(tuple(chunks), tuple(ranks)).write(path, task.kept)
     return task.kept
 

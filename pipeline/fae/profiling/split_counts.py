@@ -31,8 +31,8 @@ _FOLDER_NAME = "split_counts.partial"
 class SplitCounts:
     """The counts of a staging's parts; those that are counted again lie in `directory`."""
 
-    staging: str
-    directory: str
+    staging: Folder
+    directory: Folder
     cuts: SplitPoints
     sample: float
     seed: int
@@ -55,7 +55,7 @@ class SplitCounts:
         split = self._shared_split(staging, part)
         if split is not None:
             return [{split: staged.read_accesses(column)} for column in columns]
-        with Folder.of(self.directory).open(_file_name(part)) as source:
+        with self.directory.open(_file_name(part)) as source:
             counts = pa.ipc.open_file(source).get_batch(0)
         kinds = [kind for kind in _KINDS if f"{columns[0]}@{kind}" in counts.schema.names]
         return [
@@ -96,7 +96,7 @@ def _count_part(task: _Task) -> int:
             chosen = mask if accesses.lengths is None else np.repeat(mask, accesses.lengths)
             counts = np.bincount(accesses.codes[chosen], minlength=size)
             columns[f"{column.name}@{kind}"] = wrap_in_list(to_arrow(shrink_dtype(counts)))
-    with Folder.of(task.of.directory).write(_file_name(task.part)) as path:
+    with task.of.directory.write(_file_name(task.part)) as path:
         write_table(pa.table(columns), path)
     return rows
 

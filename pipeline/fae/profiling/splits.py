@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
-from fae.ingestion.part import Times
+from fae.ingestion.part import IntegerArray, Times
 from fae.ingestion.staging import Staging
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -139,7 +138,7 @@ class Timeline:
     """
 
     count_rows: Callable[[TimeWindow], Sequence[StepCounts]]
-    rows_at: Callable[[int, int], npt.NDArray[np.integer[Any]]]
+    rows_at: Callable[[int, int], IntegerArray]
 
     def __len__(self) -> int:
         return sum(_add_counts(self._by_day).values())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
+from fae.ingestion.part import IntegerArray
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.histogram import merge_histograms
@@ -52,8 +52,7 @@ def profile(
         timeline, stated = _build_timeline(staging, executor, partial), _count_stated_rows(staging)
         held_out, timed = (parameters.valid, parameters.test), staging.schema.time is not None
         cuts, split_rows = find_split_points(timeline, stated, *held_out, timed)
-        paths = (str(staging.directory), str(partial))
-        counts = SplitCounts(*paths, cuts, parameters.sample, parameters.seed)
+        counts = SplitCounts(staging.directory, partial, cuts, parameters.sample, parameters.seed)
         counts.write(executor)
         min_counts = {table: parameters.get_min_count(table) for table in tables}
         ranges = {table: plan_ranges(staging, table) for table in tables}
@@ -106,23 +105,19 @@ def _count_tables(
 
 def _add_up(ranges: Sequence[ColumnCounts]) -> ColumnCounts:
     """Add up the accesses in all ranges, by column and split."""
-    return {
-        column: {
-            split: OutOfVocabulary(
-                sum(one[column][split].accesses for one in ranges),
-                sum(one[column][split].out_of_vocabulary for one in ranges),
-            )
-            for split in SPLITS
-        }
-        for column in ranges[0]
-    }
+    total: ColumnCounts = {column: {} for column in ranges[0]}
+    for column, split in itertools.product(ranges[0], SPLITS):
+        accesses = sum(counts[column][split].accesses for counts in ranges)
+        oov = sum(counts[column][split].out_of_vocabulary for counts in ranges)
+        total[column][split] = OutOfVocabulary(accesses, oov)
+    return total
 
 
 @dataclass(frozen=True)
 class _Window:
     """One staged part's rows to count in a window of time."""
 
-    staging: str
+    staging: Folder
     part: int
     window: TimeWindow
 
@@ -135,10 +130,10 @@ def _build_timeline(staging: Staging, executor: Executor, task_log: Folder) -> T
     def count_rows(window: TimeWindow) -> Sequence[StepCounts]:
         if staging.schema.time is None:
             return [{0: staging.parts[part].rows} for part in parts]
-        tasks = [_Window(str(staging.directory), part, window) for part in parts]
+        tasks = [_Window(staging.directory, part, window) for part in parts]
         return executor.run(window.name, _count_window, tasks, task_log=task_log)
 
-    def rows_at(index: int, time: int) -> npt.NDArray[np.integer[Any]]:
+    def rows_at(index: int, time: int) -> IntegerArray:
         part = parts[index]
         return staging.first_row(part) + np.flatnonzero(staging.read_times(part) == time)
 

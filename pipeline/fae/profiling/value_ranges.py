@@ -18,12 +18,11 @@ from fae.arrays.arrow import write_table
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.staging import Staging
-from fae.profiling.counting import DictionaryCounts, count_below, count_values, draw_bounds
+from fae.profiling.counting import DictionaryCounts, Parts, count_below, count_values, draw_bounds
 from fae.profiling.frequencies import OutOfVocabulary, accesses_file, ranks_file, write_ranks
 from fae.profiling.histogram import AccessHistogram, Ranks
 from fae.profiling.split_counts import SAMPLED, SplitCounts
 from fae.profiling.splits import TRAIN
-from fae.storage.folder import Folder
 
 #: The entries of dictionaries in a range, at most. A range has as many for each part at least,
 #: because each of its tasks opens every part.
@@ -167,20 +166,16 @@ def _count_group(task: _Task) -> list[RangeCounts]:
                 may_stay_mapped = len(staging.parts) <= MAX_MAPPED_PARTS
                 columns[column].append(own if may_stay_mapped else own.copy())
     # Each range's entries are let go as soon as it is counted.
-    return [
-        _count_range(task, value_range, entries.pop(value_range)) for value_range in task.ranges
-    ]
+    return [_count_range(task, own, entries.pop(own)) for own in task.ranges]
 
 
-def _count_range(
-    task: _Task, value_range: ValueRange, entries: dict[str, list[DictionaryCounts]]
-) -> RangeCounts:
+def _count_range(task: _Task, value_range: ValueRange, entries: Mapping[str, Parts]) -> RangeCounts:
     """Count a range, given the entries of each part by column, and write its files.
 
     The files of a whole table are final. Those of one range of several have ranks in the range, of
     all its values, for which rank earns a row is known only once all ranges are counted.
     """
-    directory = Folder.of(task.counts.directory)
+    directory = task.counts.directory
     sample = SAMPLED if task.counts.sample < 1 else None
     counted = count_values(list(chain(*entries.values())), TRAIN, sample)
     kept = counted.histogram.filter(task.min_counts[value_range.table]).value_count
@@ -206,9 +201,7 @@ def _count_range(
     return RangeCounts(histogram.accesses.tolist(), histogram.values.tolist(), columns)
 
 
-def _count_out_of_vocabulary(
-    parts: Sequence[DictionaryCounts], ranks: Sequence[Ranks]
-) -> dict[str, OutOfVocabulary]:
+def _count_out_of_vocabulary(parts: Parts, ranks: Sequence[Ranks]) -> dict[str, OutOfVocabulary]:
     """Count the accesses in each split, and those of them whose rank is that of id 0."""
     accesses, to_oov = np.zeros((2, len(SPLITS)), dtype=np.int64)
     for part, part_ranks in zip(parts, ranks, strict=True):

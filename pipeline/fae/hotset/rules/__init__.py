@@ -16,10 +16,8 @@ from fae.hotset.rules.accesses import rank_by_accesses, rank_per_table
 from fae.hotset.rules.peeling import rank_by_peeling
 from fae.hotset.rules.threshold import rank_by_threshold
 
-Rule = Callable[[Problem], Ranking]
-
 #: The rules by their names for `--rule`.
-RULES: dict[str, Rule] = {
+RULES: dict[str, Callable[[Problem], Ranking]] = {
     "inputs": rank_by_peeling,
     "accesses": rank_by_accesses,
     "threshold": rank_by_threshold,
