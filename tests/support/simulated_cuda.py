@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
@@ -85,7 +86,7 @@ class Simulated(torch.Tensor):
         return self.elem.detach().numpy()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self.numpy().__array__(dtype)
+        return np.asarray(self.numpy(), dtype)
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
