@@ -19,6 +19,16 @@ AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 CACHES = ("auto", "device", "host", "none")
 
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "placement": PLACEMENTS,
+    "schedule": SCHEDULES,
+    "dtype": DTYPES,
+    "amp": AMPS,
+    "device": DEVICES,
+    "cache": CACHES,
+}
+
 #: Layer widths of the bottom MLP, without its last layer, which has the embeddings' dimension, and
 #: of the top MLP, by preset: those of DLRM's benchmarks on Criteo's Kaggle and Terabyte logs.
 MODELS = {
@@ -103,20 +113,12 @@ class TrainParameters:
 
     def __post_init__(self) -> None:
         """Raise ParameterError where a value is out of range."""
-        _check(
-            self.optimizer in OPTIMIZERS, "--optimizer", self.optimizer, _format_choices(OPTIMIZERS)
-        )
-        _check(
-            self.placement in PLACEMENTS, "--placement", self.placement, _format_choices(PLACEMENTS)
-        )
-        _check(self.schedule in SCHEDULES, "--schedule", self.schedule, _format_choices(SCHEDULES))
-        _check(self.dtype in DTYPES, "--dtype", self.dtype, _format_choices(DTYPES))
-        _check(self.amp in AMPS, "--amp", self.amp, _format_choices(AMPS))
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            _check(value in known, f"--{name}", value, f"one of {', '.join(known)}")
         mixed = self.amp != "none"
         _check(not mixed or self.dtype == "float32", "--dtype", self.dtype, "float32 with --amp")
         _check(0 <= self.clip_norm < math.inf, "--clip-norm", self.clip_norm, "at least 0")
-        _check(self.device in DEVICES, "--device", self.device, _format_choices(DEVICES))
-        _check(self.cache in CACHES, "--cache", self.cache, _format_choices(CACHES))
         for option, rate in (("--lr", self.lr), ("--dense-lr", self.dense_lr)):
             _check(0 < rate < math.inf, option, rate, "above 0")
         _check(0 < self.batch_size < 2**24, "--batch-size", self.batch_size, "from 1 to 16777215")
@@ -210,7 +212,7 @@ def check_row_cost(manifest: Manifest, parameters: TrainParameters) -> str | Non
 
 def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """Return a preset's layers; a data set without dense features has no bottom MLP."""
-    _check(model in MODELS, "--model", model, _format_choices(tuple(MODELS)))
+    _check(model in MODELS, "--model", model, f"one of {', '.join(MODELS)}")
     bottom, top = MODELS[model]
     dense = bool(manifest.features.dense)
     return {"bottom_mlp": (*bottom, embedding_dim(manifest)) if dense else (), "top_mlp": top}
@@ -247,10 +249,6 @@ def _format_value(value: Any) -> str:
 
 def _format_widths(widths: tuple[int, ...] | list[int]) -> str:
     return "-".join(str(width) for width in widths)
-
-
-def _format_choices(names: tuple[str, ...]) -> str:
-    return "one of " + ", ".join(names)
 
 
 def _check(holds: bool, option: str, value: Any, expected: str) -> None:

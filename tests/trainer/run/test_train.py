@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from fae.format.errors import ParameterError
+from fae.format.errors import DatasetError, FaeError, ParameterError
+from fae.format.manifest import Manifest
 from fae_trainer.__main__ import main
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS
@@ -257,3 +258,62 @@ def test_a_signal_while_torch_is_imported_ends_the_program_after_the_import(
     assert (process.returncode, said) == (128 + asked, b"loaded\n")
     assert b"the last checkpoint, if any, is kept" in errors
     assert b"Traceback" not in errors
+
+
+def test_a_run_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    with pytest.raises(ParameterError, match=r"already holds a run.*--resume.*--overwrite"):
+        run(data, tmp_path / "run")
+    with pytest.raises(ParameterError, match="--epochs"):
+        run(data, tmp_path / "run", overwrite=True, epochs=0)
+    assert checkpoint.load(tmp_path / "run").parameters["seed"] == 0
+    run(data, tmp_path / "run", overwrite=True, seed=9)
+    assert checkpoint.load(tmp_path / "run").parameters["seed"] == 9
+    with pytest.raises(ParameterError, match="exclude each other"):
+        run(data, tmp_path / "run", overwrite=True, resume=True)
+
+
+def test_a_checksum_is_compared_where_it_is_asked_for(data: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(data)
+    run(data, tmp_path / "whole", verify=True)
+    for split in ("train", "test"):
+        file = manifest.splits[split]["cold"].files[1]
+        content = bytearray((data / file.path).read_bytes())
+        content[content.rindex(b"parquet-cpp")] ^= 32  # the writer's name: harmless in itself
+        (data / file.path).write_bytes(content)
+        run(data, tmp_path / "unasked", overwrite=True)
+        with pytest.raises(DatasetError, match=rf"{file.path} is damaged: its sha256"):
+            run(data, tmp_path / split, verify=True)
+        with pytest.raises(DatasetError, match=rf"{file.path} is damaged: its sha256"):
+            evaluate(data, tmp_path / "whole", split, verify=True)
+        content[content.rindex(b"Parquet-cpp")] ^= 32
+        (data / file.path).write_bytes(content)
+
+
+def test_a_file_of_another_size_is_found_before_training(data: Path, tmp_path: Path) -> None:
+    file = Manifest.read(data).splits["test"]["hot"].files[0]
+    with (data / file.path).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(
+        DatasetError, match=rf"{file.path} is damaged: .* bytes, not {file.bytes:,}"
+    ):
+        run(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FaeError, match=r"The loss is (nan|inf) at step \d+ .*epoch 0, batch \d+"):
+        run(data, tmp_path / "run", optimizer="sgd", lr=1e30, dense_lr=1e30, epochs=3)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_one_class_and_empty_splits_are_null_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", Shape(eval_rows=0))
+    given = {"data": str(tmp_path / "data"), "out": str(tmp_path / "run"), **SMALL}
+    metrics = train(given)
+    assert metrics["valid_auc"] is None
+    assert "valid_auc is undefined" in capsys.readouterr().err
+    assert '"test_logloss": null' in (tmp_path / "run" / "metrics.json").read_text()
+    assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[1].endswith(",,")

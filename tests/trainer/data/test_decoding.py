@@ -1,88 +1,19 @@
-"""Reading: every row once and in order, from anywhere, and damage named with its file."""
+"""Decoding: damage is found and named with its file and column."""
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from fae.format.errors import DatasetError, FaeError
-from fae.format.manifest import Manifest
-from fae_trainer.data.batches import Batch
 from fae_trainer.data.decoding import reading
-from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.data.prefetch import prefetch
 from tests.support.small_logs import resigned
 from tests.support.trainer_batches import leaf_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
-
-
-def as_rows(batches: Iterator[Batch]) -> list[tuple[object, ...]]:
-    rows = []
-    for batch in batches:
-        for i in range(len(batch)):
-            one = batch.slice(i, i + 1)
-            offsets = range(len(one.ids) + 1) if one.offsets is None else one.offsets
-            ids, bounds = one.ids.tolist(), [int(bound) for bound in offsets]
-            bags = tuple(tuple(ids[a:b]) for a, b in itertools.pairwise(bounds))
-            rows.append((one.label.item(), tuple(one.dense[0].numpy()), bags))
-    return rows
-
-
-def expected_rows(
-    data: Path, manifest: Manifest, split: str, kind: str
-) -> list[tuple[object, ...]]:
-    rows = []
-    for file in manifest.splits[split][kind].files:
-        for row in pq.read_table(data / file.path, partitioning=None).to_pylist():
-            dense = tuple(np.float32(row[name]) for name in manifest.features.dense)
-            cells = [(row[f.name], f.multi) for f in manifest.features.sparse]
-            bags = tuple(tuple(cell) if multi else (cell,) for cell, multi in cells)
-            rows.append((row["label"], dense, bags))
-    return rows
-
-
-@pytest.mark.parametrize("shape", [Shape(), RAGGED, Shape(dense=0, wide_ids=True)])
-@pytest.mark.parametrize("batch_size", [1, 7, 25, 64, 1000])
-def test_batches_hold_every_row_once_in_order(
-    tmp_path: Path, shape: Shape, batch_size: int
-) -> None:
-    data = tmp_path / "data"
-    manifest = write_dataset(data, shape)
-    for kind in ("hot", "cold"):
-        expected = expected_rows(data, manifest, "train", kind)
-        batches = list(leaf_batches(data, "train", kind, batch_size))
-        assert as_rows(iter(batches)) == expected
-        assert {len(batch) for batch in batches[:-1]} <= {batch_size}
-        assert all(batch.hot == (kind == "hot") for batch in batches)
-        last = len(batches)
-        for skip in {0, 1, last // 2, last - 1, last} & set(range(last + 1)):
-            rest = leaf_batches(data, "train", kind, batch_size, skip)
-            assert as_rows(rest) == expected[skip * batch_size :]
-
-
-def test_a_split_is_its_hot_leaf_then_its_cold_one(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", RAGGED)
-    both = [
-        row
-        for kind in ("hot", "cold")
-        for row in expected_rows(tmp_path / "data", manifest, "valid", kind)
-    ]
-    assert as_rows(iter(HotColdLoader(tmp_path / "data", "valid", 16, shuffle=False))) == both
-
-
-def test_skipping_opens_no_skipped_file(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", Shape())
-    first, second = manifest.splits["train"]["cold"].files
-    (tmp_path / "data" / first.path).write_bytes(bytes(first.bytes))
-    batches = leaf_batches(tmp_path / "data", "train", "cold", first.rows, 1)
-    assert sum(len(batch) for batch in batches) == second.rows
 
 
 def _replace(column: str, values: Callable[[pa.Array], object]) -> Callable[[Path], None]:
@@ -185,36 +116,3 @@ def test_a_machine_at_its_limit_is_no_fault_of_the_file(raised: Exception, says:
     with pytest.raises(FaeError) as caught, reading(Path("a.parquet")):
         raise raised
     assert str(caught.value).startswith(says)
-
-
-def test_prefetching_keeps_order_and_bounds_what_is_ahead() -> None:
-    made = []
-
-    def items() -> Iterator[int]:
-        for i in range(50):
-            made.append(i)
-            yield i
-
-    with prefetch(items(), depth=3) as ahead:
-        for taken in ahead:
-            assert len(made) <= taken + 1 + 3 + 1
-    assert made == list(range(50))
-
-
-def test_an_error_in_the_thread_comes_where_its_item_would() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise DatasetError("file 3")
-
-    seen = []
-    with pytest.raises(DatasetError, match="file 3"), prefetch(items(), depth=8) as ahead:
-        seen.extend(ahead)
-    assert seen == [1, 2]
-
-
-def test_the_thread_ends_with_its_context() -> None:
-    before = threading.active_count()
-    with pytest.raises(ZeroDivisionError), prefetch(itertools.count(), depth=2) as ahead:
-        1 // next(ahead)
-    assert threading.active_count() == before
