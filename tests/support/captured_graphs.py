@@ -15,12 +15,12 @@ from tests.support.stream_clocks import MACHINE, Stream, streaming
 
 
 def memory(tensor: Tensor) -> int:
-    """The address of a tensor's memory; 0 where it has none."""
+    """Return the address of a tensor's memory, or 0 if it has none."""
     return tensor.untyped_storage().data_ptr()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor's memory."""
+    """Return all of a tensor's memory as a tensor."""
     return torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
 
 
@@ -36,7 +36,7 @@ class Graph:
     pool: object = None
 
     def note(self, func: Any, bare: Any, reads: set[int], writes: set[int]) -> Any:
-        """An operator, which runs for the shapes of what it makes."""
+        """Note an operator, and run it for the shapes of its results."""
         for one in tree_leaves(bare):
             if isinstance(one, Tensor) and memory(one) in writes - self.made.keys():
                 self.former.setdefault(memory(one), (whole(one), whole(one).clone()))
@@ -50,13 +50,13 @@ class Graph:
         return found
 
     def undo(self) -> None:
-        """Nothing has run: what it writes to is as before, and what it makes is not there."""
+        """Restore what the operators wrote to, and spoil their results: nothing has run yet."""
         for changed, values in self.former.values():
             changed.copy_(values)
         self.spoil()
 
     def spoil(self) -> None:
-        """Others use the memory of what it makes."""
+        """Overwrite the results, as other users of their memory would."""
         for one in self.made.values():
             if one.is_floating_point():
                 whole(one).fill_(float("nan"))
@@ -97,6 +97,6 @@ def capturing(graph: Graph, pool: object = None, capture_error_mode: str = "") -
 
 
 def forget_graphs() -> None:
-    """Begin with none."""
+    """Forget all graphs and replays."""
     GRAPHS.clear()
     REPLAYS.clear()

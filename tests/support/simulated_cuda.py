@@ -104,7 +104,7 @@ class Simulated(torch.Tensor):
 
 
 def dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What an operator finds of which some tensor is simulated."""
+    """Run an operator of which some argument is simulated."""
     name = func.overloadpacket.__name__
     if name == "copy_":
         return copied(*args, **kwargs)
@@ -138,7 +138,7 @@ def dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def changed_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
-    """The arguments that an operator writes to."""
+    """Return the arguments that an operator writes to."""
     arguments = func._schema.arguments
     given = [
         *zip(arguments, args, strict=False),
@@ -148,7 +148,7 @@ def changed_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
 
 
 def wrapped(made: Tensor, cuda: bool) -> Tensor:
-    """A tensor that an operator made, where it lies."""
+    """Return an operator's result as a tensor of the device or the host."""
     if cuda:
         return Simulated(made, CUDA)
     return Simulated(made, HOST) if memory(made) in MACHINE.pinned else made
@@ -188,7 +188,7 @@ def converted(
     non_blocking: bool = False,
     **_: Any,
 ) -> Tensor:
-    """A copy on the device or the host, which is where the source is unless it is given."""
+    """Return a copy on `device`, or where the source is."""
     made = torch.empty_like(elem_of(source), dtype=dtype)
     place = source.device if device is None or device.type == "meta" else device
     to = Simulated(made, CUDA) if place.type == "cuda" else made
@@ -219,7 +219,7 @@ def new_empty(self: Tensor, *args: Any, pin_memory: bool = False, **kwargs: Any)
 
 
 def factory(name: str) -> Callable[..., Tensor]:
-    """torch.zeros and the like, of which those on a device are a replay's first operators."""
+    """Return torch.zeros or the like, which a graph notes if it is on the device."""
 
     def make(*args: Any, device: Any = None, pin_memory: bool = False, **kwargs: Any) -> Tensor:
         make_one = _factories[name]
@@ -239,7 +239,7 @@ def factory(name: str) -> Callable[..., Tensor]:
 
 @contextlib.contextmanager
 def simulated() -> Iterator[Machine]:
-    """While it lasts, torch has a CUDA device; at its end, memory given away in use is an error."""
+    """Give torch a CUDA device in the block; fail at its end if memory was given away in use."""
     MACHINE.begin()
     forget_graphs()
     _kept.clear()

@@ -43,13 +43,13 @@ class Use:
     holders: int = 0
 
     def moments(self, to_write: bool) -> list[Moment]:
-        """What has to be past before it is read, or written."""
+        """Return what has to be past before the memory is read or written."""
         written = [self.written] if self.written else []
         return [*written, *self.read.items()] if to_write else written
 
 
 def past(moments: Iterable[Moment], clock: Clock) -> bool:
-    """Whether these are past for whoever has the clock."""
+    """Tell whether all moments are past for who has the clock."""
     return all(clock.get(stream, 0) >= number for stream, number in moments)
 
 
@@ -99,7 +99,7 @@ class Machine:
         self.streams: dict[int, Stream] = {}
 
     def begin(self) -> None:
-        """Be as new."""
+        """Reset to a new machine."""
         self.streams.clear()
         self.uses: dict[int, Use] = {}
         self.pinned: set[int] = set()
@@ -134,7 +134,7 @@ class Machine:
         return self.uses.setdefault(memory, Use())
 
     def wait(self, *clocks: Clock) -> None:
-        """This thread waits; all work that it gives comes after that."""
+        """Have this thread wait; all work that it gives comes after that."""
         if self.graph is not None:
             raise RuntimeError("operation not permitted when stream is capturing")
         with self.lock:
@@ -146,7 +146,7 @@ class Machine:
         self.wait(*(stream.clock for stream in self.streams.values()))
 
     def launch(self, reads: set[int], writes: set[int], what: str) -> None:
-        """The current stream is given work."""
+        """Give the current stream work; raise RaceError where that comes too early."""
         stream = self.stream
         advance(stream.clock, self.host)
         now = stream.clock[stream.number] = stream.clock.get(stream.number, 0) + 1
@@ -162,17 +162,17 @@ class Machine:
                 use.read[stream.number] = now
 
     def touch(self, memory: int, to_write: bool, what: str) -> None:
-        """The host uses pinned memory itself."""
+        """Use pinned memory on the host; raise RaceError where that comes too early."""
         use = self.use(memory)
         if not past(use.moments(to_write), self.host):
             raise RaceError(f"{what} on the host comes too early: {use}")
 
     def hold(self, memory: int) -> None:
-        """A tensor lies in a memory of the device."""
+        """Count a tensor in a memory of the device."""
         self.use(memory).holders += 1
 
     def release(self, memory: int) -> None:
-        """One does no more; after the last one, the owner's next work may be given the memory."""
+        """Count one tensor less; without one, the owner's next work may get the memory."""
         use = self.use(memory)
         use.holders -= 1
         if use.holders or use.owner not in self.streams:

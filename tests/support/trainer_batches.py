@@ -13,7 +13,7 @@ from fae_trainer.data.loader import HotColdLoader, Order
 def leaf_batches(
     data: Path, split: str, temperature: str, batch_size: int, skip: int = 0
 ) -> Iterator[Batch]:
-    """A leaf's batches from number `skip` on."""
+    """Return a leaf's batches from number `skip` on."""
     loader = HotColdLoader(data, split, batch_size, shuffle=False)
     start, stop = (0, loader.hot) if temperature == "hot" else (loader.hot, len(loader))
     return loader.batches(0, loader.order(0), start + skip, stop)
@@ -22,7 +22,7 @@ def leaf_batches(
 def epoch_batches(
     data: Path, manifest: Manifest, batch_size: int, order: Order, skip: int
 ) -> Iterator[Batch]:
-    """The training split's batches as `order` mixes them, from position `skip` on."""
+    """Return the train split's batches in `order`, from position `skip` on."""
     loader = HotColdLoader(data, "train", batch_size, shuffle=False)
     assert loader.manifest == manifest
     return loader.batches(0, order, skip)

@@ -71,7 +71,7 @@ RAGGED = Shape(
 
 
 def write_dataset(directory: Path, shape: Shape) -> Manifest:
-    """A finished data set in `directory`: labels follow a weight planted on every id."""
+    """Write a finished data set, whose labels follow a weight planted on every id."""
     directory.mkdir(parents=True)
     rng = np.random.default_rng(shape.seed)
     planted = {name: rng.normal(size=rows) for name, (rows, _) in shape.tables.items()}
@@ -111,7 +111,7 @@ def write_dataset(directory: Path, shape: Shape) -> Manifest:
 
 
 def data_file(directory: Path, path: str, rows: int) -> DataFile:
-    """What the manifest says of a file that lies in `directory`."""
+    """Return the manifest's entry of a file in `directory`."""
     content = (directory / path).read_bytes()
     return DataFile(path, rows, len(content), hashlib.sha256(content).hexdigest())
 

@@ -25,7 +25,7 @@ FITS = {"gpu": 13, "hot-cold": 13, "hybrid": 13, "fae": 5}
 
 
 def three_tables(out: Path) -> Path:
-    """A data set of one id a feature, one table being hot as a whole."""
+    """Write a data set of one id a feature with one table entirely hot."""
     tables = {"a": (50, 10), "b": (7, 7), "c": (40, 15)}
     write_dataset(out, Shape(tables, (Column("a"), Column("b"), Column("c"))))
     return out
@@ -41,7 +41,7 @@ def chosen(data: Path, **given: Any) -> TrainParameters:
 
 
 def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], list[bool]]:
-    """What an epoch gives, and which of its steps were in fixed shapes."""
+    """Train an epoch; return its results, and which of its steps had fixed shapes."""
     manifest = Manifest.read(Path(p.data))
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)

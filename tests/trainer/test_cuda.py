@@ -75,7 +75,7 @@ MEASURES = ("valid_auc", "test_auc", "test_logloss", "train_logloss", "syncs")
 
 
 def runs(data: Path, tmp_path: Path, **given: Any) -> list[dict[str, Any]]:
-    """The measures and the checkpoint of a run on the CPU and of one on the simulated device."""
+    """Return metrics and checkpoint of a run on the CPU and of one on the simulated device."""
     expected = run(data, tmp_path / "cpu", **given)
     with simulated():
         found = run(data, tmp_path / "cuda", **{**given, "device": "cuda"})

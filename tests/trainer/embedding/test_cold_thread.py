@@ -47,7 +47,7 @@ def train(
     pause: random.Random | None = None,
     held: bool = False,
 ) -> dict[str, Any]:
-    """What an epoch gives, on the way and at its end; with `pause`, the loop sleeps here and there.
+    """Train an epoch and return its results; with `pause`, the loop sleeps here and there.
 
     On the way, the run looks at logits and tables, as evaluations and checkpoints do.
     """
@@ -82,7 +82,7 @@ def train(
 
 
 def helpers() -> set[str]:
-    """The names of the trainer's threads that are alive."""
+    """Return the names of the trainer's threads that are alive."""
     return {thread.name for thread in threading.enumerate()} & {"prefetch", "cold rows"}
 
 

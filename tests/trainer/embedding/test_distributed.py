@@ -45,7 +45,7 @@ WIDTHS = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "device": "cpu", "dtype": "fl
 
 
 def in_processes(work: Callable[..., Any], size: int, tmp: Path, *given: Any) -> list[Any]:
-    """What `work(ranks, *given)` returns in each of `size` processes."""
+    """Return what `work(ranks, *given)` returns in each of `size` processes."""
     torch.multiprocessing.start_processes(
         _process, (size, tmp, work, given), nprocs=size, start_method=CONTEXT.get_start_method()
     )
@@ -65,7 +65,7 @@ def _process(
 def trained(
     ranks: Ranks, data: Path, placement: str, optimizer: str, batch_size: int
 ) -> dict[str, Any]:
-    """An epoch's losses, the logits after it, the tables, and this rank's own values."""
+    """Train an epoch; return losses, logits, the tables, and this rank's own values."""
     manifest = Manifest.read(data)
     chosen = {**WIDTHS, "placement": placement, "optimizer": optimizer, "batch_size": batch_size}
     p = resolve_parameters({"data": str(data), "out": "", **chosen}, manifest)
@@ -113,7 +113,7 @@ def test_processes_equal_one_on_the_whole_batch(tmp_path: Path) -> None:
 
 
 def interrupted(ranks: Ranks, data: Path, out: Path, stop: int, given: dict[str, Any]) -> str:
-    """A run that is stopped before a step, and why it ended."""
+    """Start a run that is stopped before a step; return why it ended."""
     step, steps = Recommender.step, 0
 
     def broken(*arguments: Any) -> torch.Tensor:

@@ -47,7 +47,7 @@ OOV = "out of vocabulary"
 
 
 def prepared(place: Path, name: str, budget: int = SHOP_BUDGET) -> Path:
-    """The shop's first day as a data set that can be added to."""
+    """Prepare the shop's first day so that days can be appended."""
     found = find_logs(written(place, {"day0.csv": SHOP_LOG}), SHOP)
     parameters = parameters_of(Options(budget=budget))
     prepare(found, SHOP, place / name, Executor(1), parameters, keep_work=True)
@@ -65,7 +65,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
-    """The logits of the first day's train rows, encoded by a data set and scored by a run on it."""
+    """Return the logits of the first day's train rows, encoded by `data` and scored by a run."""
     frame = pl.read_csv(io.StringIO(HEADER + "".join(LINES[:16])), infer_schema=False)
     rows = Encoder(data).encode(frame)
     columns = [rows[column.name].to_list() for column in SHOP.sparse]
@@ -98,7 +98,7 @@ def by_value(data: Path, out: Path, what: str) -> dict[str, dict[Any, list[float
 
 
 def rome(data: Path) -> int:
-    """The id of a city."""
+    """Return the id of Rome."""
     return int(Encoder(data).encode([{"city": "Rome"}])["city"].item())
 
 
