@@ -139,15 +139,16 @@ def _count_chunk(
 
     Writes the line of each entry's value, counted from `first_line`, to `entry_lines`.
     """
-    all_codes, values = _encode(pa.concat_arrays([part.values for part in parts]))
-    codes = np.split(all_codes, np.cumsum([len(part.values) for part in parts[:-1]], dtype=int))
+    codes, values = _encode(pa.concat_arrays([part.values for part in parts]))
     accesses = _add_counts(parts, train, codes, len(values))
     sampled = None if sample is None else _add_counts(parts, sample, codes, len(values))
     chunk = sort_by_accesses(values, accesses, sampled)
     line_of_code = np.zeros(len(values), dtype=np.uint32)
     line_of_code[chunk["code"]] = np.arange(first_line, first_line + chunk.height)
-    for lines, part_codes in zip(entry_lines, codes, strict=True):
-        lines[:] = line_of_code[part_codes]
+    line_of_entry, begin = line_of_code[codes], 0
+    for lines in entry_lines:
+        lines[:] = line_of_entry[begin : begin + lines.size]
+        begin += lines.size
     return chunk
 
 
@@ -214,11 +215,9 @@ def _encode(values: pa.Array) -> tuple[IntegerArray, pl.Series]:
     return codes, pl.Series([None] * nulls, dtype=sorted_values.dtype).append(sorted_values)
 
 
-def _add_counts(parts: Parts, kind: int, codes: Sequence[IntegerArray], size: int) -> Int64Array:
-    """Add up the counts of one kind by code, shape (size,); `codes` are those of each part."""
+def _add_counts(parts: Parts, kind: int, codes: IntegerArray, size: int) -> Int64Array:
+    """Add up the counts of one kind by code, shape (size,); `codes` has one for each entry."""
+    counts = [part.counts.get(kind, np.zeros(len(part.values), np.uint8)) for part in parts]
     total = np.zeros(size, dtype=np.int64)
-    for part, part_codes in zip(parts, codes, strict=True):
-        if kind in part.counts:
-            counts = part.counts[kind].astype(np.int64)  # add.at is slow across dtypes
-            np.add.at(total, part_codes, counts)
+    np.add.at(total, codes, np.concatenate(counts, dtype=np.int64))  # slow across dtypes
     return total
