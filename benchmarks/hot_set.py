@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fae.execution.executor import Executor
-from fae.format.manifest import Embedding
+from fae.format.budget import Embedding
 from fae.hotset.problem import Problem, StackedSamples, bound_worth
 from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.hotset.rules import RULES

@@ -8,8 +8,8 @@ import pytest
 
 from fae.commit.stage_parameters import StageParameters
 from fae.dataset.parameters import PartitionParameters
+from fae.format.budget import Embedding
 from fae.format.errors import ParameterError
-from fae.format.manifest import Embedding
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.profiling.parameters import ProfileParameters, parse_min_counts

@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
+from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from fae.format.errors import DatasetError
-from fae.format.manifest import (
-    DTYPE_BYTES,
-    OPTIMIZER_STATE,
-    VERSION,
-    Embedding,
-    Manifest,
-)
+from fae.format.manifest import VERSION, Manifest
 from tests.support.small_logs import Stages, edit_manifest
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 
 from fae.execution.executor import Executor
+from fae.format.budget import Budget, Embedding
 from fae.format.errors import BudgetError, DatasetError, ParameterError
-from fae.format.manifest import Budget, Embedding
 from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES

@@ -11,17 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fae.format.budget import Budget, Embedding
 from fae.format.integrity import DataFile
-from fae.format.manifest import (
-    SUCCESS,
-    Budget,
-    Embedding,
-    Features,
-    Leaf,
-    Manifest,
-    SparseFeature,
-    Table,
-)
+from fae.format.manifest import SUCCESS, Features, Leaf, Manifest, SparseFeature, Table
 
 
 @dataclass(frozen=True)

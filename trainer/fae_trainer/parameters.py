@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fae.format.budget import Embedding
 from fae.format.errors import DatasetError, ParameterError
-from fae.format.manifest import Embedding, Manifest
+from fae.format.manifest import Manifest
 
 PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
 SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fae.format.manifest import DTYPE_BYTES, OPTIMIZER_STATE
+from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE
 from fae_trainer.arguments import Settings, choice, flag, value
 
 PRESETS = ("criteo-kaggle", "criteo-terabyte", "avazu", "taobao")

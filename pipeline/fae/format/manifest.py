@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Budget, Embedding
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, check_links
 from fae.format.json_codec import decode, encode
@@ -31,40 +32,6 @@ OOV_ID = 0
 #: In a data set that logs were added to: how its hot set changed, and the former id of each id.
 DRIFT = "drift.json"
 MAPPING = "mapping"
-
-#: Bytes of one element of an embedding row, by the names that schemas use.
-DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
-
-
-#: Optimiser → state beside one embedding row: (float32 scalars, rows of its own dim and dtype).
-OPTIMIZER_STATE = {
-    "sgd": (0, 0),
-    "rowwise_adagrad": (1, 0),
-    "adagrad": (0, 1),
-    "adam": (0, 2),
-}
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """What one row costs on the device: the byte budget counts dtype and optimiser state."""
-
-    dtype: str
-    optimizer: str
-
-    def row_bytes(self, dim: int) -> int:
-        """Return the bytes of one embedding row of `dim` elements with its optimiser state."""
-        scalars, rows = OPTIMIZER_STATE[self.optimizer]
-        return (1 + rows) * dim * DTYPE_BYTES[self.dtype] + 4 * scalars
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The bytes allowed for hot rows, the bytes that they take, and the rule that chose them."""
-
-    bytes: int
-    used_bytes: int
-    rule: str
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fae.commit import outputs
-from fae.format.manifest import Budget, Embedding
+from fae.format.budget import Budget, Embedding
 from fae.hotset.cold_hash import Sharing
 from fae.storage.folder import Folder, FolderLike
 from fae.storage.raw_arrays import read_numbers

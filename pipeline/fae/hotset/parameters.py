@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from fae.commit.stage_parameters import StageParameters, one_of
-from fae.format.manifest import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
+from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective

@@ -11,8 +11,9 @@ from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel
 from fae.arrays.row_keys import draw_sample
 from fae.arrays.run_length import RunLengthArray
+from fae.format.budget import Embedding
 from fae.format.errors import ParameterError
-from fae.format.manifest import OOV_ID, Embedding
+from fae.format.manifest import OOV_ID
 from fae.hotset.problem import StackedRows, StackedSamples
 from fae.ingestion.part import Codes
 from fae.ingestion.staging import Staging

@@ -15,8 +15,9 @@ from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.commit import outputs
 from fae.execution.executor import Executor
+from fae.format.budget import Budget
 from fae.format.errors import BudgetError, ParameterError
-from fae.format.manifest import SPLITS, Budget
+from fae.format.manifest import SPLITS
 from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
 from fae.hotset.coverage import COUNTED, UNCOUNTED, Coverage, find_row_count, measure_coverage
 from fae.hotset.curve import choose_points, draw_curve, find_knee

@@ -11,6 +11,7 @@ from typing import cast
 
 import polars as pl
 
+from fae.ingestion.missing_values import is_present, text_or_null
 from fae.ingestion.rejects import Reject
 from fae.logs.schema import Column, DenseColumn, LabelColumn, Schema, SparseColumn, TimeColumn
 
@@ -149,7 +150,7 @@ def _has_fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         finite = _cast_number(column.name, dtype).is_finite().fill_null(False) & value.is_finite()
         if dtype == pl.String():
             raw = raw.str.strip_chars(" \t")  # Polars reads blanks in a column of numbers as null
-        return _is_present(raw, dtype) & ~finite
+        return is_present(raw, dtype) & ~finite
     if isinstance(column, TimeColumn):
         return value.is_null()
     assert isinstance(column, SparseColumn)
@@ -161,11 +162,6 @@ def _has_fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         _has_category_fault(element, _cast_category(element, column, kind), column, kind)
     )
     return faults.list.any().fill_null(False)
-
-
-def _is_present(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Return whether there is a value, that is neither null nor empty text."""
-    return raw.is_not_null() & (raw != "") if dtype == pl.String() else raw.is_not_null()
 
 
 def _cast_time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
@@ -201,14 +197,13 @@ def _split_list(column: SparseColumn, dtype: pl.DataType) -> tuple[pl.Expr, pl.D
         return raw, cast(pl.DataType, dtype.inner)
     assert column.multi is not None
     text = raw.cast(pl.String())
-    return pl.when(text != "").then(text.str.split(column.multi.separator)), pl.String()
+    return text_or_null(text).str.split(column.multi.separator), pl.String()
 
 
 def _cast_category(raw: pl.Expr, column: SparseColumn, dtype: pl.DataType) -> pl.Expr:
     """Cast a category; null is missing, and what `_has_category_fault` finds becomes anything."""
     if column.encoding == "string":
-        text = raw.cast(pl.String())
-        return pl.when(text != "").then(text)
+        return text_or_null(raw.cast(pl.String()))
     if column.encoding == "integer":
         if dtype == pl.String():
             raw = raw.str.strip_suffix(".0")
@@ -234,7 +229,7 @@ def _has_category_fault(
         fault = fault | wrong_length | raw.str.starts_with("+")
     elif column.encoding == "hex" and column.digits:
         fault = fault | (value > 16**column.digits - 1)
-    return _is_present(raw, dtype) & fault
+    return is_present(raw, dtype) & fault
 
 
 def _derive(column: SparseColumn) -> pl.Expr:

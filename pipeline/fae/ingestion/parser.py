@@ -20,6 +20,7 @@ from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
 from fae.ingestion.casting import LINE_COLUMN, ParsedLines, cast_columns, preview
 from fae.ingestion.fast_parser import parse_plain_lines
+from fae.ingestion.missing_values import fields_or_null
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, Schema, SparseColumn
@@ -188,7 +189,7 @@ def _split_lines(
             rejects.append(Reject(number, None, values, preview(line)))
         else:
             line_numbers.append(number)
-            rows.append([value if value != "" else None for value in values])
+            rows.append(fields_or_null(values))
     frame = pl.DataFrame(rows, schema=dict.fromkeys(fields, pl.String()), orient="row")
     return frame.with_columns(pl.Series(LINE_COLUMN, line_numbers, dtype=pl.Int64())), rejects
 

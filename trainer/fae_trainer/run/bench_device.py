@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from fae.format.budget import Budget, Embedding
 from fae.format.integrity import DataFile
 from fae.format.manifest import (
     LABEL,
     SPLITS,
     TEMPERATURES,
     VERSION,
-    Budget,
-    Embedding,
     Features,
     Leaf,
     Manifest,

@@ -1,1 +1,1 @@
-"""The preset schemas, one YAML file each."""
+"""The preset schemas, one YAML file each; `cli/options.py` lists their names in the help."""
