@@ -157,7 +157,7 @@ def test_a_scheduler_that_dies_ends_the_run_and_the_next_goes_on(
         until(lambda: holders(hold, "ingest"), process)
         os.kill(scheduler, signal.SIGKILL)
         assert process.wait(60) == 1
-    assert "error: the connection to the Dask scheduler is lost. What is finished" in process.errors
+    assert "error: the connection to the Dask scheduler is lost. Finished tasks" in process.errors
     assert "Traceback" not in process.errors
     (hold / "ingest").unlink()
     with driver(place, hold) as process:
