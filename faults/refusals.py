@@ -41,7 +41,7 @@ def _output_is_a_file(inputs: Path, place: Path) -> Iterator[str]:
 def _output_below_a_file(inputs: Path, place: Path) -> Iterator[str]:
     (place / "file").write_text("mine", encoding="utf-8")
     for workload in (_PREPARE, _TRAIN):
-        yield from _check_refused(workload.command(inputs, place / "file"), "cannot", "directory")
+        yield from _check_refused(workload.command(inputs, place / "file"), "directory")
 
 
 def _folder_of_the_users(inputs: Path, place: Path) -> Iterator[str]:

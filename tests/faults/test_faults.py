@@ -8,10 +8,10 @@ from faults.crashes import campaign
 from faults.limits import LIMITS, try_limits
 
 
-def test_ten_kills_lose_nothing(tmp_path: Path) -> None:
-    found = campaign(5, 10, tmp_path)
+def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
+    found = campaign(5, 6, tmp_path)
     assert found.good, found.failures
-    assert found.faults >= 10
+    assert found.faults >= 6
 
 
 def test_a_denied_resource_ends_in_one_line_and_harms_nothing(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
 
 from fae.execution.progress import console
-from fae.ingestion import casting
-from faults.fuzzed_logs import LOG_PROPERTIES
+from fae.ingestion.casting import ParsedLines
+from fae.ingestion.parser import parse_text
+from faults import fuzzed_logs
 from faults.fuzzing import Property, fuzz, make_properties
 
 SEED = 3
@@ -36,9 +38,12 @@ def test_hostile_input_is_refused_or_read_right(
 def test_a_planted_defect_is_found_with_a_small_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Text that is no number counts as missing.
-    monkeypatch.setattr(casting, "_is_present", lambda raw, _: raw.is_null() & pl.lit(False))
-    outcome = fuzz("log", LOG_PROPERTIES["log"], SEED, tmp_path / "case", 200)
+    def lose_a_row(*arguments: Any) -> ParsedLines:
+        parsed = parse_text(*arguments)
+        return dataclasses.replace(parsed, rows=parsed.rows[:-1])
+
+    monkeypatch.setattr(fuzzed_logs, "parse_text", lose_a_row)
+    outcome = fuzz("log", fuzzed_logs.LOG_PROPERTIES["log"], SEED, tmp_path / "case", 40)
     (failure,) = outcome.failures
-    assert f"seed {SEED}, log: WrongError: " in failure
+    assert f"seed {SEED}, log: WrongError: the fast parser gives " in failure
     assert "example=LogFile(" in failure

@@ -200,6 +200,8 @@ assert fae_trainer.HotColdLoader is sys.modules["fae_trainer.data.loader"].HotCo
     assert done.returncode == 0, done.stderr
     assert "log loss" in done.stdout
     assert str(out / "metrics.json") in done.stdout
+    run(data, tmp_path / "here")
+    assert_same(state(out), state(tmp_path / "here"))  # where Python hashes otherwise
 
 
 def test_evaluating_a_run_gives_its_own_measures(
