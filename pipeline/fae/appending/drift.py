@@ -180,11 +180,7 @@ def _match_values(former_vocabulary: Path, vocabulary: Path) -> pl.DataFrame:
     lines = pl.read_parquet(vocabulary, columns=["value", "id"]).with_row_index("line", offset=1)
     former = pl.read_parquet(former_vocabulary, columns=["value", "id", "accesses"])
     matched = former.rename({"id": "old"}).join(
-        lines.rename({"id": "new"}),
-        on="value",
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
+        lines.rename({"id": "new"}), on="value", how="left", nulls_equal=True, maintain_order="left"
     )
     columns = ["old", "new", "accesses", "line"]
     values = matched.select(pl.col(columns).fill_null(OOV_ID).cast(pl.Int64()))

@@ -127,10 +127,7 @@ class Folder:
     def open(self, name: str) -> Iterator[pa.NativeFile]:
         """Yield the file for Arrow: mapped where it is local, else each read a request."""
         if self.remote:
-            with (
-                open_file((self / name).url) as stream,
-                pa.PythonFile(stream, mode="r") as file,
-            ):
+            with open_file((self / name).url) as stream, pa.PythonFile(stream, mode="r") as file:
                 yield file
         else:
             with pa.memory_map((self / name).url) as file:

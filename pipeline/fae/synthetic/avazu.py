@@ -13,15 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fae.synthetic import avazu_tables as tables
-from fae.synthetic.distributions import (
-    Floats,
-    Ids,
-    choose,
-    make_circle,
-    mix,
-    to_hex,
-    to_unit,
-)
+from fae.synthetic.distributions import Floats, Ids, choose, make_circle, mix, to_hex, to_unit
 from fae.synthetic.label import compute_effects, to_probabilities
 
 Integers = npt.NDArray[np.int64]

@@ -56,11 +56,7 @@ class SyntheticLog:
 
 
 def write_log(
-    kind: str,
-    rows: int,
-    path: Path,
-    seed: int,
-    progress: Callable[[int], None] | None = None,
+    kind: str, rows: int, path: Path, seed: int, progress: Callable[[int], None] | None = None
 ) -> SyntheticLog:
     """Write a seeded log that looks like Criteo's or Avazu's; `.gz` and `.zst` compress.
 
