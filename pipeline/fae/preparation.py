@@ -1,7 +1,5 @@
 """Run the four stages in one call, from logs to a data set."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ Only the new logs are parsed. Their parts join those of the former staging; coun
 and partitioning run over all rows, so no approximate count is ever carried over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from fae.appending.drift import write_drift

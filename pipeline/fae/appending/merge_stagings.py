@@ -1,7 +1,5 @@
 """Merge two stagings into one, as if their logs had been ingested together, without parsing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter

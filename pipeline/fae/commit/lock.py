@@ -1,7 +1,5 @@
 """Let one run at a time write an output."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -6,8 +6,6 @@ resumed. On a disk, an output is built beside its final path and renamed. An obj
 rename: there it is built in place, and nothing reads it before `_SUCCESS` exists.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import json

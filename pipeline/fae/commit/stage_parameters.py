@@ -1,7 +1,5 @@
 """Check a stage's parameters before any work starts, and fingerprint them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 

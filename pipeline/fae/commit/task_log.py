@@ -5,8 +5,6 @@ the tasks in it. A task's files are on the disk before its entry is, and an entr
 content of its task, so no unfinished or changed task is skipped.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

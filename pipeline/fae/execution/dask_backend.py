@@ -4,8 +4,6 @@ Dask repeats the tasks of a lost worker elsewhere. What it cannot recover from e
 ClusterError, which keeps the unfinished output for the next run to resume.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os

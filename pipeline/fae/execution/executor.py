@@ -4,8 +4,6 @@ Either way a stage is a list of independent tasks and one function, and the resu
 order of the tasks, so where they run never shows in the output.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -3,8 +3,6 @@
 All of it goes to standard error or the notebook's cell; standard output is for results.
 """
 
-from __future__ import annotations
-
 import html
 import importlib
 import sys

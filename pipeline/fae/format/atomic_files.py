@@ -1,7 +1,5 @@
 """Write local files whole or not at all, and have the disk hold them before they count."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

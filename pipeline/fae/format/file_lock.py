@@ -1,7 +1,5 @@
 """Hold a local file's lock: the operating system's, which ends with the process that holds it."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

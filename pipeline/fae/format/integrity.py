@@ -1,7 +1,5 @@
 """Check that the files of a data set are those that its manifest names, byte for byte."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

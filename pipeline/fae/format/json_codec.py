@@ -1,7 +1,5 @@
 """Convert dataclasses to plain JSON data and back, with every type checked."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Mapping

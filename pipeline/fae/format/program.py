@@ -1,7 +1,5 @@
 """Run a program so that it ends in one message and an exit code that scripts can rely on."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Handle SIGINT and SIGTERM: defer them, or end the process by an exception."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Read sizes in bytes as people write them: 512KiB, 256MiB, 2GiB."""
 
-from __future__ import annotations
-
 import re
 
 SIZE_HELP = "a number with a unit: 512KiB, 256MiB, 2GiB, or 256MB for millions of bytes"

@@ -3,8 +3,6 @@
 For each column, one Polars expression casts the values and a second one finds the faults.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import cast

@@ -1,7 +1,5 @@
 """Encode a column as positions in a dictionary: its distinct values, ascending, null first."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

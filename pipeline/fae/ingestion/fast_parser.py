@@ -7,8 +7,6 @@ for `parser.py` to parse. It may give a line up at the slightest doubt, but it m
 in another way than `parser.py` would.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

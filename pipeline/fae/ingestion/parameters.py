@@ -1,7 +1,5 @@
 """The parameters of ingestion."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

@@ -6,8 +6,6 @@ only where the number of separators proves that every line has all its fields; o
 is split by itself. Whatever the way, a line gives the same row or reject.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from dataclasses import replace

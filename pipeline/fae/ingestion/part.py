@@ -4,8 +4,6 @@ Encoding a block's categories is cheap, as its dictionaries fit in the CPU's cac
 then look a category up once for each distinct value of a part, and gather.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Rejects: the malformed lines that were set aside, and `rejects.jsonl`, which lists them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field

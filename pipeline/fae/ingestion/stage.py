@@ -1,7 +1,5 @@
 """The ingest stage: parses logs block by block and stages their rows as typed columns."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ A record is a line. A quoted field may hold the separator but never a line break
 cut at any line, and every malformed line has the number that an editor shows.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

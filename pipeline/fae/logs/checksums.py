@@ -1,7 +1,5 @@
 """Compute checksums of logs, which tell a rerun whether there is anything to do."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Decompress logs, check that they hold text, and explain the errors met in reading them."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager

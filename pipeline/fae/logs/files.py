@@ -1,7 +1,5 @@
 """Find the logs that the user names, open them, and check their headers."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ A schema is a YAML file. The presets in `presets/` are schemas like any other an
 README.md lists the keys.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cached_property
 from importlib import resources

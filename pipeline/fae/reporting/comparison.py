@@ -1,7 +1,5 @@
 """Compare all rules on the same train samples, budget by budget."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

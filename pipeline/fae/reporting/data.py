@@ -6,8 +6,6 @@ would then be ranked in that rule's favour. A row that several hashed values sha
 of all of them and the rank of the first.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

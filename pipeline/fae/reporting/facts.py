@@ -1,7 +1,5 @@
 """Read what a finished data set records about itself: manifest, curve and rejected lines."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Draw the report's figures: skew of accesses, budgets, rules, hot rows, vocabulary and splits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

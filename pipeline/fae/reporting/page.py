@@ -4,8 +4,6 @@
 tables. Jinja escapes every value, and makes it printable first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Write a report: a page about a finished data set, and its figures as PNGs beside it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

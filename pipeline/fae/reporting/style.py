@@ -4,8 +4,6 @@ Everything in a data set is untrusted: names come from a schema, texts from a lo
 through `to_printable` before it enters a figure or the page; the page escapes it as well.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator

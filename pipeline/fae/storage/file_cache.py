@@ -4,8 +4,6 @@ Copies take no more bytes than they leave free on that disk, however many proces
 least recently used go first. The copies of a killed process are removed by the next one.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

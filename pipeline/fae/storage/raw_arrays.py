@@ -1,7 +1,5 @@
 """Write arrays as files of bare numbers, and map them to read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from mmap import ACCESS_READ, mmap
 from typing import Any

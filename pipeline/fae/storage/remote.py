@@ -4,8 +4,6 @@ Credentials and endpoints come from where fsspec and its file systems look for t
 configuration files, instance roles.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os
