@@ -49,29 +49,23 @@ def compare_rules(
     least = int(rows.row_bytes.sum())
     wanted = {chosen_budget, *(int(share * rows.total_bytes) for share in BUDGET_SHARES)}
     budgets = tuple(sorted(budget for budget in wanted if budget >= least))
-    rankings = {
-        name: [rule(Problem(rows, lambda: samples, budget, seed=seed)) for budget in budgets]
-        for name, rule in RULES.items()
-    }
+    hot_shares: dict[str, list[float]] = {name: [] for name in RULES}
+    bounds = []
+    for budget in budgets:
+        problem = Problem(rows, lambda: samples, budget, seed=seed)
+        rankings = {name: rule(problem) for name, rule in RULES.items()}
+        for name, ranking in rankings.items():
+            hot_shares[name].append(_hot_share(rows, samples, ranking, budget))
+        bounds.append(_bound(rows, samples, list(rankings.values()), budget))
+    accessed = rows.access_counts.ranges.take(rows.access_counts.values > 0)
     return Comparison(
         samples=samples.count,
         budgets=budgets,
         chosen_budget=chosen_budget,
-        hot_shares={
-            name: tuple(
-                _hot_share(rows, samples, ranking, budget)
-                for ranking, budget in zip(of_rule, budgets, strict=True)
-            )
-            for name, of_rule in rankings.items()
-        },
-        bounds=tuple(
-            _bound(rows, samples, [of_rule[index] for of_rule in rankings.values()], budget)
-            for index, budget in enumerate(budgets)
-        ),
+        hot_shares={name: tuple(shares) for name, shares in hot_shares.items()},
+        bounds=tuple(bounds),
         total_bytes=rows.total_bytes,
-        accessed_bytes=rows.sum_bytes(
-            rows.access_counts.ranges.take(rows.access_counts.values > 0)
-        ),
+        accessed_bytes=rows.sum_bytes(accessed),
     )
 
 

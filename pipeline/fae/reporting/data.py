@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from fae.arrays.arrow import Int32Array, Int64Array
 from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
@@ -22,8 +22,6 @@ from fae.reporting.facts import Facts
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
 BLOCK_ROWS = 1 << 16
-
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,10 @@ def read_rows(dataset: Path, facts: Facts) -> DatasetRows:
         rows[ids["id"].to_numpy()] = first + np.arange(1, table.rows)
         row_of[table.name] = rows
         first += table.rows
-    row_bytes = [manifest.embedding.row_bytes(table.dim) for table in manifest.tables]
-    stacked = StackedRows.from_accesses(
-        tables=tuple(table.name for table in manifest.tables),
-        table_offsets=np.cumsum([0, *(table.rows for table in manifest.tables)]),
-        accesses=np.concatenate(accesses),
-        row_bytes=np.array(row_bytes, dtype=np.int64),
-    )
-    return DatasetRows(stacked, row_of)
+    row_bytes = np.array([manifest.embedding.row_bytes(table.dim) for table in manifest.tables])
+    offsets = np.cumsum([0, *(table.rows for table in manifest.tables)])
+    names, counts = tuple(row_of), np.concatenate(accesses)
+    return DatasetRows(StackedRows.from_accesses(names, offsets, counts, row_bytes), row_of)
 
 
 def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.DataFrame:
@@ -117,7 +111,7 @@ def read_train_samples(
     total = sum(leaf.rows for leaf in leaves)
     random = np.random.default_rng(seed)
     accesses = np.zeros(stacked.count, dtype=np.int64)
-    flat_rows: list[npt.NDArray[np.int32]] = []
+    flat_rows: list[Int32Array] = []
     lengths: list[Int64Array] = []
     for leaf in leaves:
         size = min(leaf.rows, leaf.rows * max_samples // total)
@@ -131,12 +125,10 @@ def read_train_samples(
             lengths.append(block_lengths)
     empty = np.zeros(0, dtype=np.int32)
     offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
-    return (
-        StackedRows.from_accesses(
-            stacked.tables, stacked.table_offsets, accesses, stacked.row_bytes
-        ),
-        StackedSamples(np.concatenate([empty, *flat_rows]), offsets),
+    counted = StackedRows.from_accesses(
+        stacked.tables, stacked.table_offsets, accesses, stacked.row_bytes
     )
+    return counted, StackedSamples(np.concatenate([empty, *flat_rows]), offsets)
 
 
 def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:
@@ -184,7 +176,7 @@ def _flatten_ids(column: pl.Series, feature: SparseFeature) -> tuple[Int64Array,
 
 def _row_sets(
     owners: Int64Array, accessed: Int64Array, stacked: StackedRows, samples: int
-) -> tuple[npt.NDArray[np.int32], Int64Array]:
+) -> tuple[Int32Array, Int64Array]:
     """Return each sample's distinct rows, ascending, and how many each has.
 
     Rows out of vocabulary are left out, since they are always hot.

@@ -26,9 +26,13 @@ _EXAMPLES_PER_REASON = 3
 _CURVE_COLUMNS = {"budget_bytes", "hot_rows", "access_share", "train_hot_share"}
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """The part of the manifest's `preparation` that the report shows; fields are its JSON keys."""
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """The part of the manifest's `preparation` that the report shows; fields are its JSON keys.
+
+    `rejects` has the rejected lines by reason, `sample` the share of train that rows were chosen
+    on.
+    """
 
     tables: tuple[TableFrequencies, ...]
     logs: tuple[StagedLog, ...]
@@ -37,22 +41,15 @@ class _Preparation:
     sharing: tuple[Sharing, ...] = ()
 
 
-@dataclass(frozen=True)
-class Facts:
+@dataclass(frozen=True, kw_only=True)
+class Facts(Preparation):
     """The manifest with its preparation typed, the curve, and example rejects.
 
-    `reject_counts` has the rejected lines by reason, `sample_share` the share of train that rows
-    were chosen on. `curve` has hot and access shares by `budget_bytes`; the chosen budget is one of
-    its rows.
+    `curve` has hot and access shares by `budget_bytes`; the chosen budget is one of its rows.
     """
 
     manifest: Manifest
     schema: Schema
-    tables: tuple[TableFrequencies, ...]
-    logs: tuple[StagedLog, ...]
-    reject_counts: dict[str, int]
-    sample_share: float
-    sharing: tuple[Sharing, ...]
     example_rejects: tuple[Reject, ...]
     curve: pl.DataFrame
 
@@ -84,15 +81,11 @@ def read_facts(dataset: Path) -> Facts:
     """
     manifest = Manifest.read(dataset)
     try:
-        preparation = TypeAdapter(_Preparation).validate_python(manifest.preparation)
+        preparation = TypeAdapter(Preparation).validate_python(manifest.preparation)
         facts = Facts(
+            **vars(preparation),
             manifest=manifest,
             schema=Schema.model_validate(manifest.schema),
-            tables=preparation.tables,
-            logs=preparation.logs,
-            reject_counts=preparation.rejects,
-            sample_share=preparation.sample,
-            sharing=preparation.sharing,
             example_rejects=_read_example_rejects(dataset / REJECTS_FILE),
             curve=pl.read_csv(dataset / CURVE),
         )

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
+from fae.arrays.arrow import Int64Array
 from fae.format.manifest import SPLITS, Table
 from fae.hotset.problem import StackedRows
 from fae.reporting.comparison import Comparison
@@ -19,7 +19,6 @@ from fae.reporting.style import (
     MARKERS,
     NO_BREAK_SPACE,
     Drawing,
-    add_legend,
     format_count,
     format_power_of_ten,
     format_share,
@@ -43,8 +42,6 @@ _COLOURED_TABLES = 4
 #: Points of a line on a logarithmic axis.
 _LINE_POINTS = 120
 _MAX_NAME_LENGTH = 18
-
-Int64Array = npt.NDArray[np.int64]
 
 
 def draw_figures(
@@ -83,9 +80,8 @@ def _draw_access_skew(rows: StackedRows) -> Drawing:
     for axis, most in ((axes.xaxis, most_rows), (axes.yaxis, most_accesses)):
         steps = (1.0,) if most >= 100 else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(subs=steps, numticks=7))
-        axis.set_major_formatter(FuncFormatter(format_power_of_ten))
+        axis.set_major_formatter(format_power_of_ten)
         axis.set_minor_locator(NullLocator())
-    add_legend(figure, 2)
     alt = (
         "Line chart, both axes logarithmic: accesses of each embedding row against its rank in its "
         f"table. The most accessed row has {format_count(most_accesses)} accesses; the lines fall "
@@ -100,8 +96,9 @@ def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawin
     for table, style in _line_styles(rows):
         _plot_cumulative(axes, _sorted_accesses(rows, table), style)
     accesses = np.sort(rows.accesses)[::-1]
-    style = {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
-    _plot_cumulative(axes, accesses, style)
+    _plot_cumulative(
+        axes, accesses, {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
+    )
     total = max(int(accesses.sum()), 1)
     row_share = hot_rows.size / rows.accesses.size
     access_share = float(rows.accesses[hot_rows].sum()) / total
@@ -114,8 +111,7 @@ def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawin
     )
     set_share_axis(axes)
     axes.xaxis.set_major_locator(LogLocator(numticks=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
-    add_legend(figure, 2)
+    axes.xaxis.set_major_formatter(format_share_tick)
     top_tenth = format_share(float(accesses[: max(1, accesses.size // 10)].sum()) / total)
     alt = (
         f"Line chart: over all tables, the most accessed tenth of the rows gets {top_tenth} of the "
@@ -134,17 +130,13 @@ def _draw_hot_share_by_budget(facts: Facts) -> Drawing:
     lines.append(("access_share", "accesses to hot rows"))
     for index, (column, label) in enumerate(lines):
         if column in curve.columns:
-            axes.plot(
-                budgets, curve[column].to_numpy(), label=label,
-                color=LIGHT[f"series-{index + 1}"], linestyle=DASHES[index],
-            )  # fmt: skip
+            axes.plot(budgets, curve[column].to_numpy(), label=label, **_series_style(index))
     chosen, knee = facts.manifest.budget.bytes, facts.knee_bytes
     _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
     _mark_budget(axes, knee, LIGHT["muted"], (0, (3, 3)), f"knee: {format_size(knee)}")
     axes.set(xlabel="bytes for hot rows", ylabel="share")
     set_byte_axis(axes, int(budgets[0]), int(budgets[-1]))
     set_share_axis(axes)
-    add_legend(figure, 2)
     alt = (
         f"Line chart of hot shares against the byte budget. At the chosen {format_size(chosen)}, "
         f"{format_share(facts.hot_share(SPLITS[0]))} of the train samples are hot; the knee is at "
@@ -161,17 +153,13 @@ def _draw_rules(comparison: Comparison) -> Drawing:
         bounds = np.array(comparison.bounds, dtype=np.float64)
         axes.plot(budgets, bounds, color=LIGHT["faint"], linewidth=6, label="at most (bound)")
     for index, (rule, shares) in enumerate(comparison.hot_shares.items()):
-        style = index % len(DASHES)
-        axes.plot(
-            budgets, shares, label=rule, color=LIGHT[f"series-{style + 1}"],
-            linestyle=DASHES[style], marker=MARKERS[style],
-        )  # fmt: skip
+        series = index % len(DASHES)
+        axes.plot(budgets, shares, label=rule, marker=MARKERS[series], **_series_style(series))
     _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
     axes.set(xlabel="bytes for hot rows", ylabel="share of samples that are hot")
     if budgets:
         set_byte_axis(axes, budgets[0], budgets[-1])
     set_share_axis(axes)
-    add_legend(figure, 2)
     index = budgets.index(chosen) if chosen in budgets else -1
     reached = ", ".join(
         f"{rule} {format_share(shares[index])}" for rule, shares in comparison.hot_shares.items()
@@ -194,8 +182,7 @@ def _draw_hot_rows(facts: Facts) -> Drawing:
     _name_bars(axes, [table.name for table in tables])
     axes.set(xlim=(0, 1), xlabel="share of the table’s rows")
     axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
-    add_legend(figure, 2)
+    axes.xaxis.set_major_formatter(format_share_tick)
     alt = "Bar chart of the share of each table’s rows that is hot; the table below has numbers."
     return render("hot-rows", figure, alt)
 
@@ -221,13 +208,12 @@ def _draw_out_of_vocabulary(facts: Facts) -> Drawing:
     _name_bars(axes, [column for column, _ in columns])
     axes.set(xlim=(0, max(most * 1.05, 0.01)), xlabel="share of the column’s accesses")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_share_tick))
-    add_legend(figure, 3)
+    axes.xaxis.set_major_formatter(format_share_tick)
     alt = (
         "Dot chart of the share of accesses out of vocabulary by column and split, at most "
         f"{format_share(most)}; the table below has the numbers."
     )
-    return render("out-of-vocabulary", figure, alt)
+    return render("out-of-vocabulary", figure, alt, legend_columns=3)
 
 
 def _draw_splits(facts: Facts) -> Drawing:
@@ -248,8 +234,7 @@ def _draw_splits(facts: Facts) -> Drawing:
     _name_bars(axes, SPLITS)
     axes.set(xlim=(0, float(left.max()) * 1.5), xlabel="samples")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(round(value))))
-    add_legend(figure, 2)
+    axes.xaxis.set_major_formatter(lambda value, _: format_count(round(value)))
     numbers = ", ".join(
         f"{split} {format_count(facts.rows(split))}, {format_share(facts.hot_share(split))} hot"
         for split in SPLITS
@@ -269,15 +254,13 @@ def _line_styles(rows: StackedRows) -> Iterator[tuple[int, dict[str, Any]]]:
             style["label"] = f"{len(others)} other table{'s' if len(others) > 1 else ''}"
         yield table, style
     for index, table in enumerate(largest):
-        yield (
-            table,
-            {
-                "color": LIGHT[f"series-{index + 1}"],
-                "linestyle": DASHES[index],
-                "label": f"{_short_name(rows.tables[table])} "
-                f"({format_count(int(sizes[table]))}{NO_BREAK_SPACE}rows)",
-            },
-        )
+        name, size = _short_name(rows.tables[table]), format_count(int(sizes[table]))
+        yield table, {"label": f"{name} ({size}{NO_BREAK_SPACE}rows)", **_series_style(index)}
+
+
+def _series_style(index: int) -> dict[str, Any]:
+    """Return the colour and the dashes of one of a figure's lines."""
+    return {"color": LIGHT[f"series-{index + 1}"], "linestyle": DASHES[index]}
 
 
 def _short_name(name: str) -> str:

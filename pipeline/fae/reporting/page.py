@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fae.format.manifest import SPLITS
+from fae.format.manifest import SPLITS, TEMPERATURES
 from fae.format.version import __version__
 from fae.hotset.rules import RULES
 from fae.reporting.comparison import Comparison
@@ -45,7 +45,7 @@ _BUDGET_FACTORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page: cells as text, row by row.
+    """A table of the page: cells as text, or as integers to be written as counts, row by row.
 
     The first `text_columns` columns are words and align left; `code_column` is a log's own text.
     `chosen_row` is set off.
@@ -66,31 +66,25 @@ def render_page(
 
     `access_share` is the share of accesses in train that go to hot rows.
     """
+    loader = PackageLoader("fae.reporting", "")
     environment = Environment(
-        loader=PackageLoader("fae.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=False,
+        loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_finalize
     )
     environment.filters |= {"count": format_count, "share": format_share, "size": format_size}
-    tables = facts.manifest.tables
-    held_out = [split for split in SPLITS[1:] if facts.rows(split)]
+    rows = {split: facts.rows(split) for split in SPLITS}
+    counts = [f"{split} {format_count(count)}" for split, count in rows.items()]
+    shares = [
+        f"{split} {format_share(facts.hot_share(split))}" for split in SPLITS[1:] if rows[split]
+    ]
     return environment.get_template("page.html.jinja").render(
         facts=facts,
         access_share=access_share,
         comparison=comparison,
         figures={figure.name: figure for figure in figures},
         rules={rule: _rule_meaning(rule) for rule in comparison.hot_shares},
-        samples=sum(facts.rows(split) for split in SPLITS),
-        samples_by_split=", ".join(
-            f"{split} {format_count(facts.rows(split))}" for split in SPLITS
-        ),
-        hot_share_elsewhere=", ".join(
-            f"{split} {format_share(facts.hot_share(split))}" for split in held_out
-        ),
-        rows=sum(table.rows for table in tables),
-        hot_rows=sum(table.hot_rows for table in tables),
+        samples=sum(rows.values()),
+        samples_by_split=", ".join(counts),
+        hot_share_elsewhere=", ".join(shares),
         budget_table=_budget_table(facts),
         rules_table=_rules_table(comparison),
         hot_rows_table=_hot_rows_table(facts),
@@ -99,8 +93,6 @@ def render_page(
         folded_table=_folded_table(facts),
         splits_table=_splits_table(facts),
         logs_table=_logs_table(facts),
-        rejects=sum(facts.reject_counts.values()),
-        lines=sum(log.lines for log in facts.logs),
         reject_counts_table=_reject_counts_table(facts),
         reject_examples_table=_reject_examples_table(facts),
         max_bars=MAX_BARS,
@@ -121,9 +113,9 @@ def _rule_meaning(rule: str) -> str:
 def _budget_table(facts: Facts) -> Table:
     """Return the curve at the chosen budget, at its multiples and at the knee."""
     chosen, knee = facts.manifest.budget.bytes, facts.knee_bytes
-    nearest = [facts.curve_point(chosen * factor) for factor in _BUDGET_FACTORS]
-    nearest.append(facts.curve_point(knee))
-    points = {point["budget_bytes"]: point for point in nearest if point is not None}
+    wanted = [*(chosen * factor for factor in _BUDGET_FACTORS), knee]
+    nearest = [point for budget in wanted if (point := facts.curve_point(budget))]
+    points = {point["budget_bytes"]: point for point in nearest}
     budgets = sorted(points)
     headings = {f"{split}_hot_share": f"hot, {split}" for split in SPLITS}
     headings |= {"access_share": "accesses", "bound": "at most"}
@@ -133,12 +125,12 @@ def _budget_table(facts: Facts) -> Table:
     for budget in budgets:
         point = points[budget]
         marks = ["chosen"] * (budget == chosen) + ["knee"] * (budget == knee)
-        row = [format_size(budget), ", ".join(marks), format_count(point["hot_rows"])]
+        row = [format_size(budget), ", ".join(marks), point["hot_rows"]]
         row += [format_share(point[name]) for name in shares]
         rows.append(row + [f"{point[name]:.2f}×" for name in speedup])
     caption = "Hot samples by split, and accesses to hot rows, at budgets around the chosen one."
     if "bound" in shares:
-        samples = "train samples" if facts.sample_share >= 1 else "subset"
+        samples = "train samples" if facts.sample >= 1 else "subset"
         caption += f" “At most”: a share of the {samples} that no choice of rows can exceed."
     columns = ["budget", "", "hot rows", *(headings[name] for name in shares)]
     columns += ["speed-up" for _ in speedup]
@@ -147,53 +139,44 @@ def _budget_table(facts: Facts) -> Table:
 
 def _rules_table(comparison: Comparison) -> Table:
     budgets, chosen = comparison.budgets, comparison.chosen_budget
-    rows = [
-        [
-            format_size(budget),
-            "chosen" if budget == chosen else "",
-            format_share(budget / comparison.total_bytes),
-            *(format_share(shares[index]) for shares in comparison.hot_shares.values()),
-            format_share(comparison.bounds[index]),
-        ]
-        for index, budget in enumerate(budgets)
-    ]
-    return Table(
+    rows = []
+    for index, budget in enumerate(budgets):
+        mark = "chosen" if budget == chosen else ""
+        of_rules = [shares[index] for shares in comparison.hot_shares.values()]
+        shares = [budget / comparison.total_bytes, *of_rules, comparison.bounds[index]]
+        rows.append([format_size(budget), mark, *map(format_share, shares)])
+    caption = (
         "Share of the compared samples that are hot, by rule. “At most”: a bound that no choice of "
-        "rows can exceed.",
-        ["budget", "", "of all bytes", *comparison.hot_shares, "at most"],
-        rows,
-        text_columns=2,
-        chosen_row=budgets.index(chosen) if chosen in budgets else None,
+        "rows can exceed."
     )
+    columns = ["budget", "", "of all bytes", *comparison.hot_shares, "at most"]
+    chosen_row = budgets.index(chosen) if chosen in budgets else None
+    return Table(caption, columns, rows, text_columns=2, chosen_row=chosen_row)
 
 
 def _hot_rows_table(facts: Facts) -> Table:
     rows = []
     for table in facts.manifest.tables:
         row_bytes = facts.manifest.embedding.row_bytes(table.dim)
-        counts = [format_count(table.rows), format_count(table.hot_rows)]
-        sizes = [format_size(table.hot_rows * row_bytes), format_size(table.rows * row_bytes)]
-        rows.append(
-            [table.name, *counts, format_share(table.hot_rows / table.rows), table.dim, *sizes]
-        )
-    return Table(
-        "Rows of each embedding table, and what they take with their optimizer state.",
-        ["table", "rows", "hot rows", "share hot", "dim", "hot bytes", "all bytes"],
-        rows,
-    )
+        share = format_share(table.hot_rows / table.rows)
+        sizes = [format_size(count * row_bytes) for count in (table.hot_rows, table.rows)]
+        rows.append([table.name, table.rows, table.hot_rows, share, str(table.dim), *sizes])
+    caption = "Rows of each embedding table, and what they take with their optimizer state."
+    columns = ["table", "rows", "hot rows", "share hot", "dim", "hot bytes", "all bytes"]
+    return Table(caption, columns, rows)
 
 
 def _sharing_table(facts: Facts) -> Table:
     rows = []
     for table in facts.sharing:
-        counts = map(format_count, (table.values, table.rows, table.unused, table.shared))
+        counts = [table.values, table.rows, table.unused, table.shared]
         rows.append([table.table, *counts, format_share(table.access_share)])
-    return Table(
+    caption = (
         "Tables whose cold ids are hashed, so that values share rows; and the share of train "
-        "accesses that go to rows with more than one value. Every other figure counts rows.",
-        ["table", "cold values", "cold rows", "unused", "values that share", "their accesses"],
-        rows,
+        "accesses that go to rows with more than one value. Every other figure counts rows."
     )
+    columns = ["table", "cold values", "cold rows", "unused", "values that share", "their accesses"]
+    return Table(caption, columns, rows)
 
 
 def _columns_table(facts: Facts) -> Table:
@@ -203,74 +186,49 @@ def _columns_table(facts: Facts) -> Table:
             counts = [splits[split] for split in SPLITS]
             shares = (ratio(count.out_of_vocabulary, count.accesses) for count in counts)
             rows.append([column, table.name, *map(format_share, shares)])
-    return Table(
-        "Share of accesses out of vocabulary by column and split. A dash: no access.",
-        ["column", "table", *SPLITS],
-        rows,
-        text_columns=2,
-    )
+    caption = "Share of accesses out of vocabulary by column and split. A dash: no access."
+    return Table(caption, ["column", "table", *SPLITS], rows, text_columns=2)
 
 
 def _folded_table(facts: Facts) -> Table:
-    return Table(
-        "Ids folded into row 0, since train shows them fewer times than the minimum count.",
-        ["table", "minimum count", "folded ids", "their accesses"],
-        [
-            [
-                table.name,
-                table.min_count,
-                format_count(table.folded_ids),
-                format_count(table.folded_accesses),
-            ]
-            for table in facts.tables
-            if table.folded_ids
-        ],
-    )
+    rows = [
+        [table.name, str(table.min_count), table.folded_ids, table.folded_accesses]
+        for table in facts.tables
+        if table.folded_ids
+    ]
+    caption = "Ids folded into row 0, since train shows them fewer times than the minimum count."
+    return Table(caption, ["table", "minimum count", "folded ids", "their accesses"], rows)
 
 
 def _splits_table(facts: Facts) -> Table:
     rows = []
     for split in SPLITS:
-        leaves = facts.manifest.splits[split]
-        files = [file for leaf in leaves.values() for file in leaf.files]
-        counts = map(format_count, (facts.rows(split), leaves["hot"].rows, leaves["cold"].rows))
-        size = format_size(sum(file.bytes for file in files))
-        hot_share = format_share(facts.hot_share(split))
-        rows.append([split, *counts, hot_share, format_count(len(files)), size])
-    return Table(
-        "Samples by split, and the files that hold them.",
-        ["split", "samples", "hot", "cold", "hot share", "files", "bytes"],
-        rows,
-    )
+        hot, cold = (facts.manifest.splits[split][temperature] for temperature in TEMPERATURES)
+        files = [*hot.files, *cold.files]
+        share, size = facts.hot_share(split), sum(file.bytes for file in files)
+        counts = [facts.rows(split), hot.rows, cold.rows]
+        rows.append([split, *counts, format_share(share), len(files), format_size(size)])
+    columns = ["split", "samples", "hot", "cold", "hot share", "files", "bytes"]
+    return Table("Samples by split, and the files that hold them.", columns, rows)
 
 
 def _logs_table(facts: Facts) -> Table:
+    columns = ["log", "lines", "rows", "rejects", "bytes"]
     rows = [
-        [log.name, *map(format_count, (log.lines, log.rows, log.rejects)), format_size(log.bytes)]
-        for log in facts.logs
+        [log.name, log.lines, log.rows, log.rejects, format_size(log.bytes)] for log in facts.logs
     ]
-    return Table("The logs that were read.", ["log", "lines", "rows", "rejects", "bytes"], rows)
+    return Table("The logs that were read.", columns, rows)
 
 
 def _reject_counts_table(facts: Facts) -> Table:
-    rows = [[reason, format_count(lines)] for reason, lines in facts.reject_counts.items()]
-    return Table("Rejected lines by reason.", ["reason", "lines"], rows)
+    return Table("Rejected lines by reason.", ["reason", "lines"], list(facts.rejects.items()))
 
 
 def _reject_examples_table(facts: Facts) -> Table:
-    return Table(
-        "The first rejected lines of each reason.",
-        ["log", "line", "column", "reason", "text"],
-        [
-            [
-                reject.file,
-                format_count(reject.line),
-                reject.column or "–",
-                reject.reason,
-                reject.text,
-            ]
-            for reject in facts.example_rejects
-        ],
-        text_columns=5,
-        code_column=4,
-    )
+    columns = ["log", "line", "column", "reason", "text"]
+    rows = [
+        [reject.file, reject.line, reject.column or "–", reject.reason, reject.text]
+        for reject in facts.example_rejects
+    ]
+    caption = "The first rejected lines of each reason."
+    return Table(caption, columns, rows, text_columns=5, code_column=4)

@@ -17,27 +17,20 @@ import numpy as np
 from dask.utils import format_bytes
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 #: Name → (light, dark). Light colours are all different, since they are replaced by their names in
 #: an SVG. People with any colour vision can tell the series apart, and each has a contrast of 3:1
 #: or more against the page.
 PALETTE = {
-    "page": ("#ffffff", "#0f1419"),
-    "ink": ("#1c2128", "#e8edf2"),
-    "muted": ("#57606a", "#a3adb8"),
-    "grid": ("#d5dbe1", "#333c46"),
-    "faint": ("#b3bac2", "#59636f"),
-    "panel": ("#f5f7f9", "#182029"),
-    "link": ("#0a58ad", "#7ab8ff"),
-    "hot": ("#c4450c", "#ff9b5e"),
-    "cold": ("#0b6cad", "#63b3ed"),
-    "series-1": ("#c4460d", "#ff9b5f"),
-    "series-2": ("#0b6cae", "#63b3ee"),
-    "series-3": ("#0d7a55", "#4fd1a1"),
-    "series-4": ("#8f3f97", "#dd9ce3"),
+    "page": ("#ffffff", "#0f1419"), "ink": ("#1c2128", "#e8edf2"), "muted": ("#57606a", "#a3adb8"),
+    "grid": ("#d5dbe1", "#333c46"), "faint": ("#b3bac2", "#59636f"),
+    "panel": ("#f5f7f9", "#182029"), "link": ("#0a58ad", "#7ab8ff"),
+    "hot": ("#c4450c", "#ff9b5e"), "cold": ("#0b6cad", "#63b3ed"),
+    "series-1": ("#c4460d", "#ff9b5f"), "series-2": ("#0b6cae", "#63b3ee"),
+    "series-3": ("#0d7a55", "#4fd1a1"), "series-4": ("#8f3f97", "#dd9ce3"),
     "series-5": ("#7d6608", "#e3c64f"),
-}
+}  # fmt: skip
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 #: Series differ in dashes and markers too, for print and for eyes that see no colour.
 DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -51,31 +44,16 @@ _UNITS_PER_INCH = 72
 #: Legend entries of at most this many characters stand side by side.
 _SHORT_LABEL_LENGTH = 24
 _MATPLOTLIB_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 11,
-    "font.sans-serif": ["DejaVu Sans"],
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": LIGHT["muted"],
-    "axes.labelcolor": LIGHT["ink"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LIGHT["grid"],
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5,
-    "text.color": LIGHT["ink"],
-    "xtick.color": LIGHT["ink"],
-    "ytick.color": LIGHT["ink"],
-    "legend.frameon": False,
-    "legend.borderaxespad": 0.8,
-    "legend.handlelength": 2.6,
-    "xtick.minor.visible": False,
-}
+    "svg.fonttype": "none", "text.parse_math": False, "text.color": LIGHT["ink"],
+    "font.size": 11, "font.sans-serif": ["DejaVu Sans"],
+    "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.edgecolor": LIGHT["muted"], "axes.labelcolor": LIGHT["ink"],
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": LIGHT["grid"], "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8, "lines.markersize": 5,
+    "xtick.color": LIGHT["ink"], "xtick.minor.visible": False, "ytick.color": LIGHT["ink"],
+    "legend.frameon": False, "legend.borderaxespad": 0.8, "legend.handlelength": 2.6,
+}  # fmt: skip
 
 
 def format_count(number: int) -> str:
@@ -163,7 +141,7 @@ def new_figure(height_units: float, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def add_legend(figure: Figure, columns: int) -> None:
+def _add_legend(figure: Figure, columns: int) -> None:
     """Write the series' names below the axes, in `columns` columns, or in one if they are long."""
     _, labels = figure.axes[0].get_legend_handles_labels()
     if max(map(len, labels), default=0) > _SHORT_LABEL_LENGTH:
@@ -175,7 +153,7 @@ def set_share_axis(axes: Axes) -> None:
     """Make the vertical axis go from 0 to 100 %."""
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
-    axes.yaxis.set_major_formatter(FuncFormatter(format_share_tick))
+    axes.yaxis.set_major_formatter(format_share_tick)
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -185,14 +163,16 @@ def set_byte_axis(axes: Axes, least: int, most: int) -> None:
     first, last = int(np.ceil(np.log2(least))), int(np.floor(np.log2(most)))
     step = max(1, -(-(last - first) // 5))
     axes.xaxis.set_major_locator(FixedLocator([2**power for power in range(first, last + 1, step)]))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: format_size(int(value)).replace(".00", ""))
-    )
+    axes.xaxis.set_major_formatter(lambda value, _: format_size(int(value)).replace(".00", ""))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def render(name: str, figure: Figure, alt: str) -> Drawing:
-    """Return `figure` in both formats, laid out once; the same figure gives the same bytes."""
+def render(name: str, figure: Figure, alt: str, *, legend_columns: int = 2) -> Drawing:
+    """Return `figure` with a legend in both formats, laid out once.
+
+    The same figure gives the same bytes.
+    """
+    _add_legend(figure, legend_columns)
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=2 * _UNITS_PER_INCH, metadata={"Software": None})
     figure.set_layout_engine("none")
