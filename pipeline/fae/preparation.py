@@ -106,8 +106,10 @@ def prepare(
     if is_made and not keep_work:
         _finish_removal(out, work, fingerprints[-1])
         return outputs.read_manifest(out), False
-    names = [
-        _output_name(work, name, fingerprint)
+    # In an object store outputs are built under their final names, so each fingerprint has a name
+    # of its own: a worker that outlives a killed run cannot write into the next run's output.
+    folders = [
+        work / (f"{name}-{fingerprint[:16]}" if work.remote else name)
         for name, fingerprint in zip(_STAGE_OUTPUTS, fingerprints, strict=False)
     ]
     with lock_output(work):
@@ -118,7 +120,7 @@ def prepare(
         staging = ingest(
             logs,
             schema,
-            work / names[0],
+            folders[0],
             executor,
             parameters.ingest,
             checksums=checksums,
@@ -128,11 +130,9 @@ def prepare(
             write_log_root(staging.directory, logs[0].root)
         if is_made:
             return outputs.read_manifest(out), False
-        frequencies = profile(
-            staging, work / names[1], executor, parameters.profile, overwrite=True
-        )
+        frequencies = profile(staging, folders[1], executor, parameters.profile, overwrite=True)
         hot_set = calibrate(
-            staging, frequencies, work / names[2], executor, parameters.calibrate, overwrite=True
+            staging, frequencies, folders[2], executor, parameters.calibrate, overwrite=True
         )
         manifest = write_dataset(
             staging,
@@ -147,15 +147,6 @@ def prepare(
         if not keep_work:
             _remove_outputs(work)
     return manifest, True
-
-
-def _output_name(work: Folder, name: str, fingerprint: str) -> str:
-    """Return the name of a stage's output in `work`.
-
-    In an object store outputs are built under their final names, so each fingerprint has a name of
-    its own: a worker that outlives a killed run cannot write into the next run's output.
-    """
-    return f"{name}-{fingerprint[:16]}" if work.remote else name
 
 
 def _finish_removal(out: Folder, work: Folder, fingerprint: str) -> None:

@@ -24,7 +24,7 @@ from fae.logs.files import Log, find_logs
 from fae.logs.schema import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
-from fae.storage.remote import check_no_password, redact_url
+from fae.storage.remote import redact_url, refuse_password
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.run import checkpoint
 from tests.support.project import ROOT
@@ -239,7 +239,7 @@ def test_a_damaged_vocabulary_is_not_encoded_by(shop_copy: Path, shop: Stages) -
 )
 def test_a_password_anywhere_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(StorageError, match="carries a user or a password") as error:
-        check_no_password(url)
+        refuse_password(url)
     assert SECRET not in str(error.value)
 
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import TypeAdapter
 
 from fae.appending.merge_stagings import MergedStaging
+from fae.arrays.arrow import BoolArray, Int64Array
 from fae.commit import outputs
 from fae.dataset.integrity import read_checked
 from fae.execution.executor import Executor
@@ -23,8 +23,6 @@ from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
-Int64Array = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 _MAX_INT32 = 2**31 - 1
 #: A folder of the unfinished data set, not of the finished one.
 _MASKS_FOLDER = "former_hot.partial"
@@ -107,8 +105,8 @@ class _Task:
     staging: str
     frequencies: str
     hot_set: str
-    part: int
     masks: str
+    part: int
 
 
 def write_drift(
@@ -146,16 +144,10 @@ def write_drift(
         stayed = int(was_hot[ranks[: table.hot_rows]].sum())
         gone = int((values["new"][1:] == OOV_ID).sum())
         table_drifts.append(_table_drift(former_table, table, gone, stayed))
-    tasks = [
-        _Task(
-            str(merged.staging.directory),
-            str(frequencies.directory),
-            str(hot_set.directory),
-            part,
-            str(masks),
-        )
-        for part in range(len(merged.staging.parts))
-    ]
+    stages = (merged.staging, frequencies, hot_set)
+    staged, counted, chosen = (str(stage.directory) for stage in stages)
+    parts = range(len(merged.staging.parts))
+    tasks = [_Task(staged, counted, chosen, str(masks), part) for part in parts]
     counts = np.array(executor.run("drift", _count_part, tasks, task_log=partial), dtype=np.int64)
     drift = Drift(
         former=manifest.fingerprint,
@@ -195,7 +187,7 @@ def _id_mapping(values: pl.DataFrame) -> pl.DataFrame:
     return values.select(pl.col("old", "new").cast(ids), "accesses")
 
 
-def _was_hot(lines: Int64Array, ranks: npt.NDArray[np.intp], former: Table) -> Mask:
+def _was_hot(lines: Int64Array, ranks: Int64Array, former: Table) -> BoolArray:
     """Return which of a table's access ranks were hot before, shape (rows,); that of id 0 was.
 
     `lines` maps lines of the former vocabulary to lines of the new one, and `ranks` maps these to

@@ -58,9 +58,7 @@ def merge_stagings(
     urls = [root + log.name for log in former.logs] + [new_root + log.name for log in new.logs]
     names = name_logs(urls)
     former_names, new_names = names[: len(former.logs)], names[len(former.logs) :]
-    logs = _sort_by_split(
-        _rename_logs(former.logs, former_names) + _rename_logs(new.logs, new_names)
-    )
+    logs = _sort_by_split(_rename(former.logs, former_names) + _rename(new.logs, new_names))
     new_paths = {part: _new_path(part, len(former.logs)) for part in new.parts}
     moved = [replace(part, path=path) for part, path in new_paths.items()]
     parts = _sort_by_split([*former.parts, *moved])
@@ -96,7 +94,7 @@ def _sort_by_split(items: Sequence[HasSplit]) -> list[HasSplit]:
     return sorted(items, key=lambda item: SPLITS.index(item.split) if item.split else -1)
 
 
-def _rename_logs(logs: Sequence[StagedLog], names: Sequence[str]) -> list[StagedLog]:
+def _rename(logs: Sequence[StagedLog], names: Sequence[str]) -> list[StagedLog]:
     return [replace(log, name=name) for log, name in zip(logs, names, strict=True)]
 
 

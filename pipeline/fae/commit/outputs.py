@@ -38,14 +38,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 #: The version of the documents that stages write for each other.
 STAGE_VERSION = 7
 #: The errors of code that meets a document of an unexpected shape.
-_SHAPE_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+_ODD_SHAPES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
 
@@ -132,7 +125,7 @@ def damage_reported(path: object) -> Iterator[None]:
     """Raise DatasetError where the block fails on the unexpected shape of a document at `path`."""
     try:
         yield
-    except _SHAPE_ERRORS as error:
+    except _ODD_SHAPES as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{path} is damaged ({reason:.200}). Write it again.") from None
 

@@ -71,8 +71,8 @@ class Executor:
             return []
         steps = make_steps(stage, function, tasks, task_log)
         results = read_finished(steps)
-        left = [number for number in range(len(steps)) if number not in results]
-        left_steps = [steps[number] for number in left]
+        left = {number: step for number, step in enumerate(steps) if number not in results}
+        left_steps = list(left.values())
         with self._progress.stage(stage, len(steps), kept=len(results)) as progress:
             if self.client is None:
                 threads = min(self.threads, max(self.memory // max(needs, 1), 1))
@@ -136,13 +136,9 @@ def open_executor(
     or else on threads. Raises ParameterError for two options and where no scheduler answers, and
     ClusterError where local workers cannot start.
     """
-    options = {
-        "--threads": threads,
-        "--workers": workers,
-        "--scheduler": scheduler,
-        "--scheduler-file": scheduler_file,
-    }
-    given = [name for name, value in options.items() if value]
+    options = ("--threads", "--workers", "--scheduler", "--scheduler-file")
+    values = (threads, workers, scheduler, scheduler_file)
+    given = [name for name, value in zip(options, values, strict=True) if value]
     if len(given) > 1:
         raise ParameterError(f"use only one of {' and '.join(given)}: each says where to run.")
     address = _read_address(scheduler_file) if scheduler_file else scheduler
@@ -158,9 +154,8 @@ def open_executor(
     for name in ("distributed.client", "tornado.application"):  # errors are raised as ClusterError
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        client = stack.enter_context(
-            _start_workers(workers, allowed) if workers else _connect(str(address))
-        )
+        cluster = _start_workers(workers, allowed) if workers else _connect(str(address))
+        client = stack.enter_context(cluster)
         if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
             console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
         yield Executor(threads, client, allowed)

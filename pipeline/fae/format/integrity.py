@@ -62,9 +62,7 @@ def check_files(directory: Path, files: Sequence[DataFile]) -> None:
         check_file(directory / file.path, file, checksum=False)
 
 
-def check_file(
-    path: Path, file: DataFile, *, checksum: bool = True, name: object | None = None
-) -> None:
+def check_file(path: Path, file: DataFile, *, checksum: bool = True, name: object = None) -> None:
     """Raise DatasetError where `find_fault` finds one; the message calls the file `name`."""
     fault = find_fault(path, file, checksum=checksum)
     if fault is None:

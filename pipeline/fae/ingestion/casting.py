@@ -54,12 +54,11 @@ def cast_columns(
     """
     columns: list[Column] = [c for c in schema.fields if c.role != "drop"]
     untyped = [column for column in columns if column.name not in typed]
-    rows = frame.select(
-        (pl.col(c.name) if c.name in typed else _cast(c, frame.schema[c.name])).alias(
-            _name_staged(c)
-        )
+    casts = {
+        _name_staged(c): pl.col(c.name) if c.name in typed else _cast(c, frame.schema[c.name])
         for c in columns
-    )
+    }
+    rows = frame.select(**casts)
     raw_and_cast = pl.concat([frame, rows.rename(_name_cast)], how="horizontal")
     faults = raw_and_cast.select(
         _has_fault(column, frame.schema[column.name]).alias(column.name) for column in untyped

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.arrow import Int64Array, to_arrow
+from fae.arrays.arrow import BoolArray, Int64Array, to_arrow
 from fae.arrays.jit import kernel, kernel_helper
 from fae.logs.blocks import Text
 from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
@@ -139,9 +139,8 @@ def _copy_texts(text: Bytes, starts: Int64Array, lengths: Int64Array) -> pa.Arra
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     joined = np.empty(int(offsets[-1]), dtype=np.uint8)
     _join_pieces(text, starts, offsets, joined)
-    strings = pa.LargeStringArray.from_buffers(
-        lengths.size, pa.py_buffer(offsets), pa.py_buffer(joined)
-    )
+    buffers = (pa.py_buffer(offsets), pa.py_buffer(joined))
+    strings = pa.LargeStringArray.from_buffers(lengths.size, *buffers)
     strings.validate(full=True)
     return strings
 
@@ -168,25 +167,13 @@ def _join_pieces(text: Bytes, starts: Int64Array, offsets: Int64Array, joined: B
 
 @kernel
 def _parse_lines(
-    text: Bytes,
-    separator: int,
-    quote: int,
-    kinds: Int64Array,
-    slots: Int64Array,
-    required_digits: Int64Array,
-    missing: npt.NDArray[np.float64],
-    takes_log: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.int8],
-    dense: npt.NDArray[np.float32],
-    hex32: npt.NDArray[np.uint32],
-    hex64: npt.NDArray[np.uint64],
-    integers: Int64Array,
-    text_starts: Int64Array,
-    text_lengths: Int64Array,
-    present: npt.NDArray[np.bool_],
-    line_starts: Int64Array,
-    odd_lines: Int64Array,
-) -> int:
+    text: Bytes, separator: int, quote: int, kinds: Int64Array, slots: Int64Array,
+    required_digits: Int64Array, missing: npt.NDArray[np.float64], takes_log: BoolArray,
+    labels: npt.NDArray[np.int8], dense: npt.NDArray[np.float32],
+    hex32: npt.NDArray[np.uint32], hex64: npt.NDArray[np.uint64], integers: Int64Array,
+    text_starts: Int64Array, text_lengths: Int64Array, present: BoolArray,
+    line_starts: Int64Array, odd_lines: Int64Array,
+) -> int:  # fmt: skip
     """Fill the columns from the plain lines, and return the number of these.
 
     `at` is the position of the next byte. A line's values go to row `row` of the columns. `row`
@@ -203,11 +190,8 @@ def _parse_lines(
             if kind in (_HEX32, _HEX64):
                 number, at = _parse_hex(text, at)
                 digits, required = at - start, required_digits[field]
-                plain = (
-                    digits == 0
-                    or digits == required
-                    or (required == 0 and digits <= _MAX_HEX_DIGITS)
-                )
+                fits = digits == required if required else digits <= _MAX_HEX_DIGITS
+                plain = digits == 0 or fits
                 present[field, row] = digits > 0
                 if kind == _HEX32:
                     hex32[slot, row] = number

@@ -136,25 +136,21 @@ def _read_csv(
 
     Label and dense columns are read as `number_type`, the others as text.
     """
+    separator = schema.separator
     quoted = schema.quote is not None and schema.quote.encode() in data
-    if quoted or b"\0" in data or not _have_all_fields(data, lines, len(fields), schema.separator):
+    if quoted or b"\0" in data or not _have_all_fields(data, lines, len(fields), separator):
         return None
     if data.startswith(_UTF8_BOM):  # Polars would drop it, even in the middle of a file
         return None
     if data.count(b"\r") != data.count(b"\r\n"):  # Polars would drop it at the end of any field
         return None
-    roles = {column.name: column.role for column in schema.fields}
+    numbers = {column.name for column in schema.fields if column.role in ("label", "dense")}
+    kept = {column.name for column in schema.fields if column.role != "drop"}
+    types = {name: number_type if name in numbers else pl.String() for name in fields}
+    used = [i for i, name in enumerate(fields) if name in kept]
     try:
         frame = pl.read_csv(
-            data,
-            has_header=False,
-            separator=schema.separator,
-            quote_char=None,
-            schema={
-                name: number_type if roles.get(name) in ("label", "dense") else pl.String()
-                for name in fields
-            },
-            columns=[i for i, name in enumerate(fields) if roles.get(name, "drop") != "drop"],
+            data, has_header=False, separator=separator, quote_char=None, schema=types, columns=used
         )
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
         return None
@@ -203,12 +199,8 @@ def _split_fields(line: bytes, expected: int, schema: Schema) -> list[str] | str
     except UnicodeDecodeError as error:
         return f"not UTF-8 at byte {error.start + 1}"
     if schema.quote is not None and schema.quote in text:
-        reader = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=schema.separator,
-            quotechar=schema.quote,
-            strict=True,
-        )
+        lines, quote = io.StringIO(text, newline=""), schema.quote
+        reader = csv.reader(lines, delimiter=schema.separator, quotechar=quote, strict=True)
         try:
             values, *rest = reader
         except csv.Error:

@@ -77,13 +77,14 @@ def ingest(
             for index, log in enumerate(logs)
             for number, block in enumerate(cut_blocks(log, block_bytes))
         ]
+        needs = _BLOCKS_IN_MEMORY * block_bytes
         blocks = executor.run(
             "ingest",
             _stage_block,
             tasks,
             task_log=partial,
             rows=lambda block: block.lines,
-            needs=_BLOCKS_IN_MEMORY * block_bytes,
+            needs=needs,
         )
         check_sizes(logs)
         lines = sum(block.lines for block in blocks)
@@ -160,14 +161,12 @@ def _locate_rejects(logs: Sequence[Log], blocks: Sequence[_StagedBlock]) -> list
     return located
 
 
-def _describe_excess(
-    rejects: Sequence[Reject], lines: int, allowed: float, listed_in: Folder
-) -> str:
+def _describe_excess(rejects: Sequence[Reject], lines: int, allowed: float, file: Folder) -> str:
     examples = "\n".join(f"  {reject.describe()}" for reject in rejects[:_EXAMPLES_SHOWN])
     return (
         f"{len(rejects):,} of {lines:,} lines ({len(rejects) / lines:.2%}) are malformed, more "
         f"than --max-reject-share {allowed:g} allows:\n{examples}\n"
-        f"All of them are listed in {listed_in}. Check that the schema fits these logs. "
+        f"All of them are listed in {file}. Check that the schema fits these logs. "
         "Fix the logs or raise --max-reject-share."
     )
 

@@ -79,9 +79,8 @@ class Staging:
         """Return the time of each row of a part, in seconds since 1970; 0 without a time column."""
         if self.schema.time is None:
             return np.zeros(self.parts[part].rows, dtype=np.int64)
-        times: Times = to_numpy(
-            self.open_part(part).read_columns([TIME_COLUMN])[TIME_COLUMN].chunk(0)
-        )
+        columns = self.open_part(part).read_columns([TIME_COLUMN])
+        times: Times = to_numpy(columns[TIME_COLUMN].chunk(0))
         return times
 
     def count_values(self, table: str) -> int:
@@ -113,13 +112,11 @@ def fingerprint_logs(
     logs: Sequence[Log | StagedLog], checksums: Sequence[str], schema: Schema
 ) -> list[str]:
     """Return what decides a staging: the schema, and each log's name, bytes and split, in order."""
-    return [
-        outputs.compute_fingerprint(schema.document()),
-        *(
-            f"{log.name}:{log.bytes}:{checksum}:{log.split}"
-            for log, checksum in zip(logs, checksums, strict=True)
-        ),
+    identities = [
+        f"{log.name}:{log.bytes}:{checksum}:{log.split}"
+        for log, checksum in zip(logs, checksums, strict=True)
     ]
+    return [outputs.compute_fingerprint(schema.document()), *identities]
 
 
 def write_log_root(staging: Folder, root: str) -> None:

@@ -24,9 +24,7 @@ class _Chunk:
 
 def checksum_logs(logs: Sequence[Log], executor: Executor) -> list[str]:
     """Return a checksum of each file's bytes on disk: xxh3-128 over those of its 32 MiB chunks."""
-    chunks = [
-        [_Chunk(log.url, start) for start in range(0, log.bytes, _CHUNK_BYTES)] for log in logs
-    ]
+    chunks = [[_Chunk(log.url, at) for at in range(0, log.bytes, _CHUNK_BYTES)] for log in logs]
     tasks = list(itertools.chain.from_iterable(chunks))
     checksums = iter(executor.run("checksum", _checksum_chunk, tasks))
     return [

@@ -4,14 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fae.hotset.problem import (
-    Problem,
-    Ranking,
-    StackedRows,
-    StackedSamples,
-    bound_worth,
-    count_affordable,
-)
+from fae.hotset.problem import Problem, StackedRows, StackedSamples, bound_worth, count_affordable
 from fae.hotset.rules import RULES
 from fae.hotset.rules.peeling import count_hot_samples
 
@@ -55,8 +48,15 @@ def compare_rules(
         problem = Problem(rows, lambda: samples, budget, seed=seed)
         rankings = {name: rule(problem) for name, rule in RULES.items()}
         for name, ranking in rankings.items():
-            hot_shares[name].append(_hot_share(rows, samples, ranking, budget))
-        bounds.append(_bound(rows, samples, list(rankings.values()), budget))
+            hot = np.zeros(rows.count, dtype=np.bool_)
+            bought = count_affordable(rows, ranking.ranked_rows, budget)
+            hot[ranking.ranked_rows.head(bought).to_rows()] = True
+            hot_samples = count_hot_samples(samples.rows, samples.offsets, hot)
+            hot_shares[name].append(hot_samples / samples.count)
+        # The least bound that a rule's loads prove holds for all.
+        loads = [ranking.loads for ranking in rankings.values() if ranking.loads is not None]
+        worths = [bound_worth(rows, of_rule, np.array([budget]))[0] for of_rule in loads]
+        bounds.append(min(1.0, float(min(worths)) / samples.count) if worths else None)
     accessed = rows.access_counts.ranges.take(rows.access_counts.values > 0)
     return Comparison(
         samples=samples.count,
@@ -67,21 +67,3 @@ def compare_rules(
         total_bytes=rows.total_bytes,
         accessed_bytes=rows.sum_bytes(accessed),
     )
-
-
-def _hot_share(
-    rows: StackedRows, samples: StackedSamples, ranking: Ranking, budget_bytes: int
-) -> float:
-    hot = np.zeros(rows.count, dtype=np.bool_)
-    bought = count_affordable(rows, ranking.ranked_rows, budget_bytes)
-    hot[ranking.ranked_rows.head(bought).to_rows()] = True
-    return count_hot_samples(samples.rows, samples.offsets, hot) / samples.count
-
-
-def _bound(
-    rows: StackedRows, samples: StackedSamples, rankings: list[Ranking], budget_bytes: int
-) -> float | None:
-    """Return the least bound that the rankings' loads prove, as a share of the samples."""
-    budgets = np.array([budget_bytes])
-    bounds = [bound_worth(rows, one.loads, budgets)[0] for one in rankings if one.loads is not None]
-    return min(1.0, float(min(bounds)) / samples.count) if bounds else None

@@ -125,9 +125,8 @@ def read_train_samples(
             lengths.append(block_lengths)
     empty = np.zeros(0, dtype=np.int32)
     offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
-    counted = StackedRows.from_accesses(
-        stacked.tables, stacked.table_offsets, accesses, stacked.row_bytes
-    )
+    tables, starts = stacked.tables, stacked.table_offsets
+    counted = StackedRows.from_accesses(tables, starts, accesses, stacked.row_bytes)
     return counted, StackedSamples(np.concatenate([empty, *flat_rows]), offsets)
 
 

@@ -96,9 +96,8 @@ def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawin
     for table, style in _line_styles(rows):
         _plot_cumulative(axes, _sorted_accesses(rows, table), style)
     accesses = np.sort(rows.accesses)[::-1]
-    _plot_cumulative(
-        axes, accesses, {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
-    )
+    style = {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
+    _plot_cumulative(axes, accesses, style)
     total = max(int(accesses.sum()), 1)
     row_share = hot_rows.size / rows.accesses.size
     access_share = float(rows.accesses[hot_rows].sum()) / total
@@ -193,9 +192,8 @@ def _draw_out_of_vocabulary(facts: Facts) -> Drawing:
     figure, axes = _new_bar_chart("Accesses out of vocabulary", len(columns))
     most = 0.0
     for index, split in enumerate(SPLITS):
-        shares = [
-            ratio(splits[split].out_of_vocabulary, splits[split].accesses) for _, splits in columns
-        ]
+        counts = [splits[split] for _, splits in columns]
+        shares = [ratio(count.out_of_vocabulary, count.accesses) for count in counts]
         points = [(share, place) for place, share in enumerate(shares) if share is not None]
         if not points:
             continue

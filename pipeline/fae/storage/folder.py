@@ -18,13 +18,7 @@ import pyarrow as pa
 from fae.format.atomic_files import replace_file
 from fae.format.errors import StorageError, disk_errors_reported
 from fae.storage.file_cache import FILE_CACHE
-from fae.storage.remote import (
-    call_with_retries,
-    check_no_password,
-    is_url,
-    open_file,
-    resolve_remote,
-)
+from fae.storage.remote import call_with_retries, is_url, open_file, refuse_password, resolve_remote
 
 
 @dataclass(frozen=True)
@@ -41,16 +35,15 @@ class Folder:
         text = str(location).removeprefix("file://")
         if not is_url(text):
             return cls(str(Path(text)))
-        check_no_password(text)
+        refuse_password(text)
         return cls(text.rstrip("/"))
 
     def __str__(self) -> str:
         return self.url
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(
-            f"{self.url}/{check_name(name)}" if self.remote else str(self.path / check_name(name))
-        )
+        check_name(name)
+        return Folder(f"{self.url}/{name}" if self.remote else str(self.path / name))
 
     @property
     def remote(self) -> bool:

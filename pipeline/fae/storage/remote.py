@@ -52,7 +52,7 @@ def redact_url(url: str) -> str:
     return url.partition("?")[0] if "http://" in url or "https://" in url else url
 
 
-def check_no_password(url: str) -> None:
+def refuse_password(url: str) -> None:
     """Raise StorageError where a URL carries a password, which messages would show."""
     for part in url.split("::"):
         try:
@@ -73,7 +73,7 @@ def resolve(url: str) -> tuple[Any, str]:
     """
     if not is_url(url):
         return LocalFileSystem(), LocalFileSystem._strip_protocol(url)
-    check_no_password(url)
+    refuse_password(url)
     return resolve_remote(url)
 
 

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fae.arrays.arrow import BoolArray, Int64Array
 from fae.synthetic import avazu_tables as tables
 from fae.synthetic.distributions import Floats, Ids, choose, make_circle, mix, to_hex, to_unit
 from fae.synthetic.label import compute_effects, to_probabilities
-
-Integers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 COLUMNS = (
     "id", "click", "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id",
@@ -46,8 +44,8 @@ class Placements:
 
     ids: Ids
     hex: dict[str, Ids]
-    c1: Integers
-    banner_pos: Integers
+    c1: Int64Array
+    banner_pos: Int64Array
     without_device_id: Floats  # the share of its users who send none
 
 
@@ -72,12 +70,12 @@ def _draw_placements(rng: np.random.Generator, campaign: Floats, user: Ids) -> P
     return Placements(ids, hexes, c1, banner_pos, np.where(on_site, 0.96, shares))
 
 
-def _hex_ids(column: str, ids: Ids, here: Mask, none: int) -> Ids:
-    """Return a column's 32-bit ids, and the id `none` where there is no site or app."""
-    return np.where(here, mix(ids, column, "hex"), none).astype(np.uint32)
+def _hex_ids(column: str, ids: Ids, here: BoolArray) -> Ids:
+    """Return a column's 32-bit ids, and the one that means none where a row has no value."""
+    return np.where(here, mix(ids, column, "hex"), tables.NONE[column]).astype(np.uint32)
 
 
-def _draw_site_columns(rng: np.random.Generator, site: Ids, here: Mask) -> dict[str, Ids]:
+def _draw_site_columns(rng: np.random.Generator, site: Ids, here: BoolArray) -> dict[str, Ids]:
     """Draw site_id, site_category (a function of the site) and site_domain (nearly one)."""
     # Some sites share another's domain, a few rows have a stray domain, and some sites have none.
     twin = to_unit(site, "site", "shares its domain") < 0.1
@@ -86,33 +84,31 @@ def _draw_site_columns(rng: np.random.Generator, site: Ids, here: Mask) -> dict[
     domain = np.where(stray, 5000 + (rng.random(len(site)) ** 3 * 3000), domain).astype(np.uint32)
     none = (to_unit(site, "site", "has no domain") < 0.1) & (site >= FAMILIAR) & ~stray
     position = np.where(site == 0, 0.6, to_unit(site, "site", "category"))
-    category = np.searchsorted(np.array(tables.SITE_CATEGORIES), position, side="right")
-    named = here & (category > 0)
+    category = _find_rank(tables.SITE_CATEGORIES, position)
     return {
-        "site_id": _hex_ids("site_id", site, here, tables.NO_SITE),
-        "site_domain": _hex_ids("site_domain", domain, here & ~none, tables.NO_SITE_DOMAIN),
-        "site_category": _hex_ids(
-            "site_category", category.astype(np.uint32), named, tables.NO_SITE_CATEGORY
-        ),
+        "site_id": _hex_ids("site_id", site, here),
+        "site_domain": _hex_ids("site_domain", domain, here & ~none),
+        "site_category": _hex_ids("site_category", category, here & (category > 0)),
     }
 
 
-def _derive_app_columns(app: Ids, here: Mask) -> dict[str, Ids]:
+def _derive_app_columns(app: Ids, here: BoolArray) -> dict[str, Ids]:
     """Return app_id and its functions app_domain and app_category."""
     domain = tables.APP_DOMAINS.draw(to_unit(app, "app", "domain"))
-    position = to_unit(app, "app", "category")
-    category = np.searchsorted(np.array(tables.APP_CATEGORIES), position, side="right")
+    category = _find_rank(tables.APP_CATEGORIES, to_unit(app, "app", "category"))
     return {
-        "app_id": _hex_ids("app_id", app, here, tables.NO_APP),
-        "app_domain": _hex_ids("app_domain", domain, here & (domain > 0), tables.NO_APP_DOMAIN),
-        "app_category": _hex_ids(
-            "app_category", category.astype(np.uint32), here & (category > 0),
-            tables.NO_APP_CATEGORY,
-        ),
-    }  # fmt: skip
+        "app_id": _hex_ids("app_id", app, here),
+        "app_domain": _hex_ids("app_domain", domain, here & (domain > 0)),
+        "app_category": _hex_ids("app_category", category, here & (category > 0)),
+    }
 
 
-def _derive_banner(place: Ids, on_site: Mask) -> tuple[Integers, Integers]:
+def _find_rank(shares: tuple[float, ...], positions: Floats) -> Ids:
+    """Return the rank at each position in [0, 1), given the cumulative share of each rank."""
+    return np.searchsorted(np.array(shares), positions, side="right").astype(np.uint32)
+
+
+def _derive_banner(place: Ids, on_site: BoolArray) -> tuple[Int64Array, Int64Array]:
     """Return C1 and banner_pos, functions of the site or app."""
     at = to_unit(place, "C1")
     familiar = (place & np.uint32(APPS_FROM - 1)) < FAMILIAR
@@ -125,7 +121,7 @@ def _derive_banner(place: Ids, on_site: Mask) -> tuple[Integers, Integers]:
     return c1, banner
 
 
-def _draw_few(column: str, positions: Floats) -> Integers:
+def _draw_few(column: str, positions: Floats) -> Int64Array:
     """Return a column's value at each position in [0, 1), for columns of few integers."""
     values, shares = zip(*tables.VALUES[column], strict=True)
     last = len(values) - 1
@@ -133,11 +129,11 @@ def _draw_few(column: str, positions: Floats) -> Integers:
     return np.array(values, dtype=np.int64)[index]
 
 
-def _scatter(keys: Ids, prime: int, low: int) -> Integers:
+def _scatter(keys: Ids, prime: int, low: int) -> Int64Array:
     """Return distinct integers for distinct keys, scattered over `prime` values or a multiple."""
     # Multiplying by a constant modulo a prime is a bijection; each full turn has its own range.
     turn, rest = np.divmod(keys.astype(np.int64), prime)
-    scattered: Integers = low + (rest * 7919 + 101) % prime + turn * prime
+    scattered: Int64Array = low + (rest * 7919 + 101) % prime + turn * prime
     return scattered
 
 
@@ -168,7 +164,7 @@ def _draw_users(rng: np.random.Generator, rows: int) -> tuple[dict[str, Ids], Fl
 
 def _draw_campaigns(
     rng: np.random.Generator, position: Floats, first_row: int
-) -> tuple[dict[str, Integers], Ids]:
+) -> tuple[dict[str, Int64Array], Ids]:
     """Draw C14 to C19 and C21 of the campaign in each row's slot, and return the slot."""
     rows = len(position)
     slot = tables.SLOTS.draw(position)
@@ -195,7 +191,7 @@ def _draw_campaigns(
 
 def _draw_devices(
     rng: np.random.Generator, ids: dict[str, Ids], place: Placements, position: Floats
-) -> tuple[dict[str, Ids], dict[str, Integers]]:
+) -> tuple[dict[str, Ids], dict[str, Int64Array]]:
     """Draw device_id and device_model, device_conn_type and device_type; change some device_ip."""
     user, rows = ids["user"], len(position)
     shared = ids["device_ip"] < GATEWAYS
@@ -214,10 +210,7 @@ def _draw_devices(
     type_ = np.where(place.c1 == 1002, 0, 1)
     tablet = np.where(to_unit(user, "user", "tablet") < 0.93, 4, 5)
     type_ = np.where(place.c1 == 1010, tablet, type_)
-    keys = {
-        "device_id": np.where(known, mix(user, "device_id", "hex"), tables.NO_DEVICE),
-        "device_model": model,
-    }
+    keys = {"device_id": _hex_ids("device_id", user, known), "device_model": model}
     return keys, {"device_conn_type": _draw_few("device_conn_type", kind), "device_type": type_}
 
 
@@ -226,7 +219,7 @@ def _draw_c20(rng: np.random.Generator, slot: Ids, place: Ids) -> Ids:
     rows = len(slot)
     of_pair = to_unit(slot * np.uint32(1 << 20) + place, "C20")
     rank = tables.RANKS["C20"].draw(choose(0.8, of_pair, rng.random(rows), rng.random(rows)))
-    of_first = np.searchsorted(np.array(tables.FIRST_SLOT_C20), rng.random(rows), side="right")
+    of_first = _find_rank(tables.FIRST_SLOT_C20, rng.random(rows))
     return np.where(slot == 0, of_first, rank).astype(np.uint32)
 
 
@@ -243,7 +236,7 @@ def draw_avazu_rows(
     keys, small = _draw_devices(rng, ids, place, position)
     c20 = _draw_c20(rng, slot, place.ids)
     model = keys["device_model"]
-    of: dict[str, Ids | Integers] = {
+    of: dict[str, Ids | Int64Array] = {
         "place": place.ids, "device_model": model, "device_ip": ids["device_ip"], "C20": c20,
         "banner_pos": place.banner_pos, **ads,
     }  # fmt: skip
@@ -260,7 +253,7 @@ def draw_avazu_rows(
         "hour": pl.Series(np.array(tables.HOURS)[hour]),
         "C1": pl.Series(place.c1),
         "banner_pos": pl.Series(place.banner_pos),
-        "device_id": to_hex(keys["device_id"].astype(np.uint32)),
+        "device_id": to_hex(keys["device_id"]),
         "device_ip": to_hex(mix(ids["device_ip"], "device_ip", "hex")),
         "device_model": to_hex(mix(model, "device_model", "hex")),
         "C20": pl.Series(np.where(c20 == 0, -1, 100_000 + c20.astype(np.int64))),
@@ -270,7 +263,7 @@ def draw_avazu_rows(
     return pl.DataFrame(columns).select(COLUMNS), probability
 
 
-def _row_ids(row: Integers) -> npt.NDArray[np.uint64]:
+def _row_ids(row: Int64Array) -> npt.NDArray[np.uint64]:
     """Return a distinct 64-bit integer for each row number (the finaliser of SplitMix64)."""
     x = row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

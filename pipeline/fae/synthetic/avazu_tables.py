@@ -7,9 +7,11 @@ or more. Ids named here are the data set's own names for "none".
 
 from fae.synthetic.distributions import Skew
 
-NO_SITE, NO_SITE_DOMAIN, NO_SITE_CATEGORY = 0x85F751FD, 0xC4E18DD6, 0x50E219E0
-NO_APP, NO_APP_DOMAIN, NO_APP_CATEGORY = 0xECAD2386, 0x7801E8D9, 0x07D7DF22
-NO_DEVICE = 0xA99F214A
+NONE = {
+    "site_id": 0x85F751FD, "site_domain": 0xC4E18DD6, "site_category": 0x50E219E0,
+    "app_id": 0xECAD2386, "app_domain": 0x7801E8D9, "app_category": 0x07D7DF22,
+    "device_id": 0xA99F214A,
+}  # fmt: skip
 
 # Ten days of hours, as YYMMDDHH.
 HOURS = tuple(14_102_100 + 100 * (hour // 24) + hour % 24 for hour in range(240))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from fae.arrays.arrow import BoolArray, Int64Array
 from fae.synthetic import criteo_tables as tables
 from fae.synthetic.distributions import (
     Circle,
@@ -29,8 +29,6 @@ from fae.synthetic.distributions import (
     to_unit,
 )
 from fae.synthetic.label import compute_effects, to_probabilities
-
-Mask = npt.NDArray[np.bool_]
 
 INTEGERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
@@ -48,14 +46,9 @@ INTERCEPT = -1.9
 COMMON_C10 = 0.276  # of the rows have one C10, and the other ids share the rest
 # Log-odds per unit of log(1 + value), about the typical logarithm of 1 + value.
 INTEGER_EFFECTS = {
-    "I1": (0.25, 0.8),
-    "I3": (0.06, 2.0),
-    "I5": (-0.08, 7.5),
-    "I6": (-0.12, 3.6),
-    "I7": (0.15, 1.3),
-    "I11": (0.15, 0.9),
-    "I13": (0.08, 1.9),
-}
+    "I1": (0.25, 0.8), "I3": (0.06, 2.0), "I5": (-0.08, 7.5), "I6": (-0.12, 3.6),
+    "I7": (0.15, 1.3), "I11": (0.15, 0.9), "I13": (0.08, 1.9),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class World:
     c18_of_c15: Ids
     c2_of_c18: Ids
     c14_of_c15: Ids
-    lacks_block: Mask  # by C2
+    lacks_block: BoolArray  # by C2
     advertisers: Circle  # of C13, by rank
     campaigns: Circle  # of C7, those of one C13 side by side
     placements: Circle  # of C18, those of one C2 side by side, those that lack the block first
@@ -108,7 +101,7 @@ def _sum_shares(parents: Ids, children: Floats, size: int) -> Floats:
     return np.bincount(parents, children, size).astype(np.float64)
 
 
-def _choose_subset(shares: Floats, total: float) -> Mask:
+def _choose_subset(shares: Floats, total: float) -> BoolArray:
     """Choose ids that together have `total` of the rows: rank 0, then whatever still fits."""
     chosen = np.zeros(len(shares), dtype=np.bool_)
     for rank, share in enumerate(shares.tolist()):
@@ -167,7 +160,7 @@ def _draw_advertisers(rng: np.random.Generator, rows: int) -> tuple[dict[str, Id
 
 def _draw_placements(
     rng: np.random.Generator, rows: int, campaign: Floats
-) -> tuple[dict[str, Ids], Mask]:
+) -> tuple[dict[str, Ids], BoolArray]:
     """Draw C2, C14, C15, C18, the pages' chain, the block, and where the block is missing."""
     maps = build_world()
     # C15 follows the campaign in half of the rows; C18, C2 and almost always C14 follow from C15.
@@ -213,7 +206,7 @@ def _draw_block(rng: np.random.Generator, page: Ids, position: Floats) -> dict[s
     }
 
 
-def _integer_at(column: str, positions: Floats) -> npt.NDArray[np.int64]:
+def _integer_at(column: str, positions: Floats) -> Int64Array:
     """Return a column's value at each quantile in [0, 1).
 
     Between two points of its distribution, log(1 + value) grows linearly with the quantile.
@@ -226,9 +219,9 @@ def _integer_at(column: str, positions: Floats) -> npt.NDArray[np.int64]:
     return drawn.astype(np.int64) - 1 + lowest
 
 
-def _draw_missing_integers(rng: np.random.Generator, rows: int) -> dict[str, Mask]:
+def _draw_missing_integers(rng: np.random.Generator, rows: int) -> dict[str, BoolArray]:
     """Draw which values are missing, by column; the columns of a block share a mask."""
-    masks: dict[str, Mask] = {}
+    masks: dict[str, BoolArray] = {}
     for block, share in tables.MISSING.items():
         if block.startswith("I"):
             masks |= dict.fromkeys(block.split(), rng.random(rows) < share)
@@ -282,7 +275,7 @@ def draw_criteo_rows(rng: np.random.Generator, rows: int) -> tuple[pl.DataFrame,
     return pl.DataFrame(columns), probability
 
 
-def _sum_id_effects(ids: dict[str, Ids], missing: dict[str, Mask]) -> Floats:
+def _sum_id_effects(ids: dict[str, Ids], missing: dict[str, BoolArray]) -> Floats:
     """Return what the categories add to the log-odds; a missing one adds nothing."""
     total = compute_effects(ids["C17"] * np.uint32(32) + ids["C14"], PAIR_EFFECT, "C17", "C14")
     for column, deviation in EFFECTS.items():

@@ -73,17 +73,10 @@ CHAIN: dict[str, tuple[Zone, ...]] = {
 
 # Shares of rows in which columns are missing, together where several are named.
 MISSING = {
-    "C3 C4 C12 C16 C21 C24": 0.0357,
-    "C6": 0.1332,
-    "C19 C20 C25 C26": 0.4496,
-    "C22": 0.8182,
-    "I1 I10": 0.4481,
-    "I4 I13": 0.1978,
-    "I7 I9 I11": 0.0492,
-    "I5": 0.0494,
-    "I8": 0.0010,
+    "C3 C4 C12 C16 C21 C24": 0.0357, "C6": 0.1332, "C19 C20 C25 C26": 0.4496, "C22": 0.8182,
+    "I1 I10": 0.4481, "I4 I13": 0.1978, "I7 I9 I11": 0.0492, "I5": 0.0494, "I8": 0.0010,
     "I12": 0.7735,
-}
+}  # fmt: skip
 # A column is missing more often where a block of others is: (block, share there, share elsewhere).
 MISSING_WITH = {"I3": ("I4 I13", 0.53, 0.123), "I6": ("I1 I10", 0.50, 0.049)}
 
