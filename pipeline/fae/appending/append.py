@@ -7,7 +7,7 @@ and partitioning run over all rows, so no approximate count is ever carried over
 from collections.abc import Mapping, Sequence
 
 from fae.appending.drift import write_drift
-from fae.appending.merge_stagings import check_logs_are_new, merge_stagings
+from fae.appending.merge_stagings import MergedStaging, check_logs_are_new, merge_stagings
 from fae.commit import outputs
 from fae.commit.lock import lock_output
 from fae.dataset.stage import write_dataset
@@ -53,50 +53,46 @@ def append(
             f"{out} is in an object store, and --append needs a data set on a local disk. Copy it "
             "and its .work folder to one, or prepare all logs at once."
         )
-    manifest = outputs.read_manifest(out)
-    with lock_output(out.beside(".work")):
-        return _append(logs, schema, out, manifest, executor, changes, keep_work)
-
-
-def _append(
-    logs: Sequence[Log],
-    schema: Schema,
-    out: Folder,
-    manifest: Manifest,
-    executor: Executor,
-    changes: Mapping[str, object],
-    keep_work: bool,
-) -> tuple[Manifest, bool]:
-    """Append while `OUT.work` is locked."""
-    work = out.beside(".work")
-    former_parameters = _read_parameters(manifest, out)
-    parameters = former_parameters.with_changes(changes)
-    if schema.document() != manifest.schema:
-        raise DatasetError(
-            f"The schema {schema.name!r} differs from the one that {out} was made with. Omit "
-            "--schema to use that one, or prepare all logs at once with --overwrite."
+    manifest, work = outputs.read_manifest(out), out.beside(".work")
+    with lock_output(work):
+        former_parameters = _read_parameters(manifest, out)
+        parameters = former_parameters.with_changes(changes)
+        if schema.document() != manifest.schema:
+            raise DatasetError(
+                f"The schema {schema.name!r} differs from the one that {out} was made with. Omit "
+                "--schema to use that one, or prepare all logs at once with --overwrite."
+            )
+        if _is_staging_of(work / _MERGED_STAGING, manifest, former_parameters):
+            # The last call was killed between replacing the data set and replacing its staging.
+            _replace_former_staging(work)
+        former, former_root = _read_former_staging(out, work, manifest, former_parameters)
+        checksums = checksum_logs(logs, executor)
+        ingested = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
+        if _is_already_appended(work / _NEW_STAGING, ingested, former, checksums):
+            _clean_up(out, work, keep_work)
+            return manifest, False
+        check_logs_are_new(former, former_root, logs, checksums)
+        new = ingest(
+            logs,
+            schema,
+            work / _NEW_STAGING,
+            executor,
+            parameters.ingest,
+            checksums=checksums,
+            overwrite=True,
         )
-    if _is_staging_of(work / _MERGED_STAGING, manifest, former_parameters):
-        # The last call was killed between replacing the data set and replacing its staging.
+        merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
+        manifest = _replace_dataset(merged, out, executor, parameters)
         _replace_former_staging(work)
-    former, former_root = _read_former_staging(out, work, manifest, former_parameters)
-    checksums = checksum_logs(logs, executor)
-    ingested = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
-    if _is_already_appended(work / _NEW_STAGING, ingested, former, checksums):
         _clean_up(out, work, keep_work)
-        return manifest, False
-    check_logs_are_new(former, former_root, logs, checksums)
-    new = ingest(
-        logs,
-        schema,
-        work / _NEW_STAGING,
-        executor,
-        parameters.ingest,
-        checksums=checksums,
-        overwrite=True,
-    )
-    merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
-    staging = merged.staging
+        return manifest, True
+
+
+def _replace_dataset(
+    merged: MergedStaging, out: Folder, executor: Executor, parameters: PreparationParameters
+) -> Manifest:
+    """Make the data set `out` anew from all rows, with the drift of its hot set."""
+    work, staging = out.beside(".work"), merged.staging
     frequencies = profile(
         staging, work / _FREQUENCIES, executor, parameters.profile, overwrite=True
     )
@@ -107,7 +103,7 @@ def _append(
     def record_drift(partial: Folder, tables: tuple[Table, ...]) -> tuple[DataFile, ...]:
         return write_drift(out, merged, frequencies, hot_set, partial, tables, executor)
 
-    manifest = write_dataset(
+    return write_dataset(
         staging,
         frequencies,
         hot_set,
@@ -117,9 +113,6 @@ def _append(
         overwrite=True,
         write_extra_files=record_drift,
     )
-    _replace_former_staging(work)
-    _clean_up(out, work, keep_work)
-    return manifest, True
 
 
 def _read_parameters(manifest: Manifest, out: Folder) -> PreparationParameters:

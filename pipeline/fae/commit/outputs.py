@@ -115,9 +115,7 @@ def _parse(kind: Any, folder: Folder, name: str, *_state: object) -> Any:
         return _adapter(kind).validate_python({**document, "directory": folder})
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter = cache(TypeAdapter)
 
 
 @contextmanager
@@ -211,7 +209,7 @@ def _build_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Fold
         out.write_text(MADE_FROM, identity)
     with _kept_for_resuming(out):
         yield out
-    temporary = [name for name in out.list_files() if _is_temporary(name)]
+    temporary = [name for name in out.list_files() if ".partial/" in f"{name}/"]
     logged = [name for name in temporary if name.startswith(f"{task_log.FOLDER}/")]
     out.remove(logged)  # first, or a kill here would leave a task log of files that are gone
     out.remove(name for name in temporary if name not in set(logged))
@@ -256,10 +254,6 @@ def _begin(partial: Folder, identity: str) -> None:
         partial.write_text(MADE_FROM, identity)
     except OSError as error:
         raise DatasetError(f"cannot write {partial}: {error.strerror}.") from None
-
-
-def _is_temporary(name: str) -> bool:
-    return any(part.endswith(".partial") for part in name.split("/"))
 
 
 def _remove(path: Path) -> None:

@@ -114,9 +114,7 @@ def _name(task: Any) -> str:
     return hashlib.sha256(document).hexdigest()[:32] + ".json"
 
 
-@cache
-def _tasks(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_tasks = cache(TypeAdapter)
 
 
 @cache

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list
+from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list, write_table
 from fae.arrays.buffers import read_into_buffer
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.storage.folder import Folder
@@ -116,14 +116,11 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
         table = table.set_column(table.schema.get_field_index(name), name, codes)
         dictionaries[name] = wrap_in_list(values)
         dictionaries[_accesses_key(name)] = wrap_in_list(to_arrow(counts))
-    _write(table, folder, path + ROWS_SUFFIX)
-    _write(pa.table(dictionaries), folder, path + VALUES_SUFFIX)
+    with folder.write(path + ROWS_SUFFIX) as file:
+        write_table(table, file)
+    with folder.write(path + VALUES_SUFFIX) as file:
+        write_table(pa.table(dictionaries), file)
     return tuple(len(dictionaries[name].values) for name in sparse)
-
-
-def _write(table: pa.Table, folder: Folder, name: str) -> None:
-    with folder.write(name) as path, pa.ipc.new_file(str(path), table.schema) as writer:
-        writer.write_table(table)
 
 
 def _map(folder: Folder, name: str) -> pa.Table:

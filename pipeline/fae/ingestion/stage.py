@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import polars as pl
 import pyarrow as pa
@@ -79,12 +80,7 @@ def ingest(
         ]
         needs = _BLOCKS_IN_MEMORY * block_bytes
         blocks = executor.run(
-            "ingest",
-            _stage_block,
-            tasks,
-            task_log=partial,
-            rows=lambda block: block.lines,
-            needs=needs,
+            "ingest", _stage_block, tasks, task_log=partial, rows=attrgetter("lines"), needs=needs
         )
         check_sizes(logs)
         lines = sum(block.lines for block in blocks)
