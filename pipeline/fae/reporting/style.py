@@ -141,14 +141,6 @@ def new_figure(height_units: float, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _add_legend(figure: Figure, columns: int) -> None:
-    """Write the series' names below the axes, in `columns` columns, or in one if they are long."""
-    _, labels = figure.axes[0].get_legend_handles_labels()
-    if max(map(len, labels), default=0) > _SHORT_LABEL_LENGTH:
-        columns = 1
-    figure.legend(loc="outside lower left", ncols=columns, columnspacing=1.4, borderpad=0.3)
-
-
 def set_share_axis(axes: Axes) -> None:
     """Make the vertical axis go from 0 to 100 %."""
     axes.set_ylim(0, 1.03)
@@ -168,11 +160,15 @@ def set_byte_axis(axes: Axes, least: int, most: int) -> None:
 
 
 def render(name: str, figure: Figure, alt: str, *, legend_columns: int = 2) -> Drawing:
-    """Return `figure` with a legend in both formats, laid out once.
+    """Return `figure` in both formats, laid out once, with its legend below the axes.
 
-    The same figure gives the same bytes.
+    The legend has `legend_columns` columns, or one if its entries are long. The same figure gives
+    the same bytes.
     """
-    _add_legend(figure, legend_columns)
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    if labels:
+        columns = 1 if max(map(len, labels)) > _SHORT_LABEL_LENGTH else legend_columns
+        figure.legend(loc="outside lower left", ncols=columns, columnspacing=1.4, borderpad=0.3)
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=2 * _UNITS_PER_INCH, metadata={"Software": None})
     figure.set_layout_engine("none")
