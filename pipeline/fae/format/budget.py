@@ -3,19 +3,12 @@
 `hotset/problem.py` cuts a ranking where the rows' costs exceed the budget.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 #: Bytes of one element of an embedding row, by the names that schemas use.
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 #: Optimizer → state beside one embedding row: (float32 scalars, rows of its own dim and dtype).
-OPTIMIZER_STATE = {
-    "sgd": (0, 0),
-    "rowwise_adagrad": (1, 0),
-    "adagrad": (0, 1),
-    "adam": (0, 2),
-}
+OPTIMIZER_STATE = {"sgd": (0, 0), "rowwise_adagrad": (1, 0), "adagrad": (0, 1), "adam": (0, 2)}
 
 
 @dataclass(frozen=True)

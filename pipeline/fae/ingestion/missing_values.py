@@ -5,8 +5,6 @@ list is empty, and a missing label or time is a fault: `casting.py` and the sche
 compiled parser applies the same convention to bytes: a field of length 0 is missing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import polars as pl
