@@ -108,31 +108,25 @@ def prepare(
         return outputs.read_manifest(out), False
     # In an object store outputs are built under their final names, so each fingerprint has a name
     # of its own: a worker that outlives a killed run cannot write into the next run's output.
-    folders = [
+    first, second, third = (
         work / (f"{name}-{fingerprint[:16]}" if work.remote else name)
         for name, fingerprint in zip(_STAGE_OUTPUTS, fingerprints, strict=False)
-    ]
+    )
     with lock_output(work):
         if keep_work:
             work.remove([_REMOVE_MARKER])
         else:
             work.write_text(_REMOVE_MARKER, fingerprints[-1])
         staging = ingest(
-            logs,
-            schema,
-            folders[0],
-            executor,
-            parameters.ingest,
-            checksums=checksums,
-            overwrite=True,
+            logs, schema, first, executor, parameters.ingest, checksums=checksums, overwrite=True
         )
         if keep_work:
             write_log_root(staging.directory, logs[0].root)
         if is_made:
             return outputs.read_manifest(out), False
-        frequencies = profile(staging, folders[1], executor, parameters.profile, overwrite=True)
+        frequencies = profile(staging, second, executor, parameters.profile, overwrite=True)
         hot_set = calibrate(
-            staging, frequencies, folders[2], executor, parameters.calibrate, overwrite=True
+            staging, frequencies, third, executor, parameters.calibrate, overwrite=True
         )
         manifest = write_dataset(
             staging,

@@ -68,18 +68,13 @@ def append(
         former, former_root = _read_former_staging(out, work, manifest, former_parameters)
         checksums = checksum_logs(logs, executor)
         ingested = parameters.ingest.fingerprint(*fingerprint_logs(logs, checksums, schema))
-        if _is_already_appended(work / _NEW_STAGING, ingested, former, checksums):
+        folder = work / _NEW_STAGING
+        if _is_already_appended(folder, ingested, former, checksums):
             _clean_up(out, work, keep_work)
             return manifest, False
         check_logs_are_new(former, former_root, logs, checksums)
         new = ingest(
-            logs,
-            schema,
-            work / _NEW_STAGING,
-            executor,
-            parameters.ingest,
-            checksums=checksums,
-            overwrite=True,
+            logs, schema, folder, executor, parameters.ingest, checksums=checksums, overwrite=True
         )
         merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
         manifest = _replace_dataset(merged, out, executor, parameters)

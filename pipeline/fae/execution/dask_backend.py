@@ -24,6 +24,9 @@ from fae.format.errors import ClusterError, FaeError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Steps = Sequence[Step[Task, Result]]
+#: Counts the rows behind a result, for the rate; None where a stage has no rate.
+CountRows = Callable[[Result], int] | None
 
 #: Seconds between looks for results, and for workers.
 _POLL_SECONDS = 0.02
@@ -32,10 +35,7 @@ _REMEDY = "Finished tasks are kept; run the same command to resume."
 
 
 def run_steps(
-    client: Any,
-    steps: Sequence[Step[Task, Result]],
-    stage: StageProgress,
-    rows: Callable[[Result], int] | None,
+    client: Any, steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result]
 ) -> list[Result]:
     """Return the results of `steps` in their order, or raise the first error of a task.
 

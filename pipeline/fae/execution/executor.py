@@ -24,8 +24,8 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 
 from fae.arrays.buffers import free_buffers
-from fae.commit.task_log import Step, make_steps, perform_step, read_finished
-from fae.execution.dask_backend import run_steps
+from fae.commit.task_log import make_steps, perform_step, read_finished
+from fae.execution.dask_backend import CountRows, Steps, run_steps
 from fae.execution.progress import RunProgress, StageProgress, console
 from fae.format.errors import ClusterError, ParameterError
 from fae.format.units import parse_bytes
@@ -58,7 +58,7 @@ class Executor:
         tasks: Sequence[Task],
         *,
         task_log: FolderLike | None = None,
-        rows: Callable[[Result], int] | None = None,
+        rows: CountRows[Result] = None,
         needs: int = 0,
     ) -> list[Result]:
         """Return `function` of each task, in the order of the tasks; the first error is raised.
@@ -76,49 +76,44 @@ class Executor:
         with self._progress.stage(stage, len(steps), kept=len(results)) as progress:
             if self.client is None:
                 threads = min(self.threads, max(self.memory // max(needs, 1), 1))
-                new = self._run_threads(left_steps, progress, rows, threads)
+                new = _run_threads(left_steps, progress, rows, threads)
             else:
                 new = run_steps(self.client, left_steps, progress, rows)
         results |= zip(left, new, strict=True)
         return [results[number] for number in range(len(steps))]
 
-    def _run_threads(
-        self,
-        steps: Sequence[Step[Task, Result]],
-        progress: StageProgress,
-        rows: Callable[[Result], int] | None,
-        threads: int,
-    ) -> list[Result]:
-        """Return the results of `steps`, run by Dask's scheduler of threads.
 
-        One more thread flushes files and writes the task log, so that the others need not wait for
-        the disk; a single thread does it all itself.
-        """
+def _run_threads(
+    steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result], threads: int
+) -> list[Result]:
+    """Return the results of `steps`, run by Dask's scheduler of threads.
 
-        def end_task(_key: object, result: Result, *_rest: object) -> None:
-            progress.end_task(rows(result) if rows else 0)
+    One more thread flushes files and writes the task log, so that the others need not wait for
+    the disk; a single thread does it all itself.
+    """
 
-        def record_later(record: Callable[[], None]) -> None:
-            records.append(recorder.submit(record))
+    def end_task(_key: object, result: Result, *_rest: object) -> None:
+        stage.end_task(rows(result) if rows else 0)
 
-        records: list[Future[None]] = []
-        function = perform_step if threads == 1 else partial(perform_step, later=record_later)
-        call = delayed(function, pure=False, traverse=False)
-        # Dask runs independent tasks in descending order of their names.
-        count = len(steps)
-        names = [f"{count - number:0{len(str(count))}}" for number in range(count)]
-        calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
-        with (
-            ThreadPoolExecutor(1, "task-log") as recorder,
-            Callback(pretask=lambda *_: progress.begin_task(), posttask=end_task),
-        ):
-            results = compute(
-                *calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False
-            )
-        for future in records:
-            future.result()  # raises what the other thread raised
-        free_buffers()
-        return list(results)
+    def record_later(record: Callable[[], None]) -> None:
+        records.append(recorder.submit(record))
+
+    records: list[Future[None]] = []
+    function = perform_step if threads == 1 else partial(perform_step, later=record_later)
+    call = delayed(function, pure=False, traverse=False)
+    # Dask runs independent tasks in descending order of their names.
+    count = len(steps)
+    names = [f"{count - number:0{len(str(count))}}" for number in range(count)]
+    calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
+    with (
+        ThreadPoolExecutor(1, "task-log") as recorder,
+        Callback(pretask=lambda *_: stage.begin_task(), posttask=end_task),
+    ):
+        results = compute(*calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False)
+    for future in records:
+        future.result()  # raises what the other thread raised
+    free_buffers()
+    return list(results)
 
 
 @contextmanager
