@@ -92,10 +92,11 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     python = folder / "venv" / "bin" / "python"
     places = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
     site = Path(sysconfig.get_path("purelib", "venv", places))
-    # A path in a .pth file is searched, but its own .pth files are not: no editable install.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True)
+    # Written after the installation, or pip would find the package there. A path in a .pth file is
+    # searched, but its own .pth files are not read: no editable install.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     project = folder / "project"
     for name in ("pipeline", "trainer"):
         (project / name).mkdir(parents=True)
