@@ -122,7 +122,7 @@ def test_the_wheel_holds_the_two_packages_and_their_types(wheel: Path) -> None:
 def test_it_trains_and_exports_beside_a_users_own_folders(environment: Environment) -> None:
     assert environment.output("fae", "--version") == f"fae {__version__}\n"
     assert "data set in DIR" in environment.output("python", "-m", "fae", "summary", "DIR")
-    options = ["--batch-size", "500", "--device", "cpu", "--quiet"]
+    options = ["--batch-size", "500", "--device", "cpu", "--threads", "1", "--quiet"]
     environment.output("python", "-m", "fae_trainer", "train", "DIR", "--out", "RUN", *options)
     environment.output("fae", "export", "DIR", "RUN", "--out", "TABLES")
     assert (environment.project / "TABLES" / "C1.parquet").exists()
