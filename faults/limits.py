@@ -60,7 +60,7 @@ def _full_disk(kilobytes: int, workload: Workload, **rest: Any) -> Limit:
     )
     return Limit(
         f"{workload.name}: a disk of {kilobytes} KiB", workload, shell,
-        ("No space left", "If its disk is full"),
+        ("No space left", "If the disk is full"),
         private=True, **rest,
     )  # fmt: skip
 
@@ -239,8 +239,9 @@ class _LimitedRun:
             yield f"not one clear line, code {code}: {lines[-4:]}"
 
     def _by_itself(self, said: str) -> bool:
-        """Return whether a library that failed to load, or lacked memory, ended the process."""
-        return self.limit.native and ("ImportError" in said or "shared object" in said)
+        """Return whether the traceback is of a library that failed to load or lacked memory."""
+        words = ("ImportError", "shared object", "Exception ignored in atexit callback")
+        return self.limit.native and any(word in said for word in words)
 
     def _visible(self) -> Iterator[str]:
         out = self.place / "out"
