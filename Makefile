@@ -29,7 +29,7 @@ types: $(INSTALLED)
 	mypy
 
 unit: $(INSTALLED)
-	pytest -n 2 --dist worksteal
+	pytest -n 3 --dist worksteal  # three, as many tests wait for processes
 
 install: $(INSTALLED)
 

@@ -209,43 +209,56 @@ def test_malformed_new_logs_change_nothing(tmp_path: Path, day: list[str]) -> No
 # ── Kills ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def add_and_die(path: str, out: Path, number: int) -> None:
-    """Append a log, and be killed before renaming or removing the folder of this number."""
-    left = number
+def append_and_die(path: str, out: Path, number: int, events: Path) -> None:
+    """Append a log, and be killed before renaming or removing the folder of this number.
+
+    `events` gets the number of such events where no kill prevents it.
+    """
+    seen = 0
 
     def kill(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal left
+        nonlocal seen
         if event in ("os.rename", "shutil.rmtree") and Path(str(arguments[0])).is_dir():
-            if left == 0:
+            if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
+            seen += 1
 
     sys.addaudithook(kill)
     added([path], SHOP, out)
+    events.write_text(str(seen))
 
 
-def test_a_kill_at_any_renaming_leaves_a_whole_data_set_and_the_next_call_resumes(
+def test_a_kill_at_a_renaming_leaves_a_whole_data_set_and_the_next_call_resumes(
     tmp_path: Path,
 ) -> None:
+    """Try every event from the replacement of the data set on, and some before it."""
     paths = shop_days(tmp_path)
     at_once(paths[:1], SHOP, tmp_path / "first", SHOP_PARAMETERS, keep_work=True)
     at_once(paths, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
     for stage in ("frequencies", "hot_set"):
         shutil.rmtree(tmp_path / "first.work" / stage)
     old, new = (contents(tmp_path / name) for name in ("first", "whole"))
-    seen = []
-    for number in range(100):
+    events = tmp_path / "events"
+
+    def append_killed(number: int) -> tuple[int, Path]:
         out = tmp_path / f"added{number}"
         for suffix in ("", ".work"):
             shutil.copytree(f"{tmp_path / 'first'}{suffix}", f"{out}{suffix}")
-        with forked(add_and_die, paths[1], out, number, errors=tmp_path / "errors") as process:
+        errors = tmp_path / "errors"
+        with forked(append_and_die, paths[1], out, number, events, errors=errors) as process:
             code = process.wait(60)
+        assert code in (0, -signal.SIGKILL), process.errors
+        return code, out
+
+    assert append_killed(-1)[0] == 0  # none is killed
+    total = int(events.read_text())
+    seen = []
+    for number in [*range(0, total - 8, 4), *range(total - 8, total)]:
+        code, out = append_killed(number)
+        assert code == -signal.SIGKILL
         found = contents(out)
         assert found in (old, new), number
         seen.append(found == new)
-        if code == 0:
-            break
-        assert code == -signal.SIGKILL, process.errors
         added(paths[1:], SHOP, out)
         assert contents(out) == new
         assert not list(tmp_path.glob("*.partial"))
