@@ -84,6 +84,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def keep_compiled_code(checkout: Path, installed: Path) -> None:
+    """Give an installed package what Numba has compiled of the same files in the checkout.
+
+    Numba takes code for current where a file's size and time of change are those of its source.
+    """
+    for source in checkout.rglob("*.py"):
+        module = installed / source.relative_to(checkout)
+        os.utime(module, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+        for code in source.parent.glob(f"__pycache__/{source.stem}.*.nb[ci]"):
+            (module.parent / "__pycache__").mkdir(exist_ok=True)
+            shutil.copy2(code, module.parent / "__pycache__" / code.name)
+
+
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Install the wheel, make its dependencies importable, and prepare DIR without torch."""
@@ -97,6 +110,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     # Written after the installation, or pip would find the package there. A path in a .pth file is
     # searched, but its own .pth files are not read: no editable install.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    keep_compiled_code(ROOT / "pipeline" / "fae", site / "fae")
     project = folder / "project"
     for name in ("pipeline", "trainer"):
         (project / name).mkdir(parents=True)
