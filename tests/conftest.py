@@ -36,7 +36,7 @@ settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    """The twenty rows, prepared once; not to be changed."""
+    """Prepare the twenty rows once; tests must not change them."""
     return shop_stages(tmp_path_factory.mktemp("shop"))
 
 
@@ -53,7 +53,7 @@ def workers() -> Iterator[Executor]:
 
 @pytest.fixture
 def shop_copy(shop: Stages, tmp_path: Path) -> Path:
-    """The twenty rows' data set, to be damaged."""
+    """Copy the twenty rows' data set, so that a test can damage it."""
     return Path(shutil.copytree(shop.dataset, tmp_path / "dataset"))
 
 

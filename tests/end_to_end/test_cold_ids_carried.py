@@ -64,7 +64,7 @@ def test_a_mapping_has_a_line_for_each_former_value(tmp_path: Path, days: list[s
 
 
 def expected_moves(old: Lines, new: Lines) -> dict[int, int]:
-    """The old row of each known new one: that of its value with the most former accesses."""
+    """Return the old row of each known new one: that of its value with the most former accesses."""
     now = {value: id_ for value, id_, _ in new}
     found: dict[int, tuple[int, int]] = {}
     for value, id_, accesses in old:

@@ -42,7 +42,7 @@ def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A directory with the twenty rows."""
+    """Make a directory with the twenty rows."""
     place = tmp_path / "place"
     written(place, {"shop.csv": SHOP_LOG})
     return place
@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Path:
-    """The folder that says which stages' tasks are held."""
+    """Make the folder that says which stages' tasks are held."""
     hold = tmp_path / "hold"
     hold.mkdir()
     return hold

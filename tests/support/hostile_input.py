@@ -33,7 +33,7 @@ VALUES: tuple[Any, ...] = (
 
 @st.composite
 def mutated(draw: st.DrawFn, data: bytes, most: int = 4) -> bytes:
-    """Bytes after 1 to `most` mutations of spans, bits, fields or lines."""
+    """Mutate 1 to `most` spans, bits, fields or lines of bytes."""
     for _ in range(draw(st.integers(1, most))):
         data = draw(st.sampled_from(MUTATIONS))(draw, data)
     return data
@@ -99,7 +99,7 @@ MUTATIONS = (
 
 @st.composite
 def edited(draw: st.DrawFn, document: Any, most: int = 4) -> Any:
-    """A document of dictionaries, lists and values after 1 to `most` edits of its entries."""
+    """Edit 1 to `most` entries of a document of dictionaries, lists and values."""
     document = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, most))):
         entries = list_entries(document)

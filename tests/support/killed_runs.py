@@ -1,4 +1,4 @@
-"""Real processes to be killed: the four stages on the twenty rows, Dask schedulers and workers."""
+"""Start processes for tests to kill: the four stages on the twenty rows, and Dask's."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def run_stages(directory: Path, scheduler: str, workers: int) -> None:
 
 
 def environment(hold: Path) -> dict[str, str]:
-    """The environment of a process that holds tasks as the files in `hold` say."""
+    """Return the environment of a process that holds tasks as the files in `hold` say."""
     preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": '["tests.support.holding"]'}
     return {**os.environ, **preload, "PYTHONPATH": PYTHONPATH, "HOLD": str(hold)}
 
 
 @contextmanager
 def driver(directory: Path, hold: Path, scheduler: str = "", workers: int = 0) -> Iterator[Forked]:
-    """A process that runs the stages in `directory`, killed at the end if it still runs."""
+    """Run the stages in `directory` in a process that is killed when the block ends."""
     files = {"errors": hold / "errors", "output": hold / "output"}
     with forked(
         run_stages, directory, scheduler, workers, environment=environment(hold), **files
@@ -66,7 +66,7 @@ def driver(directory: Path, hold: Path, scheduler: str = "", workers: int = 0) -
 
 @contextmanager
 def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process with its messages in a pipe, and a group of its own that is killed at the end."""
+    """Start a process in a group of its own, with its messages in a pipe, and kill it at the end."""
     started = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
 def until(
     found: Callable[[], object], process: subprocess.Popen[str] | Forked | None = None
 ) -> None:
-    """Wait until `found` is true; a process that ends before, or a minute, is a failure."""
+    """Wait until `found` is true; fail if the process ends before, or after a minute."""
     for _ in range(6000):
         if found():
             return
@@ -99,12 +99,12 @@ def until(
 
 
 def holders(hold: Path, stage: str) -> list[int]:
-    """The processes that hold a task of a stage."""
+    """Return the ids of the processes that hold a task of a stage."""
     return [int(path.name.split(".")[1]) for path in hold.glob(f"{stage}.*")]
 
 
 def done_twice(hold: Path) -> list[str]:
-    """The tasks that were done more than once."""
+    """Return the tasks that were done more than once."""
     counts = Counter((hold / "done").read_text().splitlines())
     return [task for task, count in counts.items() if count > 1]
 
@@ -116,7 +116,7 @@ def entries(directory: Path, stage: str) -> int:
 
 @contextmanager
 def dask_scheduler(folder: Path, name: str = "scheduler") -> Iterator[tuple[str, int]]:
-    """A Dask scheduler in a process of its own: its address and process."""
+    """Start a Dask scheduler; yield its address and the id of its process."""
     import json
 
     file = folder / f"{name}.json"
@@ -129,7 +129,7 @@ def dask_scheduler(folder: Path, name: str = "scheduler") -> Iterator[tuple[str,
 
 @contextmanager
 def dask_worker(address: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Dask worker of one thread in a process of its own, which holds tasks as `folder` says."""
+    """Start a Dask worker of one thread, which holds tasks as the files in `folder` say."""
     command = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1"]
     command += ["--no-dashboard", "--local-directory", str(folder)]
     with process(command, folder) as started:

@@ -1,4 +1,4 @@
-"""A real S3 server over HTTP (moto's), which can be told to fail and to dawdle at random.
+"""A real S3 server over HTTP (moto's) that can fail or be slow at random.
 
 As a program it serves until its standard input ends: `python object_store.py SHARE SEED KINDS`.
 """
@@ -115,7 +115,7 @@ def serve(share: float, seed: int, kinds: str) -> None:
 
 @contextmanager
 def object_store(share: float = 0.0, seed: int = 0, kinds: str = KINDS) -> Iterator[str]:
-    """The endpoint of a server with the bucket `data`, given to this process and its children."""
+    """Start a server with the bucket `data`; set its endpoint for this process and its children."""
     command = [sys.executable, str(Path(__file__)), str(share), str(seed), kinds]
     pipe = subprocess.PIPE
     with (

@@ -40,7 +40,7 @@ class MalformedError(Exception):
 
 
 def read_log(data: bytes, schema: Schema) -> tuple[list[Row], list[int]]:
-    """The rows of a file's (unpacked) bytes, and the numbers of its malformed lines, from 1."""
+    """Return the rows of a file's uncompressed bytes and its malformed lines, numbered from 1."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -85,7 +85,7 @@ def read_line(line: bytes, fields: Sequence[str], schema: Schema) -> Row:
 
 
 def split_fields(line: str, schema: Schema) -> list[str]:
-    """The fields of a line; a field that begins with a quote ends at the next lone quote."""
+    """Split a line; a field that begins with a quote ends at the next single quote."""
     fields = []
     at = 0
     while True:
@@ -181,7 +181,7 @@ def read_category(text: str, column: SparseColumn) -> Any:
 def split_rows(
     given: Sequence[str | None], times: Sequence[int] | None, valid: str, test: str
 ) -> list[str]:
-    """The split of each row. `given` holds what the user stated by file; the rest is cut."""
+    """Return the split of each row: the one in `given` for its file, else a cut by share or days."""
     splits = list(given)
     for name, held_out in (("test", test), ("valid", valid)):
         if name in given:
@@ -202,7 +202,7 @@ def split_rows(
 
 
 def accessed(row: Row, column: SparseColumn) -> list[Any]:
-    """The values that a row looks up for a column."""
+    """Return the values that a row looks up for a column."""
     return list(row[column.name]) if column.multi else [row[column.name]]
 
 
@@ -407,7 +407,7 @@ def prepare(
 
 
 def encode(row: Row, schema: Schema, tables: Mapping[str, Table]) -> tuple[tuple[Any, ...], bool]:
-    """A row as the data set holds it, and whether it touches hot ids only."""
+    """Return a row as the data set holds it, and whether it has only hot ids."""
     hot = True
     ids: list[Any] = []
     for column in schema.sparse:
@@ -422,7 +422,7 @@ def encode(row: Row, schema: Schema, tables: Mapping[str, Table]) -> tuple[tuple
 def decode(
     row: tuple[Any, ...], schema: Schema, values: Mapping[str, Mapping[int, Any]]
 ) -> tuple[Any, ...]:
-    """A data set's row with raw values for ids, by the vocabularies; `...` for id 0."""
+    """Replace the ids of a data set's row by raw values; `...` stands for id 0."""
 
     def raw(table: str, one: int) -> Any:
         return values[table][one] if one else ...
@@ -437,7 +437,7 @@ def decode(
 
 
 def folded(row: Row, schema: Schema, tables: Mapping[str, Table]) -> tuple[Any, ...]:
-    """A log's row as `decode` must give it: `...` for a value without an id.
+    """Return a log's row as `decode` must: `...` stands for a value without an id.
 
     Of values that share an id, the first by access rank stands for all.
     """

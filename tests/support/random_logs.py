@@ -56,7 +56,7 @@ class RandomLog:
     options: Options
 
     def find(self, directory: Path) -> list[Log]:
-        """The logs, written below `directory`, in order."""
+        """Write the logs below `directory` and find them, in order."""
         paths = written(directory, {file.name: file.stored for file in self.files})
         return [
             log
@@ -114,14 +114,14 @@ def schemas(draw: st.DrawFn) -> Schema:
 
 
 def kind_of(column: Any) -> str:
-    """The key of a column's values in VALUES or BAD."""
+    """Return the key of a column's values in VALUES or BAD."""
     if column.role != "sparse":
         return str(column.role)
     return "hex2" if column.digits else str(column.encoding)
 
 
 def good_value(draw: st.DrawFn, column: Any, quoted: bool) -> str:
-    """Some right text of a column; with the separator in it only where it will be quoted."""
+    """Draw a valid text of a column; it has separators only if it will be quoted."""
     if column.role == "label":
         return draw(st.sampled_from(["0", "1", "1.0"]))
     if column.role == "dense":

@@ -31,7 +31,7 @@ NEWS = "".join(
 
 
 def contents(dataset: Path) -> dict[str, Any]:
-    """The digests of all files, without what an addition alone writes."""
+    """Return the digests of all files, without what only an append writes."""
     manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
     manifest["records"] = [r for r in manifest["records"] if not r["path"].startswith(OWN)]
     found = {p: d for p, d in digests(dataset).items() if not p.startswith(OWN)}
@@ -57,7 +57,7 @@ def assert_same(one: Path, two: Path) -> None:
 
 
 def shop_days(place: Path, days: int = 2) -> list[str]:
-    """The twenty rows as logs of as many days."""
+    """Write the twenty rows as logs of so many days."""
     header, *lines = SHOP_LOG.splitlines(keepends=True)
     size = len(lines) // days
     return written(

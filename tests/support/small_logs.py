@@ -102,7 +102,7 @@ class Stages:
 
 
 def schema_of(columns: Sequence[Mapping[str, Any]], **rest: Any) -> Schema:
-    """A schema of comma-separated lines with these columns."""
+    """Return a schema of comma-separated lines with these columns."""
     document = {"name": "test", "separator": ",", "embedding": {"dim": 4}, **rest}
     return Schema.model_validate({**document, "columns": list(columns)})
 
@@ -111,7 +111,7 @@ LABEL = {"name": "label", "role": "label"}
 
 
 def written(directory: Path, files: Mapping[str, bytes | str]) -> list[str]:
-    """Paths of `files`, written below `directory`."""
+    """Write `files` below `directory` and return their paths."""
     paths = []
     for name, data in files.items():
         path = directory / name
@@ -135,7 +135,7 @@ def staged(
 
 
 def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
-    """All staged rows, in order."""
+    """Return all staged rows, in order."""
     schema = staging.schema
     plain = ["label", *(column.name for column in schema.dense)]
     found: list[tuple[Any, ...]] = []
@@ -152,7 +152,7 @@ def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
 
 
 def cells(codes: Codes, meanings: Sequence[Any]) -> list[Any]:
-    """What each row of a part holds in a column, given what its codes mean."""
+    """Return the values of a part's column, given the meanings of its codes."""
     values = [meanings[code] for code in codes.codes.tolist()]
     if codes.lengths is None:
         return values
@@ -161,7 +161,7 @@ def cells(codes: Codes, meanings: Sequence[Any]) -> list[Any]:
 
 
 def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[Any]:
-    """The access ranks that each row holds in a column."""
+    """Return the access ranks of a column, row by row."""
     return [
         cell
         for index in range(len(staging.parts))
@@ -173,13 +173,13 @@ def ranks_of(staging: Staging, frequencies: Frequencies, column: str) -> list[An
 
 
 def splits_of(staging: Staging, frequencies: Frequencies) -> list[int]:
-    """The split code of each row."""
+    """Return the split code of each row."""
     parts = range(len(staging.parts))
     return np.concatenate([frequencies.assign_splits(staging, part) for part in parts]).tolist()
 
 
 def rejects_of(directory: Path) -> list[dict[str, Any]]:
-    """The lines that were set aside, as `rejects.jsonl` in `directory` tells them."""
+    """Read the rejected lines in the `rejects.jsonl` of `directory`."""
     text = (directory / "rejects.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
 
@@ -234,7 +234,7 @@ def stages(
 
 
 def shop_stages(directory: Path, **changed: Any) -> Stages:
-    """The twenty rows, prepared; `changed` are options."""
+    """Prepare the twenty rows; `changed` are options."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = written(directory, {"shop.csv": SHOP_LOG})
     options = Options(**{"budget": SHOP_BUDGET, **changed})
@@ -244,7 +244,7 @@ def shop_stages(directory: Path, **changed: Any) -> Stages:
 def leaf_rows(
     dataset: Path, manifest: Manifest, schema: Schema
 ) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
-    """The rows of every leaf as the oracle writes them: (label, dense, ids), in order."""
+    """Return the rows of every leaf as the oracle does: (label, dense, ids), in order."""
     leaves = {}
     for split, temperatures in manifest.splits.items():
         for temperature, leaf in temperatures.items():
@@ -262,7 +262,7 @@ def leaf_rows(
 
 
 def vocabularies(dataset: Path, manifest: Manifest) -> dict[str, dict[int, Any]]:
-    """Each table's raw values by id, the first of each."""
+    """Return each table's raw values by id, the first of each."""
     found = {}
     for table in manifest.tables:
         frame = pl.read_parquet(dataset / table.vocabulary.path)
@@ -272,7 +272,7 @@ def vocabularies(dataset: Path, manifest: Manifest) -> dict[str, dict[int, Any]]
 
 
 def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]:
-    """Each table's ids by raw value."""
+    """Return each table's ids by raw value."""
     return {
         table.name: dict(
             pl.read_parquet(dataset / table.vocabulary.path, columns=["value", "id"]).iter_rows()
@@ -282,7 +282,7 @@ def ids_by_value(dataset: Path, manifest: Manifest) -> dict[str, dict[Any, int]]
 
 
 def digests(place: FolderLike) -> dict[str, str]:
-    """The sha256 of every file in a folder on a disk or in a store."""
+    """Return the sha256 of every file in a folder on a disk or in a store."""
     folder, found = Folder.of(place), {}
     for name in folder.list_files():
         with folder.read(name) as path:
