@@ -66,7 +66,7 @@ def driver(directory: Path, hold: Path, scheduler: str = "", workers: int = 0) -
 
 @contextmanager
 def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in a group of its own, with its messages in a pipe, and kill it at the end."""
+    """Start a process in a group of its own, with pipes, and kill the group at the end."""
     started = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -181,7 +181,7 @@ def read_category(text: str, column: SparseColumn) -> Any:
 def split_rows(
     given: Sequence[str | None], times: Sequence[int] | None, valid: str, test: str
 ) -> list[str]:
-    """Return the split of each row: the one in `given` for its file, else a cut by share or days."""
+    """Return the split of each row: that `given` for its file, else a cut by share or days."""
     splits = list(given)
     for name, held_out in (("test", test), ("valid", valid)):
         if name in given:
