@@ -106,7 +106,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     places = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
     site = Path(sysconfig.get_path("purelib", "venv", places))
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True)
+    nowhere = {**os.environ, "PYTHONPATH": ""}  # or pip may find the package in the checkout
+    subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True, env=nowhere)
     # Written after the installation, or pip would find the package there. A path in a .pth file is
     # searched, but its own .pth files are not read: no editable install.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
