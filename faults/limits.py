@@ -76,7 +76,7 @@ LIMITS = [
     _full_disk(500, _APPEND),
     _full_disk(400, _APPEND),
     *(_full_disk(size, _DASK) for size in (16, 200)),
-    _full_disk(4, _TRAIN, cheap=True),
+    _full_disk(4, _TRAIN),
     _full_disk(20, _TRAIN),
     *(Limit(f"{workload.name}: read-only", workload, _READ_ONLY, ("Read-only file system",),
             private=True, cheap=workload is _PREPARE) for workload in (_PREPARE, _APPEND, _TRAIN)),

@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     return shop_stages(tmp_path_factory.mktemp("shop"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # idle workers take time of other tests
 def workers() -> Iterator[Executor]:
     """Start two worker processes, while another process has the port of Dask's dashboard."""
     with socket.socket() as taken:

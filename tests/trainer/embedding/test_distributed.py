@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ import torch.multiprocessing
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
+from fae_trainer.__main__ import main
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.distributed import Ranks, sum_by_row
 from fae_trainer.model.recommender import ALONE, Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run import checkpoint, train
 from fae_trainer.run.train import schedule_epoch
-from tests.support.forked import CONTEXT
+from tests.support.forked import CONTEXT, forked
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Shape, write_dataset
@@ -193,14 +196,35 @@ def test_what_processes_cannot_do_is_refused_by_all(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def train_as_rank(arguments: list[str]) -> None:
+    """Run the trainer as torchrun does, which sets a process's rank in its environment."""
+    sys.exit(main(arguments))
+
+
 def test_an_error_of_one_process_ends_them_all(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", RAGGED)
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "run")  # which the first process alone tries to make
-    done = torchrun(2, "train", str(tmp_path / "data"), "--out", out, *OPTIONS)
-    assert done.returncode == 1
-    assert f"error: Not a directory: {out}" in done.stderr
-    assert "RuntimeError" not in done.stderr
+    arguments = ["train", str(tmp_path / "data"), "--out", out, *OPTIONS]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    with ExitStack() as ends:
+        processes = [
+            ends.enter_context(
+                forked(
+                    train_as_rank,
+                    arguments,
+                    errors=tmp_path / f"errors-{rank}",
+                    environment={"RANK": str(rank), "WORLD_SIZE": "2", **meeting},
+                )
+            )
+            for rank in range(2)
+        ]
+        assert [process.wait(60) for process in processes] == [1, 1]
+    assert f"error: Not a directory: {out}" in processes[0].errors
+    assert "error: The connection" in processes[1].errors
+    assert "RuntimeError" not in "".join(process.errors for process in processes)
 
 
 @pytest.mark.parametrize("samples", [1, 3, 4, 17])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fae.format.errors import DatasetError
+from fae.format.errors import DatasetError, FaeError
 from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate
 from tests.support.trainer_data import RAGGED, write_dataset
@@ -49,6 +50,21 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
         load_table_weights(tmp_path / "run")
     with pytest.raises(DatasetError, match=r"has no checkpoint\.pt"):
         load_table_weights(tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_former(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(data, out, epochs=1)
+    former = (out / "checkpoint.pt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(FaeError, match=r"Cannot write .*checkpoint\.pt .*the disk is full"):
+            run(data, out, epochs=2, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (out / "checkpoint.pt").read_bytes() == former
+    assert not list(out.glob("*.partial"))
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_found(data: Path, tmp_path: Path) -> None:
