@@ -61,7 +61,7 @@ def run_stages(log: RandomLog, directory: Path, threads: int = 1, block: int = 1
     )
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 3)
 @given(log=logs(), block=BLOCKS, threads=st.sampled_from([1, 2]))
 def test_the_data_set_is_that_of_the_oracle(log: RandomLog, block: int, threads: int) -> None:
     expected = prepare_by_oracle(log)

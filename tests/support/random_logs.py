@@ -33,8 +33,8 @@ BAD = {
     "time": ["", "soon", "99999999999999999999"],
 }
 
-#: For properties whose every example is a whole preparation: a quarter of the usual examples.
-FEW_EXAMPLES = settings(max_examples=settings().max_examples // 4)
+#: For properties whose every example is a whole preparation: a sixth of the usual examples.
+FEW_EXAMPLES = settings(max_examples=settings().max_examples // 6)
 
 
 @dataclass(frozen=True)

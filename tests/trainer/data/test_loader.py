@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from fae.format.errors import DatasetError, ParameterError
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.loader import HotColdLoader, cut_share
+from tests.support.forked import CONTEXT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_same, run, state
 
@@ -178,12 +179,14 @@ def test_a_state_of_other_batches_is_refused(data: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize(("context", "workers"), [("fork", 1), ("fork", 3), ("spawn", 2)])
+@pytest.mark.parametrize(
+    ("context", "workers"), [("fork", 1), ("fork", 3), (CONTEXT.get_start_method(), 2)]
+)
 def test_workers_share_the_batches(tmp_path: Path, workers: int, context: str) -> None:
     write_dataset(tmp_path / "data", RAGGED)
     plain = loader(tmp_path / "data")
     expected = [sorted(stream(plain), key=repr) for _ in range(2)]
-    if context == "spawn":
+    if context != "fork":
         plain = pickle.loads(pickle.dumps(plain))
     served: DataLoader[Batch] = DataLoader(
         plain,
