@@ -31,7 +31,7 @@ from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile

@@ -30,7 +30,7 @@ from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.staging import Staging
-from fae.logs.schema import list_presets, parse_schema
+from fae.logs.schema_files import list_presets, parse_schema
 from fae.preparation import PreparationParameters
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters, parse_min_counts

@@ -22,8 +22,10 @@ from fae.format.errors import LogError
 from fae.ingestion.casting import ParsedLines
 from fae.ingestion.parser import parse_odd_lines, parse_text
 from fae.logs.blocks import BLOCK_BYTES
+from fae.logs.columns import Column
 from fae.logs.files import find_logs
-from fae.logs.schema import Column, Schema, list_presets, load_schema
+from fae.logs.schema import Schema
+from fae.logs.schema_files import list_presets, load_schema
 from faults.fuzzing import Property, WrongError
 from tests.support import oracle, random_logs
 from tests.support.hostile_input import mutated

@@ -19,7 +19,7 @@ from fae.execution.executor import Executor
 from fae.hotset.stage import calibrate
 from fae.ingestion.stage import ingest
 from fae.logs.files import find_logs_by_split
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.preparation import PreparationParameters
 from fae.profiling.stage import profile
 from fae.storage.folder import Folder

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fae.api.stages import append, calibrate, ingest, partition, prepare, profile
     from fae.dataset.encoder import Encoder
     from fae.format.errors import FaeError
-    from fae.logs.schema import Schema, load_schema
+    from fae.logs.schema import Schema
+    from fae.logs.schema_files import load_schema
     from fae_trainer.data.loader import HotColdLoader
     from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
 
@@ -39,7 +40,7 @@ _MODULES = {
     "calibrate": "fae.api.stages",
     "export": "fae.api.export",
     "ingest": "fae.api.stages",
-    "load_schema": "fae.logs.schema",
+    "load_schema": "fae.logs.schema_files",
     "open_dataset": "fae.api.dataset",
     "partition": "fae.api.stages",
     "prepare": "fae.api.stages",

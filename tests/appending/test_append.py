@@ -20,7 +20,7 @@ from fae.format.manifest import SPLITS
 from fae.hotset.parameters import CalibrateParameters
 from fae.ingestion.parameters import IngestParameters
 from fae.logs.files import find_logs_by_split
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.preparation import PreparationParameters, prepare
 from fae.profiling.parameters import ProfileParameters
 from fae.synthetic.log import write_log

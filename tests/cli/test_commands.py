@@ -19,7 +19,7 @@ from fae.cli.arguments import parser, subparsers
 from fae.format.version import __version__
 from fae.hotset.parameters import COLD_IDS, OBJECTIVES
 from fae.hotset.rules import RULES
-from fae.logs.schema import list_presets
+from fae.logs.schema_files import list_presets
 from fae.synthetic.log import KINDS
 from tests.support import oracle
 from tests.support.command_line import Result, assert_mistake, fae, plain

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fae.dataset import vocabulary as vocabularies
 from fae.dataset.vocabulary import build_vocabulary, to_raw_values
-from fae.logs.schema import SparseColumn
+from fae.logs.columns import SparseColumn
 from tests.support.small_logs import LABEL, Stages, schema_of
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 from fae.format.errors import SchemaError
-from fae.logs.schema import Schema, list_presets, load_schema, parse_schema
+from fae.logs.schema import Schema
+from fae.logs.schema_files import list_presets, load_schema, parse_schema
 from tests.support.random_logs import schemas
 
 SMALL = """\

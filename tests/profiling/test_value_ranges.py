@@ -10,7 +10,7 @@ import pytest
 from fae.execution.executor import Executor
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters

@@ -21,7 +21,7 @@ from fae.format.manifest import Manifest
 from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.logs.files import Log, find_logs
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 from fae.storage.remote import redact_url, refuse_password

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fae.logs.files import find_logs
-from fae.logs.schema import load_schema
+from fae.logs.schema_files import load_schema
 from fae.reporting.report import Report
 from fae.synthetic.log import write_log
 from tests.support.oracle import Options

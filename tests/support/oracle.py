@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from fae.logs.schema import DenseColumn, LabelColumn, Schema, SparseColumn, TimeColumn
+from fae.logs.columns import DenseColumn, LabelColumn, SparseColumn, TimeColumn
+from fae.logs.schema import Schema
 
 Row = dict[str, Any]
 TIME = "@time"

@@ -46,7 +46,8 @@ EXECUTION_NAMES = tuple(Execution.__annotations__)
 
 def to_schema(schema: PathLike | Schema) -> Schema:
     """Return a schema itself, or load the preset or YAML file that is named."""
-    from fae.logs.schema import Schema, load_schema
+    from fae.logs.schema import Schema
+    from fae.logs.schema_files import load_schema
 
     return schema if isinstance(schema, Schema) else load_schema(os.fspath(schema))
 

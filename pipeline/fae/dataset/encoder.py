@@ -13,7 +13,8 @@ from fae.dataset.vocabulary import to_raw_values
 from fae.format.errors import DatasetError
 from fae.format.manifest import MANIFEST_FILE, OOV_ID
 from fae.ingestion.parser import parse_table
-from fae.logs.schema import Schema, SparseColumn
+from fae.logs.columns import SparseColumn
+from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import BoolArray
 from fae.arrays.stable_argsort import stable_argsort
-from fae.logs.schema import SparseColumn
+from fae.logs.columns import SparseColumn
 
 _MAX_HEX_DIGITS = 16
 #: The two hexadecimal digits of each byte, as one 16-bit number.

@@ -11,7 +11,8 @@ import polars as pl
 
 from fae.ingestion.missing_values import is_present, text_or_null
 from fae.ingestion.rejects import Reject
-from fae.logs.schema import Column, DenseColumn, LabelColumn, Schema, SparseColumn, TimeColumn
+from fae.logs.columns import Column, DenseColumn, LabelColumn, SparseColumn, TimeColumn
+from fae.logs.schema import Schema
 
 #: The staged time column: seconds since 1970 (int64). No schema can give a column this name.
 TIME_COLUMN = "@time"

@@ -19,7 +19,8 @@ import pyarrow as pa
 from fae.arrays.arrow import BoolArray, Int64Array, to_arrow
 from fae.arrays.jit import kernel, kernel_helper
 from fae.logs.blocks import Text
-from fae.logs.schema import Column, DenseColumn, Schema, SparseColumn, TimeColumn
+from fae.logs.columns import Column, DenseColumn, SparseColumn, TimeColumn
+from fae.logs.schema import Schema
 
 #: How the kernel reads a field. A field that is never plain makes every line odd.
 _NEVER_PLAIN = -1

@@ -21,7 +21,8 @@ from fae.ingestion.fast_parser import parse_plain_lines
 from fae.ingestion.missing_values import fields_or_null
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
-from fae.logs.schema import Column, Schema, SparseColumn
+from fae.logs.columns import Column, SparseColumn
+from fae.logs.schema import Schema
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 

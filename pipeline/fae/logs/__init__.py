@@ -1,6 +1,8 @@
 """The logs: what a log is, where its files are, and how to read them.
 
-schema       a log's shape as data: its columns, what each means, how each is written
+schema       a log's shape as data, as a whole
+columns      its columns: what each means and how its values are written
+schema_files read schemas from files, and explain the mistakes in them
 presets/     the schemas of public logs that come with the program, as YAML
 files        find the files that the user names, and check their headers
 compression  decompress files, and explain the errors met in reading them

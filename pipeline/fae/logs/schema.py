@@ -6,119 +6,28 @@ README.md lists the keys.
 
 import re
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from fae.format.errors import SchemaError
 from fae.format.manifest import LABEL
+from fae.logs.columns import Column, DenseColumn, LabelColumn, SparseColumn, Strict, TimeColumn
 
-Encoding = Literal["hex", "integer", "string"]
-Derivation = Literal["hour_of_day", "day_of_week"]
 #: Names of columns and tables, which become names of files.
 _NAME = re.compile(r"[\w][\w .+-]*")
 _NAME_RULE = "use letters, digits, '_', '.', '+', '-' and ' '"
-_MAX_FLOAT32 = 3.4028234e38
 _MAX_RANGE_COLUMNS = 10_000
 #: Readers of a data set take these from the names of its directories.
 _PARTITION_KEYS = ("split", "temperature")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LabelColumn(_Strict):
-    """The click: 0 or 1."""
-
-    role: Literal["label"]
-    name: str
-
-
-class DenseColumn(_Strict):
-    """A number; a missing one becomes `missing`, and then `transform` is applied.
-
-    `log1p` is Criteo's convention: log(x + 1), where a negative x counts as 0.
-    """
-
-    role: Literal["dense"]
-    name: str
-    missing: float = Field(default=0.0, ge=-_MAX_FLOAT32, le=_MAX_FLOAT32, allow_inf_nan=False)
-    transform: Literal["none", "log1p"] = "log1p"
-
-
-class ListShape(_Strict):
-    """How a multi-valued column is written in text, and how many of its last values are kept."""
-
-    separator: str = Field(default=",", min_length=1, max_length=1)
-    max_length: int | None = Field(default=None, ge=1)
-
-
-class SparseColumn(_Strict):
-    """A category, looked up in an embedding table; a missing one is a value of its own.
-
-    `encoding` says how values are written: as hexadecimal digits (exactly `digits` of them, if
-    set), 64-bit integers, or any text. `multi` makes the column a list. Columns that name the same
-    `table` share it. `source` and `derive` make the column from the time column instead.
-    """
-
-    role: Literal["sparse"]
-    name: str
-    encoding: Encoding = "string"
-    digits: int | None = Field(default=None, ge=1, le=16)
-    multi: ListShape | None = None
-    table: str = ""
-    dim: int | None = Field(default=None, ge=1, le=65536)
-    source: str | None = None
-    derive: Derivation | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.source is None) != (self.derive is None):
-            raise ValueError("`source` (the time column) and `derive` go together")
-        if self.source is not None and self.multi is not None:
-            raise ValueError("a column derived from the time cannot be a list; remove `multi`")
-        if self.digits is not None and self.encoding != "hex":
-            raise ValueError("`digits` needs `encoding: hex`")
-        return self
-
-    @property
-    def table_name(self) -> str:
-        """The embedding table's name: the column's own, unless it shares another."""
-        return self.table or self.name
-
-
-class TimeColumn(_Strict):
-    """The time of a row, in a strftime `format`, or `unix` for seconds since 1970 (UTC)."""
-
-    role: Literal["time"]
-    name: str
-    format: str = "unix"
-
-
-class DroppedColumn(_Strict):
-    """A column of the log that is not used, such as a row's id."""
-
-    role: Literal["drop"]
-    name: str
-
-
-Column = Annotated[
-    LabelColumn | DenseColumn | SparseColumn | TimeColumn | DroppedColumn,
-    Field(discriminator="role"),
-]
-
-
-class EmbeddingShape(_Strict):
+class EmbeddingShape(Strict):
     """The dimension of every table that does not set its own."""
 
     dim: int = Field(default=16, ge=1, le=65536)
 
 
-class Schema(_Strict):
+class Schema(Strict):
     """A log's shape. `columns` are in the order of the fields of a line."""
 
     name: str
@@ -131,11 +40,11 @@ class Schema(_Strict):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _expand_ranges(cls, columns: Any) -> Any:
+    def expand_ranges(cls, columns: Any) -> Any:
         """Replace each range such as `I1..I13` by one column for each name."""
         if not isinstance(columns, list):
             return columns
-        return [single for column in columns for single in _expand_range(column)]
+        return [single for column in columns for single in expand_range(column)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -227,7 +136,7 @@ class Schema(_Strict):
         return self.model_dump(mode="json")
 
 
-def _expand_range(column: Any) -> list[Any]:
+def expand_range(column: Any) -> list[Any]:
     """Return one column for each name of a range (`I1..I3`: I1, I2, I3), or `column` itself."""
     name = column.get("name") if isinstance(column, dict) else None
     match = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", name) if isinstance(name, str) else None
@@ -239,89 +148,3 @@ def _expand_range(column: Any) -> list[Any]:
             f"{name!r} is not a valid range of columns; write the smaller number first"
         )
     return [{**column, "name": f"{match[1]}{number}"} for number in range(first, last + 1)]
-
-
-def list_presets() -> list[str]:
-    """Return the names of the schemas that come with the program."""
-    names = (file.name for file in resources.files("fae.logs.presets").iterdir())
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
-
-
-def load_schema(name_or_path: str) -> Schema:
-    """Return the preset called `name_or_path`, or the schema in the YAML file there.
-
-    Raises SchemaError, which names the place in the file, what was found and what is valid.
-    """
-    if name_or_path in list_presets():
-        text = (resources.files("fae.logs.presets") / f"{name_or_path}.yaml").read_text("utf-8")
-        return parse_schema(text, name_or_path)
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        raise SchemaError(
-            f"no schema is called {name_or_path!r}. Choose one of {', '.join(list_presets())}, "
-            "or name a .yaml file."
-        )
-    try:
-        return parse_schema(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SchemaError(f"cannot read the schema {path}: {error}.") from None
-
-
-def parse_schema(text: str, where: str) -> Schema:
-    """Return the schema that YAML `text` describes; `where` names it in errors.
-
-    Raises SchemaError as `load_schema` does.
-    """
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SchemaError(f"{where} is not valid YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise SchemaError(f"{where}: a schema must be a mapping with the keys {_keys(Schema)}.")
-    try:
-        return Schema.model_validate(document)
-    except ValidationError as error:
-        lines = "\n".join(f"  {_explain(mistake, document)}" for mistake in error.errors())
-        raise SchemaError(f"{where}:\n{lines}") from None
-
-
-def _keys(model: type[BaseModel]) -> str:
-    return ", ".join(model.model_fields)
-
-
-_ROLES: dict[str, type[BaseModel]] = {
-    "label": LabelColumn,
-    "dense": DenseColumn,
-    "sparse": SparseColumn,
-    "time": TimeColumn,
-    "drop": DroppedColumn,
-}
-_MODELS: dict[str, type[BaseModel]] = {**_ROLES, "embedding": EmbeddingShape, "multi": ListShape}
-
-
-def _explain(mistake: Any, document: dict[Any, Any]) -> str:
-    """Return one of pydantic's errors as a sentence: the column, what was found, what is valid."""
-    location = list(mistake["loc"])
-    model: type[BaseModel] = Schema
-    words: list[str] = []
-    if location[:1] == ["columns"] and len(location) > 1 and isinstance(location[1], int):
-        columns = [single for column in document["columns"] for single in _expand_range(column)]
-        column = columns[location[1]]
-        name = column.get("name") if isinstance(column, dict) else None
-        words.append(f"column {name!r}" if name else f"column {location[1] + 1}")
-        location = location[2:]
-    for step in location:
-        if isinstance(step, str) and step in _MODELS:
-            model = _MODELS[step]
-        if step not in _ROLES:
-            words.append(f"`{step}`")
-    prefix = "".join(f"{word}: " for word in words)
-    if mistake["type"] == "extra_forbidden":
-        return f"{prefix}unknown key. Valid keys: {_keys(model)}."
-    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{prefix}`role` must be one of {', '.join(_ROLES)}."
-    if mistake["type"] == "missing":
-        return f"{prefix}missing."
-    message = mistake["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(mistake["input"], dict | list) else f" (found {mistake['input']!r})"
-    return f"{prefix}{message}{found}."

@@ -17,7 +17,7 @@ from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
 from fae.hotset.problem import StackedRows, StackedSamples
-from fae.logs.schema import SparseColumn
+from fae.logs.columns import SparseColumn
 from fae.reporting.facts import Facts
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
