@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from fae.format.errors import LogError
-from fae.ingestion.casting import ParsedLines
+from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parser import parse_odd_lines, parse_text
 from fae.logs.blocks import BLOCK_BYTES
 from fae.logs.columns import Column

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fae.execution.progress import console
-from fae.ingestion.casting import ParsedLines
+from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parser import parse_text
 from faults import fuzzed_logs
 from faults.fuzzing import Property, fuzz, make_properties

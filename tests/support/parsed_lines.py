@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fae.ingestion.casting import ParsedLines
+from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parser import parse_text
 from fae.logs.schema import Schema
 from tests.support.small_logs import LABEL, schema_of

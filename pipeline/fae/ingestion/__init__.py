@@ -4,8 +4,7 @@ stage           the stage `ingest`: a task per block of a log
 parameters      its parameters
 parser          parse a block's lines; malformed ones become rejects
 fast_parser     the compiled parser of plain lines, which nearly all are
-casting         cast raw columns to the schema's types, and reject values that do not fit
-missing_values  what counts as a missing value
+cast/           cast raw columns to the schema's types, and reject values that do not fit
 rejects         a reject, and `rejects.jsonl`
 part            one staged part: write it, and read its columns
 dictionaries    encode a column as positions in the dictionary of its values

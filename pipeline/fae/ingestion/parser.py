@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
-from fae.ingestion.casting import LINE_COLUMN, ParsedLines, cast_columns, preview
+from fae.ingestion.cast.missing_values import fields_or_null
+from fae.ingestion.cast.rows import LINE_COLUMN, ParsedLines, cast_columns, preview
 from fae.ingestion.fast_parser import parse_plain_lines
-from fae.ingestion.missing_values import fields_or_null
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
 from fae.logs.columns import Column, SparseColumn

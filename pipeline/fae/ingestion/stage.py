@@ -11,7 +11,7 @@ import pyarrow as pa
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import LogError
-from fae.ingestion.casting import ParsedLines
+from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import parse_table, parse_text
 from fae.ingestion.part import write_part

@@ -15,7 +15,7 @@ import numpy as np
 
 from fae.arrays.arrow import to_numpy
 from fae.commit import outputs
-from fae.ingestion.casting import TIME_COLUMN
+from fae.ingestion.cast.times import TIME_COLUMN
 from fae.ingestion.part import StagedPart, Times
 from fae.logs.files import Log
 from fae.logs.schema import Schema

@@ -3,19 +3,17 @@
 For each column, one Polars expression casts the values and a second one finds the faults.
 """
 
-import re
 from dataclasses import dataclass
-from typing import cast
 
 import polars as pl
 
-from fae.ingestion.missing_values import is_present, text_or_null
+from fae.ingestion.cast.categories import cast_category, has_category_fault, split_list
+from fae.ingestion.cast.missing_values import is_present
+from fae.ingestion.cast.times import TIME_COLUMN, cast_time, derive_category
 from fae.ingestion.rejects import Reject
 from fae.logs.columns import Column, DenseColumn, LabelColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
 
-#: The staged time column: seconds since 1970 (int64). No schema can give a column this name.
-TIME_COLUMN = "@time"
 #: In raw frames, the number of each row's line, from 0.
 LINE_COLUMN = "@line"
 _PREVIEW_CHARACTERS = 80
@@ -67,7 +65,7 @@ def cast_columns(
     if untyped and (is_faulty := faults.select(pl.any_horizontal(pl.all())).to_series()).any():
         rejects = rejects + _reject(frame.filter(is_faulty), faults.filter(is_faulty), untyped)
         rows = rows.filter(~is_faulty)
-    rows = rows.with_columns(_derive(column) for column in schema.sparse if column.source)
+    rows = rows.with_columns(derive_category(column) for column in schema.sparse if column.source)
     order = ["label", *(c.name for c in schema.dense), *(c.name for c in schema.sparse)]
     rows = rows.select(order + ([TIME_COLUMN] if schema.time else []))
     return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines)
@@ -128,12 +126,12 @@ def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:
             number = number.clip(lower_bound=0).log1p()
         return number.cast(pl.Float32())
     if isinstance(column, TimeColumn):
-        return _cast_time(column, dtype)
+        return cast_time(column, dtype)
     assert isinstance(column, SparseColumn)
     if column.multi is None:
-        return _cast_category(pl.col(column.name), column, dtype)
-    values, kind = _split_list(column, dtype)
-    values = values.list.eval(_cast_category(pl.element(), column, kind))
+        return cast_category(pl.col(column.name), column, dtype)
+    values, kind = split_list(column, dtype)
+    values = values.list.eval(cast_category(pl.element(), column, kind))
     if column.multi.max_length is not None:
         values = values.list.tail(column.multi.max_length)
     return values.fill_null([])
@@ -153,85 +151,10 @@ def _has_fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         return value.is_null()
     assert isinstance(column, SparseColumn)
     if column.multi is None:
-        return _has_category_fault(raw, value, column, dtype)
-    values, kind = _split_list(column, dtype)
+        return has_category_fault(raw, value, column, dtype)
+    values, kind = split_list(column, dtype)
     element = pl.element()
     faults = values.list.eval(
-        _has_category_fault(element, _cast_category(element, column, kind), column, kind)
+        has_category_fault(element, cast_category(element, column, kind), column, kind)
     )
     return faults.list.any().fill_null(False)
-
-
-def _cast_time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
-    raw = pl.col(column.name)
-    if dtype.is_temporal():
-        return raw.cast(pl.Datetime("us")).dt.epoch("s")
-    if column.format == "unix":
-        return raw.cast(pl.Int64(), strict=False)
-    raw = raw.cast(pl.String())
-    if "%H" in column.format and "%M" not in column.format:  # Polars parses no hour without it
-        moment = (raw + " 00").str.to_datetime(column.format + " %M", strict=False)
-    else:
-        moment = raw.str.to_datetime(column.format, strict=False)
-    return pl.when(_has_all_digits(raw, column.format)).then(moment.dt.epoch("s"))
-
-
-def _has_all_digits(raw: pl.Expr, form: str) -> pl.Expr:
-    """Return whether text has as many digits as a format of digits alone needs; else true.
-
-    Polars also accepts fewer digits, and blanks: it reads ` 4102123` as %y%m%d%H as a day in 2041.
-    """
-    if not re.fullmatch("(%[YymdHMSj])+", form):
-        return pl.lit(True)
-    width = sum({"Y": 4, "j": 3}.get(directive, 2) for directive in form[1::2])
-    number = raw.cast(pl.UInt64(), strict=False).is_not_null()
-    return (raw.str.len_bytes() == width) & number & ~raw.str.starts_with("+")
-
-
-def _split_list(column: SparseColumn, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
-    """Return the raw values of a multi-valued column as a list, and their type."""
-    raw = pl.col(column.name)
-    if isinstance(dtype, pl.List):
-        return raw, cast(pl.DataType, dtype.inner)
-    assert column.multi is not None
-    text = raw.cast(pl.String())
-    return text_or_null(text).str.split(column.multi.separator), pl.String()
-
-
-def _cast_category(raw: pl.Expr, column: SparseColumn, dtype: pl.DataType) -> pl.Expr:
-    """Cast a category; null is missing, and what `_has_category_fault` finds becomes anything."""
-    if column.encoding == "string":
-        return text_or_null(raw.cast(pl.String()))
-    if column.encoding == "integer":
-        if dtype == pl.String():
-            raw = raw.str.strip_suffix(".0")
-        return raw.cast(pl.Int64(), strict=False)
-    target = pl.UInt32() if (column.digits or 16) <= 8 else pl.UInt64()
-    if dtype == pl.String():
-        return raw.str.to_integer(base=16, dtype=target, strict=False)
-    return raw.cast(target, strict=False)
-
-
-def _has_category_fault(
-    raw: pl.Expr, value: pl.Expr, column: SparseColumn, dtype: pl.DataType
-) -> pl.Expr:
-    """Return whether a category, cast to `value`, does not fit `column`."""
-    if column.encoding == "string":
-        return pl.lit(False).and_(raw.is_null())
-    fault = value.is_null()
-    if dtype.is_float():
-        fault = fault | (value.cast(pl.Float64()) != raw)
-    if column.encoding == "hex" and dtype == pl.String():
-        length = raw.str.len_bytes()  # Polars also accepts a sign and any number of digits
-        wrong_length = length != column.digits if column.digits else length > 16
-        fault = fault | wrong_length | raw.str.starts_with("+")
-    elif column.encoding == "hex" and column.digits:
-        fault = fault | (value > 16**column.digits - 1)
-    return is_present(raw, dtype) & fault
-
-
-def _derive(column: SparseColumn) -> pl.Expr:
-    """Derive a category from the time: the hour, or the day of the week (Monday is 0)."""
-    days, hours = pl.col(TIME_COLUMN) // 86_400, pl.col(TIME_COLUMN) % 86_400 // 3_600
-    category = hours if column.derive == "hour_of_day" else (days + 3) % 7
-    return category.cast(pl.Int64()).alias(column.name)

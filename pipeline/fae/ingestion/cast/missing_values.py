@@ -1,7 +1,7 @@
 """What counts as a missing value: a field without text, or null in Parquet.
 
 A missing category is a value of its own, a missing number becomes the column's `missing`, a missing
-list is empty, and a missing label or time is a fault: `casting.py` and the schema see to that. The
+list is empty, and a missing label or time is a fault: `rows.py` and the schema see to that. The
 compiled parser applies the same convention to bytes: a field of length 0 is missing.
 """
 
