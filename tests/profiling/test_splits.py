@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.format.errors import ParameterError
+from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
 from fae.profiling.splits import HeldOut, Timeline, find_split_points
 from tests.support import oracle
 
@@ -18,12 +20,17 @@ NAMES = ("train", "valid", "test")
 
 
 def split(
-    valid: str, test: str, times: list[int] | None = None, given_splits: str = "", rows: int = 10
+    valid: str,
+    test: str,
+    times: Sequence[float] | None = None,
+    given_splits: str = "",
+    rows: int = 10,
 ) -> str:
     """Return the splits of some rows as letters: t, v and e for train, valid and test."""
     rows = len(times) if times is not None else rows
     letters = given_splits.ljust(rows, ".")
-    moments = np.array(times if times is not None else [0] * rows, dtype=np.int64)
+    seconds = np.array(times if times is not None else [0] * rows)
+    moments = (seconds * MICROSECONDS_PER_SECOND).astype(np.int64)
     runs = [[*run] for _, run in itertools.groupby(range(rows), key=lambda row: letters[row])]
     parts = [part for run in runs for part in (run[:2], run[2:]) if part]
     free = [part for part in parts if letters[part[0]] == "."]
@@ -98,6 +105,12 @@ def test_a_log_without_train_rows_is_refused() -> None:
         split("0.5", "0.5")
     with pytest.raises(ParameterError, match="no row is left to train on"):
         split("0", "1d", times=[5, 6, 7])
+
+
+def test_rows_of_one_second_are_ordered_within_it() -> None:
+    assert split("0.2", "0.2", times=[5.75, 5.25, 6, 5.5, 5]) == "vtett"
+    assert split("0", "0.4", times=[5.5, 5.25, 5.5, 5.25, 5.5]) == "ttete"
+    assert split("0", "1d", times=[DAY - 0.5, DAY, DAY + 0.5]) == "tee"
 
 
 def test_days_need_a_time() -> None:

@@ -30,6 +30,7 @@ INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}(\.0)?")
 MASK = 2**64 - 1
 #: Seconds after which the calendar repeats, weekdays too; datetime knows no year past 9999.
 FOUR_CENTURIES = 146_097 * 86_400
+TIMES_FROM, TIMES_TO = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1740, 2200))
 GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -79,7 +80,7 @@ def read_line(line: bytes, fields: Sequence[str], schema: Schema) -> Row:
             row[column.name] = read_sparse(raw[column.name], column)
     for column in schema.sparse:
         if column.source is not None:
-            moment = datetime.fromtimestamp(row[TIME] % FOUR_CENTURIES, UTC)
+            moment = datetime.fromtimestamp(int(row[TIME] // 1) % FOUR_CENTURIES, UTC)
             hour = column.derive == "hour_of_day"
             row[column.name] = moment.hour if hour else moment.weekday()
     return row
@@ -138,23 +139,30 @@ def read_dense(text: str, column: DenseColumn) -> float:
     return float(np.float32(number))
 
 
-def read_time(text: str, column: TimeColumn) -> int:
-    try:
-        if column.format == "unix":
-            if not INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
-                raise MalformedError
-            return int(text)
-        moment = datetime.strptime(text, column.format).replace(tzinfo=UTC)
+def read_time(text: str, column: TimeColumn) -> Fraction:
+    """Return seconds since 1970; years other than 1740 to 2199 are malformed."""
+    if column.format == "unix":
+        text = text.strip(" \t")
+        if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
+            raise MalformedError
+        seconds = Fraction(text)
+    else:
+        try:
+            moment = datetime.strptime(text, column.format).replace(tzinfo=UTC)
+        except ValueError:
+            raise MalformedError from None
         if moment.strftime(column.format) != text:  # strptime bears fewer digits than there are
             raise MalformedError
-        return int(moment.timestamp())
-    except ValueError:
-        raise MalformedError from None
+        seconds = Fraction(int(moment.timestamp()))
+    if not TIMES_FROM < seconds < TIMES_TO:
+        raise MalformedError
+    return seconds
 
 
 def read_sparse(text: str, column: SparseColumn) -> Any:
     if column.multi is None:
         return read_category(text, column)
+    text = text.removesuffix(column.multi.separator)  # it ends the last value
     if text == "":
         return []
     values = [read_category(one, column) for one in text.split(column.multi.separator)]
@@ -162,6 +170,8 @@ def read_sparse(text: str, column: SparseColumn) -> Any:
 
 
 def read_category(text: str, column: SparseColumn) -> Any:
+    if column.encoding != "string":
+        text = text.strip(" \t")
     if text == "":
         return None
     if column.encoding == "string":

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from fae.arrays.arrow import BoolArray, Int64Array, to_arrow
 from fae.arrays.jit import kernel, kernel_helper
+from fae.ingestion.cast.times import MAX_SECONDS
 from fae.logs.blocks import Text
 from fae.logs.columns import Column, DenseColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
@@ -91,6 +92,7 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     rows = _parse_lines(
         text, ord(schema.separator), ord(schema.quote or "\n"), kinds, slots,
         np.array([_required_digits(column) for column in columns]),
+        np.array([_limit_integer(column) for column in columns]),
         np.array([column.missing if isinstance(column, DenseColumn) else 0 for column in columns]),
         np.array([getattr(column, "transform", "") == "log1p" for column in columns]),
         labels, dense, hex32, hex64, integers, text_starts, text_lengths, present,
@@ -128,6 +130,11 @@ def _required_digits(column: Column | None) -> int:
     if isinstance(column, SparseColumn):
         return column.digits or 0
     return 1 if isinstance(column, TimeColumn) else 0
+
+
+def _limit_integer(column: Column | None) -> int:
+    """Return what the absolute value of a plain integer is below."""
+    return MAX_SECONDS if isinstance(column, TimeColumn) else 10**_MAX_INTEGER_DIGITS
 
 
 def _allocate(kinds: Int64Array, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
@@ -169,7 +176,8 @@ def _join_pieces(text: Bytes, starts: Int64Array, offsets: Int64Array, joined: B
 @kernel
 def _parse_lines(
     text: Bytes, separator: int, quote: int, kinds: Int64Array, slots: Int64Array,
-    required_digits: Int64Array, missing: npt.NDArray[np.float64], takes_log: BoolArray,
+    required_digits: Int64Array, limits: Int64Array,
+    missing: npt.NDArray[np.float64], takes_log: BoolArray,
     labels: npt.NDArray[np.int8], dense: npt.NDArray[np.float32],
     hex32: npt.NDArray[np.uint32], hex64: npt.NDArray[np.uint64], integers: Int64Array,
     text_starts: Int64Array, text_lengths: Int64Array, present: BoolArray,
@@ -236,7 +244,7 @@ def _parse_lines(
                 first = at + negative
                 whole, at = _parse_digits(text, first, 0)
                 least = max(required_digits[field], int(negative))  # a lone "-" is odd
-                plain = least <= at - first <= _MAX_INTEGER_DIGITS
+                plain = least <= at - first <= _MAX_INTEGER_DIGITS and whole < limits[field]
                 present[field, row] = at > first
                 integers[slot, row] = -whole if negative else whole
             elif kind == _LABEL:

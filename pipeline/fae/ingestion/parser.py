@@ -9,6 +9,7 @@ is split by itself. Whatever the way, a line gives the same row or reject.
 import csv
 import io
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
 from fae.ingestion.cast.missing_values import fields_or_null
 from fae.ingestion.cast.rows import LINE_COLUMN, ParsedLines, cast_columns, preview
+from fae.ingestion.cast.times import MICROSECOND_COLUMN
 from fae.ingestion.fast_parser import parse_plain_lines
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
@@ -25,6 +27,8 @@ from fae.logs.columns import Column, SparseColumn
 from fae.logs.schema import Schema
 
 _UTF8_BOM = b"\xef\xbb\xbf"
+#: The types of values that any column can hold, beside numbers.
+_PLAIN_TYPES = (pl.String(), pl.Boolean(), pl.Null())
 
 csv.field_size_limit(2**31 - 1)
 
@@ -59,7 +63,8 @@ def _merge(
     rejects = sorted(plain.rejects + odd_rejects, key=lambda reject: reject.line)
     lines = np.concatenate([plain_lines, odd_lines])
     row_lines = lines[~np.isin(lines, [reject.line for reject in rejects])]
-    rows = pl.concat([plain.rows, odd.rows])[np.argsort(row_lines)]
+    rows = pl.concat([plain.rows, odd.rows], how="diagonal")[np.argsort(row_lines)]
+    rows = rows.with_columns(pl.col(f"^{MICROSECOND_COLUMN}$").fill_null(0))
     return ParsedLines(rows, rejects, plain.lines)
 
 
@@ -98,18 +103,19 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
 
 def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:
     """Return a column as numbers, text, times or lists of these, and its values not UTF-8."""
-    multi = isinstance(column, SparseColumn) and column.multi is not None
-    dtype = series.dtype
-    if isinstance(dtype, pl.Array) and multi:
-        return series.arr.to_list(), []
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        return series.cast(pl.String()), []
-    if dtype == pl.Binary():
-        return _decode(series)
-    fits = dtype.is_numeric() or dtype in (pl.String(), pl.Boolean(), pl.Null())
-    if fits or (isinstance(dtype, pl.List) and multi):
-        return series, []
-    if dtype.is_temporal() and column.role == "time":
+    dtype = value_type = series.dtype
+    text: pl.DataType = pl.String()
+    if isinstance(column, SparseColumn) and column.multi is not None:
+        if isinstance(dtype, pl.Array) and len(dtype.shape) == 1:
+            series, dtype = series.arr.to_list(), pl.List(dtype.inner)
+        if isinstance(dtype, pl.List):
+            value_type, text = cast(pl.DataType, dtype.inner), pl.List(pl.String())
+    if isinstance(value_type, pl.Categorical | pl.Enum):
+        return series.cast(text), []
+    if value_type == pl.Binary():
+        return _decode(series, text)
+    is_moment = column.role == "time" and value_type in (pl.Date(), pl.Datetime)
+    if value_type.is_numeric() or value_type in _PLAIN_TYPES or is_moment:
         return series, []
     raise LogError(
         f"column {series.name!r} has the type {dtype}, which no {column.role} column of the schema "
@@ -117,17 +123,26 @@ def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject
     )
 
 
-def _decode(series: pl.Series) -> tuple[pl.Series, list[Reject]]:
-    """Return bytes as text, null where they are not UTF-8, and a reject for each of these."""
-    texts: list[str | None] = []
+def _decode(series: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, list[Reject]]:
+    """Return bytes, or lists of them, as text of `dtype`, and a reject for each row not UTF-8.
+
+    A value that is not UTF-8 becomes null.
+    """
+    texts: list[str | list[str | None] | None] = []
     rejects = []
     for row, value in enumerate(series.to_list()):
         try:
-            texts.append(value.decode("utf-8") if value is not None else None)
-        except UnicodeDecodeError:
+            texts.append(_decode_value(value))
+        except UnicodeDecodeError as error:
             texts.append(None)
-            rejects.append(Reject(row, series.name, "not UTF-8", preview(value)))
-    return pl.Series(series.name, texts, dtype=pl.String()), rejects
+            rejects.append(Reject(row, series.name, "not UTF-8", preview(error.object)))
+    return pl.Series(series.name, texts, dtype=dtype), rejects
+
+
+def _decode_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode_value(element) for element in value]
+    return None if value is None else value.decode("utf-8")
 
 
 def _read_csv(

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list, write_table
 from fae.arrays.buffers import read_into_buffer
+from fae.ingestion.cast.times import MICROSECOND_COLUMN, TIME_COLUMN
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.storage.folder import Folder
 
 IntegerArray = npt.NDArray[np.integer[Any]]
-#: Seconds since 1970, one for each row.
+#: Microseconds since 1970, one for each row.
 Times = npt.NDArray[np.int64]
 
 #: The ends of the names of a part's two files. The first has the part's rows, with codes in the
@@ -59,8 +60,13 @@ class StagedPart:
         self._tables: dict[str, pa.Table] = {}
 
     def read_columns(self, names: list[str]) -> pa.Table:
-        """Return columns that are not sparse: label, dense features, `@time`."""
+        """Return columns that are neither sparse nor a time: label and dense features."""
         return self._rows.select(names)
+
+    def read_times(self) -> list[pa.ChunkedArray]:
+        """Return the rows' whole seconds since 1970, and the microseconds after them if any."""
+        names = (TIME_COLUMN, MICROSECOND_COLUMN)
+        return [self._rows[name] for name in names if name in self._rows.column_names]
 
     def read_values(self, column: str) -> pa.Array:
         """Return a sparse column's dictionary: its distinct values, with null for missing ones."""

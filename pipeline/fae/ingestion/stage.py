@@ -141,6 +141,12 @@ def _read_row_group(block: Block, schema: Schema) -> pl.DataFrame:
             table.validate(full=True)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise LogError(f"{block.log.name} is damaged: {error}") from None
+    for column in table.schema:
+        if "decimal256" in str(column.type):  # Polars ends the process
+            raise LogError(
+                f"{block.log.name}: column {column.name!r} has the type {column.type}. Convert it "
+                "to decimals of at most 38 digits."
+            )
     frame = pl.from_arrow(pa.table(table.columns, names=names))  # without the file's metadata
     assert isinstance(frame, pl.DataFrame)
     return frame

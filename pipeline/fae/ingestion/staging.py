@@ -15,7 +15,7 @@ import numpy as np
 
 from fae.arrays.arrow import to_numpy
 from fae.commit import outputs
-from fae.ingestion.cast.times import TIME_COLUMN
+from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
 from fae.ingestion.part import StagedPart, Times
 from fae.logs.files import Log
 from fae.logs.schema import Schema
@@ -76,11 +76,15 @@ class Staging:
         return [0, *accumulate(part.rows for part in self.parts)]
 
     def read_times(self, part: int) -> Times:
-        """Return the time of each row of a part, in seconds since 1970; 0 without a time column."""
+        """Return the time of each row of a part, in microseconds since 1970.
+
+        All are 0 where the schema has no time.
+        """
         if self.schema.time is None:
             return np.zeros(self.parts[part].rows, dtype=np.int64)
-        columns = self.open_part(part).read_columns([TIME_COLUMN])
-        times: Times = to_numpy(columns[TIME_COLUMN].chunk(0))
+        columns = self.open_part(part).read_times()
+        seconds, *microseconds = (to_numpy(column.chunk(0)) for column in columns)
+        times: Times = sum(microseconds, seconds * MICROSECONDS_PER_SECOND)
         return times
 
     def count_values(self, table: str) -> int:

@@ -13,20 +13,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
+from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND, SECONDS_PER_DAY
 from fae.ingestion.part import IntegerArray, Times
 from fae.ingestion.staging import Staging
 
 TRAIN, VALID, TEST = 0, 1, 2
-SECONDS_PER_DAY = 86_400
-#: The steps in which rows are counted, in seconds, and the name of each count. Each step divides
-#: the one before: all rows by day, then one day by five minutes, then five minutes by second.
-_STEPS = {SECONDS_PER_DAY: "days", 300: "minutes", 1: "seconds"}
+_DAY = SECONDS_PER_DAY * MICROSECONDS_PER_SECOND
+#: The steps in which rows are counted, in microseconds, and the name of each count. Each step
+#: divides the one before: all rows by day, then one day by five minutes, and so on.
+_STEPS = {
+    _DAY: "days",
+    300 * MICROSECONDS_PER_SECOND: "minutes",
+    MICROSECONDS_PER_SECOND: "seconds",
+    1: "microseconds",
+}
 
 SplitCodes = npt.NDArray[np.int8]
 #: Rows by the number of their step, counted from 1970.
@@ -62,10 +69,25 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class SplitPoint:
-    """A position in the timeline: a time, and a row with that time."""
+    """A position in the timeline: a time, and a row with that time.
+
+    `time` is whole seconds since 1970, `microsecond` what follows them.
+    """
 
     time: int
     row: int
+    microsecond: int = 0
+
+    @classmethod
+    def of(cls, moment: int, row: int) -> Self:
+        """Return the point at a time in microseconds since 1970."""
+        seconds, microsecond = divmod(moment, MICROSECONDS_PER_SECOND)
+        return cls(seconds, row, microsecond)
+
+    @property
+    def moment(self) -> int:
+        """The time in microseconds since 1970."""
+        return self.time * MICROSECONDS_PER_SECOND + self.microsecond
 
 
 @dataclass(frozen=True)
@@ -83,17 +105,17 @@ class SplitPoints:
         """Return the splits of consecutive rows as TRAIN, VALID or TEST, shape (rows,).
 
         `stated` is the split that their log states, if any, and `first` the number of the first
-        row. `times` (rows, seconds) are all 0 where the schema has no time.
+        row. `times` (rows, microseconds) are all 0 where the schema has no time.
         """
         if stated is not None:
             return np.full(times.size, SPLITS.index(stated), dtype=np.int8)
         codes = np.full(times.size, TRAIN, dtype=np.int8)
         for point, code in ((self.valid, VALID), (self.test, TEST)):
             if point is not None:
-                codes[times > point.time] = code
+                codes[times > point.moment] = code
                 # Of rows at the time of the point itself, those from its row on are behind it.
                 begin = max(point.row - first, 0)
-                codes[begin:][times[begin:] == point.time] = code
+                codes[begin:][times[begin:] == point.moment] = code
         return codes
 
     def shared_split(self, stated: str | None, first: int, rows: int, timed: bool) -> int | None:
@@ -110,7 +132,10 @@ class SplitPoints:
 
 @dataclass(frozen=True)
 class TimeWindow:
-    """Time in steps of `step` seconds: all of it, or that in the coarser step (seconds, number)."""
+    """Time in steps of `step` microseconds: all of it, or one coarser step's.
+
+    `within` has the coarser step's length and number.
+    """
 
     step: int
     within: tuple[int, int] | None = None
@@ -121,10 +146,10 @@ class TimeWindow:
         return _STEPS[self.step]
 
     def count(self, times: Times) -> StepCounts:
-        """Count how many of `times` (rows, seconds) lie in each step of the window."""
+        """Count how many of `times` (rows, microseconds) lie in each step of the window."""
         if self.within is not None:
-            seconds, number = self.within
-            times = times[times // seconds == number]
+            length, number = self.within
+            times = times[times // length == number]
         numbers, counts = np.unique(times // self.step, return_counts=True)
         return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
@@ -157,17 +182,17 @@ class Timeline:
         for coarse, step in itertools.pairwise(_STEPS):
             counts = self.count_rows(TimeWindow(step, (coarse, number)))
             number, position = _find_step(counts, position)
-        # A step is a second now, and its number a time: rows at one time go part by part.
+        # A step is a microsecond now, its number a time: rows at one time go part by part.
         for part, in_part in enumerate(counts):
             rows = in_part.get(number, 0)
             if position < rows:
-                return SplitPoint(number, int(self.rows_at(part, number)[position]))
+                return SplitPoint.of(number, int(self.rows_at(part, number)[position]))
             position -= rows
         raise AssertionError("a part has fewer rows than it was counted to have")
 
     @cached_property
     def _by_day(self) -> Sequence[StepCounts]:
-        return self.count_rows(TimeWindow(SECONDS_PER_DAY))
+        return self.count_rows(TimeWindow(_DAY))
 
 
 def assign_splits(staging: Staging, part: int, points: SplitPoints) -> SplitCodes:

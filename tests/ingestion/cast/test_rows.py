@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from fae.format.errors import LogError
 from fae.ingestion.parser import parse_table
 from tests.support.parsed_lines import CITY, list_rejects, parse_lines, parse_value
 from tests.support.random_logs import BAD, VALUES
@@ -70,7 +73,10 @@ def test_a_number_too_large_for_float32_is_rejected() -> None:
         ("7e0", "not a 64-bit integer"),
         (".0", "not a 64-bit integer"),
         ("x", "not a 64-bit integer"),
-        (" 7", "not a 64-bit integer"),
+        (" 7", 7),
+        ("7.0 ", 7),
+        ("\t", None),
+        ("7 7", "not a 64-bit integer"),
     ],
 )
 def test_integers_are_cast_or_rejected(text: str, expected: Any) -> None:
@@ -95,6 +101,8 @@ def test_integers_are_cast_or_rejected(text: str, expected: Any) -> None:
         ("0f", None, 15),
         ("ffffffffffffffff", None, 2**64 - 1),
         ("00000000000000001", None, "not 1 to 16 hexadecimal digits"),
+        (" 68fd1e64", 8, 0x68FD1E64),
+        (" 68fd1e6", 8, "not 8 hexadecimal digits"),
     ],
 )
 def test_hexadecimal_values_are_cast_or_rejected(
@@ -122,6 +130,9 @@ def test_the_last_text_of_a_line_excludes_the_line_break(line_end: str) -> None:
         ("7", [7]),
         ("7 5 7", [7, 5, 7]),
         ("7  5", [7, None, 5]),
+        ("7 5 ", [7, 5]),
+        (" ", []),
+        ("7  ", [7, None]),
         ("7 x", "not a 64-bit integer"),
     ],
 )
@@ -134,6 +145,7 @@ def test_a_long_list_keeps_its_last_values() -> None:
     column = {"role": "sparse", "multi": {"separator": " ", "max_length": 2}}
     assert parse_value("a b c", column) == ["b", "c"]
     assert parse_value("a", column) == ["a"]
+    assert parse_value("a b ", column) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +154,11 @@ def test_a_long_list_keeps_its_last_values() -> None:
         ("0", "unix", 0),
         ("-1", "unix", -1),
         ("1413849600", "unix", 1413849600),
+        ("1413849600.0", "unix", 1413849600),
+        (" 1413849600 ", "unix", 1413849600),
+        ("7258118399", "unix", 7258118399),
+        ("-7258118399", "unix", -7258118399),
+        ("2199-12-31", "%Y-%m-%d", 7258118400 - 86400),
         ("14102100", "%y%m%d%H", 1413849600),
         ("14102123", "%y%m%d%H", 1413849600 + 23 * 3600),
         ("2014-10-21", "%Y-%m-%d", 1413849600),
@@ -155,7 +172,13 @@ def test_times_are_seconds_since_1970_in_utc(text: str, form: str, expected: int
 
 @pytest.mark.parametrize(
     ("text", "form"),
-    [("", "unix"), ("1.5", "unix"), ("14102124", "%y%m%d%H"), ("2014-10-32", "%Y-%m-%d")]
+    [
+        ("", "unix"),
+        ("1.", "unix"),
+        ("1e9", "unix"),
+        ("14102124", "%y%m%d%H"),
+        ("2014-10-32", "%Y-%m-%d"),
+    ]
     + [(text, "%y%m%d%H") for text in (" 4102123", "1 102123", "1410212", "1-102123", "+4102123")]
     + [("2014121", "%Y%m%d"), ("141021 5", "%y%m%d%H")],
 )
@@ -163,6 +186,41 @@ def test_a_value_that_is_not_a_time_is_rejected(text: str, form: str) -> None:
     schema = schema_of([LABEL, CITY, {"name": "x", "role": "time", "format": form}])
     parsed = parse_lines(f"1,a,{text}\n", schema)
     assert list_rejects(parsed) == [(0, "x", f"not a time of the form {form}", text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "unit"),
+    [
+        ("1700049600000", "unix", "seconds since 1970"),
+        ("1700049600000.0", "unix", "seconds since 1970"),
+        ("7258118400", "unix", "seconds since 1970"),
+        ("-7258118400", "unix", "seconds since 1970"),
+        ("99999999999999999999", "unix", "seconds since 1970"),
+        ("0001-01-01", "%Y-%m-%d", "%Y-%m-%d"),
+        ("2200-01-01", "%Y-%m-%d", "%Y-%m-%d"),
+    ],
+)
+def test_a_time_of_another_unit_is_rejected(text: str, form: str, unit: str) -> None:
+    schema = schema_of([LABEL, CITY, {"name": "x", "role": "time", "format": form}])
+    why = f"not a time of the years 1740 to 2199, read as {unit}"
+    for lines in (f"1,a,{text}\n", f"1,a,{text}\n1,a,soon\n"):
+        assert list_rejects(parse_lines(lines, schema))[0] == (0, "x", why, text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "form", "expected"),
+    [
+        (["5.25", "5", "-0.5"], "unix", [(5, 250_000), (5, 0), (-1, 500_000)]),
+        (["1413849600.123456"], "unix", [(1413849600, 123_456)]),
+        (["2014-10-21 00:00:05.25"], "%Y-%m-%d %H:%M:%S%.f", [(1413849605, 250_000)]),
+    ],
+)
+def test_a_time_keeps_its_microseconds(
+    texts: list[str], form: str, expected: list[tuple[int, int]]
+) -> None:
+    schema = schema_of([LABEL, CITY, {"name": "x", "role": "time", "format": form}])
+    rows = parse_lines("".join(f"1,a,{text}\n" for text in texts), schema).rows
+    assert rows.select("@time", "@microsecond").rows() == expected
 
 
 def test_hours_and_weekdays_are_derived_from_the_time() -> None:
@@ -266,6 +324,106 @@ def test_a_float_that_is_not_an_integer_is_rejected() -> None:
     ]:
         values = [7.0, 7.5, math.nan, 1e30, None]
         assert cast_table(values, column) == [7, why, why, why, None]
+
+
+@pytest.mark.parametrize(("dtype", "exact"), [(pl.Float64(), 2**53), (pl.Float32(), 2**24)])
+def test_a_float_that_may_stand_for_another_integer_is_rejected(
+    dtype: pl.DataType, exact: int
+) -> None:
+    column = {"role": "sparse", "encoding": "integer"}
+    values = [float(exact - 1), float(exact), float(-exact)]
+    assert cast_table(values, column, dtype) == [exact - 1, *["not a 64-bit integer"] * 2]
+
+
+@pytest.mark.parametrize("multi", [None, {}])
+def test_a_decimal_that_is_not_an_integer_is_rejected(multi: Any) -> None:
+    decimals = [Decimal("1.00"), Decimal("1.25"), Decimal("1.50"), Decimal("-7.00")]
+    for encoding, digits, faulty in (
+        ("integer", {}, "not a 64-bit integer"),
+        ("hex", {"digits": 2}, "not 2 hexadecimal digits"),
+    ):
+        column = {"role": "sparse", "encoding": encoding, **digits}
+        expected: list[Any] = [1, faulty, faulty, -7 if encoding == "integer" else faulty]
+        values: list[Any] = decimals
+        if multi is not None:
+            column["multi"] = multi
+            expected = [found if found == faulty else [found] for found in expected]
+            assert cast_table(decimals, column, pl.Decimal(9, 2)) == expected
+            values = [[value] for value in decimals]
+        dtype: pl.DataType = pl.Decimal(9, 2)
+        dtype = dtype if multi is None else pl.List(dtype)
+        assert cast_table(values, column, dtype) == expected
+
+
+@pytest.mark.parametrize("shape", ["column", "list", "dictionary"])
+@pytest.mark.parametrize("encoding", ["integer", "hex", "string"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([datetime.date(2020, 1, 1)]),
+        pa.array([datetime.datetime(2020, 1, 1)]),
+        pa.array([5], pa.time64("us")),
+        pa.array([5], pa.duration("us")),
+        pa.array([{"a": 1}]),
+        pa.array([[1]]),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_type_that_no_category_has_is_an_error_wherever_it_stands(
+    values: pa.Array, encoding: str, shape: str
+) -> None:
+    column = {"role": "sparse", "encoding": encoding}
+    if shape == "list":
+        column["multi"] = {}
+        values = pa.array([values.to_pylist()], pa.list_(values.type))
+    elif shape == "dictionary" and not pa.types.is_nested(values.type):
+        values = values.dictionary_encode()
+    elif pa.types.is_list(values.type):
+        column["multi"] = {}  # a list in a list is none of values
+        values = pa.array([values.to_pylist()], pa.list_(values.type))
+    with pytest.raises(LogError, match="column 'x' has the type"):
+        cast_table(pl.Series(values), column)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([[b"7", b"5"], None, []]),
+        pa.array([["7", "5"], None, []], pa.list_(pa.string())),
+        pa.ListArray.from_arrays([0, 2, 2, 2], pa.array(["7", "5"]).dictionary_encode()),
+        pa.array([[7.0, 5.0], None, []]),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_lists_of_any_type_are_cast_as_their_values(values: pa.Array) -> None:
+    column = {"role": "sparse", "encoding": "integer", "multi": {}}
+    assert cast_table(pl.Series(values), column) == [[7, 5], [], []]
+    assert "not UTF-8" in cast_table([[b"\xff"]], {"role": "sparse", "multi": {}})
+
+
+@pytest.mark.parametrize("value", [7, 7.0, Decimal("7.00"), True])
+def test_a_value_that_is_no_list_is_a_list_of_one(value: Any) -> None:
+    column = {"role": "sparse", "encoding": "integer", "multi": {"separator": "."}}
+    assert cast_table([value, None], column) == [[int(value)], []]
+
+
+@pytest.mark.parametrize("kind", [pl.Time(), pl.Duration("us")])
+def test_a_time_of_day_or_a_duration_is_no_time(kind: pl.DataType) -> None:
+    with pytest.raises(LogError, match="column 'x' has the type"):
+        cast_table(pl.Series([5]).cast(kind), {"role": "time"})
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_timestamps_have_the_time_that_they_say(unit: Any) -> None:
+    moments = [datetime.datetime(2014, 10, 21, 12, 0, 0, 250_000), datetime.datetime(1899, 1, 1)]
+    series = pl.Series(moments).dt.cast_time_unit(unit)
+    assert cast_table(series, {"role": "time"}) == [1413892800, -2240524800]
+    far = pl.Series([datetime.datetime(2200, 1, 1), None]).dt.cast_time_unit(unit)
+    assert cast_table(far, {"role": "time"}) == [
+        "not a time of the years 1740 to 2199, read as seconds since 1970",
+        "not a time of the form unix",
+    ]
 
 
 def test_a_number_with_more_digits_than_the_schema_allows_is_rejected() -> None:

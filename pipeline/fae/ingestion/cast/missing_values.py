@@ -22,6 +22,14 @@ def text_or_null(text: pl.Expr) -> pl.Expr:
     return pl.when(text != MISSING_TEXT).then(text)
 
 
+def strip_blanks(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return numbers of type `dtype` without the blanks around them, if they are text.
+
+    Blanks alone are a missing number, as Polars reads them in a column of numbers.
+    """
+    return raw.str.strip_chars(" \t") if dtype == pl.String() else raw
+
+
 def is_present(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Return whether a raw column of type `dtype` has a value."""
     is_text = dtype == pl.String()

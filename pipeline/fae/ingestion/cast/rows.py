@@ -8,8 +8,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from fae.ingestion.cast.categories import cast_category, has_category_fault, split_list
-from fae.ingestion.cast.missing_values import is_present
-from fae.ingestion.cast.times import TIME_COLUMN, cast_time, derive_category
+from fae.ingestion.cast.missing_values import is_present, strip_blanks
+from fae.ingestion.cast.times import (
+    MICROSECOND_COLUMN,
+    TIME_COLUMN,
+    cast_time,
+    derive_category,
+    explain_time_fault,
+    has_time_fault,
+    split_seconds,
+)
 from fae.ingestion.rejects import Reject
 from fae.logs.columns import Column, DenseColumn, LabelColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
@@ -25,7 +33,7 @@ class ParsedLines:
 
     `rows` has label (int8), the dense columns (float32, transformed), the sparse columns (uint32 or
     uint64 for hex, int64, string, or lists of these; null is missing) and, where the schema has a
-    time, `@time` (int64). `lines` is the number of both.
+    time, `@time` (int64) and perhaps `@microsecond` (int32). `lines` is the number of both.
     """
 
     rows: pl.DataFrame
@@ -63,23 +71,30 @@ def cast_columns(
         _has_fault(column, frame.schema[column.name]).alias(column.name) for column in untyped
     )
     if untyped and (is_faulty := faults.select(pl.any_horizontal(pl.all())).to_series()).any():
-        rejects = rejects + _reject(frame.filter(is_faulty), faults.filter(is_faulty), untyped)
+        faulty_rows = raw_and_cast.filter(is_faulty)
+        rejects = rejects + _reject(faulty_rows, faults.filter(is_faulty), untyped)
         rows = rows.filter(~is_faulty)
+    times = []
+    if schema.time is not None:
+        if schema.time.name not in typed:
+            rows = split_seconds(rows)
+        times = [name for name in (TIME_COLUMN, MICROSECOND_COLUMN) if name in rows.columns]
     rows = rows.with_columns(derive_category(column) for column in schema.sparse if column.source)
     order = ["label", *(c.name for c in schema.dense), *(c.name for c in schema.sparse)]
-    rows = rows.select(order + ([TIME_COLUMN] if schema.time else []))
+    rows = rows.select(order + times)
     return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines)
 
 
 def _reject(rows: pl.DataFrame, faults: pl.DataFrame, columns: list[Column]) -> list[Reject]:
-    """Return a reject for each row, about its first faulty column."""
+    """Return a reject for each row, raw and cast, about its first faulty column."""
     first_faults = faults.to_numpy().argmax(axis=1)
     rejects = []
     for row, first in zip(rows.iter_rows(named=True), first_faults, strict=True):
         column = columns[int(first)]
         raw = row[column.name]
         text = preview(str(raw).encode("utf-8", "replace")) if raw is not None else ""
-        rejects.append(Reject(row[LINE_COLUMN], column.name, _explain_fault(column), text))
+        value = row[_name_cast(_name_staged(column))]
+        rejects.append(Reject(row[LINE_COLUMN], column.name, _explain_fault(column, value), text))
     return rejects
 
 
@@ -95,14 +110,14 @@ def _name_staged(column: Column) -> str:
     return TIME_COLUMN if isinstance(column, TimeColumn) else column.name
 
 
-def _explain_fault(column: Column) -> str:
-    """Return why a value does not fit `column`, as the reason of a reject."""
+def _explain_fault(column: Column, value: object) -> str:
+    """Return why a value, cast to `value`, does not fit `column`, as the reason of a reject."""
     if isinstance(column, LabelColumn):
         return "the label is not 0 or 1"
     if isinstance(column, DenseColumn):
         return "not a finite number"
     if isinstance(column, TimeColumn):
-        return f"not a time of the form {column.format}"
+        return explain_time_fault(column, value)
     assert isinstance(column, SparseColumn)
     if column.encoding == "hex":
         return f"not {column.digits or '1 to 16'} hexadecimal digits"
@@ -111,8 +126,7 @@ def _explain_fault(column: Column) -> str:
 
 def _cast_number(column: str, dtype: pl.DataType) -> pl.Expr:
     raw = pl.col(column)
-    if dtype == pl.String():
-        raw = raw.str.strip_chars(" \t")
+    raw = strip_blanks(raw, dtype)
     return raw if dtype == pl.Float64() else raw.cast(pl.Float64(), strict=False)
 
 
@@ -144,11 +158,9 @@ def _has_fault(column: Column, dtype: pl.DataType) -> pl.Expr:
         return ~_cast_number(column.name, dtype).is_in([0.0, 1.0]).fill_null(False)
     if isinstance(column, DenseColumn):
         finite = _cast_number(column.name, dtype).is_finite().fill_null(False) & value.is_finite()
-        if dtype == pl.String():
-            raw = raw.str.strip_chars(" \t")  # Polars reads blanks in a column of numbers as null
-        return is_present(raw, dtype) & ~finite
+        return is_present(strip_blanks(raw, dtype), dtype) & ~finite
     if isinstance(column, TimeColumn):
-        return value.is_null()
+        return has_time_fault(value)
     assert isinstance(column, SparseColumn)
     if column.multi is None:
         return has_category_fault(raw, value, column, dtype)

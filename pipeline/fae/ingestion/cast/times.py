@@ -1,28 +1,74 @@
-"""Cast times to seconds since 1970, and derive categories from them."""
+"""Cast times to seconds and microseconds since 1970, and derive categories from them."""
 
 import re
 
 import polars as pl
 
+from fae.ingestion.cast.missing_values import strip_blanks
 from fae.logs.columns import SparseColumn, TimeColumn
 
-#: The staged time column: seconds since 1970 (int64). No schema can give a column this name.
-TIME_COLUMN = "@time"
+#: The staged time: whole seconds since 1970 (int64), and the microseconds after them (int32), which
+#: are left out where all are 0. No schema can give a column these names.
+TIME_COLUMN, MICROSECOND_COLUMN = "@time", "@microsecond"
+MICROSECONDS_PER_SECOND = 1_000_000
+SECONDS_PER_DAY = 86_400
+#: Times are of 1740 to 2199, so that milliseconds since 1970 are not taken for seconds. This is the
+#: beginning of 2200; its negative is that of 1740.
+MAX_SECONDS = 7_258_118_400
+_MAX_DAYS = MAX_SECONDS // SECONDS_PER_DAY
 
 
 def cast_time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
-    """Cast the times of `column`, raw of `dtype`; those that do not fit become null."""
+    """Cast to microseconds since 1970; a time beyond MAX_SECONDS becomes the nearest bound."""
     raw = pl.col(column.name)
-    if dtype.is_temporal():
-        return raw.cast(pl.Datetime("us")).dt.epoch("s")
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        return _to_microseconds(raw.to_physical() // 1_000, MICROSECONDS_PER_SECOND)
+    if isinstance(dtype, pl.Datetime):
+        return _to_microseconds(raw.to_physical(), 1_000 if dtype.time_unit == "ms" else 1_000_000)
+    if dtype == pl.Date():
+        days = raw.to_physical().cast(pl.Int64())
+        return _to_microseconds(days.clip(-_MAX_DAYS, _MAX_DAYS) * SECONDS_PER_DAY, 1)
     if column.format == "unix":
-        return raw.cast(pl.Int64(), strict=False)
+        if dtype == pl.String():
+            raw = strip_blanks(raw, dtype)
+            raw = pl.when(raw.str.contains(r"^[+-]?[0-9]+(\.[0-9]+)?$")).then(raw)
+        seconds = raw.cast(pl.Float64(), strict=False)  # exact: the bounds in microseconds are
+        return _to_microseconds(pl.when(seconds.is_finite()).then(seconds), 1)
     raw = raw.cast(pl.String())
     if "%H" in column.format and "%M" not in column.format:  # Polars parses no hour without it
         moment = (raw + " 00").str.to_datetime(column.format + " %M", strict=False)
     else:
-        moment = raw.str.to_datetime(column.format, strict=False)
-    return pl.when(_has_all_digits(raw, column.format)).then(moment.dt.epoch("s"))
+        moment = raw.str.to_datetime(column.format, strict=False, time_unit="us")
+    time = _to_microseconds(moment.to_physical(), MICROSECONDS_PER_SECOND)
+    return pl.when(_has_all_digits(raw, column.format)).then(time)
+
+
+def has_time_fault(microseconds: pl.Expr) -> pl.Expr:
+    """Return whether what `cast_time` gave is no time."""
+    return (microseconds.abs() >= MAX_SECONDS * MICROSECONDS_PER_SECOND).fill_null(True)
+
+
+def explain_time_fault(column: TimeColumn, microseconds: object) -> str:
+    """Return why a value, cast by `cast_time`, is no time, as the reason of a reject."""
+    if microseconds is None:
+        return f"not a time of the form {column.format}"
+    unit = "seconds since 1970" if column.format == "unix" else column.format
+    return f"not a time of the years 1740 to 2199, read as {unit}"
+
+
+def split_seconds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Replace `@time` in microseconds by whole seconds, with `@microsecond` if any is not 0."""
+    time = pl.col(TIME_COLUMN)
+    microsecond = (time % MICROSECONDS_PER_SECOND).cast(pl.Int32()).alias(MICROSECOND_COLUMN)
+    rows = rows.with_columns(time // MICROSECONDS_PER_SECOND, microsecond)
+    return rows if (rows[MICROSECOND_COLUMN] != 0).any() else rows.drop(MICROSECOND_COLUMN)
+
+
+def _to_microseconds(number: pl.Expr, per_second: int) -> pl.Expr:
+    """Return the microseconds of a number of units, clipped to the bounds."""
+    bound = MAX_SECONDS * per_second
+    scaled = number.clip(-bound, bound) * (MICROSECONDS_PER_SECOND // per_second)
+    return scaled.round().cast(pl.Int64())
 
 
 def _has_all_digits(raw: pl.Expr, form: str) -> pl.Expr:
@@ -39,6 +85,7 @@ def _has_all_digits(raw: pl.Expr, form: str) -> pl.Expr:
 
 def derive_category(column: SparseColumn) -> pl.Expr:
     """Derive a category from the time: the hour, or the day of the week (Monday is 0)."""
-    days, hours = pl.col(TIME_COLUMN) // 86_400, pl.col(TIME_COLUMN) % 86_400 // 3_600
+    time = pl.col(TIME_COLUMN)
+    days, hours = time // SECONDS_PER_DAY, time % SECONDS_PER_DAY // 3_600
     category = hours if column.derive == "hour_of_day" else (days + 3) % 7
     return category.cast(pl.Int64()).alias(column.name)
