@@ -256,6 +256,7 @@ def simulated() -> Iterator[Machine]:
             "Event": Event,
             "stream": streaming,
             "current_stream": lambda *_: MACHINE.stream,
+            "default_stream": lambda *_: MACHINE.default,
             "synchronize": MACHINE.synchronize,
             "CUDAGraph": Graph,
             "graph": capturing,

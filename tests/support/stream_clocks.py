@@ -105,7 +105,7 @@ class Machine:
         self.pinned: set[int] = set()
         self.errors: list[str] = []
         self._local = threading.local()
-        self._default = Stream()
+        self.default = Stream()
 
     @property
     def host(self) -> Clock:
@@ -115,7 +115,7 @@ class Machine:
     @property
     def stream(self) -> Stream:
         """This thread's current stream."""
-        return getattr(self._local, "stream", self._default)
+        return getattr(self._local, "stream", self.default)
 
     @stream.setter
     def stream(self, stream: Stream) -> None:

@@ -148,9 +148,9 @@ _TRAINING = {
 _MACHINE = {
     "--cache": choice(
         CACHES,
-        "Keep decoded samples for later epochs and evaluations: on the host, or labels and dense "
-        "features on the device and ids on the host (default: auto, if they fit a quarter of the "
-        "free memory).",
+        "Keep decoded samples for later epochs and evaluations, on the host or on the device "
+        "(default: auto, on the device or else on the host, where they fit a quarter of the free "
+        "memory).",
     ),
     "--verify": flag(
         "Check each file's sha256 before reading its rows. Sizes, types and ids are always "

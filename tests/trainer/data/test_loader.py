@@ -248,9 +248,16 @@ def test_on_cuda_batches_are_pinned_or_resident(data: Path) -> None:
     expected = stream(loader(data))
     pinned = list(loader(data, device="cuda", cache="host"))
     resident = list(loader(data, device="cuda", cache="device"))
-    assert all(batch.ids.is_pinned() and batch.label.is_pinned() for batch in pinned)
-    assert all(batch.label.is_cuda and not batch.ids.is_cuda for batch in resident)
-    assert stream(pinned) == stream(resident) == expected
+    read = list(loader(data, device="cuda", cache="none"))
+    for batch in pinned + read:
+        assert batch.buffer is not None
+        assert batch.buffer.is_pinned()
+        assert batch.ids.is_pinned()
+    for batch in resident:
+        assert batch.label.is_cuda
+        assert batch.ids.is_cuda
+        assert batch.offsets is None or batch.offsets.is_cuda
+    assert stream(pinned) == stream(read) == stream(resident) == expected
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")

@@ -1,11 +1,14 @@
 """Read a prepared data set as batches, decoded ahead in threads.
 
 schedule      the order of hot and cold batches in an epoch
+windows       the row groups that are decoded together, and the random orders of an epoch
 decoding      Parquet row groups to checked blocks of rows
-batches       batches of samples, and how they are cut and joined
-buffers       memory that decoded arrays reuse
+batches       batches of samples, and how they are laid out, gathered and cut
+pending       batches in the making, whose rows threads give
+buffers       memory that decoded rows and batches reuse
 cache         decoded rows kept in memory from epoch to epoch
 leaf_reader   the rows of one split and temperature, in an epoch's order
 prefetch      items made ahead of their use by threads
+upload        batches copied to a GPU ahead of their use
 loader        `HotColdLoader`: a split's batches, for any training loop
 """

@@ -1,7 +1,8 @@
-"""Batches: consecutive samples of one temperature, as tensors, and how they are cut and joined."""
+"""Batches: samples of one temperature as tensors, and how they are laid out, gathered and cut."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,12 @@ from torch.nn import functional
 
 Ints = npt.NDArray[np.int64]
 
+#: Returns uninitialised host memory of so many bytes, as a tensor of bytes.
+Allocate = Callable[[int], Tensor]
+
+#: Every array of a buffer starts at a multiple of so many bytes.
+ALIGNMENT_BYTES = 16
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -23,6 +30,9 @@ class Batch:
     (batch * features,) and `offsets` is None. Otherwise the ids of feature f of sample i start at
     `offsets[i * features + f]` and end before the next offset; `offsets` is
     (batch * features + 1,). Both are int32 if every id fits, else int64.
+
+    Where `buffer` is given, all tensors are views of it (see `BatchShape`), and one copy of the
+    buffer copies the batch.
     """
 
     label: Tensor
@@ -30,6 +40,7 @@ class Batch:
     ids: Tensor
     offsets: Tensor | None
     hot: bool
+    buffer: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -41,6 +52,12 @@ class Batch:
         bags = len(self.ids) if self.offsets is None else len(self.offsets) - 1
         return bags // len(self)
 
+    @property
+    def shape(self) -> BatchShape:
+        """The sizes of all arrays."""
+        bounds = 0 if self.offsets is None else len(self.offsets)
+        return BatchShape(len(self), self.dense.shape[1], len(self.ids), bounds, self.ids.dtype)
+
     def slice(self, start: int, stop: int) -> Batch:
         """Return the samples from `start` to before `stop`, as views of this batch's tensors."""
         first, last = start * self.features, stop * self.features
@@ -51,77 +68,211 @@ class Batch:
         label, dense = self.label[start:stop], self.dense[start:stop]
         return Batch(label, dense, self.ids[first:last], offsets, self.hot)
 
-    def take(self, order: Ints) -> Batch:
-        """Return a copy of the samples numbered `order`, in that order."""
-        label, dense = _take_rows(self.label, order), _take_rows(self.dense, order)
-        if self.offsets is None:
-            ids = _take_rows(self.ids.view(len(self), self.features), order)
-            return Batch(label, dense, ids.flatten(), None, self.hot)
-        flat, offsets = take_bags(self.ids, self.offsets, self.features, order)
-        return Batch(label, dense, flat, offsets, self.hot)
-
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device; a batch with a buffer takes one copy."""
+        if self.buffer is not None:
+            buffer = self.buffer.to(device, non_blocking=non_blocking)
+            return self if buffer is self.buffer else self.shape.view(buffer, self.hot)
         return self._map(lambda values: values.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Return the batch with its host tensors in page-locked memory, which a GPU can read."""
+        if self.buffer is not None and not self.buffer.is_cuda:
+            return self.shape.view(self.buffer.pin_memory(), self.hot)
         return self._map(lambda values: values if values.is_cuda else values.pin_memory())
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Have the allocator keep the batch's memory until the stream's work so far is done."""
+        tensors = (self.label, self.dense, self.ids, self.offsets)
+        for tensor in tensors if self.buffer is None else (self.buffer,):
+            if tensor is not None:
+                tensor.record_stream(stream)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         offsets = None if self.offsets is None else change(self.offsets)
         return Batch(change(self.label), change(self.dense), change(self.ids), offsets, self.hot)
 
 
+@dataclass(frozen=True)
+class BatchShape:
+    """The sizes of a batch's arrays, which lie in one buffer: ids, label, dense, then offsets.
+
+    `bounds` is the length of the offsets, or 0 where every feature has one id.
+    """
+
+    samples: int
+    dense: int
+    ids: int
+    bounds: int
+    id_type: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        """The size of the buffer."""
+        return self._starts()[-1]
+
+    def view(self, buffer: Tensor, hot: bool) -> Batch:
+        """Return the batch whose arrays lie in `buffer`, of at least `bytes` bytes."""
+        ids, label, dense, offsets, _ = self._starts()
+        wide = self.id_type.itemsize
+        floats = buffer[label : dense + 4 * self.samples * self.dense].view(torch.float32)
+        there = (dense - label) // 4
+        bounds = None
+        if self.bounds:
+            bounds = buffer[offsets : offsets + self.bounds * wide].view(self.id_type)
+        return Batch(
+            floats[: self.samples],
+            floats[there:].view(self.samples, self.dense),
+            buffer[ids : ids + self.ids * wide].view(self.id_type),
+            bounds,
+            hot,
+            buffer,
+        )
+
+    def _starts(self) -> tuple[int, int, int, int, int]:
+        """Return the byte at which each array starts, and the end of the last."""
+        wide, starts = self.id_type.itemsize, [0]
+        for size in (
+            self.ids * wide, self.samples * 4, self.samples * self.dense * 4,
+            self.bounds * wide,
+        ):  # fmt: skip
+            starts.append(math.ceil((starts[-1] + size) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES)
+        ids, label, dense, offsets, end = starts
+        return ids, label, dense, offsets, end
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decoded rows that stay in memory while batches are made of them, on the host or a device.
+
+    `offsets` are the batch's, on the host.
+    """
+
+    batch: Batch
+    offsets: Ints | None = None
+
+    @classmethod
+    def on_host(cls, batch: Batch) -> Block:
+        """Return the block of a batch on the host."""
+        return cls(batch, None if batch.offsets is None else batch.offsets.numpy())
+
+    def to(self, device: torch.device) -> Block:
+        """Return the block on a device."""
+        return Block(self.batch.to(device), self.offsets)
+
+    def permute_on_device(self, order: Ints | None) -> Block:
+        """Return a copy of the rows in `order`, on the device that holds the block."""
+        batch = self.batch
+        if order is None:
+            return self
+        there = torch.from_numpy(order).to(batch.label.device)
+        label, dense = batch.label.index_select(0, there), batch.dense.index_select(0, there)
+        if self.offsets is None:
+            ids = batch.ids.view(len(batch), -1).index_select(0, there).flatten()
+            return Block(Batch(label, dense, ids, None, batch.hot))
+        positions, offsets = find_ids(self.offsets, batch.features, order)
+        ids = batch.ids.index_select(0, torch.from_numpy(positions).to(label.device))
+        moved = torch.from_numpy(offsets).to(label.device)
+        return Block(Batch(label, dense, ids, moved, batch.hot), offsets)
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Return rows as views, without waiting for a device."""
+        batch = self.batch
+        if self.offsets is None or batch.offsets is None:
+            return batch.slice(start, stop)
+        first, last = start * batch.features, stop * batch.features
+        begin, end = int(self.offsets[first]), int(self.offsets[last])
+        offsets = batch.offsets[first : last + 1] - begin
+        label, dense = batch.label[start:stop], batch.dense[start:stop]
+        return Batch(label, dense, batch.ids[begin:end], offsets, batch.hot)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The rows of a block numbered `rows`, in this order."""
+
+    block: Block
+    rows: Ints
+
+
+def gather(pieces: Sequence[Piece], allocate: Allocate) -> Batch:
+    """Return the rows of pieces on the host, one piece after the other, in one buffer.
+
+    NumPy copies them: torch's OpenMP threads would spin beside the decoding threads.
+    """
+    first = pieces[0].block
+    samples = sum(len(piece.rows) for piece in pieces)
+    features, dense = first.batch.features, first.batch.dense.shape[1]
+    found = [
+        find_ids(piece.block.offsets, features, piece.rows)
+        for piece in pieces
+        if piece.block.offsets is not None
+    ]
+    ids = sum(len(positions) for positions, _ in found) if found else samples * features
+    bounds = samples * features + 1 if found else 0
+    shape = BatchShape(samples, dense, ids, bounds, first.batch.ids.dtype)
+    batch = shape.view(allocate(shape.bytes), first.batch.hot)
+    at = 0
+    for piece in pieces:
+        source, stop = piece.block.batch, at + len(piece.rows)
+        _take_rows(source.label, piece.rows, batch.label[at:stop])
+        _take_rows(source.dense, piece.rows, batch.dense[at:stop])
+        if not found:
+            into = batch.ids.view(samples, features)[at:stop]
+            _take_rows(source.ids.view(-1, features), piece.rows, into)
+        at = stop
+    if batch.offsets is not None:
+        _gather_ids(pieces, found, batch.ids.numpy(), batch.offsets.numpy())
+    return batch
+
+
 def concatenate(pieces: Sequence[Batch]) -> Batch:
-    """Return the samples of the pieces, one piece after the other."""
+    """Return the samples of pieces on one device, one piece after the other."""
     if len(pieces) == 1:
         return pieces[0]
     offsets = None
     if all(piece.offsets is not None for piece in pieces):
         lengths = [piece.offsets.diff() for piece in pieces if piece.offsets is not None]
         offsets = functional.pad(torch.cat(lengths).cumsum(0), (1, 0)).to(lengths[0].dtype)
-    batch = Batch(
-        _concatenate_rows([piece.label for piece in pieces]),
-        _concatenate_rows([piece.dense for piece in pieces]),
-        _concatenate_rows([piece.ids for piece in pieces]),
-        offsets,
-        pieces[0].hot,
+    label, dense, ids = (
+        torch.cat([getattr(piece, name) for piece in pieces]) for name in ("label", "dense", "ids")
     )
-    return batch.pin_memory() if pieces[0].ids.is_pinned() else batch
+    return Batch(label, dense, ids, offsets, pieces[0].hot)
 
 
-def take_bags(ids: Tensor, offsets: Tensor, features: int, order: Ints) -> tuple[Tensor, Tensor]:
-    """Return the ids and offsets of the samples numbered `order`.
+def find_ids(offsets: Ints, features: int, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the positions of the ids of the samples numbered `rows`, and their own offsets.
 
-    A sample's ids are contiguous, so they are copied as one run a sample, whatever its features.
+    A sample's ids are contiguous, so they are found as one run a sample, whatever its features.
     """
-    bounds = offsets.numpy()
-    starts = bounds[order * features].astype(np.int64)  # of each sample's ids in `ids`
-    lengths = np.diff(bounds).reshape(-1, features)[order]  # (samples, features)
-    totals = bounds[(order + 1) * features] - starts  # ids of each sample
+    edges = offsets[rows[:, None] * features + np.arange(features + 1)]  # (rows, features + 1)
+    starts = edges[:, 0].astype(np.int64)
+    totals = edges[:, -1] - starts  # ids of each sample
     # Id k of the result belongs to the run that starts at `target` in the result and at `starts`
-    # in `ids`; so it comes from position starts - target + k.
+    # in the ids; so it comes from position starts - target + k.
     target = np.cumsum(totals) - totals
     positions = np.repeat(starts - target, totals) + np.arange(totals.sum())
-    new_offsets = np.zeros(lengths.size + 1, dtype=bounds.dtype)
-    np.cumsum(lengths, out=new_offsets[1:])
-    return torch.from_numpy(ids.numpy()[positions]), torch.from_numpy(new_offsets)
+    new_offsets = np.zeros(len(rows) * features + 1, dtype=offsets.dtype)
+    np.cumsum(np.diff(edges, axis=1), out=new_offsets[1:])
+    return positions, new_offsets
 
 
-def _concatenate_rows(parts: Sequence[Tensor]) -> Tensor:
-    """Return the rows of one part after the other.
+def _gather_ids(
+    pieces: Sequence[Piece],
+    found: Sequence[tuple[Ints, Ints]],
+    ids: npt.NDArray[np.integer],
+    offsets: npt.NDArray[np.integer],
+) -> None:
+    """Fill the ids and offsets of a batch of lists from what `find_ids` found for each piece."""
+    at, bag = 0, 0
+    offsets[0] = 0
+    for piece, (positions, own) in zip(pieces, found, strict=True):
+        stop, last = at + len(positions), bag + len(own) - 1
+        piece.block.batch.ids.numpy().take(positions, out=ids[at:stop], mode="clip")
+        np.add(own[1:], at, out=offsets[bag + 1 : last + 1])
+        at, bag = stop, last
 
-    On the host numpy copies them: torch's OpenMP threads would spin beside the decoding threads.
-    """
-    if parts[0].is_cuda:
-        return torch.cat(list(parts))
-    return torch.from_numpy(np.concatenate([part.numpy() for part in parts]))
 
-
-def _take_rows(values: Tensor, order: Ints) -> Tensor:
-    """Return the rows of `values` numbered `order`; on the host by numpy, without OpenMP."""
-    if values.is_cuda:
-        return values.index_select(0, torch.from_numpy(order).to(values.device))
+def _take_rows(values: Tensor, rows: Ints, out: Tensor) -> None:
     # mode="clip" skips a second buffer that numpy keeps for numbers out of range.
-    return torch.from_numpy(values.numpy().take(order, axis=0, mode="clip"))
+    values.numpy().take(rows, axis=0, out=out.numpy(), mode="clip")

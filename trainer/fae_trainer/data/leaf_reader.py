@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,42 +19,13 @@ from torch.utils.data import get_worker_info
 
 from fae.format.integrity import check_file
 from fae.format.manifest import Manifest
-from fae_trainer.data.batches import Batch, Ints, concatenate
-from fae_trainer.data.buffers import Buffers
+from fae_trainer.data.batches import Batch, Block, Piece, concatenate, gather
+from fae_trainer.data.buffers import Buffers, allocate_pinned
 from fae_trainer.data.cache import Cache
 from fae_trainer.data.decoding import decode_row_groups, read_footer
+from fae_trainer.data.pending import PendingBatch, WindowShare, cut_batches
 from fae_trainer.data.prefetch import map_ahead
-
-
-@dataclass(frozen=True)
-class Shuffle:
-    """The random orders of one seed and epoch."""
-
-    seed: int
-    epoch: int
-
-    def permute(self, count: int, *key: int) -> Ints:
-        """Return the numbers below `count` in the random order that belongs to `key`."""
-        return np.random.default_rng([self.seed, self.epoch, *key]).permutation(count)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Window number `number` of the leaf's file number `file`: consecutive row groups."""
-
-    file: int
-    number: int
-    groups: range
-    rows: int
-
-
-@dataclass(frozen=True)
-class WindowSlice:
-    """The rows of a window from `start` to before `stop`, in the epoch's order."""
-
-    window: Window
-    start: int
-    stop: int
+from fae_trainer.data.windows import Shuffle, Window, WindowSlice, cut_windows
 
 
 class LeafReader:
@@ -98,22 +68,15 @@ class LeafReader:
     ) -> Iterator[Batch]:
         """Yield batches of `sizes` rows from row `start` on, in the order of `shuffle` or on disk.
 
-        The pool decodes `ahead` windows in advance. Files and windows outside the range are not
-        read. Raises DatasetError where a file is absent, damaged or does not match the manifest.
+        The pool decodes `ahead` windows in advance, and assembles the batches. Files and windows
+        outside the range are not read. Raises DatasetError where a file is absent, damaged or does
+        not match the manifest.
         """
         slices = self._slice_windows(start, start + sum(sizes), shuffle)
-        blocks = map_ahead(partial(self._read_slice, shuffle), slices, pool, ahead)
-        block: Batch | None = None
-        at = 0
-        for size in sizes:
-            pieces: list[Batch] = []
-            while size:
-                if block is None or at == len(block):
-                    block, at = next(blocks), 0
-                stop = min(at + size, len(block))
-                pieces.append(block.slice(at, stop))
-                size, at = size - (stop - at), stop
-            yield concatenate(pieces)
+        shares = cut_batches(slices, sizes)
+        for ended in map_ahead(partial(self._assemble, shuffle), shares, pool, ahead):
+            for pending in ended:
+                yield pending.take()
 
     def _slice_windows(
         self, start: int, stop: int, shuffle: Shuffle | None
@@ -150,30 +113,42 @@ class LeafReader:
             return windows
         return [windows[number] for number in shuffle.permute(len(windows), self._hot, file)]
 
-    def _read_slice(self, shuffle: Shuffle | None, part: WindowSlice) -> Batch:
-        """Return a slice's rows. A worker of a DataLoader neither caches nor pins them."""
-        in_worker = get_worker_info() is not None
-        window = part.window
-        path = self._directory / self._files[window.file].path
-        metadata = self._footers[window.file]
-        read = partial(decode_row_groups, path, metadata, window.groups, self._manifest, self._hot)
+    def _assemble(self, shuffle: Shuffle | None, share: WindowShare) -> list[PendingBatch]:
+        """Give a window's rows to the batches that they belong to; return those that it ends.
+
+        These are complete once the windows before are assembled too.
+        """
+        in_worker = get_worker_info() is not None  # a worker of a DataLoader keeps and pins nothing
+        window, cache = share.window, self._cache
         order = None
         if shuffle is not None:
             order = shuffle.permute(window.rows, self._hot, window.file, window.number)
-        if self._cache.keeps and not in_worker:
-            block = self._cache.get_or_make((self._hot, window.file, window.number), read)
-            block = block if order is None else block.take(order)
+        if cache.keeps and not in_worker:
+            block = cache.get_or_make(
+                (self._hot, window.file, window.number), partial(self._decode, window)
+            )
         else:
-            block = read(order, self._buffers.empty)
-        rows = block.slice(part.start, part.stop)
-        return rows.pin_memory() if self._pin and not in_worker else rows
+            block = Block.on_host(self._decode(window))
+        allocate = allocate_pinned if self._pin and not in_worker else self._buffers.allocate
+        if block.batch.label.is_cuda:
+            block = block.permute_on_device(order)
+            for part in share.parts:
+                part.batch.add(part, block.slice(part.start, part.stop), concatenate)
+        else:
+            for part in share.parts:
+                rows = np.arange(part.start, part.stop)
+                piece = Piece(block, rows if order is None else order[part.start : part.stop])
+                part.batch.add(part, piece, partial(gather, allocate=allocate))
+        return share.ended
 
-
-def cut_windows(sizes: list[int], min_rows: int) -> Iterator[range]:
-    """Yield ranges of row groups of these sizes; all but the last have at least `min_rows` rows."""
-    begin = rows = 0
-    for group, size in enumerate(sizes):
-        rows += size
-        if rows >= min_rows or group == len(sizes) - 1:
-            yield range(begin, group + 1)
-            begin, rows = group + 1, 0
+    def _decode(self, window: Window) -> Batch:
+        """Return a window's rows in the order on disk."""
+        path = self._directory / self._files[window.file].path
+        return decode_row_groups(
+            path,
+            self._footers[window.file],
+            window.groups,
+            self._manifest,
+            self._hot,
+            self._buffers.allocate,
+        )

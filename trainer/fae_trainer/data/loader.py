@@ -27,8 +27,9 @@ from fae.format.integrity import check_files
 from fae.format.manifest import SPLITS, Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.cache import Cache, choose_cache
-from fae_trainer.data.leaf_reader import LeafReader, Shuffle
+from fae_trainer.data.leaf_reader import LeafReader
 from fae_trainer.data.schedule import count_batches, make_schedule
+from fae_trainer.data.windows import Shuffle
 
 #: The least rows that are shuffled among each other in an epoch; a full row group of a data set.
 BUFFER_ROWS = 65_536

@@ -67,7 +67,7 @@ class Planner:
 
     def plan_slots(self, batch: Batch) -> Slots:
         """Return the slots of a batch of one id a feature; only cold ids cost more than a sum."""
-        ids = np.asarray(batch.ids).reshape(len(batch), -1)  # (batch, features)
+        ids = np.asarray(batch.ids.cpu()).reshape(len(batch), -1)  # (batch, features)
         # Treat every id as hot, then correct those that are cold.
         slots = np.add(ids, self._hot_shift, dtype=self._slot_type, casting="unsafe").ravel()
         positions = np.flatnonzero(ids >= self._hot_below)
@@ -84,18 +84,18 @@ class Planner:
         is_hot = slots < self._hot_total
         numbers = _number(first & is_hot, first & ~is_hot)
         hot, cold = slots[first & is_hot], slots[first & ~is_hot] - self._hot_total
-        offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
+        offsets = None if batch.offsets is None else np.asarray(batch.offsets.cpu(), dtype=np.int64)
         return Lookup(cold, hot, numbers[stamps], offsets)
 
     def _compute_slots(self, batch: Batch) -> Ints:
         """Return the slot of every id of a batch."""
-        ids = np.asarray(batch.ids)
+        ids = np.asarray(batch.ids.cpu())
         if batch.offsets is None:
             ids = ids.reshape(len(batch), -1)  # (batch, features)
             below, hot, cold = self._hot_below, self._hot_shift, self._cold_shift
         else:
             feature = np.tile(np.arange(batch.features), len(batch))
-            feature = np.repeat(feature, np.diff(np.asarray(batch.offsets)))  # (ids,)
+            feature = np.repeat(feature, np.diff(np.asarray(batch.offsets.cpu())))  # (ids,)
             below, hot = self._hot_below[feature], self._hot_shift[feature]
             cold = self._cold_shift[feature]
         return (ids + np.where(ids < below, hot, cold)).ravel()
