@@ -7,11 +7,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fae.arrays.run_length import RowRanges
+from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.format.errors import BudgetError
 from fae.hotset.problem import StackedRows
 from fae.hotset.rules.accesses import rank_by_accesses
-from fae.hotset.selection import check_budget, compute_id_offsets, select_rows
+from fae.hotset.selection import (
+    append_unsampled_rows,
+    check_budget,
+    compute_id_offsets,
+    select_rows,
+)
 from tests.support import oracle
 from tests.support.stacked_tables import counts_of_tables, problem, stacked, stacks
 
@@ -117,3 +122,26 @@ def test_the_selection_is_the_oracles(counts: list[list[int]], budget: int, pric
     for t, table_of in enumerate(plain):
         own = ids[rows.table_offsets[t] : rows.table_offsets[t + 1]].tolist()
         assert own == [0, *table_of.ids.values()]
+
+
+@given(data=st.data(), counts=counts_of_tables)
+def test_rows_that_a_sample_missed_follow_by_accesses_per_byte(
+    data: st.DataObject, counts: list[list[int]]
+) -> None:
+    accesses = np.array([count + 1 for table in counts for count in table])
+    sampled = [[0, *(data.draw(st.integers(0, 1)) for _ in table[1:])] for table in counts]
+    rows = stacked(sampled, [4 + t for t in range(len(counts))])
+    starts = np.union1d(rows.oov_rows, np.minimum(rows.oov_rows + 1, rows.count - 1))
+    ranked = rank(rows)
+    filled = append_unsampled_rows(rows, ranked, RunLengthArray.from_numpy(accesses, starts))
+    order = filled.to_rows().tolist()
+    assert order[: ranked.size] == ranked.to_rows().tolist()
+    missed = set(range(rows.count)) - set(order[: ranked.size])
+    assert order[ranked.size :] == sorted(
+        missed, key=lambda row: (-accesses[row] / rows.cost_bytes[row], row)
+    )
+
+
+def test_a_ranking_that_leaves_out_sampled_rows_is_not_filled() -> None:
+    ranked = rank(ROWS).head(5)
+    assert append_unsampled_rows(ROWS, ranked, ROWS.access_counts) is ranked

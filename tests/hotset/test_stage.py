@@ -108,16 +108,32 @@ def test_a_table_of_a_256th_of_the_budget_is_hot_as_a_whole_even_if_not_sampled(
     shop: Stages, tmp_path: Path
 ) -> None:
     schema = schema_of([LABEL, {"name": "a", "role": "sparse"}, {"name": "b", "role": "sparse"}])
-    # The sample of this seed holds one row only, so most values are never seen in it.
-    log = "".join(f"1,{i % 3},{i}\n" for i in range(40))
+    # The sample of this seed lacks the first two rows, and so two of the three values of `b`.
+    log = "".join(f"1,{i},{min(i, 2)}\n" for i in range(1200))
     options = oracle.Options(budget=256 * 64, valid="0", test="0", optimizer="sgd", sample=0.05)
     files = find_logs(written(tmp_path, {"a.txt": log}), schema)
     made = stages(files, schema, tmp_path, options)
     a, b = made.hot_set.tables
-    assert (a.rows, a.hot_rows) == (4, 4)
-    sampled = sum(oracle.in_sample(i, 0.05, 0) for i in range(40))
-    assert 0 < sampled < 40
-    assert (b.rows, b.hot_rows) == (41, 1 + sampled)
+    assert not any(oracle.in_sample(i, 0.05, 0) for i in range(2))
+    assert (b.rows, b.hot_rows) == (4, 4)
+    assert (a.rows, a.hot_rows) == (1201, 1024 - 4)
+
+
+@pytest.mark.parametrize("rule", ["inputs", "accesses", "per-table", "threshold"])
+def test_bytes_that_a_sample_leaves_over_buy_the_rows_that_it_missed(
+    tmp_path: Path, rule: str
+) -> None:
+    schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
+    log = "".join(f"1,{i}\n" for i in range(1000))
+    files = find_logs(written(tmp_path, {"a.txt": log}), schema)
+    made = stages(files, schema, tmp_path, oracle.Options(budget=20, valid="0", sample=0.05))
+    parameters = CalibrateParameters.of(hot_budget=2**30, rule=rule, optimizer="sgd")
+    sources = made.staging, made.frequencies
+    hot_set = calibrate(*sources, tmp_path / "out", Executor(1), parameters)
+    assert hot_set.hot_share("train") == 1.0
+    assert hot_set.budget.used_bytes == hot_set.tables[0].rows * 16
+    assert hot_set.sample is not None
+    assert hot_set.sample.others == 1.0
 
 
 def test_the_curve_includes_the_chosen_budget(shop: Stages) -> None:
@@ -224,8 +240,10 @@ def test_a_share_that_no_budget_reaches_is_an_error(tmp_path: Path) -> None:
     schema = schema_of([LABEL, {"name": "n", "role": "sparse", "encoding": "integer"}])
     log = "".join(f"1,{i}\n" for i in range(40))
     files = find_logs(written(tmp_path, {"a.txt": log}), schema)
-    made = stages(files, schema, tmp_path, oracle.Options(budget=40, valid="0", sample=0.1))
-    parameters = CalibrateParameters.of(hot_share=0.9, rule="accesses")
+    made = stages(files, schema, tmp_path, oracle.Options(budget=40, valid="0"))
+    # The bytes that 90 % of the samples need do not buy all rows that are accessed once, so the
+    # threshold is two accesses.
+    parameters = CalibrateParameters.of(hot_share=0.9, rule="threshold")
     with pytest.raises(BudgetError, match=r"90\.0% of the train samples hot at no budget"):
         calibrate(made.staging, made.frequencies, tmp_path / "out", Executor(1), parameters)
     assert not (tmp_path / "out").exists()

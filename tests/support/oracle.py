@@ -289,6 +289,19 @@ def choose_hot(tables: Sequence[Table], budget: int) -> int:
         if (t, rank) not in seen
     ]
     bought += [row for row in seen if row[0] not in whole]
+    # Bytes that are left over buy rows that the sample has missed, by their accesses in train.
+    missed = [
+        (Fraction(table.accesses[value], table.price), (t, rank))
+        for t, table in enumerate(tables)
+        for rank, value in enumerate(table.values, start=1)
+        if not table.sampled.get(value, 0) and table.accesses[value]
+    ]
+    bought_already = set(bought)
+    bought += [
+        row
+        for _, row in sorted(missed, key=lambda one: (-one[0], one[1]))
+        if row not in bought_already
+    ]
     used = 0
     rest = [(t, rank) for t, table in enumerate(tables) for rank in range(len(table.values) + 1)]
     stopped = False

@@ -180,6 +180,15 @@ def count_affordable_each(
     return affordable
 
 
+def sort_by_density(rows: StackedRows, ranges: RowRanges, accesses: RunLengthArray) -> RowRanges:
+    """Return `ranges`, each of rows with equal `accesses`, by accesses per byte, most first.
+
+    Ties stay in the order of `ranges`.
+    """
+    cost = ranges.lengths * rows.row_bytes[rows.find_tables(ranges)]
+    return ranges.take(np.argsort(-accesses.sum_ranges(ranges) / cost, kind="stable"))
+
+
 def bound_worth(rows: StackedRows, loads: Floats, budgets: Int64Array) -> Floats:
     """Return an upper bound on the worth of any hot set at each of `budgets`, from loads.
 

@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.format.errors import BudgetError
-from fae.hotset.problem import StackedRows, count_affordable
+from fae.hotset.problem import StackedRows, count_affordable, sort_by_density
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,27 @@ def select_rows(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) ->
     hot_count = count_affordable(rows, ranked_rows, budget_bytes)
     hot_rows = rows.count_per_table(ranked_rows.head(hot_count))
     return Selection(ranked_rows, hot_count, int(hot_rows @ rows.row_bytes), hot_rows)
+
+
+def append_unsampled_rows(
+    rows: StackedRows, ranked_rows: RowRanges, accesses: RunLengthArray
+) -> RowRanges:
+    """Return `ranked_rows`, and behind them the rows that they lack, by `accesses` per byte.
+
+    A sample of train misses most rare rows, so no rule ranks them, though `accesses`, those in all
+    of train, are known: bytes that are left over are better spent on them than on nothing. Ties are
+    by table, then by access rank. A ranking that leaves out sampled rows too, as `threshold` does,
+    is returned as it is: its rule wants no more.
+    """
+    unranked = ranked_rows.complement(rows.count)
+    if not unranked.size or rows.access_counts.sum_ranges(unranked).any():
+        return ranked_rows
+    # Cut the unranked rows where their accesses change: ascending, they meet each run in turn.
+    before = np.searchsorted(unranked.begins, accesses.begins, side="right") - 1
+    within = np.minimum(accesses.begins - unranked.begins[before], unranked.lengths[before])
+    positions = np.where(before >= 0, (unranked.ends - unranked.lengths)[before] + within, 0)
+    pieces = unranked.split_at(np.unique(positions))
+    return RowRanges.concat(ranked_rows, sort_by_density(rows, pieces, accesses))
 
 
 def check_budget(rows: StackedRows, budget_bytes: int) -> None:

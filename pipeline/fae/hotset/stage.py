@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,13 @@ from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
 from fae.hotset.rules import RULES
-from fae.hotset.selection import Selection, check_budget, compute_id_offsets, select_rows
+from fae.hotset.selection import (
+    Selection,
+    append_unsampled_rows,
+    check_budget,
+    compute_id_offsets,
+    select_rows,
+)
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
@@ -68,13 +74,11 @@ def calibrate(
         at_budget = curve.row(by_predicate=pl.col("budget_bytes") == budget_bytes, named=True)
         sharing = _write_ids(partial, frequencies, rows, selection, parameters.cold_buckets)
         tables = _describe_tables(staging.schema, rows, selection, sharing)
-        is_exact = frequencies.sample >= 1
-        accesses = rows.access_counts if is_exact else stack_train_accesses(frequencies)
         document = {
             "embedding": asdict(parameters.embedding),
             "budget": asdict(Budget(budget_bytes, selection.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in tables],
-            **_describe_shares(accesses, selection, coverage),
+            **_describe_shares(chooser.train_accesses, selection, coverage),
             "bound": at_budget.get("bound"),
             "knee_bytes": find_knee(curve),
             "notes": dict(ranking.notes),
@@ -116,6 +120,12 @@ class _Chooser:
         return measure_coverage(*sources, ranked_rows, cuts, self.scratch, self.executor)
 
     @cached_property
+    def train_accesses(self) -> RunLengthArray:
+        """The accesses of the stacked rows in all of train, whether sampled or not."""
+        is_exact = self.frequencies.sample >= 1
+        return self.rows.access_counts if is_exact else stack_train_accesses(self.frequencies)
+
+    @cached_property
     def _samples(self) -> StackedSamples:
         _check_memory(self.rows.access_counts.total, self.parameters.rule, self.executor.memory)
         return stack_samples(self.staging, self.frequencies)
@@ -124,7 +134,11 @@ class _Chooser:
         seed = self.frequencies.seed
         weights = self.parameters.weights
         problem = Problem(self.rows, lambda: self._samples, budget_bytes, weights, seed)
-        return RULES[self.parameters.rule](problem)
+        ranking = RULES[self.parameters.rule](problem)
+        if self.frequencies.sample >= 1:
+            return ranking
+        filled = append_unsampled_rows(self.rows, ranking.ranked_rows, self.train_accesses)
+        return replace(ranking, ranked_rows=filled)
 
     def _find_budget(self, ranked_rows: RowRanges) -> int:
         """Return the least budget at which `ranked_rows` reach the hot share."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fae.arrays.run_length import RowRanges
-from fae.hotset.problem import Problem, Ranking, StackedRows
+from fae.hotset.problem import Problem, Ranking, StackedRows, sort_by_density
 
 #: A table that takes at most this share of the budget is hot as a whole: 1 MiB of FAE's 256 MiB.
 WHOLE_TABLE_SHARE = 1 / 256
@@ -28,9 +28,7 @@ def rank_by_density(rows: StackedRows) -> RowRanges:
     """Return the seen rows by accesses per byte, most first; ties by table, then by rank."""
     counts, ranges = rows.access_counts, rows.access_counts.ranges
     is_seen = (counts.values > 0) & ~np.isin(ranges.begins, rows.oov_rows)
-    seen = ranges.take(is_seen)
-    density = counts.values[is_seen] / rows.row_bytes[rows.find_tables(seen)]
-    return seen.take(np.argsort(-density, kind="stable"))
+    return sort_by_density(rows, ranges.take(is_seen), counts)
 
 
 def put_small_tables_first(rows: StackedRows, ranked_rows: RowRanges, max_bytes: int) -> RowRanges:
