@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.hotset.coverage import COUNTED, Coverage
+from fae.hotset.coverage import COUNTED, KNOWN, Coverage
 from fae.hotset.curve import choose_points, draw_curve, find_knee
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective, Ranking, StackedRows
@@ -39,7 +39,8 @@ def draw(
 ) -> pl.DataFrame:
     """Return the curve of the rule `accesses`; groups without coverage are empty."""
     ranking = Ranking(rank_by_accesses(problem(rows)).ranked_rows, loads)
-    groups = dict.fromkeys(("train", "valid", "test", COUNTED), NO_SAMPLES) | coverage
+    names = ("train", "valid", "test", COUNTED, *KNOWN.values())
+    groups = dict.fromkeys(names, NO_SAMPLES) | coverage
     points = choose_points(rows, ranking.ranked_rows, budget)
     return draw_curve(rows, ranking, points, groups, objective, device)
 
@@ -62,6 +63,24 @@ def test_a_budget_above_all_bytes_is_a_point_too() -> None:
 def test_samples_that_can_never_be_hot_keep_the_share_below_1() -> None:
     curve = draw(ROWS, {"valid": covered([0] * 7 + [3, 1])}, 28)
     assert curve["valid_hot_share"].to_list()[-1] == pytest.approx(0.75)
+
+
+def test_held_out_samples_are_those_of_valid_and_test_and_the_known_ones_among_them() -> None:
+    held_out = {
+        "valid": covered([2, 0, 0, 1, 0, 0, 0, 0, 1]),
+        "test": covered([0, 0, 0, 0, 0, 4, 0, 0, 0]),
+        KNOWN["test"]: covered([0, 0, 0, 0, 0, 3, 0, 0, 0]),
+    }
+    curve = draw(ROWS, held_out, 12)
+    assert curve.columns[3:] == [
+        "valid_hot_share",
+        "test_hot_share",
+        "held_out_hot_share",
+        "known_hot_share",
+    ]
+    by_budget = {row[0]: row[3:] for row in curve.rows()}
+    assert by_budget[12] == (3 / 4, 0.0, 3 / 8, 0.0)
+    assert by_budget[28] == (3 / 4, 1.0, 7 / 8, 1.0)
 
 
 def test_the_bound_is_a_share_of_counted_samples_and_at_most_1() -> None:

@@ -145,6 +145,8 @@ def test_the_curve_includes_the_chosen_budget(shop: Stages) -> None:
         "train_hot_share": 10 / 16,
         "valid_hot_share": 1.0,
         "test_hot_share": 1.0,
+        "held_out_hot_share": 1.0,
+        "known_hot_share": 1.0,
     }
     last = shop.hot_set.read_curve().row(-1, named=True)
     assert (last["budget_bytes"], last["hot_rows"], last["train_hot_share"]) == (220, 11, 1.0)

@@ -12,7 +12,7 @@ from fae_trainer.arguments import Settings, choice, flag, value
 
 PRESETS = ("criteo-kaggle", "criteo-terabyte", "avazu", "taobao")
 RULES = ("inputs", "accesses", "threshold", "per-table")
-OBJECTIVES = ("inputs", "accesses", "time")
+OBJECTIVES = ("inputs", "future", "accesses", "time")
 COLD_IDS = ("exact", "hashed")
 SYNTHETIC = ("criteo", "avazu")
 
@@ -74,8 +74,10 @@ OPTIONS: dict[str, Settings] = {
     ),
     "--objective": choice(
         OBJECTIVES,
-        "What the rule `inputs` maximizes: hot samples, hot accesses, or the time saved "
-        "on the device that --device-profile describes.",
+        "What the rule `inputs` maximizes: inputs (hot samples of training, which speeds up "
+        "training), future (hot samples expected among rows outside training, from each training "
+        "sample left out in turn: for serving, evaluation and the next day), accesses (hot "
+        "accesses), or time (the time saved on the device that --device-profile describes).",
     ),
     "--device-profile": value(
         "FILE",

@@ -20,7 +20,7 @@ from fae.execution.progress import console as messages
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
-from fae.hotset.hot_set import HotSet, SampleCheck
+from fae.hotset.hot_set import HotSet, HotShares, SampleCheck
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
@@ -28,6 +28,8 @@ from fae.storage.folder import Folder
 Arguments = ParamSpec("Arguments")
 #: How many tables are named as having changed most.
 _CHANGED_TABLES = 5
+#: Headings of the three shares of hot samples.
+_SHARES = ("train", "held out", "known")
 
 output = Console(highlight=False, soft_wrap=True)
 
@@ -97,6 +99,7 @@ def print_hot_set(hot_set: HotSet) -> None:
         )
     for name, value in hot_set.notes.items():
         output.print(f"{name.replace('_', ' ')}: {value:,}")
+    _print_shares(hot_set.shares, hot_set.objective)
     if hot_set.sample is not None:
         _print_sample(hot_set.sample)
     _print_sharing(hot_set.parameters, hot_set.sharing, len(hot_set.tables))
@@ -105,6 +108,41 @@ def print_hot_set(hot_set: HotSet) -> None:
         "share instead of a budget, use --hot-share 0.8"
     )
     output.print(f"hot set in {hot_set.directory}")
+
+
+def _print_shares(shares: Sequence[HotShares], objective: str) -> None:
+    """Print what the hot set is worth on train and held-out samples, by rule, and what that says.
+
+    The first of `shares` are those of the data set's own rule.
+    """
+    if not shares:
+        return
+    table = _table("hot share by rule", *_SHARES)
+    for row, of_rule in enumerate(shares):
+        rule = of_rule.rule
+        if rule == "inputs" and objective != "inputs":
+            rule = f"{rule}, objective {objective}"
+        values = (of_rule.train, of_rule.held_out, of_rule.known)
+        style = "bold green" if row == 0 else None
+        table.add_row(rule, *map(_share, values), style=style)
+    output.print(table)
+    if shares[0].held_out is None:
+        output.print(
+            "no samples are held out, so nothing says what the hot set is worth on new ones"
+        )
+        return
+    output.print(
+        "train is what speeds up training; held out is what new rows gain, where a value without a "
+        "row of its own is hot; known: held-out samples whose values all have one"
+    )
+    for other in shares[1:]:
+        if shares[0].is_reversed(other):
+            output.print(
+                f"[yellow]{shares[0].rule} is better than {other.rule} on training samples, but "
+                "worse on held-out ones: it keeps rows that training accesses once, and few of "
+                "these come back. If new rows matter more than training time, use --objective "
+                "future, or --min-count 2 to give values seen once no row[/]"
+            )
 
 
 def _print_sample(check: SampleCheck) -> None:
@@ -137,13 +175,17 @@ def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tab
 #: Columns of the curve → their headings, and how their values are written.
 _CURVE = {
     "access_share": "accesses hot",
-    "train_hot_share": "samples hot",
+    "train_hot_share": "train hot",
+    "held_out_hot_share": "held out",
+    "known_hot_share": "known",
     "bound": "at most",
     "speedup": "speed-up",
 }
 _CURVE_FORMAT = {
     "access_share": "{:.1%}",
     "train_hot_share": "{:.1%}",
+    "held_out_hot_share": "{:.1%}",
+    "known_hot_share": "{:.1%}",
     "bound": "{:.1%}",
     "speedup": "{:.2f}x",
 }
@@ -152,12 +194,14 @@ _CURVE_FORMAT = {
 @_raising_on_damage
 def print_dataset(manifest: Manifest, directory: Folder) -> None:
     """Print rows and hot share by split, budget, rejects and where the files are."""
-    table = _table("split", "rows", "hot", "cold", "hot share", "OOV accesses")
+    preparation = manifest.preparation
+    table = _table("split", "rows", "hot", "cold", "hot share", "of known", "OOV accesses")
     for split in SPLITS:
         leaves = manifest.splits[split]
         hot, cold = leaves["hot"].rows, leaves["cold"].rows
-        share = f"{hot / (hot + cold):.1%}" if hot + cold else "–"
-        row = (f"{hot + cold:,}", f"{hot:,}", f"{cold:,}", share)
+        share = _share(hot / (hot + cold) if hot + cold else None)
+        known = _share(preparation.get("known_hot_share", {}).get(split))
+        row = (f"{hot + cold:,}", f"{hot:,}", f"{cold:,}", share, known)
         table.add_row(split, *row, _oov_of_split(manifest, split))
     output.print(table)
     hot_rows = sum(table.hot_rows for table in manifest.tables)
@@ -177,7 +221,10 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
             f"best possible at this budget: {manifest.preparation['bound']:.2%} of the counted "
             "training samples hot"
         )
-    preparation = manifest.preparation
+    shares = [HotShares(**fields) for fields in preparation.get("shares", ())]
+    _print_shares(shares, preparation.get("objective", "inputs"))
+    if preparation.get("sample_check"):
+        _print_sample(SampleCheck(**preparation["sample_check"]))
     _print_sharing(
         preparation.get("parameters", {}).get("calibrate", {}),
         [Sharing(**fields) for fields in preparation.get("sharing", ())],
@@ -231,6 +278,10 @@ def print_run(run: Path) -> None:
         f"placement {metrics['placement']} on {metrics['device']}"
     )
     output.print(f"run in {run}")
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
 
 
 def _oov(accesses: int, out_of_vocabulary: int) -> str:

@@ -136,6 +136,11 @@ def _describe_preparation(
         "access_share": hot_set.access_share,
         "sharing": [asdict(table) for table in hot_set.sharing],
         "hot_share": {split: hot_set.hot_share(split) for split in hot_set.inputs},
+        "known_hot_share": {
+            split: hot_set.known_hot_share(split) for split in hot_set.known_inputs
+        },
+        "shares": [asdict(shares) for shares in hot_set.shares],
+        "sample_check": asdict(hot_set.sample) if hot_set.sample else None,
         "tables": [asdict(table) for table in frequencies.tables],
         "parameters": {
             "profile": frequencies.parameters,

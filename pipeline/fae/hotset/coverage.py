@@ -6,18 +6,19 @@ says from how many hot rows on the sample is hot, and one pass over the log answ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from fae.arrays.arrow import Int64Array
+from fae.arrays.arrow import BoolArray, Int64Array
 from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.execution.executor import Executor
-from fae.format.manifest import SPLITS
+from fae.format.manifest import OOV_ID, SPLITS
+from fae.hotset.problem import RowNumbers
 from fae.hotset.problem_data import locate_tables, mask_counted_rows
 from fae.ingestion.part import Codes, IntegerArray
 from fae.ingestion.staging import Staging
@@ -28,6 +29,9 @@ from fae.storage.raw_arrays import read_numbers, write_numbers
 
 #: Groups beside the splits: the train samples in the sample of train, and those outside it.
 COUNTED, UNCOUNTED = "counted", "uncounted"
+HELD_OUT = SPLITS[1:]
+#: Further groups: of each held-out split, the samples whose values all have a row of their own.
+KNOWN = {split: f"{split}, known" for split in HELD_OUT}
 _CUTS_PER_SEARCH_STEP = 1 << 12
 _CELL_FOLDER = "reach.partial"
 _CELL_DTYPE = np.dtype("<u2")
@@ -87,43 +91,65 @@ def find_row_count(share: float, rows: int, measure: Measure) -> int | None:
 
 
 @dataclass(frozen=True)
+class Cuts:
+    """A ranking, and the numbers of its hot rows, ascending, at which to measure its coverage.
+
+    There may be no more than 2^16 - 2 numbers.
+    """
+
+    ranked_rows: RowRanges
+    hot_rows: Int64Array
+
+
+@dataclass(frozen=True)
 class _Task:
-    """A staged part whose samples to count; the file `cells` has each stacked row's cell."""
+    """A staged part whose samples to count by cell, for each ranking.
+
+    For each, `cells` names the file with each stacked row's cell, and the number of cells.
+    """
 
     staging: Folder
     frequencies: Folder
     scratch: Folder
-    cells: str
-    cell_count: int
+    cells: tuple[tuple[str, int], ...]
     part: int
 
 
 def measure_coverage(
     staging: Staging,
     frequencies: Frequencies,
-    ranked_rows: RowRanges,
-    cuts: Int64Array,
+    rankings: Sequence[Cuts],
     scratch: Folder,
     executor: Executor,
-) -> dict[str, Coverage]:
-    """Return the coverage of `ranked_rows` at `cuts` for each split, COUNTED and UNCOUNTED.
+) -> list[dict[str, Coverage]]:
+    """Return the coverage of each ranking for each split, COUNTED, UNCOUNTED and those of KNOWN.
 
-    There may be no more than 2^16 - 2 cuts. Between two cuts lies a cell of rows: cell k has the
-    ranked rows from `cuts[k - 1]` to `cuts[k]`. A sample's cell is the highest of its rows' cells.
+    Between two cuts lies a cell of rows: cell k has the ranked rows from cut k - 1 to cut k. A
+    sample's cell is the highest of its rows' cells. One pass over the log serves all rankings.
     """
-    row_cells = _assign_cells(ranked_rows, cuts, sum(table.rows for table in frequencies.tables))
+    row_count = sum(table.rows for table in frequencies.tables)
+    cells = tuple(_write_cells(cuts, row_count, scratch) for cuts in rankings)
+    folders = (staging.directory, frequencies.directory, scratch)
+    tasks = [_Task(*folders, cells, part) for part in range(len(staging.parts))]
+    by_part = executor.run("calibrate", _count_samples_by_cell, tasks, task_log=scratch)
+    groups = (*SPLITS, COUNTED, UNCOUNTED, *KNOWN.values())
+    measured = []
+    for cuts, counts_by_part in zip(rankings, zip(*by_part, strict=True), strict=True):
+        counts = np.array(counts_by_part).sum(axis=0)
+        covered = [Coverage(cuts.hot_rows, counts[number]) for number in range(len(groups))]
+        measured.append(dict(zip(groups, covered, strict=True)))
+    return measured
+
+
+def _write_cells(cuts: Cuts, row_count: int, scratch: Folder) -> tuple[str, int]:
+    """Write the cell of each of `row_count` rows; return the file and the number of cells."""
+    row_cells = _assign_cells(cuts.ranked_rows, cuts.hot_rows, row_count)
     # A file named by its content serves tasks on other machines, and those of a resumed run.
     digest = xxhash.xxh3_64(row_cells.begins.data)
     digest.update(row_cells.values.data)
-    cells = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
-    write_numbers(scratch, cells, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
-    folders = (staging.directory, frequencies.directory, scratch)
-    parts = range(len(staging.parts))
-    tasks = [_Task(*folders, cells, cuts.size + 1, part) for part in parts]
-    counts_by_part = executor.run("calibrate", _count_samples_by_cell, tasks, task_log=scratch)
-    counts = np.array(counts_by_part).sum(axis=0)
-    groups = (*SPLITS, COUNTED, UNCOUNTED)
-    return {group: Coverage(cuts, counts[number]) for number, group in enumerate(groups)}
+    name = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
+    write_numbers(scratch, name, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
+    return name, cuts.hot_rows.size + 1
 
 
 def _assign_cells(ranked_rows: RowRanges, cuts: Int64Array, count: int) -> RunLengthArray:
@@ -134,23 +160,49 @@ def _assign_cells(ranked_rows: RowRanges, cuts: Int64Array, count: int) -> RunLe
     return RunLengthArray.from_ranges(RowRanges.concat(pieces, unranked), cells)
 
 
-def _count_samples_by_cell(task: _Task) -> list[list[int]]:
-    """Return the samples of each split, of COUNTED and of UNCOUNTED, by cell."""
+def _count_samples_by_cell(task: _Task) -> list[list[list[int]]]:
+    """Return the samples by ranking, by group of `measure_coverage`, and by cell."""
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
-    cell_of_row = read_numbers(task.scratch, task.cells, _CELL_DTYPE)
+    cells_of_row = [read_numbers(task.scratch, name, _CELL_DTYPE) for name, _ in task.cells]
     first_rows = locate_tables(frequencies)
     staged, rows = staging.open_part(task.part, buffered=True), staging.parts[task.part].rows
-    coldest = np.zeros(rows, dtype=np.uint16)
+    splits = frequencies.assign_splits(staging, task.part)
+    held_out = np.flatnonzero(splits != TRAIN)
+    coldest = np.zeros((len(task.cells), rows), dtype=np.uint16)
+    is_known = np.ones(rows, dtype=np.bool_)
     for column in staging.schema.sparse:
         ranks = frequencies.read_ranks(column.name, task.part)
-        cells = cell_of_row[ranks.astype(np.int64) + first_rows[column.table_name]]
-        _raise_cells(coldest, cells, staged.read_codes(column.name))
-    splits = frequencies.assign_splits(staging, task.part)
+        codes = staged.read_codes(column.name)
+        stacked = ranks.astype(np.int64) + first_rows[column.table_name]
+        for number, cell_of_row in enumerate(cells_of_row):
+            _raise_cells(coldest[number], cell_of_row[stacked], codes)
+        if held_out.size:
+            _exclude_unknown(is_known, ranks == OOV_ID, codes, held_out)
     is_counted = mask_counted_rows(frequencies, splits, staging.first_row(task.part))
     groups = [splits == code for code in range(len(SPLITS))]
     groups += [is_counted, groups[TRAIN] & ~is_counted]
-    return [np.bincount(coldest[group], minlength=task.cell_count).tolist() for group in groups]
+    groups += [groups[SPLITS.index(split)] & is_known for split in KNOWN]
+    return [
+        [np.bincount(cells[group], minlength=count).tolist() for group in groups]
+        for cells, (_, count) in zip(coldest, task.cells, strict=True)
+    ]
+
+
+def _exclude_unknown(
+    is_known: BoolArray, is_unknown: BoolArray, codes: Codes, samples: RowNumbers
+) -> None:
+    """Clear `is_known` of samples with an access that is unknown; `is_unknown` is by code.
+
+    Only those of `samples` need be right.
+    """
+    if not is_unknown.any():
+        return
+    if codes.lengths is None:
+        is_known[samples] &= ~is_unknown[codes.codes[samples]]
+    else:
+        unknown = is_unknown[codes.codes]
+        is_known[codes.expand_rows(is_known.size)[unknown]] = False
 
 
 def _raise_cells(coldest: Cells, cells: Cells, codes: Codes) -> None:

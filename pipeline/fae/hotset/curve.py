@@ -11,7 +11,7 @@ import polars as pl
 from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges
 from fae.format.manifest import SPLITS
-from fae.hotset.coverage import COUNTED, Coverage
+from fae.hotset.coverage import COUNTED, HELD_OUT, KNOWN, Coverage
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective, Ranking, StackedRows, bound_worth, count_affordable_each
 
@@ -39,8 +39,10 @@ def draw_curve(
 ) -> pl.DataFrame:
     """Return the hot share by split and the access share at `points`, which `coverage` knows.
 
-    Shares are exact for the ranking, not interpolated. `bound`, present if the rule computes loads
-    and the objective is hot samples, is a share of the counted samples that no hot set can exceed.
+    `held_out_hot_share` is that of valid and test together, `known_hot_share` that of those of
+    their samples whose values all have a row of their own. Shares are
+    exact for the ranking, not interpolated. `bound`, present if the rule computes loads and the
+    objective is hot samples, is a share of the counted samples that no hot set can exceed.
     `speedup`, present with a device profile, is the expected gain over having no hot rows.
     """
     budgets, hot_rows = points
@@ -54,6 +56,10 @@ def draw_curve(
         if coverage[split].total:
             hot_samples = coverage[split].count_hot(hot_rows)
             columns[f"{split}_hot_share"] = hot_samples / coverage[split].total
+    for name, groups in (("held_out", HELD_OUT), ("known", tuple(KNOWN.values()))):
+        if total := sum(coverage[group].total for group in groups):
+            hot = np.sum([coverage[group].count_hot(hot_rows) for group in groups], axis=0)
+            columns[f"{name}_hot_share"] = hot / total
     counted = coverage[COUNTED]
     if ranking.loads is not None and not objective.per_access:
         bounds = bound_worth(rows, ranking.loads, budgets)

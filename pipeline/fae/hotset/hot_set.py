@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,10 @@ CURVE = "curve.csv"
 #: The id in the data set of each access rank, table by table.
 IDS = "ids.uint32"
 ID_DTYPE = np.dtype("<u4")
+#: The paper's rule, whose shares stand beside those of any other.
+COMPARED_RULE = "accesses"
+#: Shares that differ by no more than this are taken to be equal.
+SHARE_TOLERANCE = 0.01
 #: z of a two-sided 95 % interval.
 _Z_95 = 1.96
 
@@ -59,12 +63,37 @@ class SampleCheck:
     @property
     def too_small(self) -> bool:
         """Whether the sample promises more than the other samples reach."""
-        return self.sampled > self.high + 0.01
+        return self.sampled > self.high + SHARE_TOLERANCE
+
+
+@dataclass(frozen=True)
+class HotShares:
+    """The share of the samples that the ranking of `rule` makes hot for one budget.
+
+    `train` says what training gains, since it passes over these samples. `held_out` is that of
+    valid and test, and says what new samples gain; a value that train has not seen has id 0, which
+    is hot. `known` is that of the held-out samples whose values all have a row of their own. None
+    stands for a share of no samples.
+    """
+
+    rule: str
+    train: float
+    held_out: float | None
+    known: float | None
+
+    def is_reversed(self, other: HotShares) -> bool:
+        """Whether this is better than `other` on train samples, but worse on held-out ones."""
+        if self.held_out is None or other.held_out is None:
+            return False
+        return self.train > other.train and self.held_out < other.held_out - SHARE_TOLERANCE
 
 
 @dataclass(frozen=True)
 class HotSet:
     """A finished hot set. `inputs` counts the hot and cold samples of each split.
+
+    `known_inputs` counts, in each held-out split, those whose values all have a row of their own.
+    `shares` are those of the rule, and of the rule `accesses` for the same budget.
 
     `notes` are figures of the rule, which maximised `objective`; `bound`, where known, is a share
     of the counted samples that no hot set of this budget can exceed; `knee_bytes` is the budget
@@ -86,6 +115,8 @@ class HotSet:
     sharing: tuple[Sharing, ...]
     parameters: dict[str, Any]
     frequencies: str
+    known_inputs: dict[str, dict[str, int]] = field(default_factory=dict)
+    shares: tuple[HotShares, ...] = ()
 
     @classmethod
     def read(cls, directory: FolderLike) -> HotSet:
@@ -105,9 +136,17 @@ class HotSet:
 
     def hot_share(self, split: str) -> float | None:
         """Return the share of a split's samples that are hot; None for an empty split."""
-        counts = self.inputs[split]
-        total = counts["hot"] + counts["cold"]
-        return counts["hot"] / total if total else None
+        return _divide(self.inputs[split])
+
+    def known_hot_share(self, split: str) -> float | None:
+        """Return the hot share of a held-out split's samples whose values all have a row."""
+        return _divide(self.known_inputs[split]) if split in self.known_inputs else None
+
+
+def _divide(counts: dict[str, int]) -> float | None:
+    """Return the share of samples that are hot, or None of no samples."""
+    total = counts["hot"] + counts["cold"]
+    return counts["hot"] / total if total else None
 
 
 def compute_wilson_interval(hits: int, total: int) -> tuple[float, float]:

@@ -16,15 +16,21 @@ from fae.hotset.rules import RULES
 #: What the ids of cold rows can be.
 COLD_IDS = ("exact", "hashed")
 #: The objectives by their names for `--objective`; `time` takes its weights from a device profile.
-OBJECTIVES = {"inputs": Objective(1, 0), "accesses": Objective(0, 1), "time": Objective(1, 0)}
+OBJECTIVES = {
+    "inputs": Objective(1, 0),
+    "future": Objective(1, 0, future=True),
+    "accesses": Objective(0, 1),
+    "time": Objective(1, 0),
+}
 
 
 class CalibrateParameters(StageParameters):
     """The byte budget or the hot share to reach, the cost of a row, and the rule that chooses.
 
-    `objective` is what the rule `inputs` maximises: hot samples, accesses to hot rows, or the time
-    saved on the device that `device_profile` describes. With hashed `cold_ids`, the cold values of
-    a table share at most `cold_buckets` rows; with exact ones, `cold_buckets` is 0.
+    `objective` is what the rule `inputs` maximises: hot samples of train, hot samples to come,
+    accesses to hot rows, or the time saved on the device that `device_profile` describes.
+    With hashed `cold_ids`, the cold values of a table share at most `cold_buckets` rows; with exact
+    ones, `cold_buckets` is 0.
     """
 
     stage: ClassVar[str] = "CalibrateParameters"

@@ -19,11 +19,30 @@ from fae.format.budget import Budget
 from fae.format.errors import BudgetError, ParameterError
 from fae.format.manifest import SPLITS
 from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
-from fae.hotset.coverage import COUNTED, UNCOUNTED, Coverage, find_row_count, measure_coverage
+from fae.hotset.coverage import (
+    COUNTED,
+    HELD_OUT,
+    KNOWN,
+    UNCOUNTED,
+    Coverage,
+    Cuts,
+    find_row_count,
+    measure_coverage,
+)
 from fae.hotset.curve import choose_points, draw_curve, find_knee
-from fae.hotset.hot_set import CURVE, FILE_NAME, ID_DTYPE, IDS, HotSet, HotTable, SampleCheck
+from fae.hotset.hot_set import (
+    COMPARED_RULE,
+    CURVE,
+    FILE_NAME,
+    ID_DTYPE,
+    IDS,
+    HotSet,
+    HotShares,
+    HotTable,
+    SampleCheck,
+)
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
+from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples, count_affordable
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
 from fae.hotset.rules import RULES
 from fae.hotset.selection import (
@@ -66,7 +85,10 @@ def calibrate(
         budget_bytes, ranking = chooser.choose()
         selection = select_rows(rows, ranking.ranked_rows, budget_bytes)
         points = choose_points(rows, ranking.ranked_rows, budget_bytes)
-        coverage = chooser.measure(ranking.ranked_rows, np.unique(points[1]))
+        chosen = Cuts(ranking.ranked_rows, np.unique(points[1]))
+        coverage, shares = chooser.measure_beside_accesses(
+            chosen, selection.hot_count, budget_bytes
+        )
         aim = (parameters.weights, parameters.device_profile)
         curve = draw_curve(rows, ranking, points, coverage, *aim)
         with partial.write(CURVE) as path:
@@ -79,6 +101,7 @@ def calibrate(
             "budget": asdict(Budget(budget_bytes, selection.used_bytes, parameters.rule)),
             "tables": [asdict(table) for table in tables],
             **_describe_shares(chooser.train_accesses, selection, coverage),
+            "shares": [asdict(of_rule) for of_rule in shares],
             "bound": at_budget.get("bound"),
             "knee_bytes": find_knee(curve),
             "notes": dict(ranking.notes),
@@ -114,10 +137,28 @@ class _Chooser:
         ranking = self._rank(self._find_budget(ranking.ranked_rows))
         return self._find_budget(ranking.ranked_rows), ranking
 
-    def measure(self, ranked_rows: RowRanges, cuts: Int64Array) -> dict[str, Coverage]:
-        """Return the coverage of `ranked_rows` at `cuts`, by group of samples."""
+    def measure_beside_accesses(
+        self, chosen: Cuts, hot_count: int, budget_bytes: int
+    ) -> tuple[dict[str, Coverage], list[HotShares]]:
+        """Return the coverage of the chosen ranking by group, and the shares to compare.
+
+        These are of its first `hot_count` rows, and of what `budget_bytes` buy by the rule
+        `accesses`, the choice with which every other is compared.
+        """
+        rule = self.parameters.rule
+        if rule == COMPARED_RULE:
+            (coverage,) = self._measure(chosen)
+            return coverage, [_share_out(rule, coverage, hot_count)]
+        compared = self._rank(budget_bytes, COMPARED_RULE).ranked_rows
+        compared_count = count_affordable(self.rows, compared, budget_bytes)
+        coverage, other = self._measure(chosen, Cuts(compared, np.array([compared_count])))
+        shares = _share_out(COMPARED_RULE, other, compared_count)
+        return coverage, [_share_out(rule, coverage, hot_count), shares]
+
+    def _measure(self, *rankings: Cuts) -> list[dict[str, Coverage]]:
+        """Return the coverage of each ranking, by group of samples."""
         sources = (self.staging, self.frequencies)
-        return measure_coverage(*sources, ranked_rows, cuts, self.scratch, self.executor)
+        return measure_coverage(*sources, rankings, self.scratch, self.executor)
 
     @cached_property
     def train_accesses(self) -> RunLengthArray:
@@ -130,12 +171,20 @@ class _Chooser:
         _check_memory(self.rows.access_counts.total, self.parameters.rule, self.executor.memory)
         return stack_samples(self.staging, self.frequencies)
 
-    def _rank(self, budget_bytes: int) -> Ranking:
-        seed = self.frequencies.seed
-        weights = self.parameters.weights
-        problem = Problem(self.rows, lambda: self._samples, budget_bytes, weights, seed)
-        ranking = RULES[self.parameters.rule](problem)
-        if self.frequencies.sample >= 1:
+    def _rank(self, budget_bytes: int, rule: str | None = None) -> Ranking:
+        """Return the ranking of a rule, by default the chosen one."""
+        is_exact = self.frequencies.sample >= 1
+        problem = Problem(
+            self.rows,
+            lambda: self._samples,
+            budget_bytes,
+            self.parameters.weights,
+            self.frequencies.seed,
+            None if is_exact else self.train_accesses,
+            np.array([table.min_count for table in self.frequencies.tables]),
+        )
+        ranking = RULES[rule or self.parameters.rule](problem)
+        if is_exact:
             return ranking
         filled = append_unsampled_rows(self.rows, ranking.ranked_rows, self.train_accesses)
         return replace(ranking, ranked_rows=filled)
@@ -143,9 +192,12 @@ class _Chooser:
     def _find_budget(self, ranked_rows: RowRanges) -> int:
         """Return the least budget at which `ranked_rows` reach the hot share."""
         share = self.parameters.hot_share or 0.0
-        count = find_row_count(
-            share, ranked_rows.size, lambda cuts: self.measure(ranked_rows, cuts)[SPLITS[0]]
-        )
+
+        def measure(hot_rows: Int64Array) -> Coverage:
+            (coverage,) = self._measure(Cuts(ranked_rows, hot_rows))
+            return coverage[SPLITS[0]]
+
+        count = find_row_count(share, ranked_rows.size, measure)
         if count is None:
             raise BudgetError(
                 f"the rule {self.parameters.rule!r} makes {share:.1%} of the train samples hot at "
@@ -213,7 +265,29 @@ def _describe_shares(
     if coverage[UNCOUNTED].total:
         sampled = hot[COUNTED] / max(coverage[COUNTED].total, 1)
         check = asdict(SampleCheck.of(sampled, hot[UNCOUNTED], coverage[UNCOUNTED].total))
-    cold = {split: coverage[split].total - hot[split] for split in SPLITS}
-    inputs = {split: {"hot": hot[split], "cold": cold[split]} for split in SPLITS}
+    groups = {split: split for split in SPLITS}
+    inputs, known_inputs = (
+        {
+            split: {"hot": hot[group], "cold": coverage[group].total - hot[group]}
+            for split, group in of_splits.items()
+        }
+        for of_splits in (groups, KNOWN)
+    )
     access_share = int(hot_accesses.sum()) / max(accesses.total, 1)
-    return {"inputs": inputs, "access_share": access_share, "sample": check}
+    return {
+        "inputs": inputs,
+        "known_inputs": known_inputs,
+        "access_share": access_share,
+        "sample": check,
+    }
+
+
+def _share_out(rule: str, coverage: Mapping[str, Coverage], hot_count: int) -> HotShares:
+    """Return the shares of train, held-out and known samples that `hot_count` rows make hot."""
+    shares: list[float | None] = []
+    for groups in (SPLITS[:1], HELD_OUT, tuple(KNOWN.values())):
+        hot = sum(int(coverage[group].count_hot(np.array(hot_count))) for group in groups)
+        total = sum(coverage[group].total for group in groups)
+        shares.append(hot / total if total else None)
+    train, held_out, known = shares
+    return HotShares(rule, train or 0.0, held_out, known)

@@ -26,7 +26,14 @@ import numpy.typing as npt
 from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel, kernel_helper
 from fae.arrays.run_length import RowRanges
-from fae.hotset.problem import Problem, Ranking, StackedSamples, bound_worth, count_affordable
+from fae.hotset.problem import (
+    Floats,
+    Problem,
+    Ranking,
+    StackedSamples,
+    bound_worth,
+    count_affordable,
+)
 from fae.hotset.rules.accesses import rank_by_accesses
 
 #: Passes end once the worth of the hot set is within this share of the bound …
@@ -47,13 +54,16 @@ _BUCKETS = 64 * 32
 _NO_ENTRY = _REMOVED = -1
 
 
-def rank_by_peeling(problem: Problem) -> Ranking:
+def rank_by_peeling(
+    problem: Problem, support: Floats | None = None, max_passes: int | None = None
+) -> Ranking:
     """Rank rows by repeated peeling, in the order of the pass that is best at the budget.
 
     Most passes stop below the budget, since the choice is made above it; the remaining rows are
     ranked as in the last full pass. The ranking is never worth less than that of `rank_by_accesses`
     at the budget. Time is linear in the accesses; memory is about 9 bytes per access and 80 per
-    row. Deterministic.
+    row. Deterministic. `support` (rows,) are shares of the rows' worth that count when the next row
+    to remove is chosen; None counts all. At most `max_passes` are made, by default MAX_PASSES.
     """
     rows, samples = problem.rows, problem.read_samples()
     count, per_sample = rows.count, problem.objective.per_sample
@@ -64,11 +74,13 @@ def rank_by_peeling(problem: Problem) -> Ranking:
     charged = np.full(samples.count, rows.oov_rows[0], dtype=np.int32)
     state = np.zeros(count, dtype=STATE)
     state["inverse_cost"] = rows.cost_bytes.min() / rows.cost_bytes
+    if support is not None:
+        state["inverse_cost"] *= support
     best = rank_by_accesses(problem).ranked_rows
     best_worth = measure_worth(problem, samples, best)
     loads = np.zeros(count)
     full_order = np.empty(0, dtype=np.int32)
-    for passes in range(1, MAX_PASSES + 1):
+    for passes in range(1, (max_passes or MAX_PASSES) + 1):
         state["load"] = loads + certain
         is_full = passes % FULL_PASS_INTERVAL == 1
         stop_bytes = -1 if is_full else int(STOP_SHARE * problem.budget_bytes)
