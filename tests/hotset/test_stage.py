@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from fae.execution.executor import Executor
 from fae.format.budget import Budget, Embedding
 from fae.format.errors import BudgetError, DatasetError, ParameterError
-from fae.hotset.hot_set import HotSet
+from fae.hotset.hot_set import HotSet, HotShares
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.rules import RULES
 from fae.hotset.stage import calibrate
@@ -54,6 +54,41 @@ def test_samples_are_hot_if_all_their_accesses_are(shop: Stages) -> None:
     }
     assert shop.hot_set.hot_share("train") == 10 / 16
     assert shop.hot_set.hot_share("test") == 1.0
+
+
+def test_held_out_samples_count_as_known_if_all_their_values_have_a_row(shop: Stages) -> None:
+    # Of valid, r has an unknown value; of test, 8 is unknown.
+    known = shop.hot_set.known_inputs
+    assert known["valid"] == {"hot": 1, "cold": 0}
+    assert shop.hot_set.known_hot_share("valid") == 1.0
+    assert shop.hot_set.known_hot_share("train") is None
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_the_shares_of_a_rule_stand_beside_those_of_accesses(
+    shop: Stages, tmp_path: Path, rule: str
+) -> None:
+    chosen, *others = calibrate_shop(shop, tmp_path / "out", rule=rule).shares
+    hot_set = HotSet.read(tmp_path / "out")
+    assert (chosen.rule, chosen.train) == (rule, hot_set.hot_share("train"))
+    held_out = [hot_set.inputs[split] for split in ("valid", "test")]
+    hot, cold = (sum(counts[kind] for counts in held_out) for kind in ("hot", "cold"))
+    assert chosen.held_out == hot / (hot + cold)
+    if rule == "accesses":
+        assert others == []
+    else:
+        assert others == list(shop.hot_set.shares)
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "expected"),
+    [(0.4, 0.3, True), (0.4, 0.345, False), (0.1, 0.3, False), (0.4, None, False)],
+)
+def test_a_rule_is_reversed_if_it_is_better_in_train_and_worse_held_out(
+    train: float, held_out: float | None, expected: bool
+) -> None:
+    accesses = HotShares("accesses", 0.2, 0.35, None)
+    assert HotShares("inputs", train, held_out, None).is_reversed(accesses) == expected
 
 
 def test_ids_are_access_ranks_if_the_rule_ranks_by_accesses(shop: Stages) -> None:
@@ -187,6 +222,11 @@ def test_a_directory_without_a_hot_set_is_refused(shop: Stages, tmp_path: Path) 
         HotSet.read(shop.frequencies.directory)
 
 
+def has_no_unknown_value(ids: tuple[Any, ...]) -> bool:
+    """Return whether none of a sample's ids, some of which are lists, is out of vocabulary."""
+    return all(0 not in one if isinstance(one, tuple) else one != 0 for one in ids)
+
+
 @FEW_EXAMPLES
 @given(log=logs())
 def test_hot_and_cold_samples_are_the_oracles(
@@ -200,6 +240,13 @@ def test_hot_and_cold_samples_are_the_oracles(
     assert hot_set.inputs == {
         split: {kind: len(right.leaves[split, kind]) for kind in ("hot", "cold")}
         for split in oracle.SPLITS
+    }
+    assert hot_set.known_inputs == {
+        split: {
+            kind: sum(has_no_unknown_value(ids) for _, _, ids in right.leaves[split, kind])
+            for kind in ("hot", "cold")
+        }
+        for split in ("valid", "test")
     }
     for table, known in zip(hot_set.tables, right.tables, strict=True):
         assert table.row_bytes == known.price

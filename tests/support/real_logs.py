@@ -1,4 +1,24 @@
-"""What was measured on the public logs, for tests to compare with; no row of them is here."""
+"""The public logs: where tests find them, and what was measured on them; no row of them is here.
+
+The first rows of Criteo Kaggle and of Avazu lie in the folder that FAE_REAL_LOGS names, as
+`criteo.tsv` and `avazu.csv`. Tests on them are skipped where it names none.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_FILES = {"criteo": "criteo.tsv", "avazu": "avazu.csv"}
+
+
+def find_real_log(kind: str) -> Path:
+    """Return the path of the real log of `criteo` or `avazu`; skip the test where there is none."""
+    path = Path(os.environ.get("FAE_REAL_LOGS", "")) / _FILES[kind]
+    if not path.is_file():
+        pytest.skip(f"FAE_REAL_LOGS names no folder with {path.name}")
+    return path
+
 
 CRITEO = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
 CRITEO_IDS = CRITEO[14:]
