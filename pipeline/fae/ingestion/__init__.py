@@ -4,6 +4,7 @@ stage           the stage `ingest`: a task per block of a log
 parameters      its parameters
 parser          parse a block's lines; malformed ones become rejects
 fast_parser     the compiled parser of plain lines, which nearly all are
+plain_texts     the same for the columns of a table that are text
 cast/           cast raw columns to the schema's types, and reject values that do not fit
 rejects         a reject, and `rejects.jsonl`
 part            one staged part: write it, and read its columns

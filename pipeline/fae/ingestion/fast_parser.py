@@ -25,22 +25,22 @@ from fae.logs.schema import Schema
 
 #: How the kernel reads a field. A field that is never plain makes every line odd.
 _NEVER_PLAIN = -1
-_DROP, _LABEL, _DENSE, _HEX32, _HEX64, _INTEGER, _TEXT = range(7)
+_DROP, LABEL, DENSE, HEX32, HEX64, INTEGER, _TEXT = range(7)
 
 _NEWLINE, _RETURN, _MINUS, _POINT, _ZERO, _NINE = b"\n\r-.09"
 _MAX_ASCII, _MAX_BYTE = 127, 255
 _CHARACTERS_IN_NUMBERS = set("0123456789abcdefABCDEF-.")
 
 #: Integers of 15 digits are below 2^53, so float64 holds them exactly; those of 18 fit in int64.
-_MAX_DECIMAL_DIGITS, _MAX_INTEGER_DIGITS, _MAX_HEX_DIGITS = 15, 18, 16
-_POWERS_OF_TEN = np.array([10.0**power for power in range(_MAX_DECIMAL_DIGITS + 1)])
+MAX_DECIMAL_DIGITS, MAX_INTEGER_DIGITS, MAX_HEX_DIGITS = 15, 18, 16
+POWERS_OF_TEN = np.array([10.0**power for power in range(MAX_DECIMAL_DIGITS + 1)])
 #: log(x + 1) of the small integers that counts nearly always are.
-_LOG1P_TABLE = np.array([math.log1p(x) for x in range(1 << 12)], dtype=np.float32)
+LOG1P_TABLE = np.array([math.log1p(x) for x in range(1 << 12)], dtype=np.float32)
 #: The value of each byte as a hexadecimal digit.
-_NO_DIGIT = 255
-_HEX_VALUES = np.full(256, _NO_DIGIT, dtype=np.uint8)
+NO_DIGIT = 255
+HEX_VALUES = np.full(256, NO_DIGIT, dtype=np.uint8)
 for _value, _digit in enumerate("0123456789abcdef"):
-    _HEX_VALUES[ord(_digit)] = _HEX_VALUES[ord(_digit.upper())] = _value
+    HEX_VALUES[ord(_digit)] = HEX_VALUES[ord(_digit.upper())] = _value
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -71,7 +71,7 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     lines = _count_lines(text)
     by_name = {column.name: column for column in schema.fields}
     columns = [by_name.get(name) for name in fields]
-    kinds = np.array([_choose_kind(column) for column in columns], dtype=np.int64)
+    kinds = np.array([choose_kind(column) for column in columns], dtype=np.int64)
     if {schema.separator, schema.quote} & _CHARACTERS_IN_NUMBERS:
         kinds[:] = _NEVER_PLAIN  # the kernel could not tell where a number ends
 
@@ -80,10 +80,10 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     slots = np.array([np.count_nonzero(kinds[:f] == kinds[f]) for f in range(len(fields))])
     size = lines + 48 - lines % 32
     labels = np.empty((1, size), dtype=np.int8)
-    dense = _allocate(kinds, _DENSE, size, np.float32)
-    hex32 = _allocate(kinds, _HEX32, size, np.uint32)
-    hex64 = _allocate(kinds, _HEX64, size, np.uint64)
-    integers = _allocate(kinds, _INTEGER, size, np.int64)
+    dense = _allocate(kinds, DENSE, size, np.float32)
+    hex32 = _allocate(kinds, HEX32, size, np.uint32)
+    hex64 = _allocate(kinds, HEX64, size, np.uint64)
+    integers = _allocate(kinds, INTEGER, size, np.int64)
     text_starts = _allocate(kinds, _TEXT, size, np.int64)
     text_lengths = np.empty_like(text_starts)
     present = np.empty((len(fields), size), dtype=np.bool_)
@@ -91,19 +91,19 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     odd_lines = np.empty(lines, dtype=np.int64)
     rows = _parse_lines(
         text, ord(schema.separator), ord(schema.quote or "\n"), kinds, slots,
-        np.array([_required_digits(column) for column in columns]),
-        np.array([_limit_integer(column) for column in columns]),
+        np.array([count_required_digits(column) for column in columns]),
+        np.array([limit_integer(column) for column in columns]),
         np.array([column.missing if isinstance(column, DenseColumn) else 0 for column in columns]),
         np.array([getattr(column, "transform", "") == "log1p" for column in columns]),
         labels, dense, hex32, hex64, integers, text_starts, text_lengths, present,
         line_starts, odd_lines,
     )  # fmt: skip
-    values = {_LABEL: labels, _DENSE: dense, _HEX32: hex32, _HEX64: hex64, _INTEGER: integers}
+    values = {LABEL: labels, DENSE: dense, HEX32: hex32, HEX64: hex64, INTEGER: integers}
     arrays: dict[str, Any] = {}
     for f, (name, kind, slot) in enumerate(zip(fields, kinds.tolist(), slots, strict=True)):
         if kind == _TEXT:
             arrays[name] = _copy_texts(text, text_starts[slot, :rows], text_lengths[slot, :rows])
-        elif kind in (_LABEL, _DENSE):
+        elif kind in (LABEL, DENSE):
             arrays[name] = values[kind][slot, :rows]
         elif kind in values:
             arrays[name] = to_arrow(values[kind][slot, :rows], present[f, :rows])
@@ -111,30 +111,31 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     return PlainLines(pl.DataFrame(arrays), typed, odd_lines[: lines - rows], line_starts)
 
 
-def _choose_kind(column: Column | None) -> int:
+def choose_kind(column: Column | None) -> int:
+    """Return how the compiled parsers read the fields of a column."""
     if column is None or column.role == "drop":
         return _DROP
     if isinstance(column, TimeColumn):
-        return _INTEGER if column.format == "unix" else _TEXT
+        return INTEGER if column.format == "unix" else _TEXT
     if isinstance(column, SparseColumn):
         if column.multi is not None or column.encoding == "string":
             return _TEXT
         if column.encoding == "hex":
-            return _HEX32 if (column.digits or _MAX_HEX_DIGITS) <= 8 else _HEX64
-        return _INTEGER
-    return _DENSE if isinstance(column, DenseColumn) else _LABEL
+            return HEX32 if (column.digits or MAX_HEX_DIGITS) <= 8 else HEX64
+        return INTEGER
+    return DENSE if isinstance(column, DenseColumn) else LABEL
 
 
-def _required_digits(column: Column | None) -> int:
+def count_required_digits(column: Column | None) -> int:
     """Return the number of a hexadecimal value's digits, 0 for any; 1 for a time, never missing."""
     if isinstance(column, SparseColumn):
         return column.digits or 0
     return 1 if isinstance(column, TimeColumn) else 0
 
 
-def _limit_integer(column: Column | None) -> int:
+def limit_integer(column: Column | None) -> int:
     """Return what the absolute value of a plain integer is below."""
-    return MAX_SECONDS if isinstance(column, TimeColumn) else 10**_MAX_INTEGER_DIGITS
+    return MAX_SECONDS if isinstance(column, TimeColumn) else 10**MAX_INTEGER_DIGITS
 
 
 def _allocate(kinds: Int64Array, kind: int, size: int, dtype: Any) -> npt.NDArray[Any]:
@@ -196,17 +197,17 @@ def _parse_lines(
         for field in range(fields):
             kind, slot = kinds[field], slots[field]
             start = at
-            if kind in (_HEX32, _HEX64):
+            if kind in (HEX32, HEX64):
                 number, at = _parse_hex(text, at)
                 digits, required = at - start, required_digits[field]
-                fits = digits == required if required else digits <= _MAX_HEX_DIGITS
+                fits = digits == required if required else digits <= MAX_HEX_DIGITS
                 plain = digits == 0 or fits
                 present[field, row] = digits > 0
-                if kind == _HEX32:
+                if kind == HEX32:
                     hex32[slot, row] = number
                 else:
                     hex64[slot, row] = number
-            elif kind == _DENSE:
+            elif kind == DENSE:
                 # The quotient of two numbers that float64 holds exactly is the float64 nearest to
                 # the decimal number, as every correct parser gives it (Clinger, "How to read
                 # floating point numbers accurately", 1990). Written out here, because a function
@@ -227,27 +228,27 @@ def _parse_lines(
                     decimals = at - first
                     plain = digits > 0 and decimals > 0  # parsers disagree on "5." and ".5"
                     digits += decimals
-                    decimal = whole / _POWERS_OF_TEN[min(decimals, _MAX_DECIMAL_DIGITS)]
+                    decimal = whole / POWERS_OF_TEN[min(decimals, MAX_DECIMAL_DIGITS)]
                     count = -1
-                if digits > _MAX_DECIMAL_DIGITS or (negative and decimal == 0):
+                if digits > MAX_DECIMAL_DIGITS or (negative and decimal == 0):
                     plain = False  # as float64 might round it; and "-0", for the sake of its sign
                 if negative:
                     decimal = -decimal
                 if not takes_log[field]:
                     dense[slot, row] = decimal
-                elif 0 <= count < _LOG1P_TABLE.size:
-                    dense[slot, row] = _LOG1P_TABLE[count]
+                elif 0 <= count < LOG1P_TABLE.size:
+                    dense[slot, row] = LOG1P_TABLE[count]
                 else:
                     dense[slot, row] = math.log1p(max(decimal, 0.0))
-            elif kind == _INTEGER:
+            elif kind == INTEGER:
                 negative = text[at] == _MINUS
                 first = at + negative
                 whole, at = _parse_digits(text, first, 0)
                 least = max(required_digits[field], int(negative))  # a lone "-" is odd
-                plain = least <= at - first <= _MAX_INTEGER_DIGITS and whole < limits[field]
+                plain = least <= at - first <= MAX_INTEGER_DIGITS and whole < limits[field]
                 present[field, row] = at > first
                 integers[slot, row] = -whole if negative else whole
-            elif kind == _LABEL:
+            elif kind == LABEL:
                 at += _ZERO <= text[at] <= _ZERO + 1
                 plain = at > start
                 labels[0, row] = text[start] - _ZERO
@@ -297,11 +298,11 @@ def _parse_digits(text: Bytes, at: int, number: int) -> tuple[int, int]:
 def _parse_hex(text: Bytes, at: int) -> tuple[Any, int]:
     """Return the number that the hexadecimal digits from `at` on make, and where they end."""
     number = np.uint64(0)
-    digit = _HEX_VALUES[text[at]]
-    while digit != _NO_DIGIT:
+    digit = HEX_VALUES[text[at]]
+    while digit != NO_DIGIT:
         number = number << np.uint64(4) | np.uint64(digit)
         at += 1
-        digit = _HEX_VALUES[text[at]]
+        digit = HEX_VALUES[text[at]]
     return number, at
 
 

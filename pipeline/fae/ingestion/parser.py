@@ -21,6 +21,7 @@ from fae.ingestion.cast.missing_values import fields_or_null
 from fae.ingestion.cast.rows import LINE_COLUMN, ParsedLines, cast_columns, preview
 from fae.ingestion.cast.times import MICROSECOND_COLUMN
 from fae.ingestion.fast_parser import parse_plain_lines
+from fae.ingestion.plain_texts import parse_plain_texts
 from fae.ingestion.rejects import Reject
 from fae.logs.blocks import Text
 from fae.logs.columns import Column, SparseColumn
@@ -52,15 +53,15 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
     starts, ends = (plain.line_starts[plain.odd_lines + step].tolist() for step in (0, 1))
     odd_text = b"".join(bytes(data[start:end]) for start, end in zip(starts, ends, strict=True))
     odd = parse_odd_lines(odd_text, fields, schema)
-    return _merge(parsed, plain_lines, odd, plain.odd_lines)
+    odd_rejects = [replace(one, line=int(plain.odd_lines[one.line])) for one in odd.rejects]
+    return _merge(parsed, plain_lines, replace(odd, rejects=odd_rejects), plain.odd_lines)
 
 
 def _merge(
     plain: ParsedLines, plain_lines: Int64Array, odd: ParsedLines, odd_lines: Int64Array
 ) -> ParsedLines:
     """Merge the rows and rejects of plain lines and odd ones, in the order of their lines."""
-    odd_rejects = [replace(reject, line=int(odd_lines[reject.line])) for reject in odd.rejects]
-    rejects = sorted(plain.rejects + odd_rejects, key=lambda reject: reject.line)
+    rejects = sorted(plain.rejects + odd.rejects, key=lambda reject: reject.line)
     lines = np.concatenate([plain_lines, odd_lines])
     row_lines = lines[~np.isin(lines, [reject.line for reject in rejects])]
     rows = pl.concat([plain.rows, odd.rows], how="diagonal")[np.argsort(row_lines)]
@@ -91,14 +92,28 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     """
     lines = frame.height
     rejects: list[Reject] = []
+    plain: dict[str, pl.Series] = {}
+    is_odd = np.zeros(lines, dtype=np.bool_)
     for column in schema.fields:
         if column.role != "drop":
             series, undecodable = _simplify(frame[column.name], column)
             frame = frame.with_columns(series)
             rejects += undecodable
-    numbered = frame.with_columns(pl.Series(LINE_COLUMN, np.arange(lines)))
-    is_valid = ~pl.col(LINE_COLUMN).is_in([reject.line for reject in rejects])
-    return cast_columns(numbered.filter(is_valid), rejects, lines, schema)
+            parsed = parse_plain_texts(series, column) if series.dtype == pl.String() else None
+            if parsed is not None:
+                plain[column.name] = parsed[0]
+                is_odd |= parsed[1]
+    numbers = np.arange(lines)
+    frame = frame.with_columns(pl.Series(LINE_COLUMN, numbers))
+    is_valid = np.ones(lines, dtype=np.bool_)
+    is_valid[[reject.line for reject in rejects]] = False
+    of_plain, of_odd = is_valid & ~is_odd, is_valid & is_odd
+    plain_rows = frame.with_columns(plain.values()).filter(of_plain)
+    of_plain_rows = cast_columns(plain_rows, rejects, lines, schema, typed=frozenset(plain))
+    if not of_odd.any():
+        return of_plain_rows
+    of_odd_rows = cast_columns(frame.filter(of_odd), [], lines, schema)
+    return _merge(of_plain_rows, numbers[of_plain], of_odd_rows, numbers[of_odd])
 
 
 def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:
