@@ -52,7 +52,7 @@ def test_prepare_and_summary_say_where_the_rules_disagree_on_new_rows(avazu: Non
 def test_the_objective_future_is_named_and_leaves_nothing_to_warn_of(avazu: None) -> None:
     printed = prepare("--objective", "future")
     assert REVERSED not in printed
-    held_out = [shares_of(printed, rule)[1] for rule in ("inputs, objective future", "accesses")]
+    held_out = [shares_of(printed, rule)[1] for rule in ("inputs (future)", "accesses")]
     future, accesses = (float(share[:-1]) for share in held_out)
     assert future >= accesses
 

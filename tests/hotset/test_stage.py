@@ -57,9 +57,9 @@ def test_samples_are_hot_if_all_their_accesses_are(shop: Stages) -> None:
 
 
 def test_held_out_samples_count_as_known_if_all_their_values_have_a_row(shop: Stages) -> None:
-    # Of valid, r has an unknown value; of test, 8 is unknown.
+    # Of valid, r has an unknown city; of test, s has an unknown item.
     known = shop.hot_set.known_inputs
-    assert known["valid"] == {"hot": 1, "cold": 0}
+    assert known == {split: {"hot": 1, "cold": 0} for split in ("valid", "test")}
     assert shop.hot_set.known_hot_share("valid") == 1.0
     assert shop.hot_set.known_hot_share("train") is None
 

@@ -20,7 +20,7 @@ def test_every_rule_is_compared_at_every_budget(
 ) -> None:
     page, report = criteo_report
     comparison = report.comparison
-    assert set(comparison.hot_shares) == set(RULES) == set(RULE_MEANINGS)
+    assert set(comparison.shares) == {*RULES, "inputs (future)"} == set(RULE_MEANINGS)
     total_bytes = sum(table.rows for table in criteo.manifest.tables) * (16 * 4 + 4)
     shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
     budgets = sorted({100_000, *(int(share * total_bytes) for share in shares)})
@@ -29,12 +29,18 @@ def test_every_rule_is_compared_at_every_budget(
     # The data set was made by `accesses`, from the same samples and with the same budget.
     chosen = comparison.budgets.index(100_000)
     expected = criteo.manifest.preparation["hot_share"]["train"]
-    assert comparison.hot_shares["accesses"][chosen] == expected
+    assert comparison.shares["accesses"][chosen].train == expected
+    assert comparison.shares["accesses"][chosen] == criteo.hot_set.shares[0]
     for index in range(len(comparison.budgets)):
-        best = max(shares[index] for shares in comparison.hot_shares.values())
-        assert best == comparison.hot_shares["inputs"][index]
+        best = max(comparison.shares[rule][index].train for rule in RULES)
+        assert best == comparison.shares["inputs"][index].train
         assert best <= (comparison.bounds[index] or 1)
-    lines = page.table("Share of the compared samples")
+    held_out = page.table("Share of the held-out samples that are hot")
+    known = page.table("Share of the held-out samples whose values all have a row")
+    shares = comparison.shares["inputs (future)"][chosen]
+    assert held_out[chosen]["inputs (future)"] == format_share(shares.held_out)
+    assert known[chosen]["inputs (future)"] == format_share(shares.known)
+    lines = page.table("Share of the compared train samples")
     assert [row["budget"] for row in lines] == [
         format_size(budget) for budget in comparison.budgets
     ]
@@ -55,9 +61,9 @@ def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
             )
             hot = set(ranked[: budget // 20])
             expected = sum(sample <= hot for sample in samples) / 16
-            assert comparison.hot_shares[name][index] == expected
+            assert comparison.shares[name][index].train == expected
         spare = min(budget // 20 - 2, rows.seen_rows.size)
         choices = combinations(rows.seen_rows.tolist(), spare)
         best = max(sum(sample <= set(choice) for sample in samples) for choice in choices) / 16
         bound = comparison.bounds[index] or 1
-        assert comparison.hot_shares["inputs"][index] <= best <= bound
+        assert comparison.shares["inputs"][index].train <= best <= bound

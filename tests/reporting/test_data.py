@@ -12,7 +12,7 @@ import pytest
 from fae.format.errors import DatasetError
 from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.logs.files import find_logs
-from fae.reporting.data import read_rows, read_train_samples
+from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
 from fae.reporting.facts import read_facts
 from fae.reporting.report import write_report
 from tests.support.oracle import Options
@@ -97,3 +97,14 @@ def test_ids_outside_their_table_are_refused(shop_copy: Path, tmp_path: Path) ->
     frame.write_parquet(path)
     with pytest.raises(DatasetError, match="'city' has ids outside its table"):
         write_report(shop_copy, tmp_path / "report.html")
+
+
+def test_held_out_samples_are_those_of_valid_and_test(shop: Stages, tmp_path: Path) -> None:
+    facts = read_facts(shop.dataset)
+    rows = read_rows(shop.dataset, facts)
+    held_out = read_held_out_samples(shop.dataset, facts, rows, 1_000_000, 0)
+    # q and r are valid, s and t are test; r has an unknown city and s an unknown item.
+    assert held_out.samples.count == 4
+    known = shop.hot_set.known_inputs.values()
+    assert held_out.is_known.sum() == sum(counts["hot"] + counts["cold"] for counts in known)
+    assert read_held_out_samples(shop.dataset, facts, rows, 2, 0).samples.count == 2

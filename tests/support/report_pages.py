@@ -10,8 +10,8 @@ from fae.reporting.report import Report, write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 FIGURES = {
-    "access-skew", "cumulative-accesses", "hot-share-by-budget", "rules", "hot-rows",
-    "out-of-vocabulary", "splits",
+    "access-skew", "cumulative-accesses", "hot-share-by-budget", "rules", "rules-held-out",
+    "hot-rows", "out-of-vocabulary", "splits",
 }  # fmt: skip
 
 

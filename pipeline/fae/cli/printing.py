@@ -121,7 +121,7 @@ def _print_shares(shares: Sequence[HotShares], objective: str) -> None:
     for row, of_rule in enumerate(shares):
         rule = of_rule.rule
         if rule == "inputs" and objective != "inputs":
-            rule = f"{rule}, objective {objective}"
+            rule = f"{rule} ({objective})"
         values = (of_rule.train, of_rule.held_out, of_rule.known)
         style = "bold green" if row == 0 else None
         table.add_row(rule, *map(_share, values), style=style)

@@ -1,4 +1,4 @@
-"""Read the rows of a finished data set, and its train samples, in the form that rules rank.
+"""Read the rows of a finished data set, and its samples, in the form that rules rank.
 
 Within a table, stacked rows are ordered by accesses and then by value, as in profiling, and not by
 the data set's own ids: ids follow the rule that chose the hot set, and rows with equal accesses
@@ -6,6 +6,7 @@ would then be ranked in that rule's favour. A row that several hashed values sha
 of all of them and the rank of the first.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import polars as pl
 from fae.arrays.arrow import Int32Array, Int64Array
 from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
-from fae.format.manifest import OOV_ID, Manifest, SparseFeature, Table
+from fae.format.manifest import OOV_ID, SPLITS, Leaf, Manifest, SparseFeature, Table
 from fae.hotset.problem import StackedRows, StackedSamples
 from fae.logs.columns import SparseColumn
+from fae.reporting.comparison import HeldOutSamples
 from fae.reporting.facts import Facts
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
@@ -102,32 +104,71 @@ def read_train_samples(
 ) -> tuple[StackedRows, StackedSamples]:
     """Return at most `max_samples` train samples, and the rows with these samples' accesses alone.
 
-    Hot and cold samples keep their proportion. Within each leaf the rows lie fully shuffled, so a
-    contiguous slice from a seeded position is a random subset, and only the slice is read. Raises
-    DatasetError where a file is damaged.
+    Hot and cold samples keep their proportion. Raises DatasetError where a file is damaged.
     """
-    manifest, stacked = facts.manifest, rows.stacked
-    leaves = manifest.splits["train"].values()
-    total = sum(leaf.rows for leaf in leaves)
-    random = np.random.default_rng(seed)
-    accesses = np.zeros(stacked.count, dtype=np.int64)
-    flat_rows: list[Int32Array] = []
-    lengths: list[Int64Array] = []
-    for leaf in leaves:
-        size = min(leaf.rows, leaf.rows * max_samples // total)
-        start = int(random.integers(0, leaf.rows - size + 1))
-        samples = _read_slice([dataset / file.path for file in leaf.files], manifest, start, size)
-        for block in samples.iter_slices(BLOCK_ROWS):
-            owners, accessed = _block_accesses(block, manifest, rows)
-            accesses += np.bincount(accessed, minlength=accesses.size)
-            block_rows, block_lengths = _row_sets(owners, accessed, stacked, block.height)
-            flat_rows.append(block_rows)
-            lengths.append(block_lengths)
-    empty = np.zeros(0, dtype=np.int32)
-    offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
+    leaves = _list_leaves(facts.manifest, SPLITS[:1])
+    accesses = np.zeros(rows.stacked.count, dtype=np.int64)
+    blocks = []
+    for owners, accessed, height in _read_blocks(dataset, facts, rows, leaves, max_samples, seed):
+        accesses += np.bincount(accessed, minlength=accesses.size)
+        blocks.append(_row_sets(owners, accessed, rows.stacked, height))
+    stacked = rows.stacked
     tables, starts = stacked.tables, stacked.table_offsets
     counted = StackedRows.from_accesses(tables, starts, accesses, stacked.row_bytes)
-    return counted, StackedSamples(np.concatenate([empty, *flat_rows]), offsets)
+    return counted, _concat_samples(blocks)
+
+
+def read_held_out_samples(
+    dataset: Path, facts: Facts, rows: DatasetRows, max_samples: int, seed: int
+) -> HeldOutSamples:
+    """Return at most `max_samples` samples of valid and test together.
+
+    Leaves keep their proportion. Raises DatasetError where a file is damaged.
+    """
+    leaves = _list_leaves(facts.manifest, SPLITS[1:])
+    blocks, known = [], [np.zeros(0, dtype=np.bool_)]
+    for owners, accessed, height in _read_blocks(dataset, facts, rows, leaves, max_samples, seed):
+        blocks.append(_row_sets(owners, accessed, rows.stacked, height))
+        is_known = np.ones(height, dtype=np.bool_)
+        is_known[owners[np.isin(accessed, rows.stacked.oov_rows)]] = False
+        known.append(is_known)
+    return HeldOutSamples(_concat_samples(blocks), np.concatenate(known))
+
+
+def _list_leaves(manifest: Manifest, splits: Sequence[str]) -> list[Leaf]:
+    return [leaf for split in splits for leaf in manifest.splits[split].values()]
+
+
+def _concat_samples(blocks: Sequence[tuple[Int32Array, Int64Array]]) -> StackedSamples:
+    """Return all samples of blocks, each the rows of its samples and how many each has."""
+    flat_rows = [np.zeros(0, dtype=np.int32), *(block_rows for block_rows, _ in blocks)]
+    lengths = [np.zeros(1, dtype=np.int64), *(block_lengths for _, block_lengths in blocks)]
+    offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
+    return StackedSamples(np.concatenate(flat_rows), offsets)
+
+
+def _read_blocks(
+    dataset: Path,
+    facts: Facts,
+    rows: DatasetRows,
+    leaves: Sequence[Leaf],
+    max_samples: int,
+    seed: int,
+) -> Iterator[tuple[Int64Array, Int64Array, int]]:
+    """Yield `_block_accesses` of at most `max_samples` samples of leaves, and a block's samples.
+
+    Within each leaf the rows lie fully shuffled, so a contiguous slice from a seeded position is a
+    random subset, and only the slice is read.
+    """
+    total = sum(leaf.rows for leaf in leaves)
+    random = np.random.default_rng(seed)
+    for leaf in leaves:
+        size = min(leaf.rows, leaf.rows * max_samples // max(total, 1))
+        start = int(random.integers(0, leaf.rows - size + 1))
+        paths = [dataset / file.path for file in leaf.files]
+        samples = _read_slice(paths, facts.manifest, start, size)
+        for block in samples.iter_slices(BLOCK_ROWS):
+            yield *_block_accesses(block, facts.manifest, rows), block.height
 
 
 def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Read what a finished data set records about itself: manifest, curve and rejected lines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
 from fae.hotset.cold_hash import Sharing
 from fae.hotset.curve import find_knee
-from fae.hotset.hot_set import CURVE
+from fae.hotset.hot_set import CURVE, HotShares
 from fae.ingestion.rejects import REJECTS_FILE, Reject, parse_rejects
 from fae.ingestion.staging import StagedLog
 from fae.logs.schema import Schema
@@ -31,7 +31,8 @@ class Preparation:
     """The part of the manifest's `preparation` that the report shows; fields are its JSON keys.
 
     `rejects` has the rejected lines by reason, `sample` the share of train that rows were chosen
-    on.
+    on; `shares` are those of the chosen rule and of `accesses`, and `known_hot_share` has the hot
+    share of those samples of a held-out split whose values all have a row.
     """
 
     tables: tuple[TableFrequencies, ...]
@@ -39,6 +40,8 @@ class Preparation:
     rejects: dict[str, int]
     sample: float
     sharing: tuple[Sharing, ...] = ()
+    shares: tuple[HotShares, ...] = ()
+    known_hot_share: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,8 @@ def draw_figures(
         _draw_access_skew(rows),
         _draw_cumulative_accesses(rows, hot_rows),
         _draw_hot_share_by_budget(facts),
-        _draw_rules(comparison),
+        _draw_rules(comparison, "train"),
+        _draw_rules(comparison, "held_out"),
         _draw_hot_rows(facts),
         _draw_out_of_vocabulary(facts),
         _draw_splits(facts),
@@ -144,27 +145,36 @@ def _draw_hot_share_by_budget(facts: Facts) -> Drawing:
     return render("hot-share-by-budget", figure, alt)
 
 
-def _draw_rules(comparison: Comparison) -> Drawing:
-    """Draw the hot share that each rule reaches at each budget, with the bound."""
-    figure, axes = new_figure(_LINE_CHART_UNITS, "Hot share by rule")
+def _draw_rules(comparison: Comparison, samples: str) -> Drawing:
+    """Draw the hot share of `train` (with the bound) or `held_out` samples by rule and budget."""
+    words = samples.replace("_", "-")
+    figure, axes = new_figure(_LINE_CHART_UNITS, f"Hot share by rule, {words} samples")
     budgets, chosen = comparison.budgets, comparison.chosen_budget
-    if None not in comparison.bounds:
+    if samples == "train" and None not in comparison.bounds:
         bounds = np.array(comparison.bounds, dtype=np.float64)
         axes.plot(budgets, bounds, color=LIGHT["faint"], linewidth=6, label="at most (bound)")
-    for index, (rule, shares) in enumerate(comparison.hot_shares.items()):
+    by_rule = {
+        rule: [getattr(point, samples) for point in points]
+        for rule, points in comparison.shares.items()
+    }
+    for index, (rule, shares) in enumerate(by_rule.items()):
         series = index % len(DASHES)
-        axes.plot(budgets, shares, label=rule, marker=MARKERS[series], **_series_style(series))
+        drawn = np.array(shares, dtype=np.float64)  # None, of no samples, becomes no point
+        axes.plot(budgets, drawn, label=rule, marker=MARKERS[series], **_series_style(series))
     _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
-    axes.set(xlabel="bytes for hot rows", ylabel="share of samples that are hot")
+    axes.set(xlabel="bytes for hot rows", ylabel=f"share of {words} samples that are hot")
     if budgets:
         set_byte_axis(axes, budgets[0], budgets[-1])
     set_share_axis(axes)
     index = budgets.index(chosen) if chosen in budgets else -1
     reached = ", ".join(
-        f"{rule} {format_share(shares[index])}" for rule, shares in comparison.hot_shares.items()
+        f"{rule} {format_share(shares[index])}" for rule, shares in by_rule.items() if shares
     )
-    alt = f"Line chart of hot share against budget by rule. At {format_size(chosen)}: {reached}."
-    return render("rules", figure, alt)
+    alt = (
+        f"Line chart of the hot share of {words} samples against budget by rule. "
+        f"At {format_size(chosen)}: {reached}."
+    )
+    return render("rules" if samples == "train" else "rules-held-out", figure, alt)
 
 
 def _draw_hot_rows(facts: Facts) -> Drawing:

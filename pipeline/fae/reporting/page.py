@@ -28,6 +28,8 @@ from fae.reporting.style import (
 
 #: What each rule does, for people who have not read its module.
 RULE_MEANINGS = {
+    "inputs (future)": "The rule inputs with --objective future: each train sample is left out of "
+    "the counts in turn, so that rows are chosen for samples that are still to come.",
     "inputs": "Starts with every row hot and drops, per byte, the row whose loss makes the fewest "
     "samples cold, again and again. It looks at whole samples, and also proves a bound.",
     "accesses": "Takes the rows with the most accesses first, over all tables: the choice of the "
@@ -36,6 +38,12 @@ RULE_MEANINGS = {
     "number, which estimates the hot bytes from samples and keeps a margin.",
     "per-table": "Takes the same share of every table, its most accessed rows: what many do by "
     "hand.",
+}
+#: The groups of samples that are compared, by their names in HotShares.
+_COMPARED_SAMPLES = {
+    "train": "compared train samples",
+    "held_out": "held-out samples",
+    "known": "held-out samples whose values all have a row",
 }
 #: Characters of a value that the page shows at most; all texts of our own are shorter.
 _MAX_VALUE_LENGTH = 300
@@ -81,12 +89,13 @@ def render_page(
         access_share=access_share,
         comparison=comparison,
         figures={figure.name: figure for figure in figures},
-        rules={rule: _rule_meaning(rule) for rule in comparison.hot_shares},
+        rules={rule: _rule_meaning(rule) for rule in comparison.shares},
+        is_reversed=any(facts.shares[0].is_reversed(other) for other in facts.shares[1:]),
         samples=sum(rows.values()),
         samples_by_split=", ".join(counts),
         hot_share_elsewhere=", ".join(shares),
         budget_table=_budget_table(facts),
-        rules_table=_rules_table(comparison),
+        rules_tables=[_rules_table(comparison, samples) for samples in _COMPARED_SAMPLES],
         hot_rows_table=_hot_rows_table(facts),
         sharing_table=_sharing_table(facts),
         columns_table=_columns_table(facts),
@@ -118,7 +127,7 @@ def _budget_table(facts: Facts) -> Table:
     points = {point["budget_bytes"]: point for point in nearest}
     budgets = sorted(points)
     headings = {f"{split}_hot_share": f"hot, {split}" for split in SPLITS}
-    headings |= {"access_share": "accesses", "bound": "at most"}
+    headings |= {"known_hot_share": "hot, known", "access_share": "accesses", "bound": "at most"}
     shares = [name for name in headings if name in facts.curve.columns]
     speedup = ["speedup"] * ("speedup" in facts.curve.columns)
     rows = []
@@ -129,6 +138,8 @@ def _budget_table(facts: Facts) -> Table:
         row += [format_share(point[name]) for name in shares]
         rows.append(row + [f"{point[name]:.2f}×" for name in speedup])
     caption = "Hot samples by split, and accesses to hot rows, at budgets around the chosen one."
+    if "known_hot_share" in shares:
+        caption += " “Known”: of valid and test, the samples whose values all have a row."
     if "bound" in shares:
         samples = "train samples" if facts.sample >= 1 else "subset"
         caption += f" “At most”: a share of the {samples} that no choice of rows can exceed."
@@ -137,19 +148,21 @@ def _budget_table(facts: Facts) -> Table:
     return Table(caption, columns, rows, text_columns=2, chosen_row=budgets.index(chosen))
 
 
-def _rules_table(comparison: Comparison) -> Table:
+def _rules_table(comparison: Comparison, samples: str) -> Table:
+    """Return the shares of one group of samples, an attribute of HotShares, by budget and rule."""
     budgets, chosen = comparison.budgets, comparison.chosen_budget
+    has_bound = samples == "train"
     rows = []
     for index, budget in enumerate(budgets):
         mark = "chosen" if budget == chosen else ""
-        of_rules = [shares[index] for shares in comparison.hot_shares.values()]
-        shares = [budget / comparison.total_bytes, *of_rules, comparison.bounds[index]]
+        of_rules = [getattr(points[index], samples) for points in comparison.shares.values()]
+        shares = [budget / comparison.total_bytes, *of_rules]
+        shares += [comparison.bounds[index]] if has_bound else []
         rows.append([format_size(budget), mark, *map(format_share, shares)])
-    caption = (
-        "Share of the compared samples that are hot, by rule. “At most”: a bound that no choice of "
-        "rows can exceed."
-    )
-    columns = ["budget", "", "of all bytes", *comparison.hot_shares, "at most"]
+    caption = f"Share of the {_COMPARED_SAMPLES[samples]} that are hot, by rule."
+    if has_bound:
+        caption += " “At most”: a bound that no choice of rows can exceed."
+    columns = ["budget", "", "of all bytes", *comparison.shares, *["at most"] * has_bound]
     chosen_row = budgets.index(chosen) if chosen in budgets else None
     return Table(caption, columns, rows, text_columns=2, chosen_row=chosen_row)
 
@@ -207,9 +220,14 @@ def _splits_table(facts: Facts) -> Table:
         files = [*hot.files, *cold.files]
         share, size = facts.hot_share(split), sum(file.bytes for file in files)
         counts = [facts.rows(split), hot.rows, cold.rows]
-        rows.append([split, *counts, format_share(share), len(files), format_size(size)])
-    columns = ["split", "samples", "hot", "cold", "hot share", "files", "bytes"]
-    return Table("Samples by split, and the files that hold them.", columns, rows)
+        shares = [format_share(share), format_share(facts.known_hot_share.get(split))]
+        rows.append([split, *counts, *shares, len(files), format_size(size)])
+    columns = ["split", "samples", "hot", "cold", "hot share", "of known", "files", "bytes"]
+    caption = (
+        "Samples by split, and the files that hold them. “Of known”: the hot share of the samples "
+        "whose values all have a row."
+    )
+    return Table(caption, columns, rows)
 
 
 def _logs_table(facts: Facts) -> Table:

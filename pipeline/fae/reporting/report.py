@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, require
+from fae.hotset.problem import Problem
 from fae.reporting.comparison import Comparison, compare_rules
-from fae.reporting.data import read_rows, read_train_samples
+from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
 from fae.reporting.facts import read_facts
 
 
@@ -27,7 +30,8 @@ def write_report(
 ) -> Report:
     """Write the page `out` about the data set `dataset`, and its figures as `STEM-figures/*.png`.
 
-    The rules are compared on at most `compare_rows` train samples, drawn by `seed`. The same data
+    The rules are compared on at most `compare_rows` train samples, drawn by `seed`, and on as many
+    held-out ones. The same data
     set gives the same bytes. Raises DatasetError where the data set is absent or damaged, or where
     `out` would replace something that is not a report, and MissingExtraError where matplotlib or
     jinja2 is not installed.
@@ -41,8 +45,17 @@ def write_report(
     page, folder = output_paths(dataset, out)
     facts = read_facts(dataset)
     rows = read_rows(dataset, facts)
-    samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
-    comparison = compare_rules(*samples, facts.manifest.budget.bytes, seed)
+    compared, samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
+    held_out = read_held_out_samples(dataset, facts, rows, compare_rows, seed)
+    problem = Problem(
+        compared,
+        lambda: samples,
+        facts.manifest.budget.bytes,
+        seed=seed,
+        all_accesses=None if samples.count == facts.rows("train") else rows.stacked.access_counts,
+        least_accesses=np.array([table.min_count for table in facts.tables]),
+    )
+    comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
     access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
     with matplotlib_settings():
