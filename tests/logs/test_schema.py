@@ -102,10 +102,13 @@ def test_derived_columns_are_features_but_not_fields() -> None:
     [
         ("{name: x, role: sparse, encodin: hex}", ["'x'", "`encodin`", "encoding, digits, multi"]),
         ("{name: x, role: dense, log: true}", ["'x'", "`log`", "missing, transform"]),
-        ("{name: x, role: spars}", ["'x'", "label, dense, sparse, time, drop"]),
-        ("{name: x}", ["'x'", "label, dense, sparse, time, drop"]),
+        ("{name: x, role: spars}", ["'x'", "label, dense, sparse, time, weight, key, split, drop"]),
+        ("{name: x}", ["'x'", "label, dense, sparse, time, weight, key, split, drop"]),
         ("{role: drop}", ["`name`", "missing"]),
-        ("{name: x, role: sparse, encoding: octal}", ["'hex', 'integer' or 'string'", "'octal'"]),
+        (
+            "{name: x, role: sparse, encoding: octal}",
+            ["'hex', 'integer', 'unsigned'", "'octal'"],
+        ),
         ("{name: x, role: dense, transform: log}", ["'none' or 'log1p'", "'log'"]),
         ("{name: x, role: dense, missing: .nan}", ["'x'", "`missing`", "finite"]),
         ("{name: x, role: sparse, dim: 0}", ["'x'", "`dim`", "greater than or equal to 1"]),
@@ -113,7 +116,11 @@ def test_derived_columns_are_features_but_not_fields() -> None:
         ("{name: x, role: sparse, multi: {sep: ' '}}", ["`multi`", "`sep`", "max_length"]),
         ("{name: x, role: sparse, multi: {separator: ab}}", ["`separator`", "at most 1"]),
         ("{name: C1, role: dense}", ["two columns are called 'C1'"]),
-        ("{name: l2, role: label}", ["exactly one column must have `role: label`"]),
+        ("{name: w, role: label, threshold: 1, positive: [a]}", ["give one of", "`map`"]),
+        ("{name: w, role: label, map: {a: 2}}", ["`map`", "found 2"]),
+        ("{name: w, role: dense, clip: [2, 1]}", ["`clip` must be [lowest, highest]"]),
+        ("{name: x, role: sparse, buckets: [1]}", ["`buckets` needs `encoding: integer`"]),
+        ("{name: k, role: key, function: x}", ["'k'", "`function`"]),
         ("{name: t2, role: time}", ["at most one column may have `role: time`"]),
         ("{name: a/b, role: sparse}", ["'a/b' cannot be a column's name; use letters"]),
         ("{name: '@split', role: dense}", ["'@split' cannot be a column's name; use letters"]),
@@ -165,10 +172,18 @@ def test_a_column_that_no_data_set_can_hold_is_refused(column: str, why: str) ->
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("sep: ','", ["`sep`: unknown key", "name, format, separator, header, quote, embedding"]),
-        ("format: json", ["`format`", "'text' or 'parquet'", "'json'"]),
+        (
+            "sep: ','",
+            ["`sep`: unknown key", "name, format, separator, header"],
+        ),
+        ("format: xml", ["`format`", "'text', 'parquet' or 'json'", "'xml'"]),
         ("separator: ''", ["`separator`", "at least 1"]),
-        ("separator: '||'", ["`separator`", "at most 1"]),
+        ("separator: '||'\nquote: '|'", ["`quote` needs a `separator` of one character"]),
+        ("quoted_line_breaks: true", ["`quoted_line_breaks` needs `quote`"]),
+        ("charset: utf-16", ["`charset`", "'utf-8' or 'latin-1'", "'utf-16'"]),
+        ("nulls: [.nan]", ["`nulls`", "put the log's text between quotes"]),
+        ("slots: ':'", ["`slots`", "a column's `slot`", "go together"]),
+        ("split_by: C9", ["`split_by` must be random, or name a key or a sparse column"]),
         ("header: perhaps", ["`header`", "'perhaps'"]),
         ('quote: "\\t"', ["`quote` and `separator` must differ"]),
         ("embedding: {dim: 0}", ["`embedding`", "`dim`", "greater than or equal to 1"]),
@@ -195,7 +210,7 @@ def test_a_separator_is_one_byte_and_no_line_end(separator: str) -> None:
         ("", "a schema must be a mapping"),
         ("name: x", "`columns`: missing"),
         ("name: x\ncolumns: C1", "`columns`"),
-        ("name: x\ncolumns: []", "exactly one column must have `role: label`"),
+        ("name: x\ncolumns: []", "a column must have `role: label`"),
         ("name: x\ncolumns: [C1]", "column 1"),
         ("name: x\ncolumns: [{name: y, role: label}]", "at least one column must have"),
     ],
@@ -230,6 +245,6 @@ def test_an_unreadable_file_is_named(tmp_path: Path, data: bytes | None) -> None
 
 def test_several_mistakes_are_told_at_once() -> None:
     document: Any = with_column("{name: x, role: sparse, encoding: octal}")
-    message = mistake(f"separator: '||'\n{document}")
+    message = mistake(f"separator: ''\n{document}")
     assert "`separator`" in message
     assert "column 'x'" in message

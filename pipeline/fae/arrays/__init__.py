@@ -6,4 +6,5 @@ jit              kernels: loops compiled by Numba, safe to share and to interrup
 row_keys         pseudo-random keys of rows, for the shuffle and the sample
 run_length       rows, and numbers for each row, as runs of neighbours
 stable_argsort   the positions of an array's integers in ascending order
+value_hash       a hash of each value, numbers and text
 """

@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 
 from fae.arrays.arrow import to_arrow
 from fae.arrays.stable_argsort import stable_argsort
-from fae.dataset.row_codec import PackedRows
+from fae.dataset.row_codec import PackedRows, unpack_texts
 from fae.format.manifest import LABEL, Features, SparseFeature
 from fae.logs.schema import Schema
+
+#: The types of the columns that are no features, by their role.
+_PASSED_TYPES = {"label": pa.int8(), "weight": pa.float32(), "key": pa.string()}
 
 
 def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
@@ -32,7 +35,10 @@ def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
         dtype = pa.list_(pa.int32()) if column.multi else pa.int32()
         fields.append(pa.field(column.name, dtype, nullable=False))
         ids.append(f"{column.name}.list.element" if column.multi else column.name)
-    encodings = {"use_dictionary": dense, "use_byte_stream_split": ids}
+    for passed in schema.passed:
+        fields.append(pa.field(passed.name, _PASSED_TYPES[passed.role], nullable=False))
+    repeated = [*dense, *(passed.name for passed in schema.passed)]
+    encodings = {"use_dictionary": repeated, "use_byte_stream_split": ids}
     return pq.ParquetWriter(path, pa.schema(fields), compression="zstd", **encodings)
 
 
@@ -42,22 +48,39 @@ def list_features(schema: Schema) -> Features:
         SparseFeature(column.name, column.table_name, column.multi is not None)
         for column in schema.sparse
     )
-    return Features(LABEL, tuple(column.name for column in schema.dense), sparse)
+    return Features(
+        LABEL,
+        tuple(column.name for column in schema.dense),
+        sparse,
+        labels=tuple(label.name for label in schema.labels[1:]),
+        weight=schema.weight.name if schema.weight else "",
+        keys=tuple(key.name for key in schema.key_columns),
+        unlabeled=any(label.missing == "keep" for label in schema.labels),
+    )
 
 
-def build_table(rows: PackedRows, schema: pa.Schema, dense_count: int) -> pa.Table:
-    """Return packed rows, sorted by key, as a table of a data file with `dense_count` features."""
-    list_fields = tuple(i for i, field in enumerate(schema) if pa.types.is_list(field.type))
+def build_table(rows: PackedRows, schema: pa.Schema) -> pa.Table:
+    """Return packed rows, sorted by key, as a table of a data file."""
+    list_fields = tuple(i for i, field in enumerate(schema) if _has_length(field.type))
     columns = rows.unpack(stable_argsort(rows.keys).astype(np.int64), list_fields)
-    arrays = [to_arrow(columns.fields[0].astype(np.int8))]
-    for field, words in enumerate(columns.fields[1:], start=1):
-        if field in list_fields:
+    arrays = []
+    for field, words in enumerate(columns.fields):
+        dtype = schema.field(field).type
+        if pa.types.is_list(dtype):
             offsets = to_arrow(np.concatenate([[0], np.cumsum(words)]).astype(np.int32))
-            ids = to_arrow(columns.lists[field])
-            arrays.append(pa.ListArray.from_arrays(offsets, ids, schema.field(field).type))
+            arrays.append(pa.ListArray.from_arrays(offsets, to_arrow(columns.lists[field]), dtype))
+        elif pa.types.is_string(dtype):
+            arrays.append(unpack_texts(words, columns.lists[field]))
+        elif pa.types.is_int8(dtype):
+            arrays.append(to_arrow(words.astype(np.int8)))
         else:
-            arrays.append(to_arrow(words.view(np.float32) if field <= dense_count else words))
+            arrays.append(to_arrow(words.view(np.float32) if dtype == pa.float32() else words))
     return pa.table(arrays, schema=schema)
+
+
+def _has_length(dtype: pa.DataType) -> bool:
+    """Return whether a packed row has the length of a column's value."""
+    return bool(pa.types.is_list(dtype) or pa.types.is_string(dtype))
 
 
 def write_vocabulary(tables: Iterator[pa.Table], path: Path) -> None:

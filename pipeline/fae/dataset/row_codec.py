@@ -1,7 +1,7 @@
 """The row codec: encoded rows packed into 32-bit words, so that a shuffle moves a row as one piece.
 
-A packed row has a word for each field: the label, a dense feature's bits, an id, or the length of a
-list of ids. The ids of all lists of a row follow one another in a separate array.
+A packed row has a word for each field: a label, the bits of a float, an id, or the length of a list
+of ids, or of a text's words. The ids of all lists of a row follow one another in a separate array.
 """
 
 from __future__ import annotations
@@ -28,11 +28,40 @@ Words = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.int64]
 
 
+#: Fills up the last word of a text; no byte of UTF-8 has this value.
+_NO_TEXT = 0xFF
+
+
+def pack_texts(texts: pa.LargeStringArray) -> tuple[Words, Words]:
+    """Return the number of words of each text, shape (texts,), and the words of all texts."""
+    _, offsets_buffer, content = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    sizes = np.diff(offsets)
+    lengths = -(-sizes // BYTES_PER_WORD)
+    octets = np.full(int(lengths.sum()) * BYTES_PER_WORD, _NO_TEXT, dtype=np.uint8)
+    first = (np.cumsum(lengths) - lengths) * BYTES_PER_WORD  # byte of each text among the words
+    targets = np.repeat(first - (offsets[:-1] - offsets[0]), sizes) + np.arange(sizes.sum())
+    used = np.frombuffer(content or b"", np.uint8)[offsets[0] : offsets[-1]]
+    octets[targets] = used
+    return lengths.astype(np.int32), octets.view(np.int32)
+
+
+def unpack_texts(lengths: Words, words: Words) -> pa.StringArray:
+    """Return the texts that `pack_texts` made words of."""
+    octets = np.ascontiguousarray(words).view(np.uint8)
+    is_text = octets != _NO_TEXT
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) * BYTES_PER_WORD
+    offsets = np.concatenate([[0], np.cumsum(is_text)])[ends].astype(np.int32)
+    buffers = (pa.py_buffer(offsets), pa.py_buffer(octets[is_text]))
+    return pa.StringArray.from_buffers(lengths.size, *buffers)
+
+
 @dataclass(frozen=True)
 class Columns:
     """Encoded rows column by column: `fields` (fields, rows), and `lists` by their lengths' field.
 
-    The ids of a list column follow one another row by row; its field has each row's length.
+    The ids of a list column, or the words of texts, follow one another row by row; its field has
+    each row's length.
     """
 
     fields: Words

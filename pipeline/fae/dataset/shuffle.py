@@ -21,13 +21,21 @@ from fae.arrays.jit import kernel
 from fae.arrays.row_keys import generate_row_keys
 from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.parquet import build_table, open_data_file
-from fae.dataset.row_codec import BYTES_PER_WORD, Columns, PackedRows, Words, read_keys
+from fae.dataset.row_codec import (
+    BYTES_PER_WORD,
+    Columns,
+    PackedRows,
+    Words,
+    pack_texts,
+    read_keys,
+)
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import LABEL, SPLITS, TEMPERATURES, Leaf
 from fae.hotset.hot_set import HotSet
 from fae.ingestion.part import IntegerArray
 from fae.ingestion.staging import Staging
+from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
 
@@ -96,7 +104,7 @@ def write_leaves(
     staging, hot_set = Staging.read(sources.staging), HotSet.read(sources.hot_set)
     leaf_rows = [hot_set.inputs[split][temperature] for split, temperature in _LEAVES]
     files_per_leaf = tuple(-(-rows // ROWS_PER_FILE) for rows in leaf_rows)
-    row_bytes = BYTES_PER_WORD * (1 + len(staging.schema.dense) + len(staging.schema.sparse))
+    row_bytes = BYTES_PER_WORD * _count_fields(staging.schema)
     needs = _COPIES_IN_MEMORY * row_bytes  # for each row of a task
     parts_per_task = min(-(-len(staging.parts) // _SCATTER_TASKS), _MAX_PARTS_PER_TASK)
     common = (sources, directory, seed, delete_after, files_per_leaf)
@@ -177,9 +185,9 @@ def _encode_parts(
 
     Fields are in the order of the schema. A row is cold if it has any cold id.
     """
-    dense, sparse = staging.schema.dense, staging.schema.sparse
+    dense, sparse, passed = staging.schema.dense, staging.schema.sparse, staging.schema.passed
     rows = staging.first_row(parts.stop) - staging.first_row(parts.start)
-    fields = reuse_buffer("fields", (1 + len(dense) + len(sparse), rows), np.int32)
+    fields = reuse_buffer("fields", (_count_fields(staging.schema), rows), np.int32)
     is_cold = np.zeros(rows, dtype=np.bool_)
     hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
     ids_by_table = hot_set.read_ids()
@@ -206,7 +214,20 @@ def _encode_parts(
                 is_cold[own][owners[accessed >= first_cold]] = True
                 lists.setdefault(field, []).append(accessed)
                 fields[field, own] = codes.lengths
+        for field, other in enumerate(passed, start=1 + len(dense) + len(sparse)):
+            values = staged.read_columns([other.name])[other.name].chunk(0)
+            if pa.types.is_large_string(values.type):
+                fields[field, own], words = pack_texts(values)
+                lists.setdefault(field, []).append(words)
+            else:
+                number = to_numpy(values)
+                fields[field, own] = number.view(np.int32) if number.itemsize == 4 else number
     return Columns(fields, {field: np.concatenate(ids) for field, ids in lists.items()}), is_cold
+
+
+def _count_fields(schema: Schema) -> int:
+    """Return the number of columns of a data file."""
+    return 1 + len(schema.dense) + len(schema.sparse) + len(schema.passed)
 
 
 @kernel
@@ -230,7 +251,7 @@ def _gather_file(task: _GatherTask) -> DataFile:
         with open_data_file(schema, target) as writer:
             for slices in _cut_into_row_groups(batches):
                 rows = PackedRows.from_batches(slices)
-                writer.write_table(build_table(rows, writer.schema, len(schema.dense)))
+                writer.write_table(build_table(rows, writer.schema))
         return describe_file(target, task.path, sum(batch.num_rows for batch in batches))
 
 

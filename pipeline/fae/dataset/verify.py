@@ -122,8 +122,7 @@ def _check_rows(path: Path, manifest: Manifest, task: _Task) -> list[str]:
     where = task.file.path
     faults: list[str] = []
     file = pq.ParquetFile(path)
-    expected = [manifest.features.label, *manifest.features.dense]
-    expected += [feature.name for feature in manifest.features.sparse]
+    expected = manifest.features.columns
     if file.schema_arrow.names != expected:
         return [f"{where}: its columns are {file.schema_arrow.names}, not {expected}"]
     rows = 0
@@ -142,7 +141,10 @@ def _check_rows(path: Path, manifest: Manifest, task: _Task) -> list[str]:
 def _check_types(frame: pl.DataFrame, manifest: Manifest, where: str) -> list[str]:
     """Return a fault for each column of a type other than the contract's."""
     types: dict[str, tuple[pl.DataType, ...]] = {manifest.features.label: (pl.Int8(),)}
-    types |= dict.fromkeys(manifest.features.dense, (pl.Float32(),))
+    types |= dict.fromkeys(manifest.features.labels, (pl.Int8(),))
+    weight = [manifest.features.weight] if manifest.features.weight else []
+    types |= dict.fromkeys([*manifest.features.dense, *weight], (pl.Float32(),))
+    types |= dict.fromkeys(manifest.features.keys, (pl.String(),))
     for feature in manifest.features.sparse:
         types[feature.name] = tuple(map(pl.List, _ID_DTYPES)) if feature.multi else _ID_DTYPES
     return [
@@ -155,8 +157,17 @@ def _check_types(frame: pl.DataFrame, manifest: Manifest, where: str) -> list[st
 def _check_values(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: str) -> list[str]:
     """Return the faults of the values in one row group."""
     faults = [f"{where}: {name} has nulls" for name in frame.columns if frame[name].has_nulls()]
-    if not frame[manifest.features.label].is_in([0, 1]).all():
-        faults.append(f"{where}: the label is not 0 or 1 in every row")
+    valid = [-1, 0, 1] if manifest.features.unlabeled else [0, 1]
+    labels = {"the label": manifest.features.label}
+    labels |= {f"the label {name}": name for name in manifest.features.labels}
+    faults += [
+        f"{where}: {label} is not {' or '.join(map(str, valid))} in every row"
+        for label, name in labels.items()
+        if not frame[name].is_in(valid).all()
+    ]
+    weight = manifest.features.weight
+    if weight and not (frame[weight].is_finite() & (frame[weight] >= 0)).all():
+        faults.append(f"{where}: {weight} is not a finite weight from 0 on in every row")
     faults += [
         f"{where}: {name} is not a finite float32 in every row"
         for name in manifest.features.dense

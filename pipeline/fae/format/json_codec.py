@@ -10,10 +10,25 @@ from fae.format.errors import DatasetError
 T = TypeVar("T")
 
 
+_OPTIONAL = "optional"
+
+
+def optional(default: T) -> T:
+    """Return a dataclass's field that a document may lack, and lacks at its default."""
+    return dataclasses.field(default=default, metadata={_OPTIONAL: True})
+
+
 def encode(value: Any) -> Any:
-    """Return `value` with dataclasses as dictionaries, in their fields' order, tuples as lists."""
+    """Return `value` with dataclasses as dictionaries, in their fields' order, tuples as lists.
+
+    Optional fields are left out at their defaults.
+    """
     if dataclasses.is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: encode(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (_OPTIONAL in f.metadata and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -24,19 +39,21 @@ def encode(value: Any) -> Any:
 def decode(kind: type[T], value: Any, where: str) -> T:
     """Return `value`, as JSON has it, as an instance of `kind`.
 
-    Takes dataclasses with exactly their fields, tuples of any length (`tuple[T, ...]`), mappings,
-    and text, booleans and integers from 0 to below 2**63. Raises DatasetError, which names the
-    entry that does not fit; `where` is the file.
+    Takes dataclasses with their fields and no others, tuples of any length (`tuple[T, ...]`),
+    mappings, text, booleans and integers from 0 to below 2**63. Raises DatasetError, which names
+    the entry that does not fit; `where` is the file.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return typing.cast(T, value)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        if not isinstance(value, dict) or set(value) != set(hints):
+        optional_keys = {f.name for f in dataclasses.fields(kind) if _OPTIONAL in f.metadata}
+        needed = set(hints) - optional_keys
+        if not isinstance(value, dict) or set(value) - optional_keys != needed:
             keys = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise DatasetError(f"{where}: expected the keys {sorted(hints)}, found {keys}.")
-        fields = {key: decode(hints[key], value[key], f"{where}: {key}") for key in hints}
+            raise DatasetError(f"{where}: expected the keys {sorted(needed)}, found {keys}.")
+        fields = {key: decode(hints[key], found, f"{where}: {key}") for key, found in value.items()}
         return typing.cast(T, kind(**fields))
     if origin is tuple and isinstance(value, list):
         items = (decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))

@@ -19,7 +19,7 @@ from typing import Any
 from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Budget, Embedding
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, check_links
-from fae.format.json_codec import decode, encode
+from fae.format.json_codec import decode, encode, optional
 
 FORMAT = "fae-dataset"
 VERSION = 1
@@ -64,11 +64,26 @@ class SparseFeature:
 
 @dataclass(frozen=True)
 class Features:
-    """The columns of every data file: `label` (int8), dense (float32), sparse (int32 or int64)."""
+    """The columns of every data file: `label` (int8), dense (float32), sparse (int32 or int64).
+
+    After them come, where the schema has any, further `labels` (int8), a `weight` of each row
+    (float32, from 0 on) and `keys` (text). With `unlabeled`, a row without a label has label -1.
+    """
 
     label: str
     dense: tuple[str, ...]
     sparse: tuple[SparseFeature, ...]
+    labels: tuple[str, ...] = optional(())
+    weight: str = optional("")
+    keys: tuple[str, ...] = optional(())
+    unlabeled: bool = optional(False)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns, in the order of the files."""
+        sparse = (feature.name for feature in self.sparse)
+        weight = [self.weight] if self.weight else []
+        return [self.label, *self.dense, *sparse, *self.labels, *weight, *self.keys]
 
 
 @dataclass(frozen=True)
@@ -200,8 +215,7 @@ def _check(manifest: Manifest, where: str) -> None:
     for table in manifest.tables:
         if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
             raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
-    columns = [manifest.features.label, *manifest.features.dense]
-    columns += [feature.name for feature in manifest.features.sparse]
+    columns = manifest.features.columns
     if len(set(columns)) != len(columns):
         raise DatasetError(f"{where}: two columns have the same name.")
     for feature in manifest.features.sparse:

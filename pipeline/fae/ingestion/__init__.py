@@ -6,6 +6,9 @@ parser          parse a block's lines; malformed ones become rejects
 fast_parser     the compiled parser of plain lines, which nearly all are
 plain_texts     the same for the columns of a table that are text
 cast/           cast raw columns to the schema's types, and reject values that do not fit
+record_formats  split lines of JSON, and of `slot:value` pairs
+quoted_records  read records that hold line breaks
+explosion       make a row of each sample of a line
 rejects         a reject, and `rejects.jsonl`
 part            one staged part: write it, and read its columns
 dictionaries    encode a column as positions in the dictionary of its values

@@ -69,9 +69,9 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     """
     text = np.frombuffer(data, dtype=np.uint8)
     lines = _count_lines(text)
-    by_name = {column.name: column for column in schema.fields}
-    columns = [by_name.get(name) for name in fields]
+    columns = [schema.plain_columns.get(name) for name in fields]
     kinds = np.array([choose_kind(column) for column in columns], dtype=np.int64)
+    kinds[[name in schema.raw_fields for name in fields]] = _TEXT
     if {schema.separator, schema.quote} & _CHARACTERS_IN_NUMBERS:
         kinds[:] = _NEVER_PLAIN  # the kernel could not tell where a number ends
 

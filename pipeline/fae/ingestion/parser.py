@@ -18,15 +18,20 @@ import pyarrow as pa
 from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
 from fae.ingestion.cast.missing_values import fields_or_null
-from fae.ingestion.cast.rows import LINE_COLUMN, ParsedLines, cast_columns, preview
+from fae.ingestion.cast.raw_columns import LINE_COLUMN
+from fae.ingestion.cast.rows import ParsedLines, cast_columns
 from fae.ingestion.cast.times import MICROSECOND_COLUMN
+from fae.ingestion.explosion import explode_samples
 from fae.ingestion.fast_parser import parse_plain_lines
 from fae.ingestion.plain_texts import parse_plain_texts
-from fae.ingestion.rejects import Reject
+from fae.ingestion.record_formats import split_records
+from fae.ingestion.rejects import Reject, preview
 from fae.logs.blocks import Text
-from fae.logs.columns import Column, SparseColumn
+from fae.logs.columns import Column
 from fae.logs.schema import Schema
 
+#: Stands for a separator of several characters, in text that does not have it.
+_UNIT_SEPARATOR = b"\x1f"
 _UTF8_BOM = b"\xef\xbb\xbf"
 #: The types of values that any column can hold, beside numbers.
 _PLAIN_TYPES = (pl.String(), pl.Boolean(), pl.Null())
@@ -38,6 +43,15 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
     """Parse the lines of `data`, whose fields are the columns `fields` in that order."""
     if len(data) and data[-1:] != b"\n":
         data = bytes(data) + b"\n"
+    if schema.charset != "utf-8":
+        data = bytes(data).decode(schema.charset).encode()
+    if schema.format == "json" or schema.slots is not None:
+        data = bytes(data)
+        return parse_fields(*split_records(data, schema), data.count(b"\n"), schema)
+    if schema.explode is not None:
+        return _parse_exploding(bytes(data), fields, schema)
+    if len(schema.separator) > 1:
+        return _parse_wide(bytes(data), fields, schema)
     try:
         plain = parse_plain_lines(data, fields, schema)
     except pa.ArrowInvalid:  # not UTF-8
@@ -55,6 +69,39 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
     odd = parse_odd_lines(odd_text, fields, schema)
     odd_rejects = [replace(one, line=int(plain.odd_lines[one.line])) for one in odd.rejects]
     return _merge(parsed, plain_lines, replace(odd, rejects=odd_rejects), plain.odd_lines)
+
+
+def parse_fields(
+    frame: pl.DataFrame, rejects: list[Reject], lines: int, schema: Schema
+) -> ParsedLines:
+    """Parse rows of fields, as text and with `@line`; each line gave one of them or a reject."""
+    records = frame.height + len(rejects)
+    if schema.explode is not None:
+        frame, rejects = explode_samples(frame, rejects, schema.explode)
+    surplus = frame.height + len(rejects) - records
+    return replace(cast_columns(frame, rejects, lines, schema), surplus=surplus)
+
+
+def _parse_exploding(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
+    """Parse lines of which one field holds several samples."""
+    lines = data.count(b"\n")
+    frame = _read_csv(data, lines, fields, schema, pl.String())
+    if frame is None:
+        return parse_fields(*_split_lines(data, fields, schema), lines, schema)
+    return parse_fields(frame.with_row_index(LINE_COLUMN), [], lines, schema)
+
+
+def _parse_wide(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
+    """Parse lines whose separator has several characters, as lines with one that they lack."""
+    if _UNIT_SEPARATOR in data:
+        return parse_odd_lines(data, fields, schema)
+    separator, narrow = schema.separator, schema.replace(separator=_UNIT_SEPARATOR.decode())
+    parsed = parse_text(data.replace(separator.encode(), _UNIT_SEPARATOR), fields, narrow)
+    rejects = [
+        replace(reject, text=reject.text.replace(narrow.separator, separator))
+        for reject in parsed.rejects
+    ]
+    return replace(parsed, rejects=rejects)
 
 
 def _merge(
@@ -95,21 +142,27 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     plain: dict[str, pl.Series] = {}
     is_odd = np.zeros(lines, dtype=np.bool_)
     for column in schema.fields:
-        if column.role != "drop":
-            series, undecodable = _simplify(frame[column.name], column)
+        if column.role != "drop" and column.log_name in frame.columns:
+            series, undecodable = _simplify(frame[column.log_name], column)
             frame = frame.with_columns(series)
             rejects += undecodable
-            parsed = parse_plain_texts(series, column) if series.dtype == pl.String() else None
+            if schema.plain_columns.get(column.log_name) != column or series.dtype != pl.String():
+                continue
+            parsed = parse_plain_texts(series, column)
             if parsed is not None:
-                plain[column.name] = parsed[0]
+                plain[column.log_name] = parsed[0]
                 is_odd |= parsed[1]
     numbers = np.arange(lines)
     frame = frame.with_columns(pl.Series(LINE_COLUMN, numbers))
+    first_rejects = list({reject.line: reject for reject in reversed(rejects)}.values())
     is_valid = np.ones(lines, dtype=np.bool_)
     is_valid[[reject.line for reject in rejects]] = False
+    if schema.explode is not None:
+        return parse_fields(frame.filter(is_valid), first_rejects, lines, schema)
     of_plain, of_odd = is_valid & ~is_odd, is_valid & is_odd
     plain_rows = frame.with_columns(plain.values()).filter(of_plain)
-    of_plain_rows = cast_columns(plain_rows, rejects, lines, schema, typed=frozenset(plain))
+    typed = frozenset(plain)
+    of_plain_rows = cast_columns(plain_rows, first_rejects, lines, schema, typed=typed)
     if not of_odd.any():
         return of_plain_rows
     of_odd_rows = cast_columns(frame.filter(of_odd), [], lines, schema)
@@ -120,7 +173,7 @@ def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject
     """Return a column as numbers, text, times or lists of these, and its values not UTF-8."""
     dtype = value_type = series.dtype
     text: pl.DataType = pl.String()
-    if isinstance(column, SparseColumn) and column.multi is not None:
+    if column.list_text is not None:
         if isinstance(dtype, pl.Array) and len(dtype.shape) == 1:
             series, dtype = series.arr.to_list(), pl.List(dtype.inner)
         if isinstance(dtype, pl.List):
@@ -168,6 +221,8 @@ def _read_csv(
     Label and dense columns are read as `number_type`, the others as text.
     """
     separator = schema.separator
+    if len(separator) > 1:
+        return None
     quoted = schema.quote is not None and schema.quote.encode() in data
     if quoted or b"\0" in data or not _have_all_fields(data, lines, len(fields), separator):
         return None
@@ -175,8 +230,9 @@ def _read_csv(
         return None
     if data.count(b"\r") != data.count(b"\r\n"):  # Polars would drop it at the end of any field
         return None
-    numbers = {column.name for column in schema.fields if column.role in ("label", "dense")}
-    kept = {column.name for column in schema.fields if column.role != "drop"}
+    plain = schema.plain_columns
+    numbers = {name for name, column in plain.items() if column.role in ("label", "dense")}
+    kept = {*plain, *schema.raw_fields}
     types = {name: number_type if name in numbers else pl.String() for name in fields}
     used = [i for i, name in enumerate(fields) if name in kept]
     try:

@@ -68,6 +68,10 @@ class StagedPart:
         names = (TIME_COLUMN, MICROSECOND_COLUMN)
         return [self._rows[name] for name in names if name in self._rows.column_names]
 
+    def list_columns(self) -> list[str]:
+        """Return the names of all columns of the rows."""
+        return list(self._rows.column_names)
+
     def read_values(self, column: str) -> pa.Array:
         """Return a sparse column's dictionary: its distinct values, with null for missing ones."""
         return self._values[column].chunk(0).values

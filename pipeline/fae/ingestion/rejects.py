@@ -35,6 +35,18 @@ class Reject:
 
 
 _ADAPTER = TypeAdapter(Reject)
+_PREVIEW_CHARACTERS = 80
+
+
+def preview(line: bytes) -> str:
+    """Return the beginning of a line or value, for a person to read."""
+    text = line[: 4 * _PREVIEW_CHARACTERS].decode("utf-8", "backslashreplace")
+    return text if len(text) <= _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS] + "…"
+
+
+def preview_value(value: object) -> str:
+    """Return the beginning of a value, for a person to read; nothing for null."""
+    return "" if value is None else preview(str(value).encode("utf-8", "replace"))
 
 
 def write_rejects(rejects: Sequence[Reject], folder: Folder) -> Folder:

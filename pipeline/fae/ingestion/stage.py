@@ -11,10 +11,12 @@ import pyarrow as pa
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import LogError
+from fae.ingestion.cast.own_functions import read_sources
 from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.parser import parse_table, parse_text
+from fae.ingestion.parser import parse_fields, parse_table, parse_text
 from fae.ingestion.part import write_part
+from fae.ingestion.quoted_records import read_quoted_records
 from fae.ingestion.rejects import REJECTS_FOLDER, Reject, write_rejects
 from fae.ingestion.staging import Part, StagedLog, Staging, fingerprint_logs
 from fae.logs.blocks import BLOCK_BYTES, Block, cut_blocks, read_block
@@ -69,22 +71,23 @@ def ingest(
     """
     out = Folder.of(out)
     checksums = checksums or checksum_logs(logs, executor)
-    made_from = parameters.fingerprint(*fingerprint_logs(logs, checksums, schema))
+    identities = fingerprint_logs(logs, checksums, schema)
+    made_from = parameters.fingerprint(*identities, *read_sources(schema))
     if outputs.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with outputs.build_output(out, made_from) as partial:
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
-            for number, block in enumerate(cut_blocks(log, block_bytes))
+            for number, block in enumerate(_cut(log, schema, block_bytes))
         ]
         needs = _BLOCKS_IN_MEMORY * block_bytes
         blocks = executor.run(
             "ingest", _stage_block, tasks, task_log=partial, rows=attrgetter("lines"), needs=needs
         )
         check_sizes(logs)
-        lines = sum(block.lines for block in blocks)
         rejects = _locate_rejects(logs, blocks)
+        lines = sum(part.rows for block in blocks for part in block.parts) + len(rejects)
         if len(rejects) > parameters.max_reject_share * lines:
             listed_in = write_rejects(rejects, out.beside(f".{REJECTS_FOLDER}"))
             raise LogError(_describe_excess(rejects, lines, parameters.max_reject_share, listed_in))
@@ -96,6 +99,12 @@ def ingest(
     return Staging.read(out)
 
 
+def _cut(log: Log, schema: Schema, block_bytes: int) -> list[Block]:
+    """Cut a log into blocks; records that hold line breaks are read one after the other."""
+    whole = schema.quoted_line_breaks and not log.parquet
+    return [Block(log, log.start, -1)] if whole else cut_blocks(log, block_bytes)
+
+
 def _stage_block(task: _Task) -> _StagedBlock:
     """Parse one block and write its rows, one part for each text that it is read in."""
     parts: list[Part] = []
@@ -104,7 +113,7 @@ def _stage_block(task: _Task) -> _StagedBlock:
     lines = 0
     for parsed in _parse_block(task):
         name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}"
-        if parsed.rows.height + len(parsed.rejects) != parsed.lines:
+        if parsed.rows.height + len(parsed.rejects) != parsed.lines + parsed.surplus:
             raise LogError(
                 f"{task.block.log.name}: {parsed.lines} lines gave {parsed.rows.height} rows and "
                 f"{len(parsed.rejects)} rejects. This is a bug in fae; please report it."
@@ -121,6 +130,11 @@ def _parse_block(task: _Task) -> Iterator[ParsedLines]:
     """Yield the parsed rows of a block, text by text; a row group of Parquet is parsed at once."""
     log = task.block.log
     if not log.parquet:
+        if task.schema.quoted_line_breaks:
+            for one in read_quoted_records(log, task.schema, task.block_bytes):
+                parsed = parse_fields(one.fields, one.rejects, one.lines, task.schema)
+                yield replace(parsed, surplus=parsed.surplus - one.joined)
+            return
         for text in read_block(task.block, task.block_bytes):
             yield parse_text(text, log.fields, task.schema)
         return
@@ -134,7 +148,8 @@ def _parse_block(task: _Task) -> Iterator[ParsedLines]:
 
 def _read_row_group(block: Block, schema: Schema) -> pl.DataFrame:
     """Return the columns of a Parquet log's row group that the schema uses."""
-    names = [column.name for column in schema.fields if column.role != "drop"]
+    used = (*schema.plain_columns, *schema.raw_fields)
+    names = [name for name in block.log.fields if name in used]
     with open_parquet(block.log) as file:
         try:
             table = file.read_row_group(block.start, columns=names).select(names)
@@ -149,7 +164,8 @@ def _read_row_group(block: Block, schema: Schema) -> pl.DataFrame:
             )
     frame = pl.from_arrow(pa.table(table.columns, names=names))  # without the file's metadata
     assert isinstance(frame, pl.DataFrame)
-    return frame
+    partitions = (pl.lit(value, pl.String()).alias(name) for name, value in block.log.partitions)
+    return frame.with_columns(partitions)
 
 
 def _locate_rejects(logs: Sequence[Log], blocks: Sequence[_StagedBlock]) -> list[Reject]:
@@ -183,12 +199,14 @@ def _build_staging(
 ) -> Staging:
     """Return the staging of all blocks, with the totals of each log and reason."""
     lines: Counter[int] = Counter()
+    rejected: Counter[int] = Counter()
     rows: Counter[int] = Counter()
     for block in blocks:
         lines[block.log] += block.lines
+        rejected[block.log] += len(block.rejects)
         rows[block.log] += sum(part.rows for part in block.parts)
     staged_logs = tuple(
-        StagedLog(log.name, log.bytes, xxh3, lines[i], rows[i], lines[i] - rows[i], log.split)
+        StagedLog(log.name, log.bytes, xxh3, lines[i], rows[i], rejected[i], log.split)
         for i, (log, xxh3) in enumerate(zip(logs, checksums, strict=True))
     )
     reasons = Counter(

@@ -2,11 +2,13 @@
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,10 @@ from fae.logs.compression import (
 from fae.logs.schema import Schema
 from fae.storage.remote import call_with_retries, find_matches, open_file, redact_url, resolve
 
+#: A key that none of so many lines has is not one of the log's.
+_LINES_WITH_ALL_KEYS = 10_000
+_ABSENT = object()
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -34,6 +40,7 @@ class Log:
     `bytes` is its size on disk. `fields` are its columns' names, in its own order. `start` is the
     (decompressed) byte where its first line of data begins, and `first_line` that line's number,
     from 1. `split` is train, valid or test where the user named the file for that split.
+    `partitions` are columns that its path gives, as in `day=2024-05-01/part-0.parquet`.
     """
 
     url: str = field(repr=False)  # its query may be a secret, and Dask logs tasks that fail
@@ -45,6 +52,7 @@ class Log:
     start: int
     first_line: int
     split: str | None
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def root(self) -> str:
@@ -131,52 +139,112 @@ def _open_log(url: str, schema: Schema, split: str | None) -> Log:
     if parquet:
         with open_parquet(log) as file:
             fields = tuple(file.schema_arrow.names)
-        _check_fields(fields, schema, name, "columns")
-        return replace(log, fields=fields)
-    start, line = _read_first_line(log, schema.header)
-    if line is None:
-        return replace(log, fields=tuple(column.name for column in schema.fields), start=start)
-    fields = _split_header(line, schema, name)
-    _check_fields(fields, schema, name, "header")
-    return replace(log, fields=fields, start=start + len(line), first_line=2)
+        partitions = tuple(
+            (key, value)
+            for key, value in _read_partitions(path).items()
+            if key in schema.log_names and key not in fields
+        )
+        _check_fields((*fields, *(key for key, _ in partitions)), schema, name, "columns")
+        return replace(log, fields=fields, partitions=partitions)
+    return _read_head(log, schema)
 
 
-def _read_first_line(log: Log, header: bool) -> tuple[int, bytes | None]:
-    """Return where a log's first line begins, after a byte order mark, and the line if a header."""
+def _read_partitions(path: str) -> dict[str, str | None]:
+    """Return the columns that a path gives, as Hive writes them: each directory `name=value`."""
+    directories = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
+    values = {unquote(name): unquote(value) for name, _, value in directories}
+    return {name: None if value == _HIVE_NULL else value for name, value in values.items()}
+
+
+def _read_head(log: Log, schema: Schema) -> Log:
+    """Return a log of text with its fields, and where its data begins."""
     with explain_read_errors(log.name, log.compression), open_text(log) as stream:
         check_text(stream, log.name)
-        head = stream.read(len(_UTF8_BOM))
-        if head.startswith(_UTF16_BOMS):
-            raise LogError(f"{log.name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
-        start = len(_UTF8_BOM) if head == _UTF8_BOM else 0
-        if not header:
-            return start, None
-        line = head[start:]
-        if b"\n" not in line:
-            line += read_to_line_end(stream, log.name)
-        return start, line[: line.find(b"\n") + 1] or line
+        start = _skip_byte_order_mark(stream, log.name)
+        for _ in range(schema.skip_lines):
+            start += len(read_to_line_end(stream, log.name))
+        log = replace(log, start=start, first_line=schema.skip_lines + 1, fields=schema.log_names)
+        if schema.format == "json":
+            _check_keys(itertools.islice(stream, _LINES_WITH_ALL_KEYS), schema, log.name)
+            return log
+        if not (schema.header or schema.ignore_rest):
+            return log
+        line = read_to_line_end(stream, log.name)
+    fields = _split_header(line, schema, log)
+    if schema.header:
+        _check_fields(fields, schema, log.name, "header")
+        return replace(
+            log, fields=fields, start=start + len(line), first_line=schema.skip_lines + 2
+        )
+    if schema.slots is not None:
+        return log
+    rest = range(len(schema.log_names) + 1, len(fields) + 1)
+    return replace(log, fields=(*schema.log_names, *(f"@field {number}" for number in rest)))
 
 
-def _split_header(line: bytes, schema: Schema, name: str) -> tuple[str, ...]:
+def _skip_byte_order_mark(stream: IO[bytes], name: str) -> int:
+    """Skip a byte order mark at a stream's beginning, and return its length."""
+    head = stream.peek(len(_UTF8_BOM))  # type: ignore[attr-defined]
+    if head.startswith(_UTF16_BOMS):
+        raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
+    return len(stream.read(len(_UTF8_BOM))) if head.startswith(_UTF8_BOM) else 0
+
+
+def _split_header(line: bytes, schema: Schema, log: Log) -> tuple[str, ...]:
+    """Return the fields of a log's first line after those to skip."""
+    where = f"{log.name}, line {log.first_line}: the header"
     try:
-        text = line.decode("utf-8").rstrip("\r\n")
+        text = line.decode(schema.charset).rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise LogError(f"{name}, line 1: the header is not UTF-8 ({error.reason}).") from None
-    quote = schema.quote or '"'
-    try:
-        fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
-    except csv.Error as error:
-        raise LogError(
-            f"{name}, line 1: the header cannot be split into fields ({error})."
-        ) from None
+        raise LogError(f"{where} is not UTF-8 ({error.reason}).") from None
+    if len(schema.separator) > 1:
+        fields = text.split(schema.separator)
+    else:
+        quote = schema.quote or '"'
+        try:
+            fields = next(csv.reader([text], delimiter=schema.separator, quotechar=quote), [])
+        except csv.Error as error:
+            raise LogError(f"{where} cannot be split into fields ({error}).") from None
     return tuple(field.strip() for field in fields)
+
+
+def _check_keys(lines: Iterable[bytes], schema: Schema, name: str) -> None:
+    """Raise LogError where no object at a JSON log's beginning has a key of the schema."""
+    missing, objects = set(_list_required(schema)), 0
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                objects += 1
+                missing = {key for key in missing if find_key(found, key, _ABSENT) is _ABSENT}
+        if not missing:
+            return
+    if objects:  # else, each line is rejected
+        raise LogError(
+            f"{name}: no object at its beginning has {', '.join(sorted(missing))}. "
+            f"Fix the schema {schema.name!r}, or choose the schema of this log."
+        )
+
+
+def find_key(found: dict[str, Any], name: str, default: object) -> Any:
+    """Return a JSON object's value of a key, or else of the path `a.b` of keys, or `default`."""
+    first, dot, rest = name.partition(".")
+    if name in found or not dot:
+        return found.get(name, default)
+    inner = found.get(first)
+    return find_key(inner, rest, default) if isinstance(inner, dict) else default
+
+
+def _list_required(schema: Schema) -> list[str]:
+    """Return the log's names of the columns that a log cannot lack."""
+    lacking = {label.log_name for label in schema.labels if label.missing == "keep"}
+    return [name for name in schema.log_names if name not in lacking]
 
 
 def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str) -> None:
     """Raise LogError unless `fields`, the "header" or "columns" of a log, are the schema's."""
-    expected = [column.name for column in schema.fields]
-    missing = [column for column in expected if column not in fields]
-    unknown = [column for column in fields if column not in expected]
+    missing = [column for column in _list_required(schema) if column not in fields]
+    unknown = [column for column in fields if column not in schema.log_names]
     repeated = sorted({column for column in fields if fields.count(column) > 1})
     if repeated:
         raise LogError(
@@ -188,10 +256,11 @@ def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str)
             f"found: {', '.join(fields)[:300]}. "
             f"Fix the schema {schema.name!r}, or choose the schema of this log."
         )
-    if unknown and what == "header":
+    if unknown and what == "header" and not schema.ignore_rest:
         raise LogError(
             f"{name}: the header has {', '.join(unknown)}, unknown to the schema {schema.name!r}. "
-            "Add each to the schema, with `role: drop` if it is not used."
+            "Add each to the schema, with `role: drop` if it is not used, or ignore them all with "
+            "`ignore_rest: true`."
         )
 
 

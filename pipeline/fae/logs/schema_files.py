@@ -11,12 +11,17 @@ from fae.format.errors import SchemaError
 from fae.logs.columns import (
     DenseColumn,
     DroppedColumn,
+    KeyColumn,
     LabelColumn,
     ListShape,
+    Moments,
     SparseColumn,
+    SplitColumn,
     TimeColumn,
+    VectorShape,
+    WeightColumn,
 )
-from fae.logs.schema import EmbeddingShape, Schema, expand_range
+from fae.logs.schema import EmbeddingShape, Explosion, Schema, expand_range
 
 
 def list_presets() -> list[str]:
@@ -72,9 +77,19 @@ _ROLES: dict[str, type[BaseModel]] = {
     "dense": DenseColumn,
     "sparse": SparseColumn,
     "time": TimeColumn,
+    "weight": WeightColumn,
+    "key": KeyColumn,
+    "split": SplitColumn,
     "drop": DroppedColumn,
 }
-_MODELS: dict[str, type[BaseModel]] = {**_ROLES, "embedding": EmbeddingShape, "multi": ListShape}
+_MODELS: dict[str, type[BaseModel]] = {
+    **_ROLES,
+    "embedding": EmbeddingShape,
+    "explode": Explosion,
+    "multi": ListShape,
+    "vector": VectorShape,
+    "standardize": Moments,
+}
 
 
 def _explain(mistake: Any, document: dict[Any, Any]) -> str:

@@ -5,7 +5,7 @@ import re
 import polars as pl
 
 from fae.ingestion.cast.missing_values import strip_blanks
-from fae.logs.columns import SparseColumn, TimeColumn
+from fae.logs.columns import ISO_8601, UNIX, UNIX_MS, UNIX_US, SparseColumn, TimeColumn
 
 #: The staged time: whole seconds since 1970 (int64), and the microseconds after them (int32), which
 #: are left out where all are 0. No schema can give a column these names.
@@ -15,6 +15,10 @@ SECONDS_PER_DAY = 86_400
 #: Times are of 1740 to 2199, so that milliseconds since 1970 are not taken for seconds. This is the
 #: beginning of 2200; its negative is that of 1740.
 MAX_SECONDS = 7_258_118_400
+#: Formats that count from 1970, and how often in a second they do.
+_PER_SECOND = {UNIX: 1, UNIX_MS: 1_000, UNIX_US: 1_000_000}
+#: Times of ISO 8601 that name no zone; those that do are strptime's `%+`.
+_ISO_FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%dT%H%M%S")
 _MAX_DAYS = MAX_SECONDS // SECONDS_PER_DAY
 
 
@@ -28,19 +32,44 @@ def cast_time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.Date():
         days = raw.to_physical().cast(pl.Int64())
         return _to_microseconds(days.clip(-_MAX_DAYS, _MAX_DAYS) * SECONDS_PER_DAY, 1)
-    if column.format == "unix":
+    if column.format in _PER_SECOND:
         if dtype == pl.String():
             raw = strip_blanks(raw, dtype)
             raw = pl.when(raw.str.contains(r"^[+-]?[0-9]+(\.[0-9]+)?$")).then(raw)
-        seconds = raw.cast(pl.Float64(), strict=False)  # exact: the bounds in microseconds are
-        return _to_microseconds(pl.when(seconds.is_finite()).then(seconds), 1)
+        number = raw.cast(pl.Float64(), strict=False)  # exact: the bounds in microseconds are
+        number = pl.when(number.is_finite()).then(number)
+        return _to_microseconds(number, _PER_SECOND[column.format])
     raw = raw.cast(pl.String())
+    if column.format == ISO_8601:
+        return _to_microseconds(_parse_iso(raw, column.zone), MICROSECONDS_PER_SECOND)
     if "%H" in column.format and "%M" not in column.format:  # Polars parses no hour without it
         moment = (raw + " 00").str.to_datetime(column.format + " %M", strict=False)
     else:
         moment = raw.str.to_datetime(column.format, strict=False, time_unit="us")
+    if re.search("%[#:]*z|%\\+", column.format) is None:  # the text names no zone
+        moment = _localize(moment, column.zone)
     time = _to_microseconds(moment.to_physical(), MICROSECONDS_PER_SECOND)
     return pl.when(_has_all_digits(raw, column.format)).then(time)
+
+
+def _parse_iso(raw: pl.Expr, zone: str | None) -> pl.Expr:
+    """Return the microseconds since 1970 of times in ISO 8601; null for other texts."""
+    text = raw.str.strip_chars(" \t").str.replace(" ", "T", literal=True)
+    zoned = text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
+    local = pl.coalesce(
+        text.str.to_datetime(form, strict=False, time_unit="us") for form in _ISO_FORMS
+    )
+    return pl.coalesce(zoned.to_physical(), _localize(local, zone).to_physical())
+
+
+def _localize(moment: pl.Expr, zone: str | None) -> pl.Expr:
+    """Return times of a zone, by default UTC; of two that clocks show alike, the earlier.
+
+    A time that clocks skip becomes null.
+    """
+    if zone is None:
+        return moment
+    return moment.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
 
 
 def has_time_fault(microseconds: pl.Expr) -> pl.Expr:
@@ -52,7 +81,7 @@ def explain_time_fault(column: TimeColumn, microseconds: object) -> str:
     """Return why a value, cast by `cast_time`, is no time, as the reason of a reject."""
     if microseconds is None:
         return f"not a time of the form {column.format}"
-    unit = "seconds since 1970" if column.format == "unix" else column.format
+    unit = "seconds since 1970" if column.format == UNIX else column.format
     return f"not a time of the years 1740 to 2199, read as {unit}"
 
 
@@ -83,9 +112,12 @@ def _has_all_digits(raw: pl.Expr, form: str) -> pl.Expr:
     return (raw.str.len_bytes() == width) & number & ~raw.str.starts_with("+")
 
 
-def derive_category(column: SparseColumn) -> pl.Expr:
-    """Derive a category from the time: the hour, or the day of the week (Monday is 0)."""
+def derive_category(column: SparseColumn, zone: str | None) -> pl.Expr:
+    """Derive a category from the time in a zone: the hour, or the day of the week (Monday is 0)."""
     time = pl.col(TIME_COLUMN)
+    if zone is not None:
+        moment = pl.from_epoch(time).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+        time = moment.dt.replace_time_zone(None).dt.epoch("s")
     days, hours = time // SECONDS_PER_DAY, time % SECONDS_PER_DAY // 3_600
     category = hours if column.derive == "hour_of_day" else (days + 3) % 7
     return category.cast(pl.Int64()).alias(column.name)
