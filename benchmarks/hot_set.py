@@ -1,10 +1,11 @@
-"""The hot share that each rule reaches for the same bytes, how far from the best, at what cost.
+"""The hot shares that each rule reaches for the same bytes, how far from the best, at what cost.
 
     python benchmarks/hot_set.py criteo=LOG avazu=LOG ... [--synthetic 5000000] [--work DIR]
     python benchmarks/hot_set.py --growth 1000000 5000000 20000000 --work DIR
 
-Logs are KIND=PATH, KIND being criteo or avazu. The hot share is that of the train inputs, counted
-anew from the rows that each rule would buy; the bound is what no rule can exceed.
+Logs are KIND=PATH, KIND being criteo or avazu. The hot shares are those of train samples, of
+held-out samples (the last fifth of the rows), and of those of them whose values all have a row,
+counted anew from the rows that each rule would buy; the bound is what no rule can exceed in train.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import resource
 import shutil
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,9 @@ import numpy as np
 
 from fae.execution.executor import Executor
 from fae.format.budget import Embedding
-from fae.hotset.problem import Problem, StackedSamples, bound_worth
+from fae.hotset.coverage import Cuts, compute_shares, measure_coverage
+from fae.hotset.problem import Problem, StackedSamples, bound_worth, count_affordable
 from fae.hotset.problem_data import stack_rows, stack_samples
-from fae.hotset.rules import RULES
-from fae.hotset.rules.peeling import measure_worth
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
 from fae.ingestion.staging import Staging
@@ -35,6 +36,8 @@ from fae.logs.schema_files import load_schema
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
+from fae.reporting.comparison import CHOICES
+from fae.storage.folder import Folder
 from fae.synthetic.log import write_log
 
 SCHEMAS = {"criteo": "criteo-kaggle", "avazu": "avazu"}
@@ -73,51 +76,62 @@ def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Prob
     return Problem(rows, inputs, int(share * rows.total_bytes))
 
 
-def compare(staging: Staging, frequencies: Frequencies) -> None:
-    """Print the hot share by rule and budget, and the bound."""
+def compare(staging: Staging, frequencies: Frequencies, work: Path) -> None:
+    """Print the hot share by budget, group of samples and choice, and the bound of train."""
     problems = [problem_of(staging, frequencies, SHARES[0])]
     first = problems[0]
-    everything = first.rows.total_bytes
     problems += [
-        Problem(first.rows, first.read_samples, int(share * everything)) for share in SHARES[1:]
+        replace(first, budget_bytes=int(share * first.rows.total_bytes)) for share in SHARES[1:]
     ]
-    given = first.read_samples()
-    print(f"{given.count:,} train inputs, {first.rows.count:,} rows")
-    print("bytes     " + "".join(f"{rule:>12}" for rule in RULES) + "       bound  inputs/accesses")
+    print(f"{first.read_samples().count:,} train samples, {first.rows.count:,} rows")
+    print("| bytes | samples | " + " | ".join(CHOICES) + " | bound |")
+    print("| --- " * (len(CHOICES) + 3) + "|")
     for share, problem in zip(SHARES, problems, strict=True):
-        reached: dict[str, float] = {}
-        most = 1.0
-        for name, rule in RULES.items():
-            ranking = rule(problem)
-            reached[name] = measure_worth(problem, given, ranking.ranked_rows) / given.count
-            if ranking.loads is not None:
-                most = (
-                    bound_worth(problem.rows, ranking.loads, np.array([problem.budget_bytes]))[0]
-                    / given.count
-                )
-        ratio = reached["inputs"] / reached["accesses"] if reached["accesses"] else float("inf")
-        shares = "".join(f"{value:12.4f}" for value in reached.values())
-        print(f"{share:6.0%}    {shares}{min(most, 1.0):12.4f}{ratio:12.2f}x", flush=True)
+        solved = {
+            name: rule(replace(problem, objective=objective))
+            for name, (rule, objective) in CHOICES.items()
+        }
+        counts = [
+            count_affordable(problem.rows, ranking.ranked_rows, problem.budget_bytes)
+            for ranking in solved.values()
+        ]
+        cuts = [
+            Cuts(ranking.ranked_rows, np.array([count]))
+            for ranking, count in zip(solved.values(), counts, strict=True)
+        ]
+        scratch = Folder.of(work / "scratch")
+        coverage = measure_coverage(staging, frequencies, cuts, scratch, Executor())
+        points = list(map(compute_shares, solved, coverage, counts))
+        loads = solved["inputs"].loads
+        assert loads is not None
+        most = bound_worth(problem.rows, loads, np.array([problem.budget_bytes]))[0]
+        bound = min(most / problem.read_samples().count, 1.0)
+        for group, last in (("train", f"{bound:.4f}"), ("held_out", ""), ("known", "")):
+            shares = (getattr(point, group) for point in points)
+            cells = " | ".join("–" if value is None else f"{value:.4f}" for value in shares)
+            print(f"| {share:.0%} | {group.replace('_', ' ')} | {cells} | {last} |", flush=True)
 
 
-def cost(rule: str, staging: str, frequencies: str, share: float, out: Any) -> None:
-    """In a process of its own: seconds of reading the inputs and of ranking, and peak GiB."""
+def cost(choice: str, staging: str, frequencies: str, share: float, out: Any) -> None:
+    """In a process of its own: seconds of reading the samples and of ranking, and peak GiB."""
+    rule, objective = CHOICES[choice]
     problem = problem_of(Staging.read(Path(staging)), Frequencies.read(Path(frequencies)), share)
+    problem = replace(problem, objective=objective)
     begin = time.perf_counter()
     accesses = problem.read_samples().rows.size
     middle = time.perf_counter()
-    ranking = RULES[rule](problem)
+    ranking = rule(problem)
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     out.put((accesses, middle - begin, end - middle, peak, dict(ranking.notes)))
 
 
-def measured(rule: str, staging: Staging, frequencies: Frequencies) -> tuple[Any, ...]:
+def measured(choice: str, staging: Staging, frequencies: Frequencies) -> tuple[Any, ...]:
     """Return what `cost` measures at a tenth of the bytes."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(
-        target=cost, args=(rule, str(staging.directory), str(frequencies.directory), 0.1, out)
+        target=cost, args=(choice, str(staging.directory), str(frequencies.directory), 0.1, out)
     )
     process.start()
     found: tuple[Any, ...] = out.get()
@@ -144,11 +158,11 @@ def main() -> None:
     for kind, path in logs:
         staging, frequencies, ingested, counted = profiled(kind, path, options.work)
         print(f"\n{kind}: {path.name}: ingest {ingested:.1f} s, profile {counted:.1f} s")
-        compare(staging, frequencies)
-        for rule in RULES:
+        compare(staging, frequencies, options.work)
+        for rule in CHOICES:
             _, read, ranked, peak, notes = measured(rule, staging, frequencies)
             print(
-                f"  {rule:10} at 10 %: inputs read in {read:.1f} s, ranked in {ranked:.1f} s, "
+                f"  {rule:16} at 10 %: samples read in {read:.1f} s, ranked in {ranked:.1f} s, "
                 f"peak {peak:.2f} GiB {notes or ''}",
                 flush=True,
             )

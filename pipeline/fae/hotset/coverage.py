@@ -6,7 +6,7 @@ says from how many hot rows on the sample is hot, and one pass over the log answ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
+from fae.hotset.hot_set import HotShares
 from fae.hotset.problem import RowNumbers
 from fae.hotset.problem_data import locate_tables, mask_counted_rows
 from fae.ingestion.part import Codes, IntegerArray
@@ -139,6 +140,20 @@ def measure_coverage(
         covered = [Coverage(cuts.hot_rows, counts[number]) for number in range(len(groups))]
         measured.append(dict(zip(groups, covered, strict=True)))
     return measured
+
+
+def compute_shares(rule: str, coverage: Mapping[str, Coverage], hot_count: int) -> HotShares:
+    """Return the shares of train, held-out and known samples that `hot_count` rows make hot.
+
+    `coverage` is that of the ranking of `rule`, by group.
+    """
+    shares: list[float | None] = []
+    for groups in (SPLITS[:1], HELD_OUT, tuple(KNOWN.values())):
+        hot = sum(int(coverage[group].count_hot(np.array(hot_count))) for group in groups)
+        total = sum(coverage[group].total for group in groups)
+        shares.append(hot / total if total else None)
+    train, held_out, known = shares
+    return HotShares(rule, train or 0.0, held_out, known)
 
 
 def _write_cells(cuts: Cuts, row_count: int, scratch: Folder) -> tuple[str, int]:

@@ -21,11 +21,11 @@ from fae.format.manifest import SPLITS
 from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
 from fae.hotset.coverage import (
     COUNTED,
-    HELD_OUT,
     KNOWN,
     UNCOUNTED,
     Coverage,
     Cuts,
+    compute_shares,
     find_row_count,
     measure_coverage,
 )
@@ -148,12 +148,12 @@ class _Chooser:
         rule = self.parameters.rule
         if rule == COMPARED_RULE:
             (coverage,) = self._measure(chosen)
-            return coverage, [_share_out(rule, coverage, hot_count)]
+            return coverage, [compute_shares(rule, coverage, hot_count)]
         compared = self._rank(budget_bytes, COMPARED_RULE).ranked_rows
         compared_count = count_affordable(self.rows, compared, budget_bytes)
         coverage, other = self._measure(chosen, Cuts(compared, np.array([compared_count])))
-        shares = _share_out(COMPARED_RULE, other, compared_count)
-        return coverage, [_share_out(rule, coverage, hot_count), shares]
+        shares = compute_shares(COMPARED_RULE, other, compared_count)
+        return coverage, [compute_shares(rule, coverage, hot_count), shares]
 
     def _measure(self, *rankings: Cuts) -> list[dict[str, Coverage]]:
         """Return the coverage of each ranking, by group of samples."""
@@ -280,14 +280,3 @@ def _describe_shares(
         "access_share": access_share,
         "sample": check,
     }
-
-
-def _share_out(rule: str, coverage: Mapping[str, Coverage], hot_count: int) -> HotShares:
-    """Return the shares of train, held-out and known samples that `hot_count` rows make hot."""
-    shares: list[float | None] = []
-    for groups in (SPLITS[:1], HELD_OUT, tuple(KNOWN.values())):
-        hot = sum(int(coverage[group].count_hot(np.array(hot_count))) for group in groups)
-        total = sum(coverage[group].total for group in groups)
-        shares.append(hot / total if total else None)
-    train, held_out, known = shares
-    return HotShares(rule, train or 0.0, held_out, known)
