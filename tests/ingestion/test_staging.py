@@ -28,7 +28,7 @@ def test_parts_are_numbered_by_their_rows(staging: Staging) -> None:
     assert staging.first_row(len(staging.parts)) == staging.rows
     for number, part in enumerate(staging.parts):
         assert staging.first_row(number + 1) - staging.first_row(number) == part.rows
-        assert staging.read_times(number).size == part.rows
+        assert staging.read_order(number).size == part.rows
 
 
 def test_a_buffered_part_holds_what_a_mapped_one_does(staging: Staging) -> None:

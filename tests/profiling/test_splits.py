@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fae.format.errors import ParameterError
 from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
+from fae.logs.schema import SplitOrder
 from fae.profiling.splits import HeldOut, Timeline, find_split_points
 from tests.support import oracle
 
@@ -25,6 +26,7 @@ def split(
     times: Sequence[float] | None = None,
     given_splits: str = "",
     rows: int = 10,
+    order: SplitOrder = "time",
 ) -> str:
     """Return the splits of some rows as letters: t, v and e for train, valid and test."""
     rows = len(times) if times is not None else rows
@@ -40,12 +42,25 @@ def split(
     )
     stated = {name: letters.count(letter) for letter, name in zip("tve", NAMES, strict=True)}
     limits = HeldOut.parse(valid), HeldOut.parse(test)
-    points, counts = find_split_points(line, stated, *limits, timed=times is not None)
+    points, counts = find_split_points(
+        line, stated, *limits, order="position" if times is None else order
+    )
     names = dict(zip("tve", NAMES, strict=True))
     codes = [points.assign(names.get(letters[part[0]]), part[0], moments[part]) for part in parts]
     found = "".join("tve"[code] for code in np.concatenate(codes))
     assert counts == {name: found.count(letter) for letter, name in names.items()}
     return found
+
+
+def test_rows_of_one_value_share_a_split() -> None:
+    users = [5, 1, 5, 3, 3, 1, 5, 1, 1, 1]
+    assert split("0.2", "0.2", times=users, order="value") == "etevvtettt"
+
+
+def test_a_column_gives_the_splits_whatever_is_to_be_held_out() -> None:
+    codes = [0, 2e-6, 1e-6, 0, 0, 2e-6]
+    assert split("0.5", "0.1", times=codes, order="given") == "tevtte"
+    assert split("0", "0", times=[1e-6, 0], order="given") == "vt"
 
 
 def test_without_a_time_the_last_rows_are_held_out() -> None:

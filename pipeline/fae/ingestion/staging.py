@@ -12,9 +12,12 @@ from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
+import pyarrow as pa
 
 from fae.arrays.arrow import to_numpy
+from fae.arrays.row_keys import generate_row_keys
 from fae.commit import outputs
+from fae.ingestion.cast.rows import ORDER_BITS, SPLIT_COLUMN
 from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
 from fae.ingestion.part import StagedPart, Times
 from fae.logs.files import Log
@@ -22,6 +25,8 @@ from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
 _FILE_NAME = "staging.json"
+#: The seed of the order by which rows are split at random, unlike that of any shuffle.
+_SPLIT_SEED = 0x53504C4954
 #: Beside the staged parts: the URL of the directory that holds all the logs.
 _ROOT_FILE_NAME = "root"
 
@@ -75,17 +80,29 @@ class Staging:
     def _first_rows(self) -> list[int]:
         return [0, *accumulate(part.rows for part in self.parts)]
 
-    def read_times(self, part: int) -> Times:
-        """Return the time of each row of a part, in microseconds since 1970.
+    def read_order(self, part: int) -> Times:
+        """Return what rows are ordered by before some are held out, for each row of a part.
 
-        All are 0 where the schema has no time.
+        It is the time in microseconds since 1970, or a hash or number in its place; all are 0 where
+        rows are ordered by position alone.
         """
-        if self.schema.time is None:
-            return np.zeros(self.parts[part].rows, dtype=np.int64)
+        order, rows = self.schema.split_order, self.parts[part].rows
+        if order == "position":
+            return np.zeros(rows, dtype=np.int64)
+        if order == "random":
+            keys = generate_row_keys(self.first_row(part), rows, _SPLIT_SEED)
+            return (keys >> np.uint64(64 - ORDER_BITS)).astype(np.int64)
+        if order in ("value", "given"):
+            given: Times = to_numpy(self._read(part, SPLIT_COLUMN)).astype(np.int64)
+            return given
         columns = self.open_part(part).read_times()
         seconds, *microseconds = (to_numpy(column.chunk(0)) for column in columns)
         times: Times = sum(microseconds, seconds * MICROSECONDS_PER_SECOND)
         return times
+
+    def _read(self, part: int, name: str) -> pa.Array:
+        """Return a column of a part that is not sparse."""
+        return self.open_part(part).read_columns([name])[name].chunk(0)
 
     def count_values(self, table: str) -> int:
         """Return the number of distinct values of a table's columns, summed over the parts."""

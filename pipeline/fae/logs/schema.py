@@ -34,6 +34,7 @@ _MAX_RANGE_COLUMNS = 10_000
 _PARTITION_KEYS = ("split", "temperature")
 #: The value of `split_by` that names no column.
 RANDOM = "random"
+SplitOrder = Literal["position", "time", "random", "value", "given"]
 
 
 class EmbeddingShape(Strict):
@@ -260,6 +261,19 @@ class Schema(Strict):
     def split(self) -> SplitColumn | None:
         """The column that gives each row's split, where the log has one."""
         return next((c for c in self.columns if isinstance(c, SplitColumn)), None)
+
+    @cached_property
+    def split_order(self) -> SplitOrder:
+        """What decides the order of rows, of which the last are held out.
+
+        `given` is the split column; `value` the hash of the column `split_by`, which keeps rows of
+        one value together.
+        """
+        if self.split is not None:
+            return "given"
+        if self.split_by is not None:
+            return "random" if self.split_by == RANDOM else "value"
+        return "position" if self.time is None else "time"
 
     @cached_property
     def _splitting(self) -> set[str]:

@@ -68,8 +68,8 @@ class SplitCounts:
         if self.sample < 1:
             return None
         stated, rows = staging.parts[part].split, staging.parts[part].rows
-        timed = staging.schema.time is not None
-        return self.cuts.shared_split(stated, staging.first_row(part), rows, timed)
+        ordered = staging.schema.split_order != "position"
+        return self.cuts.shared_split(stated, staging.first_row(part), rows, ordered)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from fae.format.manifest import SPLITS
 from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND, SECONDS_PER_DAY
 from fae.ingestion.part import IntegerArray, Times
 from fae.ingestion.staging import Staging
+from fae.logs.schema import SplitOrder
 
 TRAIN, VALID, TEST = 0, 1, 2
 _DAY = SECONDS_PER_DAY * MICROSECONDS_PER_SECOND
@@ -118,12 +119,12 @@ class SplitPoints:
                 codes[begin:][times[begin:] == point.moment] = code
         return codes
 
-    def shared_split(self, stated: str | None, first: int, rows: int, timed: bool) -> int | None:
+    def shared_split(self, stated: str | None, first: int, rows: int, ordered: bool) -> int | None:
         """Return the one split of `rows` rows, at least one, from `first` on.
 
         None where they are in several splits, or where their times would have to be read.
         """
-        if stated is None and timed and (self.valid or self.test):
+        if stated is None and ordered and (self.valid or self.test):
             return None
         zero = np.zeros(1, dtype=np.int64)
         ends = [int(self.assign(stated, row, zero)[0]) for row in (first, first + rows - 1)]
@@ -168,7 +169,12 @@ class Timeline:
     def __len__(self) -> int:
         return sum(_add_counts(self._by_day).values())
 
-    def count_before(self, day: int) -> int:
+    def count_before(self, moment: int) -> int:
+        """Count the rows before a time in microseconds, among few different times."""
+        counts = _add_counts(self.count_rows(TimeWindow(1)))
+        return sum(rows for number, rows in counts.items() if number < moment)
+
+    def count_days_before(self, day: int) -> int:
         """Count the rows before a day, by its number since 1970."""
         return sum(rows for number, rows in _add_counts(self._by_day).items() if number < day)
 
@@ -177,18 +183,31 @@ class Timeline:
 
         Raises IndexError where the timeline has fewer rows.
         """
-        counts = self._by_day
-        number, position = _find_step(counts, position)
-        for coarse, step in itertools.pairwise(_STEPS):
-            counts = self.count_rows(TimeWindow(step, (coarse, number)))
-            number, position = _find_step(counts, position)
-        # A step is a microsecond now, its number a time: rows at one time go part by part.
+        number, position, counts = self._find(position)
+        # Rows at one time go part by part.
         for part, in_part in enumerate(counts):
             rows = in_part.get(number, 0)
             if position < rows:
                 return SplitPoint.of(number, int(self.rows_at(part, number)[position]))
             position -= rows
         raise AssertionError("a part has fewer rows than it was counted to have")
+
+    def locate_value(self, position: int) -> tuple[int, SplitPoint]:
+        """Return where the rows begin that have the time of the row at a position, and the point.
+
+        Raises IndexError where the timeline has fewer rows.
+        """
+        number, behind, _ = self._find(position)
+        return position - behind, SplitPoint.of(number, 0)
+
+    def _find(self, position: int) -> tuple[int, int, Sequence[StepCounts]]:
+        """Return the time at a position, how far behind the first row at it, and the counts."""
+        counts = self._by_day
+        number, position = _find_step(counts, position)
+        for coarse, step in itertools.pairwise(_STEPS):
+            counts = self.count_rows(TimeWindow(step, (coarse, number)))
+            number, position = _find_step(counts, position)
+        return number, position, counts  # a step is a microsecond now, its number a time
 
     @cached_property
     def _by_day(self) -> Sequence[StepCounts]:
@@ -197,26 +216,31 @@ class Timeline:
 
 def assign_splits(staging: Staging, part: int, points: SplitPoints) -> SplitCodes:
     """Return the split of each row of a staged part, as TRAIN, VALID or TEST."""
-    first_row, times = staging.first_row(part), staging.read_times(part)
+    first_row, times = staging.first_row(part), staging.read_order(part)
     return points.assign(staging.parts[part].split, first_row, times)
 
 
 def find_split_points(
-    timeline: Timeline, stated: Mapping[str, int], valid: HeldOut, test: HeldOut, timed: bool
+    timeline: Timeline, stated: Mapping[str, int], valid: HeldOut, test: HeldOut, order: SplitOrder
 ) -> tuple[SplitPoints, dict[str, int]]:
     """Find where valid and test begin, and count the rows of each split.
 
     `timeline` has the rows whose logs state no split; `stated` counts the others by the split that
-    their log states, to which no further rows go. Raises ParameterError where no row is left to
-    train on, and for days where the rows are not `timed`.
+    their log states, to which no further rows go. Where a column gives the splits, the shares to
+    hold out do not count. Raises ParameterError where no row is left to train on, and for days
+    where rows are not ordered by time.
     """
     free = len(timeline)
     rows = free + sum(stated.values())
-    counts, points = {split: stated.get(split, 0) for split in SPLITS}, {}
+    counts = {split: stated.get(split, 0) for split in SPLITS}
+    points: dict[str, SplitPoint | None] = {}
     for held_out, code in ((test, TEST), (valid, VALID)):
         split, kept = SPLITS[code], free
-        if not counts[split]:
-            kept, points[split] = _hold_out(timeline, free, rows, held_out, timed)
+        if order == "given":
+            points[split] = SplitPoint.of(code, 0)
+            kept = timeline.count_before(code)
+        elif not counts[split]:
+            kept, points[split] = _hold_out(timeline, free, rows, held_out, order)
         counts[split] += free - kept
         free = kept
     counts[SPLITS[TRAIN]] += free
@@ -226,20 +250,24 @@ def find_split_points(
 
 
 def _hold_out(
-    timeline: Timeline, free: int, rows: int, held_out: HeldOut, timed: bool
+    timeline: Timeline, free: int, rows: int, held_out: HeldOut, order: SplitOrder
 ) -> tuple[int, SplitPoint | None]:
     """Return how many of the first `free` rows are kept, and where the rows held out begin."""
     if held_out.days:
-        if not timed:
-            raise ParameterError("days can be held out only if the schema has a time column.")
+        if order != "time":
+            raise ParameterError(
+                "days can be held out only if the schema has a time column and splits by it."
+            )
         if not free:
             return 0, None
         first_day = timeline.locate(free - 1).time // SECONDS_PER_DAY - held_out.days + 1
-        return timeline.count_before(first_day), SplitPoint(first_day * SECONDS_PER_DAY, 0)
+        return timeline.count_days_before(first_day), SplitPoint(first_day * SECONDS_PER_DAY, 0)
     # A fraction of the text of the share: 0.29 of 100 rows is 29, which floats make 28.
     held = int(Fraction(str(held_out.share)) * rows)
     kept = free - min(held, free)
-    return kept, timeline.locate(kept) if kept < free else None
+    if kept == free:
+        return kept, None
+    return timeline.locate_value(kept) if order == "value" else (kept, timeline.locate(kept))
 
 
 def _find_step(counts: Sequence[StepCounts], position: int) -> tuple[int, int]:

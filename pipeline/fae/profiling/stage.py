@@ -50,8 +50,8 @@ def profile(
         return Frequencies.read(out)
     with outputs.build_output(out, made_from) as partial:
         timeline, stated = _build_timeline(staging, executor, partial), _count_stated_rows(staging)
-        held_out, timed = (parameters.valid, parameters.test), staging.schema.time is not None
-        cuts, split_rows = find_split_points(timeline, stated, *held_out, timed)
+        held_out, order = (parameters.valid, parameters.test), staging.schema.split_order
+        cuts, split_rows = find_split_points(timeline, stated, *held_out, order)
         counts = SplitCounts(staging.directory, partial, cuts, parameters.sample, parameters.seed)
         counts.write(executor)
         min_counts = {table: parameters.get_min_count(table) for table in tables}
@@ -128,20 +128,20 @@ def _build_timeline(staging: Staging, executor: Executor, task_log: Folder) -> T
 
     @cache
     def count_rows(window: TimeWindow) -> Sequence[StepCounts]:
-        if staging.schema.time is None:
+        if staging.schema.split_order == "position":
             return [{0: staging.parts[part].rows} for part in parts]
         tasks = [_Window(staging.directory, part, window) for part in parts]
         return executor.run(window.name, _count_window, tasks, task_log=task_log)
 
     def rows_at(index: int, time: int) -> IntegerArray:
         part = parts[index]
-        return staging.first_row(part) + np.flatnonzero(staging.read_times(part) == time)
+        return staging.first_row(part) + np.flatnonzero(staging.read_order(part) == time)
 
     return Timeline(count_rows, rows_at)
 
 
 def _count_window(task: _Window) -> StepCounts:
-    return task.window.count(Staging.read(task.staging).read_times(task.part))
+    return task.window.count(Staging.read(task.staging).read_order(task.part))
 
 
 def _count_stated_rows(staging: Staging) -> dict[str, int]:

@@ -48,8 +48,8 @@ from fae.logs.schema import RANDOM, Schema
 #: Where rows are split by a column, what decides their order in place of the time (int64). No
 #: schema can give a column this name.
 SPLIT_COLUMN = "@split"
-#: Splits by hash have an order below this, as microseconds a day in the year 2112.
-_ORDER_BITS = 52
+#: An order by hash has so many bits: as a time in microseconds, it is one before the year 2113.
+ORDER_BITS = 52
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _finish(rows: pl.DataFrame, schema: Schema, typed: frozenset[str]) -> pl.Dat
 def _order_by_hash(staged: pl.Series) -> pl.Series:
     """Return an order of staged values by their hash alone, where a split keeps each together."""
     distinct = staged.unique()
-    order = pl.Series((hash_values(distinct) >> (64 - _ORDER_BITS)).astype(np.int64))
+    order = pl.Series((hash_values(distinct) >> (64 - ORDER_BITS)).astype(np.int64))
     table = pl.DataFrame({"value": distinct, SPLIT_COLUMN: order})
     joined = staged.to_frame("value").join(
         table, on="value", how="left", nulls_equal=True, maintain_order="left"
