@@ -31,6 +31,9 @@ class Encoder:
         self.manifest = read_manifest(self.directory)
         with damage_reported(self.directory / MANIFEST_FILE):
             self.schema = Schema.model_validate(self.manifest.schema)
+        self._rows = self.schema.select(
+            "dense", "sparse", "time"
+        )  # labels and keys are no features
         self._vocabularies = {}
         for table in self.manifest.tables:
             with read_checked(self.directory, table.vocabulary) as path:
@@ -46,10 +49,9 @@ class Encoder:
         features derive.
         """
         if not isinstance(rows, pl.DataFrame):
-            names = dict.fromkeys(column.name for column in self.schema.fields)
-            columns = {name: [row.get(name) for row in rows] for name in names}
+            columns = {name: [row.get(name) for row in rows] for name in self._rows.log_names}
             rows = pl.DataFrame([pl.Series(*column, strict=False) for column in columns.items()])
-        parsed = parse_table(self._fill_columns(rows), self.schema)
+        parsed = parse_table(self._fill_columns(rows), self._rows)
         if parsed.rejects:
             reject = parsed.rejects[0]
             where = f"row {reject.line}, column {reject.column}"
@@ -59,26 +61,23 @@ class Encoder:
         return pl.DataFrame([*dense, *ids])
 
     def _fill_columns(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return `frame` with absent columns added: a label of 0, the time 0, others missing."""
-        columns = []
-        for column in self.schema.fields:
-            if column.role == "drop":
+        """Return `frame` with absent columns added: the time 0, others missing."""
+        columns = {}
+        for column in self._rows.fields:
+            name = column.log_name
+            if frame.schema.get(name, pl.Null()) != pl.Null():
+                columns[name] = frame[name]
                 continue
-            if column.role == "label":
-                value = pl.Series(column.name, [0])
-            elif frame.schema.get(column.name, pl.Null()) != pl.Null():
-                columns.append(frame[column.name])
-                continue
-            elif column.role == "time":
+            if column.role == "time":
                 if any(sparse.source for sparse in self.schema.sparse):
                     raise DatasetError(
                         f"the rows have no column {column.name!r}, from which features derive."
                     )
-                value = pl.Series(column.name, [0]).cast(pl.Datetime("us"))
+                value = pl.Series(name, [0]).cast(pl.Datetime("us"))
             else:
-                value = pl.Series(column.name, [None], dtype=pl.String())
-            columns.append(value.new_from_index(0, frame.height))
-        return pl.DataFrame(columns)
+                value = pl.Series(name, [None], dtype=pl.String())
+            columns[name] = value.new_from_index(0, frame.height)
+        return pl.DataFrame(list(columns.values()))
 
     def _look_up(self, staged: pl.Series, column: SparseColumn) -> pl.Series:
         """Return the id of each staged value, or of each value in its lists."""

@@ -58,7 +58,7 @@ def to_raw_values(staged: pl.Series, column: SparseColumn) -> pl.Series:
 
     Hex without a fixed number of digits has no leading zeros.
     """
-    if column.encoding != "hex":
+    if column.encoding != "hex" or column.is_long_hex:
         return staged
     is_present = staged.is_not_null().to_numpy()
     numbers = staged.fill_null(0).to_numpy()[is_present]
@@ -82,6 +82,6 @@ def _format_hex(numbers: npt.NDArray[Any], is_present: BoolArray, digits: int) -
 
 def to_staged_values(raw: pl.Series, column: SparseColumn) -> pl.Series:
     """Return raw values as staged, the inverse of `to_raw_values`; null for malformed hex."""
-    if column.encoding != "hex":
+    if column.encoding != "hex" or column.is_long_hex:
         return raw
     return raw.str.to_integer(base=16, dtype=pl.UInt64(), strict=False)
