@@ -20,12 +20,14 @@ import torch.multiprocessing
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.__main__ import main
+from fae_trainer.data import leaf_reader
 from fae_trainer.data.batches import Batch
+from fae_trainer.data.sharing import share_windows
 from fae_trainer.embedding.distributed import Ranks, sum_by_row
 from fae_trainer.model.recommender import ALONE, Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run import checkpoint, train
-from fae_trainer.run.train import schedule_epoch
+from fae_trainer.run.train import open_loaders, schedule_epoch
 from tests.support.forked import CONTEXT, forked
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
@@ -113,6 +115,37 @@ def test_processes_equal_one_on_the_whole_batch(tmp_path: Path) -> None:
         cold = [rank["cold"] for rank in ranks]
         assert sum(cold) == expected["cold"]
         assert max(cold) - min(cold) <= 1
+
+
+def decoded(ranks: Ranks, data: Path, cache: str) -> tuple[int, list[tuple[Any, ...]]]:
+    """Read two epochs by a run's loaders; return how many windows were decoded, and the batches."""
+    windows, decode = [], leaf_reader.decode_row_groups
+    leaf_reader.decode_row_groups = lambda *given: (windows.append(given), decode(*given))[1]
+    manifest = Manifest.read(data)
+    chosen = {"data": str(data), "out": "", "batch_size": 16, "cache": cache, "epochs": 2, **WIDTHS}
+    p = resolve_parameters(chosen, manifest)
+    try:
+        with share_windows(ranks.rank, ranks.size, ranks.gather_objects, cache) as sharing:
+            loader = open_loaders(manifest, p, ranks, sharing)["train"]
+            batches = [
+                (batch.hot, batch.ids.tolist(), batch.label.tolist())
+                for batch in itertools.chain(loader, loader)
+            ]
+            ranks.gather_objects(None)  # none leaves before all have read
+    finally:
+        leaf_reader.decode_row_groups = decode
+    return len(windows), batches
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no memory to share")
+@pytest.mark.parametrize("cache", ["none", "auto"])
+def test_processes_decode_a_part_each_of_what_one_decodes(tmp_path: Path, cache: str) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    windows, expected = decoded(ALONE, tmp_path / "data", cache)
+    found = in_processes(decoded, 2, tmp_path, tmp_path / "data", cache)
+    assert [batches for _, batches in found] == [expected, expected]
+    assert sum(count for count, _ in found) == windows
+    assert windows == (8 if cache == "none" else 4)
 
 
 def interrupted(ranks: Ranks, data: Path, out: Path, stop: int, given: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ buffers       memory that decoded rows and batches reuse
 cache         decoded rows kept in memory from epoch to epoch
 leaf_reader   the rows of one split and temperature, in an epoch's order
 prefetch      items made ahead of their use by threads
+sharing       decoded windows shared among the processes of one machine
 upload        batches copied to a GPU ahead of their use
 loader        `HotColdLoader`: a split's batches, for any training loop
 """

@@ -8,10 +8,11 @@ and the window. The rows on disk are already fully shuffled, so each epoch has n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from fae_trainer.data.cache import Cache
 from fae_trainer.data.decoding import decode_row_groups, read_footer
 from fae_trainer.data.pending import PendingBatch, WindowShare, cut_batches
 from fae_trainer.data.prefetch import map_ahead
+from fae_trainer.data.sharing import WindowName, WindowSharing
 from fae_trainer.data.windows import Shuffle, Window, WindowSlice, cut_windows
 
 
@@ -41,11 +43,13 @@ class LeafReader:
         window_rows: int,
         pin: bool = False,
         verify: bool = False,
+        sharing: WindowSharing | None = None,
     ) -> None:
         """Make a reader, which opens each file when it is needed.
 
         `pin` puts batches into page-locked memory. `verify` compares a file's sha256 with the
-        manifest's before its rows are read.
+        manifest's before its rows are read. With `sharing`, each window is decoded by one of the
+        processes that share.
         """
         self._directory = directory
         self._manifest = manifest
@@ -55,6 +59,9 @@ class LeafReader:
         self._window_rows = window_rows
         self._pin = pin
         self._verify = verify
+        self._sharing = sharing
+        self._leaf = f"{split}-{'hot' if hot else 'cold'}"
+        self._readings = 0
         self._footers: dict[int, pq.FileMetaData] = {}
         self._buffers = Buffers()
 
@@ -65,16 +72,21 @@ class LeafReader:
         shuffle: Shuffle | None,
         pool: ThreadPoolExecutor,
         ahead: int,
+        stopped: Event,
     ) -> Iterator[Batch]:
         """Yield batches of `sizes` rows from row `start` on, in the order of `shuffle` or on disk.
 
-        The pool decodes `ahead` windows in advance, and assembles the batches. Files and windows
-        outside the range are not read. Raises DatasetError where a file is absent, damaged or does
-        not match the manifest.
+        The pool decodes `ahead` windows in advance, and assembles the batches; it waits for no
+        other process once `stopped` is set. Files and windows outside the range are not read.
+        Raises DatasetError where a file is absent, damaged or does not match the manifest.
         """
         slices = self._slice_windows(start, start + sum(sizes), shuffle)
-        shares = cut_batches(slices, sizes)
-        for ended in map_ahead(partial(self._assemble, shuffle), shares, pool, ahead):
+        shares = enumerate(cut_batches(slices, sizes))
+        self._readings += 1
+        if self._sharing is not None:
+            self._sharing.begin_reading(self._leaf, self._readings)
+        read = partial(self._read_window, self._readings, stopped)
+        for ended in map_ahead(partial(self._assemble, shuffle, read), shares, pool, ahead):
             for pending in ended:
                 yield pending.take()
 
@@ -113,22 +125,27 @@ class LeafReader:
             return windows
         return [windows[number] for number in shuffle.permute(len(windows), self._hot, file)]
 
-    def _assemble(self, shuffle: Shuffle | None, share: WindowShare) -> list[PendingBatch]:
+    def _assemble(
+        self,
+        shuffle: Shuffle | None,
+        read: Callable[[int, Window], Batch],
+        numbered: tuple[int, WindowShare],
+    ) -> list[PendingBatch]:
         """Give a window's rows to the batches that they belong to; return those that it ends.
 
         These are complete once the windows before are assembled too.
         """
         in_worker = get_worker_info() is not None  # a worker of a DataLoader keeps and pins nothing
+        position, share = numbered
         window, cache = share.window, self._cache
         order = None
         if shuffle is not None:
             order = shuffle.permute(window.rows, self._hot, window.file, window.number)
         if cache.keeps and not in_worker:
-            block = cache.get_or_make(
-                (self._hot, window.file, window.number), partial(self._decode, window)
-            )
+            key = (self._hot, window.file, window.number)
+            block = cache.get_or_make(key, partial(read, position, window))
         else:
-            block = Block.on_host(self._decode(window))
+            block = Block.on_host(read(position, window))
         allocate = allocate_pinned if self._pin and not in_worker else self._buffers.allocate
         if block.batch.label.is_cuda:
             block = block.permute_on_device(order)
@@ -140,6 +157,18 @@ class LeafReader:
                 piece = Piece(block, rows if order is None else order[part.start : part.stop])
                 part.batch.add(part, piece, partial(gather, allocate=allocate))
         return share.ended
+
+    def _read_window(self, reading: int, stopped: Event, position: int, window: Window) -> Batch:
+        """Return a window's rows in the order on disk, decoded by this process or another one.
+
+        `position` counts the windows of the reading.
+        """
+        decode = partial(self._decode, window)
+        if self._sharing is None or get_worker_info() is not None:
+            return decode()
+        name = WindowName(self._leaf, reading, window.file, window.number)
+        keep = self._cache.kind == "host"
+        return self._sharing.read(name, position, decode, keep, stopped)
 
     def _decode(self, window: Window) -> Batch:
         """Return a window's rows in the order on disk."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,7 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.data.cache import Cache, choose_cache
 from fae_trainer.data.leaf_reader import LeafReader
 from fae_trainer.data.schedule import count_batches, make_schedule
+from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.data.windows import Shuffle
 
 #: The least rows that are shuffled among each other in an epoch; a full row group of a data set.
@@ -129,12 +132,14 @@ class HotColdLoader(IterableDataset[Batch]):
         threads: int = 0,
         buffer_rows: int = BUFFER_ROWS,
         verify: bool = False,
+        sharing: WindowSharing | None = None,
     ) -> None:
         """Open the data set in `data`, for process `rank` of `world_size`.
 
         `cache` is "auto", "none", "host" or "device" (see `choose_cache`). If `device` is a GPU,
         batches on the host are in page-locked memory. 0 `threads` lets the loader choose. With
-        `verify`, a file's sha256 is compared with the manifest's before its rows are read. Raises
+        `verify`, a file's sha256 is compared with the manifest's before its rows are read. With
+        `sharing`, the processes of a machine that read the same batches decode a part each. Raises
         ParameterError where a value is out of range, and DatasetError where the data set or one of
         the split's files is absent or has another size.
         """
@@ -164,7 +169,17 @@ class HotColdLoader(IterableDataset[Batch]):
         blocks = Cache(kind, device)
         pin = device.type == "cuda"
         self._readers = {
-            hot: LeafReader(Path(data), manifest, split, hot, blocks, buffer_rows, pin, verify)
+            hot: LeafReader(
+                Path(data),
+                manifest,
+                split,
+                hot,
+                blocks,
+                buffer_rows,
+                pin,
+                verify,
+                sharing,
+            )
             for hot in leaves
         }
         # What decides the batches, so that a state of another loader is recognised.
@@ -211,13 +226,14 @@ class HotColdLoader(IterableDataset[Batch]):
         stop = order.batches if stop is None else stop
         first, last = order.hot_before(start), order.hot_before(stop)
         threads = self._threads or _default_threads()
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        pool, stopped = ThreadPoolExecutor(threads, thread_name_prefix="decode"), threading.Event()
+        read = partial(self._read_leaf, epoch=epoch, pool=pool, ahead=threads, stopped=stopped)
         try:
-            hot = self._read_leaf(True, first, last, epoch, pool, threads)
-            cold = self._read_leaf(False, start - first, stop - last, epoch, pool, threads)
+            hot, cold = read(True, first, last), read(False, start - first, stop - last)
             for position in range(start, stop):
                 yield next(hot if order.is_hot(position) else cold)
         finally:
+            stopped.set()
             pool.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -278,7 +294,14 @@ class HotColdLoader(IterableDataset[Batch]):
         self._resumed = state
 
     def _read_leaf(
-        self, hot: bool, start: int, stop: int, epoch: int, pool: ThreadPoolExecutor, ahead: int
+        self,
+        hot: bool,
+        start: int,
+        stop: int,
+        epoch: int,
+        pool: ThreadPoolExecutor,
+        ahead: int,
+        stopped: threading.Event,
     ) -> Iterator[Batch]:
         """Yield the leaf's batches from number `start` to before `stop`."""
         share = self._shares[hot]
@@ -286,7 +309,7 @@ class HotColdLoader(IterableDataset[Batch]):
         sizes = [end - begin for begin, end in itertools.pairwise(bounds)]
         shuffle = Shuffle(self._seed, epoch) if self._shuffle else None
         first = share.start + bounds[0]
-        return self._readers[hot].read_batches(first, sizes, shuffle, pool, ahead)
+        return self._readers[hot].read_batches(first, sizes, shuffle, pool, ahead, stopped)
 
 
 def _default_threads() -> int:

@@ -91,12 +91,16 @@ class Ranks:
             gathered.append(piece)
         return gathered
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return each rank's value, on all ranks."""
+        gathered = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(gathered, value)
+        return gathered
+
     def check_same(self, values: Mapping[str, Any]) -> None:
         """Raise ParameterError on all ranks where they differ in one of the named values."""
-        if self.size == 1:
-            return
-        gathered: list[Mapping[str, Any]] = [{}] * self.size
-        dist.all_gather_object(gathered, dict(values))
+        gathered = self.gather_objects(dict(values))
         for name in values:
             by_rank = [str(each[name]) for each in gathered]
             if len(set(by_rank)) > 1:

@@ -13,6 +13,7 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS, Manifest
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.prefetch import prefetch
+from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, resolve_parameters
 from fae_trainer.run import checkpoint
@@ -25,11 +26,13 @@ BATCH_SIZE = 8192
 PREFETCH_DEPTH = 4
 
 
-def open_split(data: Path, split: str, p: TrainParameters) -> HotColdLoader:
+def open_split(
+    data: Path, split: str, p: TrainParameters, sharing: WindowSharing | None = None
+) -> HotColdLoader:
     """Return a loader of a split's rows in file order, the hot leaf first."""
     return HotColdLoader(
         data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads,
-        verify=p.verify,
+        verify=p.verify, sharing=sharing,
     )  # fmt: skip
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fae.format.atomic_files import write_json, write_text
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
+from fae_trainer.data.cache import choose_cache, estimate_decoded_bytes
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.schedule import Schedule, count_batches, make_schedule
+from fae_trainer.data.sharing import WindowSharing, share_windows
 from fae_trainer.embedding.distributed import Ranks, join_ranks
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.model.recommender import Recommender
@@ -62,11 +66,17 @@ def _train(
     _check_ranks(manifest, p, saved, ranks)
     recommender, history = _start_model(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
-    loaders = open_loaders(data, p, ranks)  # checks the files before anything is written
-    with (
-        lock_run(out) if ranks.is_first else nullcontext(),
-        Progress(p.epochs * rows, history.samples, quiet) as progress,
-    ):
+    with ExitStack() as stack:
+        sharing = stack.enter_context(
+            share_windows(ranks.rank, ranks.size, ranks.gather_objects, p.cache)
+        )
+        # Checks the files before anything is written.
+        loaders = open_loaders(manifest, p, ranks, sharing)
+        if ranks.is_first:
+            stack.enter_context(lock_run(out))
+        progress = stack.enter_context(Progress(p.epochs * rows, history.samples, quiet))
+        if ranks.size > 1 and sharing is None:
+            progress.note("note: each process decodes all rows; they have no memory in common.")
         if warning := check_row_cost(manifest, p):
             progress.note(f"warning: {warning}")
         run = Run(loaders, out, manifest, p, recommender, history, progress)
@@ -160,20 +170,38 @@ class Run:
         return measure_split(self.recommender, self.loaders[split])
 
 
-def open_loaders(data: Path, p: TrainParameters, ranks: Ranks) -> dict[str, HotColdLoader]:
+def open_loaders(
+    manifest: Manifest, p: TrainParameters, ranks: Ranks, sharing: WindowSharing | None
+) -> dict[str, HotColdLoader]:
     """Return a loader for each split.
 
     With `cache="auto"`, the rows of a single epoch of training are not cached, and several ranks
-    cache nothing, since each would cache all rows.
+    cache what all have room for.
     """
+    data = Path(p.data)
     if ranks.size > 1 and p.cache == "auto":
-        p = dataclasses.replace(p, cache="none")
+        kinds = set(ranks.gather_objects(_choose_cache(manifest, p, sharing)))
+        p = dataclasses.replace(p, cache=kinds.pop() if len(kinds) == 1 else "none")
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
         data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads,
-        verify=p.verify,
+        verify=p.verify, sharing=sharing,
     )  # fmt: skip
-    return {"train": train, **{split: open_split(data, split, p) for split in ("valid", "test")}}
+    evaluated = {split: open_split(data, split, p, sharing) for split in ("valid", "test")}
+    return {"train": train, **evaluated}
+
+
+def _choose_cache(manifest: Manifest, p: TrainParameters, sharing: WindowSharing | None) -> str:
+    """Return the cache that one of several ranks has room for.
+
+    On the host they keep rows once, in the memory that they share; without that, each would keep
+    all rows.
+    """
+    if sharing is None:
+        return "none"
+    kind = choose_cache("auto", manifest, "train", torch.device(p.device))
+    size = sum(estimate_decoded_bytes(manifest, split) for split in manifest.splits)
+    return "none" if kind == "host" and size > sharing.budget * sharing.size else kind
 
 
 def schedule_epoch(
