@@ -25,7 +25,7 @@ from fae.logs.schema import Schema
 
 #: How the kernel reads a field. A field that is never plain makes every line odd.
 _NEVER_PLAIN = -1
-_DROP, LABEL, DENSE, HEX32, HEX64, INTEGER, _TEXT = range(7)
+_DROP, LABEL, DENSE, HEX32, HEX64, INTEGER, TEXT = range(7)
 
 _NEWLINE, _RETURN, _MINUS, _POINT, _ZERO, _NINE = b"\n\r-.09"
 _MAX_ASCII, _MAX_BYTE = 127, 255
@@ -71,7 +71,7 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     lines = _count_lines(text)
     columns = [schema.plain_columns.get(name) for name in fields]
     kinds = np.array([choose_kind(column) for column in columns], dtype=np.int64)
-    kinds[[name in schema.raw_fields for name in fields]] = _TEXT
+    kinds[[name in schema.raw_fields for name in fields]] = TEXT
     if {schema.separator, schema.quote} & _CHARACTERS_IN_NUMBERS:
         kinds[:] = _NEVER_PLAIN  # the kernel could not tell where a number ends
 
@@ -84,7 +84,7 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     hex32 = _allocate(kinds, HEX32, size, np.uint32)
     hex64 = _allocate(kinds, HEX64, size, np.uint64)
     integers = _allocate(kinds, INTEGER, size, np.int64)
-    text_starts = _allocate(kinds, _TEXT, size, np.int64)
+    text_starts = _allocate(kinds, TEXT, size, np.int64)
     text_lengths = np.empty_like(text_starts)
     present = np.empty((len(fields), size), dtype=np.bool_)
     line_starts = np.empty(lines + 1, dtype=np.int64)
@@ -101,13 +101,13 @@ def parse_plain_lines(data: Text, fields: tuple[str, ...], schema: Schema) -> Pl
     values = {LABEL: labels, DENSE: dense, HEX32: hex32, HEX64: hex64, INTEGER: integers}
     arrays: dict[str, Any] = {}
     for f, (name, kind, slot) in enumerate(zip(fields, kinds.tolist(), slots, strict=True)):
-        if kind == _TEXT:
+        if kind == TEXT:
             arrays[name] = _copy_texts(text, text_starts[slot, :rows], text_lengths[slot, :rows])
         elif kind in (LABEL, DENSE):
             arrays[name] = values[kind][slot, :rows]
         elif kind in values:
             arrays[name] = to_arrow(values[kind][slot, :rows], present[f, :rows])
-    typed = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != _TEXT)
+    typed = frozenset(name for name, kind in zip(fields, kinds, strict=True) if kind != TEXT)
     return PlainLines(pl.DataFrame(arrays), typed, odd_lines[: lines - rows], line_starts)
 
 
@@ -116,10 +116,10 @@ def choose_kind(column: Column | None) -> int:
     if column is None or column.role == "drop":
         return _DROP
     if isinstance(column, TimeColumn):
-        return INTEGER if column.format == "unix" else _TEXT
+        return INTEGER if column.format == "unix" else TEXT
     if isinstance(column, SparseColumn):
         if column.multi is not None or column.encoding == "string":
-            return _TEXT
+            return TEXT
         if column.encoding == "hex":
             return HEX32 if (column.digits or MAX_HEX_DIGITS) <= 8 else HEX64
         return INTEGER
@@ -252,7 +252,7 @@ def _parse_lines(
                 at += _ZERO <= text[at] <= _ZERO + 1
                 plain = at > start
                 labels[0, row] = text[start] - _ZERO
-            elif kind == _TEXT:
+            elif kind == TEXT:
                 at, plain = _skip_text(text, at, separator, quote, _MAX_BYTE)
                 # A carriage return before the line break belongs to the line's end.
                 carriage = at > start and text[at] == _NEWLINE and text[at - 1] == _RETURN

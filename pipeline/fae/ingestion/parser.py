@@ -132,6 +132,19 @@ def parse_odd_lines(data: bytes, fields: tuple[str, ...], schema: Schema) -> Par
     return cast_columns(frame, rejects, lines, schema)
 
 
+def convert_arrow_table(table: pa.Table) -> pl.DataFrame:
+    """Return an Arrow table as a Polars frame; raises LogError for a type that Polars lacks."""
+    for column in table.schema:
+        if "decimal256" in str(column.type):  # Polars panics over it
+            raise LogError(
+                f"column {column.name!r} has the type {column.type}. Convert it to decimals of at "
+                "most 38 digits."
+            )
+    frame = pl.from_arrow(pa.table(table.columns, names=table.column_names))  # without metadata
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
 def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     """Parse the rows of a table, such as a Parquet file's, as `parse_text` parses lines.
 
@@ -141,10 +154,11 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     rejects: list[Reject] = []
     plain: dict[str, pl.Series] = {}
     is_odd = np.zeros(lines, dtype=np.bool_)
+    simplified: dict[str, pl.Series] = {}
     for column in schema.fields:
         if column.role != "drop" and column.log_name in frame.columns:
             series, undecodable = _simplify(frame[column.log_name], column)
-            frame = frame.with_columns(series)
+            simplified[column.log_name] = series
             rejects += undecodable
             if schema.plain_columns.get(column.log_name) != column or series.dtype != pl.String():
                 continue
@@ -153,14 +167,15 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
                 plain[column.log_name] = parsed[0]
                 is_odd |= parsed[1]
     numbers = np.arange(lines)
-    frame = frame.with_columns(pl.Series(LINE_COLUMN, numbers))
+    frame = frame.with_columns(*simplified.values(), pl.Series(LINE_COLUMN, numbers))
     first_rejects = list({reject.line: reject for reject in reversed(rejects)}.values())
     is_valid = np.ones(lines, dtype=np.bool_)
     is_valid[[reject.line for reject in rejects]] = False
     if schema.explode is not None:
         return parse_fields(frame.filter(is_valid), first_rejects, lines, schema)
     of_plain, of_odd = is_valid & ~is_odd, is_valid & is_odd
-    plain_rows = frame.with_columns(plain.values()).filter(of_plain)
+    plain_rows = frame.with_columns(plain.values())
+    plain_rows = plain_rows if of_plain.all() else plain_rows.filter(of_plain)
     typed = frozenset(plain)
     of_plain_rows = cast_columns(plain_rows, first_rejects, lines, schema, typed=typed)
     if not of_odd.any():

@@ -74,8 +74,9 @@ def parse_plain_texts(texts: pl.Series, column: Column) -> tuple[pl.Series, Bool
 
 def _locate_texts(texts: pl.Series) -> tuple[Bytes, Int64Array, Int64Array]:
     """Return bytes that hold texts, where each text begins in them, and its length; 0 for null."""
-    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-    _, views, *buffers = array.buffers()
+    texts = texts.rechunk() if texts.n_chunks() > 1 else texts
+    array = texts.to_arrow(compat_level=pl.CompatLevel.newest())
+    validity, views, *buffers = array.buffers()
     words = np.frombuffer(views or b"", dtype=np.uint32).reshape(-1, _VIEW_BYTES // 4)
     words = words[array.offset : array.offset + len(texts)]
     pieces = [np.frombuffer(buffer, dtype=np.uint8) for buffer in buffers]
@@ -84,18 +85,20 @@ def _locate_texts(texts: pl.Series) -> tuple[Bytes, Int64Array, Int64Array]:
         data = np.concatenate([data, *pieces])
     firsts = np.cumsum([words.nbytes, *(piece.size for piece in pieces)], dtype=np.int64)
     places, lengths = np.empty((2, len(texts)), dtype=np.int64)
-    _locate_views(words, firsts, places, lengths)
-    if array.null_count:
-        lengths[texts.is_null().to_numpy()] = 0
+    bits = np.frombuffer(validity or b"", dtype=np.uint8)
+    _locate_views(words, firsts, bits, array.offset, places, lengths)
     return data, places, lengths
 
 
 @kernel
 def _locate_views(
-    words: npt.NDArray[np.uint32], firsts: Int64Array, places: Int64Array, lengths: Int64Array
-) -> None:
+    words: npt.NDArray[np.uint32], firsts: Int64Array, valid_bits: Bytes, first_bit: int,
+    places: Int64Array, lengths: Int64Array,
+) -> None:  # fmt: skip
     for row in range(lengths.size):
-        lengths[row] = words[row, 0]
+        bit = first_bit + row
+        is_null = valid_bits.size > 0 and not valid_bits[bit >> 3] >> (bit & 7) & 1
+        lengths[row] = 0 if is_null else words[row, 0]
         if lengths[row] <= _MAX_INLINE_BYTES:
             places[row] = row * _VIEW_BYTES + 4
         else:

@@ -14,7 +14,7 @@ from fae.format.errors import LogError
 from fae.ingestion.cast.own_functions import read_sources
 from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parameters import IngestParameters
-from fae.ingestion.parser import parse_fields, parse_table, parse_text
+from fae.ingestion.parser import convert_arrow_table, parse_fields, parse_table, parse_text
 from fae.ingestion.part import write_part
 from fae.ingestion.quoted_records import read_quoted_records
 from fae.ingestion.rejects import REJECTS_FOLDER, Reject, write_rejects
@@ -138,15 +138,17 @@ def _parse_block(task: _Task) -> Iterator[ParsedLines]:
         for text in read_block(task.block, task.block_bytes):
             yield parse_text(text, log.fields, task.schema)
         return
-    frame = _read_row_group(task.block, task.schema)
+    table = _read_row_group(task.block, task.schema)
+    partitions = (pl.lit(value, pl.String()).alias(name) for name, value in log.partitions)
     try:
+        frame = convert_arrow_table(table).with_columns(partitions)
         parsed = parse_table(frame, task.schema)
     except LogError as error:
         raise LogError(f"{log.name}: {error}") from None
     yield parsed
 
 
-def _read_row_group(block: Block, schema: Schema) -> pl.DataFrame:
+def _read_row_group(block: Block, schema: Schema) -> pa.Table:
     """Return the columns of a Parquet log's row group that the schema uses."""
     used = (*schema.plain_columns, *schema.raw_fields)
     names = [name for name in block.log.fields if name in used]
@@ -156,16 +158,7 @@ def _read_row_group(block: Block, schema: Schema) -> pl.DataFrame:
             table.validate(full=True)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise LogError(f"{block.log.name} is damaged: {error}") from None
-    for column in table.schema:
-        if "decimal256" in str(column.type):  # Polars ends the process
-            raise LogError(
-                f"{block.log.name}: column {column.name!r} has the type {column.type}. Convert it "
-                "to decimals of at most 38 digits."
-            )
-    frame = pl.from_arrow(pa.table(table.columns, names=names))  # without the file's metadata
-    assert isinstance(frame, pl.DataFrame)
-    partitions = (pl.lit(value, pl.String()).alias(name) for name, value in block.log.partitions)
-    return frame.with_columns(partitions)
+    return table
 
 
 def _locate_rejects(logs: Sequence[Log], blocks: Sequence[_StagedBlock]) -> list[Reject]:

@@ -105,7 +105,9 @@ def _has_category_fault(
 ) -> pl.Expr:
     """Return whether a category, cast to `value`, does not fit `column`."""
     if column.encoding == "string":
-        return pl.lit(False).and_(raw.is_null())
+        return (raw.is_nan() if dtype.is_float() else pl.lit(False).and_(raw.is_null())).fill_null(
+            False
+        )
     raw = strip_blanks(raw, dtype)
     fault = value.is_null()
     if dtype.is_float():  # beyond what it holds exactly, a float may stand for another integer
