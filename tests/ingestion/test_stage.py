@@ -16,7 +16,7 @@ from fae.format.errors import DatasetError, LogError
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
 from fae.ingestion.staging import Staging
-from fae.logs.files import find_logs
+from fae.logs.files import find_logs, find_logs_by_split
 from tests.support import oracle
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import (
@@ -145,6 +145,31 @@ def test_a_file_of_malformed_lines_adds_no_rows(tmp_path: Path) -> None:
     staging = stage(tmp_path, {"a.txt": "x\ny\n", "b.txt": GOOD})
     assert staged_rows(staging) == [(1, "a")]
     assert [(log.lines, log.rows) for log in staging.logs] == [(2, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "named"),
+    [
+        (
+            GOOD,
+            "x\ny\n",
+            r"the logs given for test hold no rows: 2 lines, all malformed\. .*b\.txt, line 1",
+        ),
+        (
+            "x\n",
+            GOOD,
+            r"the logs given for training hold no rows: 1 lines, all malformed\. .*a\.txt",
+        ),
+    ],
+)
+def test_logs_given_for_a_split_that_hold_no_rows_are_an_error(
+    tmp_path: Path, train: str, test: str, named: str
+) -> None:
+    paths = written(tmp_path, {"a.txt": train, "b.txt": test})
+    logs = find_logs_by_split(paths[:1], [], paths[1:], SCHEMA)
+    with pytest.raises(LogError, match=named):
+        staged(logs, SCHEMA, tmp_path / "staging")
+    assert not (tmp_path / "staging").exists()
 
 
 def test_a_staging_is_made_once_for_the_same_logs_and_again_for_others(tmp_path: Path) -> None:

@@ -96,14 +96,14 @@ def test_times_before_1970_have_days_too() -> None:
 
 
 def test_files_with_a_stated_split_are_that_split_and_it_takes_no_other_rows() -> None:
-    assert split("0.2", "0.2", given_splits="..vv......") == "ttvvttttee"
+    assert split("0.2", "0.2", given_splits="..vv......") == "ttvvttttte"
     assert split("0.2", "0.2", given_splits="..vvee....") == "ttvveetttt"
     assert split("0.2", "0.2", given_splits="tttttttttt") == "tttttttttt"
 
 
-def test_a_share_is_of_all_rows() -> None:
-    # Two of ten rows are held out for the test although only six have no split yet.
-    assert split("0", "0.2", given_splits="vvvv......") == "vvvvttttee"
+def test_a_share_is_of_the_rows_that_have_no_split_yet() -> None:
+    assert split("0.1", "0", given_splits="." * 10 + "e" * 90, rows=100) == "t" * 9 + "v" + "e" * 90
+    assert split("0", "0.2", given_splits="vvvv......") == "vvvvttttte"
 
 
 def test_nothing_is_held_out_of_too_few_rows() -> None:

@@ -194,6 +194,7 @@ def split_rows(
 ) -> list[str]:
     """Return the split of each row: that `given` for its file, else a cut by share or days."""
     splits = list(given)
+    rows = given.count(None)
     for name, held_out in (("test", test), ("valid", valid)):
         if name in given:
             continue
@@ -205,7 +206,7 @@ def split_rows(
             last = max((times[i] // 86_400 for i in free), default=0) - int(held_out[:-1])
             taken = [i for i in free if times[i] // 86_400 > last]
         else:
-            count = min(int(Fraction(held_out.removesuffix("d")) * len(splits)), len(free))
+            count = min(int(Fraction(held_out.removesuffix("d")) * rows), len(free))
             taken = free[len(free) - count :]
         for i in taken:
             splits[i] = name

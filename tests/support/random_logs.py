@@ -180,7 +180,7 @@ def lines(draw: st.DrawFn, schema: Schema, order: list[Any]) -> bytes:
 
 @st.composite
 def logs(draw: st.DrawFn) -> RandomLog:
-    """One to three files, plain or packed, with at least one row to train on."""
+    """One to three files, plain or packed, with at least one row of each split given."""
     schema = draw(schemas())
     files = []
     for number in range(draw(st.integers(1, 3))):
@@ -192,7 +192,8 @@ def logs(draw: st.DrawFn) -> RandomLog:
         if draw(st.integers(0, 9)) == 0:
             data = b"\xef\xbb\xbf" + data
         body = draw(st.lists(lines(schema, order), min_size=1, max_size=12))
-        if number == 0:
+        split = draw(st.sampled_from([None, None, "valid", "test"])) if number else None
+        if number == 0 or split:
             first = [good_value(draw, column, False) for column in order]
             body.insert(0, schema.separator.join(first).encode())
         ends = draw(st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=1, max_size=3))
@@ -206,7 +207,6 @@ def logs(draw: st.DrawFn) -> RandomLog:
             stored = gzip.compress(data, mtime=0)
         elif packed == ".zst":
             stored = pa.compress(data, codec="zstd", asbytes=True)
-        split = draw(st.sampled_from([None, None, "valid", "test"])) if number else None
         files.append(File(f"log{number}.txt{packed}", stored, data, split))
     shares = ["0", "0.1", "0.25"] + (["1d"] if schema.time else [])
     seed = draw(st.sampled_from([0, 1, 2**63 - 1]))

@@ -44,7 +44,7 @@ OPTIONS: dict[str, Settings] = {
         "stay those of OUT; --max-reject-share counts for the new logs only."
     ),
     "--valid": value(
-        "SHARE|DAYS", "Held out for validation: a share of the rows (0.1) or days (1d)."
+        "SHARE|DAYS", "Held out of LOGS for validation: a share of the rows (0.1) or days (1d)."
     ),
     "--test": value(
         "SHARE|DAYS", "Held out for the test, after the validation rows: a share or days."

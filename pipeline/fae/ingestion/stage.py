@@ -95,8 +95,28 @@ def ingest(
         if lines == len(rejects):
             example = f", all malformed; the first: {rejects[0].describe()}" if rejects else ""
             raise LogError(f"the logs hold no rows: {lines:,} lines{example}.")
-        _build_staging(partial, schema, logs, checksums, blocks, rejects).write()
+        staging = _build_staging(partial, schema, logs, checksums, blocks, rejects)
+        _check_splits(staging, rejects)
+        staging.write()
     return Staging.read(out)
+
+
+def _check_splits(staging: Staging, rejects: Sequence[Reject]) -> None:
+    """Raise LogError where logs were given for a split and none of them holds a row.
+
+    Other rows would become that split in their place.
+    """
+    for split in {log.split for log in staging.logs}:
+        logs = [log for log in staging.logs if log.split == split]
+        if any(log.rows for log in logs):
+            continue
+        names = {log.name for log in logs}
+        first = next((reject for reject in rejects if reject.file in names), None)
+        example = f" The first malformed line: {first.describe()}" if first else ""
+        raise LogError(
+            f"the logs given for {split or 'training'} hold no rows: "
+            f"{sum(log.lines for log in logs):,} lines, all malformed.{example}"
+        )
 
 
 def _cut(log: Log, schema: Schema, block_bytes: int) -> list[Block]:

@@ -225,13 +225,13 @@ def find_split_points(
 ) -> tuple[SplitPoints, dict[str, int]]:
     """Find where valid and test begin, and count the rows of each split.
 
-    `timeline` has the rows whose logs state no split; `stated` counts the others by the split that
-    their log states, to which no further rows go. Where a column gives the splits, the shares to
-    hold out do not count. Raises ParameterError where no row is left to train on, and for days
-    where rows are not ordered by time.
+    `timeline` has the rows whose logs state no split, of which shares are held out; `stated` counts
+    the others by the split that their log states, to which no further rows go. Where a column gives
+    the splits, the shares to hold out do not count. Raises ParameterError where no row is left to
+    train on, and for days where rows are not ordered by time.
     """
     free = len(timeline)
-    rows = free + sum(stated.values())
+    rows = free
     counts = {split: stated.get(split, 0) for split in SPLITS}
     points: dict[str, SplitPoint | None] = {}
     for held_out, code in ((test, TEST), (valid, VALID)):
