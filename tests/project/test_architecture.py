@@ -21,7 +21,7 @@ ROOMS = {
     "fae": [
         *("format", "arrays", "storage", "commit", "execution"),
         *("logs", "ingestion", "profiling", "hotset", "dataset", "preparation", "appending"),
-        *("reporting", "synthetic", "api", "cli", "__main__"),
+        *("inference", "reporting", "synthetic", "api", "cli", "__main__"),
     ],
     "fae_trainer": [
         *("parameters", "arguments", "data", "embedding", "model", "run", "commands", "__main__"),

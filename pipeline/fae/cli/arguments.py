@@ -186,6 +186,19 @@ def _add_dataset_commands(commands: Any) -> None:
 
 
 def _add_other_commands(commands: Any) -> None:
+    schema = add_command(
+        commands,
+        "schema",
+        "infer LOG --out FILE",
+        "propose a schema for a log of your own",
+        "Look at the beginning of a CSV, TSV, JSON-lines or Parquet log, and write a commented "
+        "schema for it that says what it is unsure of. Read it before you prepare the log.",
+    )
+    schema.add_argument("action", choices=("infer",), metavar="infer", help="The one thing to do.")
+    schema.add_argument("log", metavar="LOG", help="One file, or its URL.")
+    schema.add_argument(
+        "--out", type=Path, metavar="FILE", help="The file to write (default: standard output)."
+    )
     export = add_command(
         commands,
         "export",

@@ -9,6 +9,7 @@ from typing import Any
 
 from fae.api import stages
 from fae.cli.arguments import parse
+from fae.format.errors import ParameterError
 from fae.format.program import USER_ERROR, run_program
 from fae.format.version import __version__
 from fae_trainer.commands import COMMANDS as TRAINER_COMMANDS
@@ -111,6 +112,22 @@ def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
     print(f"the best AUC that a model can reach on it: {log.best_auc:.4f}")
 
 
+def _schema(action: str, log: str, out: Path | None = None) -> None:
+    from fae.inference.infer import infer_schema
+
+    assert action == "infer"
+    text = infer_schema(log)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ParameterError(f"--out {out} exists. Name another file, or remove it.") from None
+    print(f"{out}: read it, correct it, and give it to `fae prepare` as --schema.")
+
+
 def _version() -> None:
     print(f"fae {__version__}")
 
@@ -126,5 +143,6 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "report": _report,
     "export": _export,
     "synth": _synth,
+    "schema": _schema,
     "version": _version,
 }

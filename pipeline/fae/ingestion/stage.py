@@ -131,7 +131,7 @@ def _stage_block(task: _Task) -> _StagedBlock:
     rejects: list[Reject] = []
     sparse = [column.name for column in task.schema.sparse]
     lines = 0
-    for parsed in _parse_block(task):
+    for parsed in parse_block(task.block, task.schema, task.block_bytes):
         name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}"
         if parsed.rows.height + len(parsed.rejects) != parsed.lines + parsed.surplus:
             raise LogError(
@@ -146,23 +146,23 @@ def _stage_block(task: _Task) -> _StagedBlock:
     return _StagedBlock(task.log, parts, lines, rejects)
 
 
-def _parse_block(task: _Task) -> Iterator[ParsedLines]:
+def parse_block(block: Block, schema: Schema, block_bytes: int) -> Iterator[ParsedLines]:
     """Yield the parsed rows of a block, text by text; a row group of Parquet is parsed at once."""
-    log = task.block.log
+    log = block.log
     if not log.parquet:
-        if task.schema.quoted_line_breaks:
-            for one in read_quoted_records(log, task.schema, task.block_bytes):
-                parsed = parse_fields(one.fields, one.rejects, one.lines, task.schema)
+        if schema.quoted_line_breaks:
+            for one in read_quoted_records(log, schema, block_bytes):
+                parsed = parse_fields(one.fields, one.rejects, one.lines, schema)
                 yield replace(parsed, surplus=parsed.surplus - one.joined)
             return
-        for text in read_block(task.block, task.block_bytes):
-            yield parse_text(text, log.fields, task.schema)
+        for text in read_block(block, block_bytes):
+            yield parse_text(text, log.fields, schema)
         return
-    table = _read_row_group(task.block, task.schema)
+    table = _read_row_group(block, schema)
     partitions = (pl.lit(value, pl.String()).alias(name) for name, value in log.partitions)
     try:
         frame = convert_arrow_table(table).with_columns(partitions)
-        parsed = parse_table(frame, task.schema)
+        parsed = parse_table(frame, schema)
     except LogError as error:
         raise LogError(f"{log.name}: {error}") from None
     yield parsed

@@ -123,8 +123,17 @@ def _check_distinct(urls: list[str]) -> None:
         raise LogError(f"{redact_url(repeated[0])} is named twice. Name it once.")
 
 
-def _open_log(url: str, schema: Schema, split: str | None) -> Log:
-    """Return the log at `url`, with its header, if any, read and checked."""
+def locate_log(pattern: str) -> Log:
+    """Return the one log that a path or URL names, with neither fields nor schema.
+
+    Raises LogError as `find_logs` does.
+    """
+    (url, *_) = _expand_pattern(pattern)
+    return _describe_log(url, None, False)
+
+
+def _describe_log(url: str, split: str | None, parquet: bool) -> Log:
+    """Return what is known of a log before it is read."""
     try:
         url.encode()
     except UnicodeEncodeError:
@@ -132,16 +141,23 @@ def _open_log(url: str, schema: Schema, split: str | None) -> Log:
     filesystem, path = resolve(url)
     name = redact_url(path).rstrip("/").rsplit("/", 1)[-1]
     size = int(call_with_retries(filesystem, "size", path))
-    parquet = name.endswith((".parquet", ".pq")) or schema.format == "parquet"
+    parquet = parquet or name.endswith((".parquet", ".pq"))
     log = Log(url, name, size, detect_compression(name), parquet, (), 0, 1, split)
     if size == 0:
         raise LogError(f"{name} is empty (0 bytes). Leave it out, or download it again.")
-    if parquet:
+    return log
+
+
+def _open_log(url: str, schema: Schema, split: str | None) -> Log:
+    """Return the log at `url`, with its header, if any, read and checked."""
+    log = _describe_log(url, split, schema.format == "parquet")
+    name = log.name
+    if log.parquet:
         with open_parquet(log) as file:
             fields = tuple(file.schema_arrow.names)
         partitions = tuple(
             (key, value)
-            for key, value in _read_partitions(path).items()
+            for key, value in read_partitions(url).items()
             if key in schema.log_names and key not in fields
         )
         _check_fields((*fields, *(key for key, _ in partitions)), schema, name, "columns")
@@ -149,8 +165,9 @@ def _open_log(url: str, schema: Schema, split: str | None) -> Log:
     return _read_head(log, schema)
 
 
-def _read_partitions(path: str) -> dict[str, str | None]:
-    """Return the columns that a path gives, as Hive writes them: each directory `name=value`."""
+def read_partitions(url: str) -> dict[str, str | None]:
+    """Return the columns that a URL gives, as Hive writes them: each directory `name=value`."""
+    path = resolve(url)[1]
     directories = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
     values = {unquote(name): unquote(value) for name, _, value in directories}
     return {name: None if value == _HIVE_NULL else value for name, value in values.items()}

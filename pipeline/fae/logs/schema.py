@@ -200,13 +200,20 @@ class Schema(Strict):
 
     @cached_property
     def plain_columns(self) -> dict[str, Column]:
-        """The only column of each field that is cast as it is, by the log's name."""
+        """The only column of each field that is cast as it is, by the log's name.
+
+        Of labels, it is the first alone: the compiled parser reads one.
+        """
         used = [column for column in self.fields if column.role != "drop"]
         fields = Counter(column.log_name for column in used)
         return {
             column.log_name: column
             for column in used
-            if fields[column.log_name] == 1 and column.is_raw and column.is_plain and not self.nulls
+            if fields[column.log_name] == 1
+            and column.is_raw
+            and column.is_plain
+            and not self.nulls
+            and column not in self.labels[1:]
         }
 
     @cached_property
