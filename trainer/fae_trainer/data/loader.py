@@ -37,8 +37,8 @@ from fae_trainer.data.windows import Shuffle
 #: The least rows that are shuffled among each other in an epoch; a full row group of a data set.
 BUFFER_ROWS = 65_536
 
-#: The most decoding threads by default; one training process keeps no more of them busy.
-MAX_DEFAULT_THREADS = 8
+#: The most decoding threads by default; each may have two windows and their batches in memory.
+MAX_DEFAULT_THREADS = 16
 
 
 class Order(Protocol):
