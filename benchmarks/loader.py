@@ -45,6 +45,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -112,20 +113,16 @@ def read_alone(files: list[Path], manifest: Manifest) -> int:
     return rows
 
 
-def copied_by_pool(rows: int, size: int, row_bytes: int, threads: int) -> int:
-    """Rows whose bytes NumPy copied, a batch a call, within 640 MB like rows that are kept."""
-    blocks = min(-(-rows // size), (640 << 20) // (size * row_bytes))
-    source = np.zeros((blocks, size * row_bytes), dtype=np.uint8)
-    source[:] = 1
+def copied_by_pool(source: npt.NDArray[np.uint8], rows: int, threads: int) -> int:
+    """Rows whose bytes NumPy copied; `source` has those of a batch a row."""
 
-    def copy(numbers: range) -> None:
+    def copy(first: int) -> None:
         into = np.empty_like(source[0])
-        for number in numbers:
-            np.copyto(into, source[number % blocks])
+        for number in range(first, len(source), threads):
+            np.copyto(into, source[number])
 
-    batches = range(-(-rows // size))
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(copy, [batches[first::threads] for first in range(threads)]))
+        list(pool.map(copy, range(threads)))
     return rows
 
 
@@ -199,6 +196,7 @@ def contenders(
     data, size, threads = options.data, options.batch_size, options.threads
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
     row_bytes = estimate_decoded_bytes(manifest, "train") // rows
+    source = np.full((-(-rows // size), size * row_bytes), 1, dtype=np.uint8)
 
     def loader(**chosen: Any) -> HotColdLoader:
         return HotColdLoader(data, batch_size=size, threads=threads, **chosen)
@@ -210,7 +208,7 @@ def contenders(
         "pyarrow, its own threads": lambda: read_alone(files, manifest),
         "loader": lambda: counted(read),
         "loader, order of the files": lambda: counted(ordered),
-        MEMORY_FLOOR: lambda: copied_by_pool(rows, size, row_bytes, threads),
+        MEMORY_FLOOR: lambda: copied_by_pool(source, rows, threads),
         "loader, kept on the host": lambda: counted(kept),
     }
     if not options.peers:
@@ -296,21 +294,23 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         if found.busy and "workers" not in name:
             line += f"  CPU {median(found.busy) / median(floor.busy):6.2f}"
         if name in ("loader", "loader, kept on the host"):
-            line += "  " + describe_serial(found, running[name])
+            line += "  " + describe_serial(found, options, "host" if "kept" in name else "none")
         print(line)
 
 
-def describe_serial(found: Figures, read: Callable[[], int]) -> str:
+def describe_serial(found: Figures, options: argparse.Namespace, cache: str) -> str:
     """Say what cannot run at once, and what follows for 16 cores."""
     stalls: list[float] = []
-    rows = []
+    threads = max(options.threads - 1, 1)  # one core computes
+    loader = HotColdLoader(
+        options.data, batch_size=options.batch_size, threads=threads, cache=cache
+    )
+    rows = counted(loader)
     for _ in range(5):
         with computing(stalls):
-            rows.append(read())
-    taker = median(found.taker)
-    held = min(stall / count for stall, count in zip(stalls, rows, strict=True))
-    serial = max(taker, held)
-    many = 1 / (serial + (median(found.busy) - serial) / 16)
+            counted(loader)
+    taker, held = median(found.taker), min(stalls) / rows
+    many = 1 / (max(taker, held) + (median(found.busy) - max(taker, held)) / 16)
     return (
         f"taker {taker * 1e9:.2f} ms/M, interpreter {held * 1e9:.1f} ms/M, 16 cores by Amdahl "
         f"{many / 1e6:.1f} M rows/s"
