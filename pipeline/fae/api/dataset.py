@@ -85,7 +85,7 @@ class Dataset:
         with ExitStack() as stack:
             paths = [stack.enter_context(self.folder.read(file)) for file in files]
             if paths:
-                return pl.read_parquet(paths, columns=columns, hive_partitioning=False)
+                return pl.read_parquet(paths, columns=columns, hive_partitioning=False, glob=False)
         return self._empty(columns)
 
     def encoder(self) -> Encoder:

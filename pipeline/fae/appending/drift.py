@@ -169,8 +169,10 @@ def _match_values(former_vocabulary: Path, vocabulary: Path) -> pl.DataFrame:
     `new` is the id that the value has now and `line` its line in the new vocabulary, from 1; both
     are 0 where it has none. `accesses` are those in the former train split.
     """
-    lines = pl.read_parquet(vocabulary, columns=["value", "id"]).with_row_index("line", offset=1)
-    former = pl.read_parquet(former_vocabulary, columns=["value", "id", "accesses"])
+    lines = pl.read_parquet(vocabulary, columns=["value", "id"], glob=False).with_row_index(
+        "line", offset=1
+    )
+    former = pl.read_parquet(former_vocabulary, columns=["value", "id", "accesses"], glob=False)
     matched = former.rename({"id": "old"}).join(
         lines.rename({"id": "new"}), on="value", how="left", nulls_equal=True, maintain_order="left"
     )

@@ -66,7 +66,7 @@ class Encoder:
         for table in self.manifest.tables:
             column = self.schema.tables[table.name][0]
             with read_checked(self.directory, table.vocabulary) as path:
-                frame = pl.read_parquet(path, columns=["value", "id"])
+                frame = pl.read_parquet(path, columns=["value", "id"], glob=False)
             staged = to_staged_values(frame["value"], column)
             self._indexes[table.name] = ValueIndex.build(staged, frame["id"])
 

@@ -42,7 +42,7 @@ def write_tables(
     with outputs.build_output(out, made_from) as partial:
         for table in manifest.tables:
             with read_checked(source, table.vocabulary) as path:
-                vocabulary = pl.read_parquet(path, columns=["value", "id"])
+                vocabulary = pl.read_parquet(path, columns=["value", "id"], glob=False)
             lines = _join_weights(vocabulary, weights[table.name])
             name = f"{table.name}.parquet"
             with partial.write(name) as path:

@@ -197,7 +197,7 @@ def _check_vocabulary(directory: Folder, table: Table, schema: Document) -> list
         return faults
     try:
         with directory.read(table.vocabulary.path) as path:
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
     except READ_ERRORS as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
     return list(_check_lines(frame, table, schema))
@@ -269,6 +269,6 @@ def _read_columns(directory: Folder, file: DataFile, names: list[str]) -> pl.Dat
     """Return columns of a file; raises DatasetError where it cannot be read."""
     try:
         with directory.read(file.path) as path:
-            return pl.read_parquet(path, columns=names, hive_partitioning=False)
+            return pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False)
     except READ_ERRORS as error:
         raise DatasetError(f"{directory / file.path} is unreadable: {error}") from None

@@ -132,7 +132,7 @@ class HotSet:
     def read_curve(self) -> pl.DataFrame:
         """Return hot and access shares by budget, as `draw_curve` made them."""
         with self.directory.read(CURVE) as path:
-            return pl.read_csv(path)
+            return pl.read_csv(path, glob=False)
 
     def hot_share(self, split: str) -> float | None:
         """Return the share of a split's samples that are hot; None for an empty split."""

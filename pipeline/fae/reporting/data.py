@@ -78,7 +78,7 @@ def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.Da
     descending = [True, *(False for _ in order[1:])]
     expected_ids = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
     try:
-        vocabulary = pl.read_parquet(path, columns=["value", "id", "accesses"])
+        vocabulary = pl.read_parquet(path, columns=["value", "id", "accesses"], glob=False)
         if table.hashed:
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()

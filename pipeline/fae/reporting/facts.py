@@ -90,7 +90,7 @@ def read_facts(dataset: Path) -> Facts:
             manifest=manifest,
             schema=Schema.model_validate(manifest.schema),
             example_rejects=_read_example_rejects(dataset / REJECTS_FILE),
-            curve=pl.read_csv(dataset / CURVE),
+            curve=pl.read_csv(dataset / CURVE, glob=False),
         )
     except ValidationError as error:
         first = error.errors()[0]

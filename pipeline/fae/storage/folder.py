@@ -34,7 +34,9 @@ class Folder:
             return location
         text = str(location).removeprefix("file://")
         if not is_url(text):
-            return cls(str(Path(text)))
+            path = Path(text)
+            # Arrow takes a `~` that a path begins with for a home; a name may begin with one, too.
+            return cls(str(path.absolute() if text.startswith("~") else path))
         refuse_password(text)
         return cls(text.rstrip("/"))
 

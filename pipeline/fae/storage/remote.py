@@ -69,10 +69,14 @@ def refuse_password(url: str) -> None:
 def resolve(url: str) -> tuple[Any, str]:
     """Return the fsspec file system of a path or URL, and the path in it.
 
-    Raises StorageError where the URL is invalid, carries a password, or no library reads it.
+    The path of an existing file or folder is literal; in any other, `~` is a home. Raises
+    StorageError where the URL is invalid, carries a password, or no library reads it.
     """
-    if not is_url(url):
-        return LocalFileSystem(), LocalFileSystem._strip_protocol(url)
+    path = url.removeprefix("file://")
+    if not is_url(path):
+        exists = os.path.lexists(path)
+        local = str(Path(path).absolute()) if exists else LocalFileSystem._strip_protocol(path)
+        return LocalFileSystem(), local
     refuse_password(url)
     return resolve_remote(url)
 

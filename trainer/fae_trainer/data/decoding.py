@@ -46,7 +46,7 @@ def read_footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaDa
     Raises DatasetError where the file is absent, damaged or does not match the manifest.
     """
     with reading(path):
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(path.absolute())
         names = set(metadata.schema.to_arrow_schema().names)
     groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if metadata.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
@@ -71,7 +71,8 @@ def decode_row_groups(
     Raises DatasetError where the file is damaged, or a value is null, not finite, not a label or
     not an id of its table.
     """
-    with reading(path), pq.ParquetFile(path, metadata=metadata) as parquet:
+    # Arrow takes a `~` that a path begins with for a home; a name may begin with one, too.
+    with reading(path), pq.ParquetFile(path.absolute(), metadata=metadata) as parquet:
         table = parquet.read_row_groups(groups, columns=list_columns(manifest), use_threads=False)
         if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups hold fewer rows than they say.")

@@ -150,7 +150,7 @@ def _read_columns(data: Path, manifest: Manifest, name: str, columns: list[str])
     """Return columns of a file of the data set; raise DatasetError where it is damaged."""
     _check_file(data, manifest, name)
     with reading(data / name):
-        return pq.read_table(data / name, columns=columns, partitioning=None)
+        return pq.read_table((data / name).absolute(), columns=columns, partitioning=None)
 
 
 def _check_file(data: Path, manifest: Manifest, name: str) -> None:
