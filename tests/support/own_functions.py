@@ -11,3 +11,14 @@ def take_domain(url: pl.Expr) -> pl.Expr:
 
 def subtract_mean(number: pl.Expr) -> pl.Expr:
     return number.cast(pl.Float64()) - number.cast(pl.Float64()).mean()
+
+
+def shout(text: pl.Expr) -> pl.Expr:
+    return text + "!"
+
+
+def fail(raw: pl.Expr) -> pl.Expr:
+    raise ValueError("no")
+
+
+NUMBER = 1

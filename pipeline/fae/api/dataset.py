@@ -88,11 +88,14 @@ class Dataset:
                 return pl.read_parquet(paths, columns=columns, hive_partitioning=False, glob=False)
         return self._empty(columns)
 
-    def encoder(self) -> Encoder:
-        """Return the encoder of new rows into this data set's features and ids."""
+    def encoder(self, own_functions: bool = False) -> Encoder:
+        """Return the encoder of new rows into this data set's features and ids.
+
+        `own_functions` runs the functions that its schema names, which are code of a user's own.
+        """
         from fae.dataset.encoder import Encoder
 
-        return Encoder(self.folder)
+        return Encoder(self.folder, own_functions)
 
     def verify(self, threads: int | None = None) -> Verification:
         """Check every file against the manifest; see `faults` of the result."""

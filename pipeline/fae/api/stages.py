@@ -155,6 +155,11 @@ def append(
     else:
         with damage_reported(f"{out}/{MANIFEST_FILE}"):
             loaded = Schema.model_validate(read_manifest(Folder.of(os.fspath(out))).schema)
+        if loaded.functions:
+            raise ParameterError(
+                f"the schema of {out} calls {', '.join(loaded.functions)}. If you trust this code, "
+                "give the schema again with --schema."
+            )
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
     with open_chosen_executor(**execution) as executor:
         manifest, worked = run(

@@ -41,12 +41,21 @@ class Encoder:
     >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
     """
 
-    def __init__(self, directory: FolderLike) -> None:
-        """Read the vocabularies of a data set; raises DatasetError where there is none."""
+    def __init__(self, directory: FolderLike, own_functions: bool = False) -> None:
+        """Read the vocabularies of a data set; raises DatasetError where there is none.
+
+        Where its schema names functions of a user's own, which are code from outside of it, they
+        run only with `own_functions`; else it raises DatasetError.
+        """
         self.directory = Folder.of(directory)
         self.manifest = read_manifest(self.directory)
         with damage_reported(self.directory / MANIFEST_FILE):
             self.schema = Schema.model_validate(self.manifest.schema)
+        if self.schema.functions and not own_functions:
+            raise DatasetError(
+                f"{self.directory}: its schema calls {', '.join(self.schema.functions)}. If you "
+                "trust the data set and this code, say so: encoder(own_functions=True)."
+            )
         #: The schema of rows without what a model is not asked with, such as labels.
         self._features = self.schema.select("dense", "sparse", "time")
         self._log_names = {column.log_name for column in self.schema.fields}

@@ -18,7 +18,10 @@ def explode_samples(
     field, into = pl.col(explosion.field), explosion.into
     text = field.str.strip_chars(" \t")
     if frame.schema[explosion.field] != pl.String():  # a list of Parquet or JSON
-        samples = field.list.eval(pl.element().cast(pl.String()))
+        texts = field.list.eval(pl.element().cast(pl.String()))
+        samples = pl.when(texts.list.len() > 0).then(
+            texts
+        )  # null, unlike an empty list, stays a row
     else:
         samples = pl.when(text != "").then(text.str.split(explosion.separator))
     rows = frame.with_columns(samples).explode(explosion.field)

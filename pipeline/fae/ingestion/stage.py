@@ -11,7 +11,6 @@ import pyarrow as pa
 from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import LogError
-from fae.ingestion.cast.own_functions import read_sources
 from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import convert_arrow_table, parse_fields, parse_table, parse_text
@@ -71,8 +70,7 @@ def ingest(
     """
     out = Folder.of(out)
     checksums = checksums or checksum_logs(logs, executor)
-    identities = fingerprint_logs(logs, checksums, schema)
-    made_from = parameters.fingerprint(*identities, *read_sources(schema))
+    made_from = parameters.fingerprint(*fingerprint_logs(logs, checksums, schema))
     if outputs.is_made(out, made_from, overwrite):
         return Staging.read(out)
     with outputs.build_output(out, made_from) as partial:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from fae.arrays.arrow import to_numpy
 from fae.arrays.row_keys import generate_row_keys
 from fae.commit import outputs
+from fae.ingestion.cast.own_functions import read_sources
 from fae.ingestion.cast.rows import ORDER_BITS, SPLIT_COLUMN
 from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
 from fae.ingestion.part import StagedPart, Times
@@ -132,12 +133,16 @@ class Staging:
 def fingerprint_logs(
     logs: Sequence[Log | StagedLog], checksums: Sequence[str], schema: Schema
 ) -> list[str]:
-    """Return what decides a staging: the schema, and each log's name, bytes and split, in order."""
+    """Return what decides a staging: the schema, and each log's name, bytes and split, in order.
+
+    The text of the functions that the schema names counts too. Raises SchemaError where one cannot
+    be loaded.
+    """
     identities = [
         f"{log.name}:{log.bytes}:{checksum}:{log.split}"
         for log, checksum in zip(logs, checksums, strict=True)
     ]
-    return [outputs.compute_fingerprint(schema.document()), *identities]
+    return [outputs.compute_fingerprint(schema.document()), *read_sources(schema), *identities]
 
 
 def write_log_root(staging: Folder, root: str) -> None:

@@ -199,6 +199,11 @@ class Schema(Strict):
         )
 
     @cached_property
+    def functions(self) -> tuple[str, ...]:
+        """The functions of the user's own that the columns name: code that the schema runs."""
+        return tuple(column.function for column in self.fields if column.function is not None)
+
+    @cached_property
     def plain_columns(self) -> dict[str, Column]:
         """The only column of each field that is cast as it is, by the log's name.
 
