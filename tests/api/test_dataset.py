@@ -25,7 +25,9 @@ def test_it_says_what_it_is(dataset: fae.Dataset, shop: Stages) -> None:
     assert empty.hot_share is None
     assert repr(dataset) == (
         f"Dataset({str(shop.dataset)!r}): shop, 2 tables, 11 embedding rows, 6 hot\n"
-        "  train 16 rows, 62.5% hot\n  valid 2 rows, 100.0% hot\n  test  2 rows, 100.0% hot"
+        "  train 16 rows, 62.5% hot\n"
+        "  valid 2 rows, 100.0% hot (100.0% of those with known values)\n"
+        "  test  2 rows, 100.0% hot (100.0% of those with known values)"
     )
 
 

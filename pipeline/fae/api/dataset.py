@@ -141,14 +141,16 @@ class Dataset:
 
     def _lines(self) -> list[tuple[str, str]]:
         """Return each split's name and what to say of it."""
-        return [
-            (
-                name,
-                f"{split.rows:,} rows"
-                + (f", {split.hot_share:.1%} hot" if split.hot_share is not None else ""),
-            )
-            for name, split in self.splits.items()
-        ]
+        known = self.manifest.preparation.get("known_hot_share", {})
+        lines = []
+        for name, split in self.splits.items():
+            text = f"{split.rows:,} rows"
+            if split.hot_share is not None:
+                text += f", {split.hot_share:.1%} hot"
+            if known.get(name) is not None:
+                text += f" ({known[name]:.1%} of those with known values)"
+            lines.append((name, text))
+        return lines
 
     def _empty(self, columns: list[str] | None) -> pl.DataFrame:
         """Return no rows, with the columns of those that other leaves have."""

@@ -142,8 +142,7 @@ class Problem:
     """The choice of a hot set: rows with their costs, the samples, and a budget in bytes.
 
     `read_samples` loads the samples on demand, since they take about 5 bytes per access. Where they
-    are a sample of train, `all_accesses` has the accesses in all of train. `least_accesses`
-    (tables,) are those in train that earn a value a row; None is one.
+    are a sample of train, `all_accesses` has the accesses in all of train.
     """
 
     rows: StackedRows
@@ -152,7 +151,6 @@ class Problem:
     objective: Objective = Objective()
     seed: int = 0
     all_accesses: RunLengthArray | None = None
-    least_accesses: Int64Array | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -163,13 +161,6 @@ class Problem:
     def train_accesses(self) -> RunLengthArray:
         """The accesses of each row in all of train."""
         return self.rows.access_counts if self.all_accesses is None else self.all_accesses
-
-    @property
-    def min_counts(self) -> Int64Array:
-        """The fewest accesses in train that earn a value of each table a row, shape (tables,)."""
-        if self.least_accesses is None:
-            return np.ones(len(self.rows.tables), dtype=np.int64)
-        return self.least_accesses
 
 
 @dataclass(frozen=True)

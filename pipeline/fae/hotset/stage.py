@@ -181,7 +181,6 @@ class _Chooser:
             self.parameters.weights,
             self.frequencies.seed,
             None if is_exact else self.train_accesses,
-            np.array([table.min_count for table in self.frequencies.tables]),
         )
         ranking = RULES[rule or self.parameters.rule](problem)
         if is_exact:

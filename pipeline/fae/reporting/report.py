@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, require
 from fae.hotset.problem import Problem
@@ -53,7 +51,6 @@ def write_report(
         facts.manifest.budget.bytes,
         seed=seed,
         all_accesses=None if samples.count == facts.rows("train") else rows.stacked.access_counts,
-        least_accesses=np.array([table.min_count for table in facts.tables]),
     )
     comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses

@@ -5,18 +5,19 @@ once. Few of those come back, and a value that has no row is always hot (it is i
 set is worth less on new samples than in train. Here each train sample stands for a new one: it is
 looked at as if it had been left out when the accesses were counted (leave-one-out).
 
-- A row that it alone accesses would not exist. The sample leaves the row out.
+- A value that it alone has would have no row, and be hot. The sample leaves the row out.
 - A row that c samples access would have been chosen on the evidence of the c - 1 others, so its
   worth counts in the proportion (c - 1) / c.
 
 Rows of one access are therefore worth nothing to peeling; they follow it. What a value that was
-seen c times brings from now on is (c + 1) N(c + 1) / N(c) accesses, where N(c) values were seen c
-times (Good, "The population frequencies of species", Biometrika 1953, after Turing). It is computed
-for each table, whose values come back more or less often.
+seen once brings from now on is 2 N(2) / N(1) accesses, where N(c) values were seen c times (Good,
+"The population frequencies of species", Biometrika 1953, after Turing). It is computed for each
+table, since the values of some come back more often.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -44,7 +45,7 @@ def rank_for_future(problem: Problem) -> Ranking:
     rows, samples = problem.rows, problem.read_samples()
     accesses = problem.train_accesses.to_numpy()
     holders = np.bincount(samples.rows, minlength=rows.count)  # samples that access each row
-    is_rare = accesses <= problem.min_counts[rows.table_of_row]
+    is_rare = accesses <= 1
     if problem.is_exact:  # a list may access a row several times
         is_rare |= holders <= 1
     is_rare[rows.oov_rows] = False
@@ -73,11 +74,10 @@ def _expect_accesses(problem: Problem, accesses: Int64Array, is_rare: BoolArray)
     """
     rows = problem.rows
     expected = accesses.astype(np.float64)
-    for table, least in enumerate(problem.min_counts.tolist()):
-        own = slice(int(rows.table_offsets[table]) + 1, int(rows.table_offsets[table + 1]))
-        values = np.count_nonzero(accesses[own] == least)
-        values_of_more = np.count_nonzero(accesses[own] == least + 1)
-        expected[own][is_rare[own]] = (least + 1) * values_of_more / max(values, 1)
+    for begin, end in itertools.pairwise(rows.table_offsets.tolist()):
+        own = slice(begin + 1, end)
+        once, twice = (int(np.count_nonzero(accesses[own] == count)) for count in (1, 2))
+        expected[own][is_rare[own]] = 2 * twice / max(once, 1)
     return expected
 
 
