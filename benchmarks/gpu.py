@@ -1,53 +1,56 @@
-"""Training speed by placement, hot budget and batch size, where the tables outgrow the caches.
+"""Training speed by placement, hot budget and batch size, on one GPU.
 
-    python benchmarks/gpu.py [--device auto|cpu|cuda] [--seconds 480]
+    python benchmarks/gpu.py [--quick] [--json FILE] [--seconds 450]
 
-Needs torch, numpy and pyarrow alone, and makes its own inputs: Criteo Kaggle's 26 cardinalities,
-scaled, ids drawn with a heavy head and a common factor per input, so that hot inputs exist. The
-terabyte model's tables are scaled to a quarter of the machine's memory, at most 100 million rows.
-Checks first that every placement computes the same losses, with and without the CUDA graph and the
-host's thread. Then measures training steps fed from memory through the trainer's own planner and
-prefetch, hot and cold batches interleaved, and FBGEMM's UVM caching where it is installed. Prints a
-table of samples/s last, and for `hot-cold` what a step's parts take one by one, the bytes over the
-bus, and the share of the floor: the samples/s if a step took only the longer of the network by
-itself and of its bytes at the measured rate of the bus. On a CPU it runs at a small size and counts
-CPU time (OMP_NUM_THREADS=1 keeps waiting threads out of that); the figures that matter come from a
-GPU.
+Needs torch, Triton, numpy and pyarrow alone, and makes its own inputs: Criteo Kaggle's 26
+cardinalities, scaled, ids drawn with a heavy head and a common factor per input, so that wholly
+hot inputs exist. First, correctness: tables in float64 after 8 steps at 512, 4,096 and 65,536,
+each placement against a dense reference. Then training steps fed from page-locked memory through
+the trainer's own planner and prefetch: every placement, budgets from nothing to all rows, wholly
+hot and cold batches against mixed ones, cold rows read ahead or not, TF32 and bfloat16, and
+FBGEMM's UVM caching where it is importable. A step that fails is reported and left out. Prints one
+table with the ratios last, and writes JSON. `--quick` takes about 150 s, the whole less than 8
+minutes. On a CPU it tries itself at a tiny size, the device's kernels by Triton's interpreter, and
+no figure counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import itertools
-import os
-import platform
+import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "pipeline"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "trainer"))
 
+from dense_reference import train_densely
 from uvm_caching import UvmRecommender, importable
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.schedule import make_schedule
-from fae_trainer.embedding.planner import Lookup, Slots
-from fae_trainer.embedding.replicated import ReplicatedTables
-from fae_trainer.embedding.tables import pool
+from fae_trainer.model.device_step import DeviceStep
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import PLACEMENTS, resolve_parameters
+from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run.bench_device import make_manifest
 from fae_trainer.run.evaluate import resolve_device
+
+CUDA = torch.cuda.is_available()
+DEVICE = "cuda" if CUDA else "cpu"
 
 #: The published cardinalities of Criteo Kaggle.
 KAGGLE = (
@@ -57,9 +60,9 @@ KAGGLE = (
 DENSE = 13
 DIMS = {"kaggle": 16, "terabyte": 64}
 
-#: Placements whose speed depends on the hot budget; the others are measured at the first one only.
-BUDGETED = ("hot-cold", "fae", "uvm")
-SHOWN = ("gpu", "hot-cold", "fae", "hybrid", "cpu", "uvm")
+#: Of Kaggle's rows, how many times the two models' tables have; 1 is 33.8 million.
+SCALES = {"kaggle": 1.0, "terabyte": 0.6} if CUDA else {"kaggle": 1e-4, "terabyte": 1e-4}
+INPUTS = 1 << 20 if CUDA else 1 << 10
 
 
 @dataclass(frozen=True)
@@ -73,39 +76,66 @@ class Workload:
     label: np.ndarray
 
 
-def workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
-    """Ids whose log-rank is a common factor of the input plus one of the access."""
+@dataclass(frozen=True)
+class Case:
+    """What is measured: a way to train a model at a batch size and a share of hot rows."""
+
+    model: str
+    batch: int
+    placement: str
+    share: float = 0.02
+    mixed: bool = False
+    ahead: bool = True
+    tf32: bool = False
+    amp: str = "none"
+
+    @property
+    def name(self) -> str:
+        """The way to train in a few words."""
+        marks = [self.placement, "mixed" * self.mixed, "" if self.ahead else "not ahead"]
+        return " ".join(filter(None, [*marks, "tf32" * self.tf32, self.amp.replace("none", "")]))
+
+
+def make_workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
+    """Draw ids whose log-rank is a common factor of the input plus one of the access."""
     rng = np.random.default_rng(seed)
     rows = tuple(max(3, int(size * scale)) for size in KAGGLE)
     common = rng.random((inputs, 1), dtype=np.float32)
     ids = np.empty((inputs, len(rows)), dtype=np.int32)
-    for t, size in enumerate(rows):
+    for table, size in enumerate(rows):
         own = rng.random((inputs, 1), dtype=np.float32)
         quantile = np.where(rng.random((inputs, 1), dtype=np.float32) < 0.6, common, own)
-        ids[:, t] = np.minimum((size ** quantile[:, 0].astype(np.float64)), size - 1)
+        ids[:, table] = np.minimum((size ** quantile[:, 0].astype(np.float64)), size - 1)
     label = rng.integers(0, 2, inputs).astype(np.float32)
     return Workload(rows, dim, ids, rng.random((inputs, DENSE), dtype=np.float32), label)
 
 
-def manifest(work: Workload, share: float) -> Manifest:
-    """Return a manifest without files, in which the likeliest `share` of all rows is hot.
+def choose_by_accesses(work: Workload, share: float) -> list[int]:
+    """Return the hot rows of each table: the likeliest `share` of all rows.
 
     Id k of a table of n rows has probability 1/(k ln n), so the rows above a probability are the
     first 1/(probability ln n) of each table.
     """
     rows = np.array(work.rows, dtype=np.float64)
+    if not 0 < share < 1:
+        return (rows * share).astype(np.int64).tolist()
     low, high = 1e-12, 1.0
     for _ in range(100):
         middle = (low * high) ** 0.5
         hot = np.clip(1 / (middle * np.log(rows)), 1, rows)
         low, high = (middle, high) if hot.sum() > share * rows.sum() else (low, middle)
-    return make_manifest(work.rows, hot.astype(np.int64).tolist(), work.dim, DENSE)
+    return hot.astype(np.int64).tolist()
 
 
-def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]:
-    """Whole batches, hot and cold apart, interleaved and pinned as the trainer's are."""
-    limits = np.array([table.hot_rows for table in made.tables])
-    is_hot = (work.ids < limits).all(axis=1)
+def choose_manifest(work: Workload, share: float) -> Manifest:
+    """Return a manifest without files, with the hot rows of a share."""
+    return make_manifest(work.rows, choose_by_accesses(work, share), work.dim, DENSE)
+
+
+def make_batches(work: Workload, manifest: Manifest, size: int, mixed: bool = False) -> list[Batch]:
+    """Return whole batches, page-locked: hot and cold apart and interleaved, or mixed."""
+    limits = np.array([table.hot_rows for table in manifest.tables])
+    is_hot = (work.ids < limits).all(axis=1) & (not mixed)
     leaves = {hot: np.flatnonzero(is_hot == hot) for hot in (True, False)}
     count = {hot: len(rows) // size for hot, rows in leaves.items()}
     order = make_schedule(count[True], count[False], 0, 0)
@@ -116,266 +146,225 @@ def batches(work: Workload, made: Manifest, size: int, pin: bool) -> list[Batch]
         at = leaves[hot][taken[hot] * size : (taken[hot] + 1) * size]
         taken[hot] += 1
         arrays = (work.label[at], work.dense[at], work.ids[at].ravel())
-        made_here = Batch(*map(torch.from_numpy, arrays), offsets=None, hot=hot)
-        found.append(made_here.pin_memory() if pin else made_here)
+        batch = Batch(*map(torch.from_numpy, arrays), offsets=None, hot=hot)
+        found.append(batch.pin_memory() if CUDA else batch)
     return found
 
 
-def recommender(made: Manifest, placement: str, device: str, model: str) -> Recommender:
-    """Return a model with unset values, whose steps are not in a graph yet."""
-    chosen = {"data": "", "out": "", "placement": placement, "model": model, "cuda_graph": False}
-    if placement != "cpu":
-        chosen["device"] = device
-    return Recommender(made, resolve_device(resolve_parameters(chosen, made)))
+def make_recommender(manifest: Manifest, case: Case, **given: Any) -> Recommender:
+    """Return a model with unset values."""
+    chosen: dict[str, Any] = {"data": "", "out": "", "model": case.model, "batch_size": case.batch}
+    chosen |= {"placement": case.placement, "tf32": case.tf32, "amp": case.amp, **given}
+    if case.placement != "cpu":
+        chosen["device"] = DEVICE
+    p = resolve_device(resolve_parameters(chosen, manifest))
+    by_device = None if CUDA else case.placement not in ("cpu", "hybrid")
+    model = Recommender(manifest, p, by_device=by_device)
+    if isinstance(model.device_step, DeviceStep):
+        model.device_step.reads_ahead = case.ahead
+    return model
 
 
-def losses(model: Recommender, given: list[Batch]) -> list[float]:
-    """Return the loss of each training step, starting from the initial values."""
-    model.initialise(0)
-    with model.prefetch_steps(iter(given), 4) as ahead:
-        return [model.step(batch, plan).item() for batch, plan in ahead]
+def check(size: int, steps: int) -> dict[str, float]:
+    """Return the largest difference of any row from a dense reference, by placement, in float64."""
+    work = make_workload(0.001 if CUDA else 1e-4, 16, 4 * steps * size, 1)
+    manifest = choose_manifest(work, 0.05)
+    given = make_batches(work, manifest, size)[:steps]
+    worst: dict[str, float] = {}
+    reference = make_recommender(manifest, Case("kaggle", size, "cpu"), dtype="float64")
+    reference.initialise(0)
+    expected = train_densely(reference, given)
+    ways = [("cpu", {}, True), ("gpu", {}, True), ("uva", {}, True), ("hot-cold", {}, True)]
+    ways += [("hot-cold", {"cuda_graph": False}, True), ("hot-cold", {}, False)]
+    ways += [("hybrid", {}, True), ("fae", {}, True)]
+    for placement, chosen, ahead in ways:
+        case = Case("kaggle", size, placement, ahead=ahead)
+        model = make_recommender(manifest, case, dtype="float64", **chosen)
+        model.initialise(0)
+        with model.prefetch(given, 4) as ahead_of:
+            for batch, plan in ahead_of:
+                model.step(batch, plan)
+        found = model.tables.rows()
+        name = " ".join([case.name, *(f"{key}={value}" for key, value in chosen.items())])
+        worst[name] = max(float((found[key] - expected[key]).abs().max()) for key in expected)
+    return worst
 
 
-def check(work: Workload, device: str) -> None:
-    """Stop unless all placements give the same losses, in fixed shapes and with the thread too."""
-    size = 512
-    made = manifest(work, 0.05)
-    given = batches(work, made, size, device == "cuda")[:12]
-    found = {}
-    for placement in PLACEMENTS:
-        found[placement] = losses(recommender(made, placement, device, "kaggle"), given)
-        held = recommender(made, placement, device, "kaggle")
-        held.use_graph_step(size)
-        found[f"{placement}, fixed shapes"] = losses(held, given)
-    for ahead in (False, True):
-        model = recommender(made, "hot-cold", device, "kaggle")
-        model.reads_ahead = ahead
-        found[f"hot-cold, thread {ahead}"] = losses(model, given)
-    for name, values in found.items():
-        if not np.allclose(values, found["cpu"], rtol=1e-4, atol=0):
-            raise SystemExit(f"{name} gives {values}, and cpu gives {found['cpu']}")
-    same = sum(values == found["gpu"] for values in found.values())
-    hot = sum(batch.hot for batch in given)
-    print(
-        f"{len(found)} ways to train give the same {len(given)} losses, {hot} of them of hot "
-        f"batches (1e-4 relative; {same} ways to the last bit)"
-    )
-
-
-def samples_per_second(
-    model: Recommender | UvmRecommender, given: list[Batch], seconds: float
-) -> float:
-    """Training throughput over `given`, repeated for about `seconds`, after a warm-up."""
+def measure(model: Recommender | UvmRecommender, given: list[Batch], seconds: float) -> float:
+    """Return samples/s over `given`, repeated for about `seconds`, after a warm-up."""
     hot, cold = ([batch for batch in given if batch.hot == kind][:4] for kind in (True, False))
-    with model.prefetch_steps(iter([*hot, *cold]), 4) as ahead:
+    with model.prefetch([*hot, *cold], 4) as ahead:
         for batch, plan in ahead:
-            model.step(batch, plan).item()
+            model.step(batch, plan)
     rates = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        begin = _now(model)
-        done = 0
-        with model.prefetch_steps(iter(given), 4) as ahead:
+    while not rates or time.perf_counter() < end:
+        wait()
+        begin, done = time.perf_counter(), 0
+        with model.prefetch(given, 4) as ahead:
             for batch, plan in ahead:
                 model.step(batch, plan)
                 done += len(batch)
                 if time.perf_counter() > end:
                     break
-        rates.append(done / (_now(model) - begin))
+        wait()
+        rates.append(done / (time.perf_counter() - begin))
     return statistics.median(rates)
 
 
-def parts(model: Recommender, given: list[Batch]) -> dict[str, float]:
-    """Milliseconds of a step's parts, each waited for; medians over the batches given.
-
-    The plan is the one that training makes; the others are launched one by one.
-    """
-    found: dict[str, list[float]] = {"plan": [], "gather": [], "network": [], "rows": []}
-    for batch in given:
-        lookup = model.plan_lookup(batch)
-        times = [_now(model)]
-        next(iter(model.plan_steps([batch])))
-        times.append(_now(model))
-        model.tables.prepare_for(hot=not len(lookup.cold))
-        gathered = model.tables.gather(lookup)
-        times.append(_now(model))
-        embedded = pool(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
-        network_step(model, batch, embedded)
-        times.append(_now(model))
-        model.tables.update(gathered, model.lr)
-        times.append(_now(model))
-        for name, (one, two) in zip(found, itertools.pairwise(times), strict=True):
-            found[name].append((two - one) * 1e3)
-    return {name: statistics.median(values) for name, values in found.items()}
+def measure_case(case: Case, work: Workload, seconds: float) -> float:
+    """Return the samples/s of a case."""
+    manifest = choose_manifest(work, case.share)
+    given = make_batches(work, manifest, case.batch, case.mixed)
+    if case.placement == "uvm":
+        chosen = {"data": "", "out": "", "model": case.model, "device": DEVICE, "tf32": case.tf32}
+        p = resolve_device(resolve_parameters(chosen, manifest))
+        return measure(UvmRecommender(manifest, p, case.share), given, seconds)
+    model = make_recommender(manifest, case)
+    model.network.initialise(0)  # rows are zeros: as fast to train on as any, and quick to make
+    return measure(model, given, seconds)
 
 
-def network_step(model: Recommender, batch: Batch, embedded: torch.Tensor) -> None:
-    """Forward, backward and update of the network on pooled embeddings."""
-    device, dtype = model.device, model.dtype
-    dense, label = batch.dense.to(device, dtype), batch.label.to(device, dtype)
-    loss = functional.binary_cross_entropy_with_logits(model.network(dense, embedded), label)
-    model.network_optimizer.zero_grad()
-    loss.backward()
-    model.network_optimizer.update()
+def wait() -> None:
+    """Wait for the device."""
+    if CUDA:
+        torch.cuda.synchronize()
 
 
-def floor(model: Recommender, batch: Batch, bus_bytes: float, bus_rate: float) -> float:
-    """Samples/s if a step took only the network by itself, or its bytes over the bus."""
-    shape = (len(batch), len(batch.ids) // len(batch), model.tables.dim)
-    embedded = torch.zeros(shape, device=model.device, dtype=model.dtype, requires_grad=True)
-    times = []
-    for _ in range(6):
-        begin = _now(model)
-        network_step(model, batch, embedded)
-        times.append(_now(model) - begin)
-    return len(batch) / max(statistics.median(times[2:]), bus_bytes / bus_rate)
+def measure_bus() -> dict[str, float]:
+    """Return GB/s from page-locked memory, and nanoseconds a cold row read at random or written."""
+    from fae_trainer.embedding.device_rows import DeviceRows, StagedRows
+    from fae_trainer.embedding.layout import make_layout
+    from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
+    from fae_trainer.embedding.tables import Tables
+
+    here = torch.ones(1 << 26, pin_memory=True)
+    there = torch.empty_like(here, device=DEVICE)
+    found = {"bus_gb_per_s": here.nbytes / clock(lambda: there.copy_(here)) / 1e9}
+    rule = ROW_OPTIMIZERS["rowwise_adagrad"]
+    layout = make_layout(make_manifest([1 << 25], [0], 16, 0), [0])
+    tables = Tables(layout, 16, torch.device(DEVICE), torch.float32, rule, page_locked=True)
+    rows = DeviceRows(layout, tables.hot, tables.cold, rule)
+    for count in (4096, 20_000, 160_000):
+        ids = torch.randint(0, 1 << 25, (count,), device=DEVICE, dtype=torch.int32)
+        staged = StagedRows(rows, ids, None)
+        staged.put(ids, None)
+        rows.stage(staged)
+        works: dict[str, Callable[[], Any]] = {
+            "read": partial(rows._copy_cold, staged, False),
+            "write": partial(rows._copy_cold, staged, True),
+            "sort": partial(staged.ids.sort, stable=True),
+        }
+        for name, work in works.items():
+            found[f"ns_to_{name}_of_{count}"] = clock(work) / count * 1e9
+    return found
 
 
-def bus_bytes(model: Recommender, given: list[Batch]) -> float:
-    """Bytes a batch that cross the bus: inputs, distinct host rows and their gradients."""
-    total = 0
-    for batch, plan in model.plan_steps(given):
-        total += batch.label.nbytes + batch.dense.nbytes
-        total += 2 * len(plan.cold) * model.tables.dim * 4
-        if isinstance(plan, Slots):
-            total += plan.slots.nbytes
-        elif isinstance(plan, Lookup):
-            total += plan.inverse.nbytes + plan.hot.nbytes
-    return total / len(given)
+def clock(work: Callable[[], Any], times: int = 7) -> float:
+    """Return the median seconds of some work on the device, as CUDA events see it."""
+    found = []
+    for _ in range(times):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        found.append(begin.elapsed_time(end) / 1e3)
+    return statistics.median(found)
 
 
-def bus_rate(device: str) -> float:
-    """Bytes/s from pinned memory to the device; on a CPU, of a copy in memory."""
-    cuda = device == "cuda"
-    here = torch.ones(1 << 24, pin_memory=cuda)
-    there = torch.empty_like(here, device=device)
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        there.copy_(here)
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return here.nbytes / min(times)
+def list_cases(quick: bool) -> list[Case]:
+    """Return the cases, the most important first."""
+    sizes = (2048, 8192, 65_536) if CUDA else (64,)
+    cases = []
+    for size in sizes:
+        start = Case("kaggle", size, "hot-cold")
+        cases += [replace(start, placement="gpu"), start, replace(start, mixed=True)]
+        cases += [replace(start, placement=name) for name in ("uva", "hybrid")]
+        cases += [replace(start, placement="uvm")] * importable()
+    shares = (0.0, 0.0001, 0.001, 0.01, 0.05, 0.1, 1.0)
+    for size in (2048, 65_536) if CUDA else (64,):
+        start = Case("kaggle", size, "hot-cold")
+        for share in shares[1:4:2] if quick else shares:
+            cases += [replace(start, share=share), replace(start, share=share, mixed=True)]
+        cases += [replace(start, ahead=False), replace(start, placement="fae")]
+        for name in ("gpu", "hot-cold"):
+            cases += [replace(start, placement=name, tf32=True)]
+            cases += [replace(start, placement=name, amp="bf16")] * (not quick)
+    if not quick:
+        for size in sizes:
+            start = Case("terabyte", size, "hot-cold")
+            cases += [replace(start, placement="gpu"), start, replace(start, share=0.1)]
+            cases += [replace(start, placement="uvm")] * importable()
+        cases += [Case("kaggle", sizes[0], "cpu")]
+    return list(dict.fromkeys(cases))
 
 
-def _now(model: Recommender | UvmRecommender) -> float:
-    """Seconds on the clock once the device is done; on a CPU, the CPU time of this process."""
-    if model.device.type != "cuda":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+@contextmanager
+def survive(what: str, failed: list[str]) -> Iterator[None]:
+    """Report an error and go on."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        failed.append(f"{what}: {error}")
+    gc.collect()
+    if CUDA:
+        torch.cuda.empty_cache()
 
 
-def blank(model: Recommender) -> None:
-    """Set every value to 0, which is as fast to train on as any other, and quick to make."""
-    model.network.initialise(0)
-    for shard in (model.tables.hot, model.tables.cold, model.tables.padded_hot):
-        shard.rows.zero_()
-        shard.state.zero_()
-
-
-def largest_scale(device: str) -> float:
-    """Of Kaggle's rows, how many times the terabyte model's tables may have."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if device == "cuda":
-        memory = min(memory, torch.cuda.mem_get_info()[1])
-    rows = min(memory / 4 / (DIMS["terabyte"] * 4 + 4), 1e8)
-    return rows / sum(KAGGLE)
-
-
-def built(
-    model: str, work: Workload, device: str, shares: list[float]
-) -> Iterator[tuple[str, float, Recommender | UvmRecommender]]:
-    """(placement, budget, recommender) in turn; each is gone before the next is made."""
-    for placement in SHOWN:
-        for share in shares if placement in BUDGETED else shares[:1]:
-            made = manifest(work, share)
-            found: Recommender | UvmRecommender
-            if placement == "uvm":
-                if not importable():
-                    continue
-                given = {"data": "", "out": "", "model": model, "device": device}
-                found = UvmRecommender(made, resolve_parameters(given, made), share)
-            else:
-                found = recommender(made, placement, device, model)
-                blank(found)
-            yield placement, share, found
-            del found
-            gc.collect()
-
-
-def detail(found: Recommender, given: list[Batch], rate: float, bus: float) -> str:
-    """Return a line on a hot-cold case: shares, bytes, the floor, the parts of both steps."""
-    size = len(given[0])
-    crossing = bus_bytes(found, given[:8])
-    least = floor(found, given[0], crossing, bus)
-    hot = sum(batch.hot for batch in given) / len(given)
-    line = f"{hot:6.1%} hot, {crossing / size:6.0f} B/input, {rate / least:4.0%} of the floor"
-    for name, kind in (("hot", True), ("cold", False)):
-        those = [batch for batch in given if batch.hot == kind][:6]
-        if those:
-            shown = ", ".join(f"{part} {ms:.2f}" for part, ms in parts(found, those).items())
-            line += f"; {name} step: {shown} ms"
-    return line
+def print_table(rates: dict[Case, float]) -> None:
+    """Print samples/s of all cases, and their ratio to all rows on the device."""
+    print(
+        f"\n{'model':9} {'batch':>6} {'hot rows':>8}  {'way to train':24} {'samples/s':>12}  of gpu"
+    )
+    for case, rate in sorted(rates.items(), key=lambda pair: (pair[0].model, pair[0].batch)):
+        whole = rates.get(replace(case, placement="gpu", share=0.02, mixed=False, ahead=True))
+        ratio = f"{rate / whole:6.2f}" if whole else "     –"
+        line = f"{case.model:9} {case.batch:6} {case.share:8.2%}  {case.name:24} {rate:12,.0f}"
+        print(f"{line}  {ratio}")
 
 
 def main() -> None:
     """Check, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=480.0)
+    parser.add_argument("--quick", action="store_true", help="150 s instead of 8 minutes")
+    parser.add_argument("--seconds", type=float, help="time in which the last case begins")
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"))
     options = parser.parse_args()
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    cuda = device == "cuda"
-    name = torch.cuda.get_device_name() if cuda else platform.machine()
-    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
+    limit = options.seconds or (140.0 if options.quick else 440.0)
     begin = time.perf_counter()
-    check(workload(0.001, 16, 1 << 15, 1), device)
-    bus = bus_rate(device)
-    print(f"{'bus' if cuda else 'copies in memory'}: {bus / 1e9:.1f} GB/s")
-    if not cuda:
-        print("on a CPU: small tables, one batch size, two budgets; no figure speaks of a GPU")
-    scales = {"kaggle": 1.0 if cuda else 0.03, "terabyte": largest_scale(device) if cuda else 0.01}
-    sizes = [2048, 8192, 32768, 65536] if cuda else [2048]
-    shares = [0.01, 0.02, 0.05, 0.10] if cuda else [0.02, 0.10]
-    count = 2 * len(sizes) * (3 + (len(BUDGETED) - (not importable())) * len(shares))
-    each = min((options.seconds - (time.perf_counter() - begin)) / count / 2, 4.0)
-    rates: dict[tuple[str, int, float, str], float] = {}
-    for model, scale in scales.items():
-        work = workload(scale, DIMS[model], (1 << 20) if cuda else (1 << 17), 2)
-        print(f"\n{model}: {sum(work.rows):,} rows of {work.dim}", flush=True)
-        made = {
-            (share, size): batches(work, manifest(work, share), size, cuda)
-            for share, size in itertools.product(shares, sizes)
-        }
-        for placement, share, found in built(model, work, device, shares):
-            for size in sizes:
-                given = made[share, size]
-                if time.perf_counter() - begin > options.seconds * 1.15:
-                    print(f"no time for {placement}, budget {share:.0%}, batch {size}")
-                    continue
-                if isinstance(found, Recommender) and found.device.type == "cuda":
-                    found.use_graph_step(size)
-                rate = rates[model, size, share, placement] = samples_per_second(found, given, each)
-                line = f"{model}, {placement}, budget {share:.0%}, batch {size}: {rate:,.0f}/s"
-                if placement == "hot-cold" and isinstance(found, Recommender):
-                    line += "; " + detail(found, given, rate, bus)
-                if isinstance(found, Recommender) and isinstance(found.tables, ReplicatedTables):
-                    traffic = found.tables.traffic
-                    line += f"; {traffic.syncs} syncs so far, {traffic.sync_seconds:.2f} s"
-                print(line, flush=True)
-    print(f"\nsamples/s{'' if cuda else ' of CPU time'}")
-    print(f"{'model':9} {'batch':>6}  hot" + "".join(f"{one:>12}" for one in SHOWN))
-    for model, size, share in sorted({key[:3] for key in rates}):
-        line = f"{model:9} {size:6} {share:4.0%}"
-        for one in SHOWN:
-            at = share if one in BUDGETED else shares[0]
-            rate = rates.get((model, size, at, one))
-            line += f"{rate:12,.0f}" if rate is not None else f"{'–':>12}"
-        print(line)
+    name = torch.cuda.get_device_name() if CUDA else "no GPU: this only tries the benchmark itself"
+    document: dict[str, Any] = {"device": name, "torch": torch.__version__, "failed": []}
+    failed = document["failed"]
+    print(f"{name}, torch {torch.__version__}", flush=True)
+    for size in (512, 4096, 65_536) if CUDA else (32,):
+        with survive(f"check {size}", failed):
+            worst = document.setdefault("worst", {})[size] = check(size, 8 if CUDA else 2)
+            for way, value in worst.items():
+                print(f"check {size:6}: {way:28} rows differ by {value:.1e}", flush=True)
+    if CUDA:
+        with survive("bus", failed):
+            document["bus"] = measure_bus()
+            print({key: round(value, 2) for key, value in document["bus"].items()}, flush=True)
+    rates: dict[Case, float] = {}
+    work: dict[str, Workload] = {}
+    for case in list_cases(options.quick):
+        if time.perf_counter() - begin > limit:
+            failed.append(f"no time for {case}")
+            continue
+        with survive(str(case), failed):
+            if case.model not in work:
+                work = {case.model: make_workload(SCALES[case.model], DIMS[case.model], INPUTS, 2)}
+            rates[case] = measure_case(case, work[case.model], 1.0 if options.quick else 2.0)
+            spent = time.perf_counter() - begin
+            print(f"{spent:5.0f} s  {case.model} {case.batch} {case.share:.2%} {case.name}: "
+                  f"{rates[case]:,.0f}/s", flush=True)  # fmt: skip
+    document["rates"] = [{**vars(case), "samples_per_second": rate} for case, rate in rates.items()]
+    options.json.write_text(json.dumps(document, indent=1))
+    for line in failed:
+        print(f"failed: {line}")
+    print_table(rates)
 
 
 if __name__ == "__main__":

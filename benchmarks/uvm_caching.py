@@ -74,7 +74,7 @@ class UvmRecommender:
         )
 
     @contextmanager
-    def prefetch_steps(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[Any]]:
+    def prefetch(self, batches: Iterable[Batch], depth: int) -> Iterator[Iterator[Any]]:
         """Each batch with its ids, table by table, in pinned memory."""
 
         def arranged() -> Iterator[tuple[Batch, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from fae.execution.executor import Executor, open_executor
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, Stages, shop_stages
+
+# Triton reads this as it is imported. Its interpreter runs the device's kernels on the CPU.
+if not Path("/proc/driver/nvidia").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 #: The same few examples each time, and no minutes of shrinking when one fails. To search further
 #: and to shrink what is found: pytest --hypothesis-profile=deep
@@ -57,20 +62,14 @@ def shop_copy(shop: Stages, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shop.dataset, tmp_path / "dataset"))
 
 
-@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.gpu)])
-def cuda(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A CUDA device: a simulated one, and a real one where there is one."""
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> str:
+    """Return the device that a test needs, or skip the test where there is none."""
     import torch
 
-    from tests.support.simulated_cuda import simulated
-
-    if request.param == "simulated":
-        with simulated():
-            yield
-    elif torch.cuda.is_available():
-        yield
-    else:
+    if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    return str(request.param)
 
 
 @pytest.fixture

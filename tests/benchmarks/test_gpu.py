@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.captured_graphs import REPLAYS
+from tests.support.simulated_cuda import simulated
 
 from fae_trainer.model.recommender import Recommender
-from tests.support.captured_graphs import REPLAYS
 from tests.support.project import ROOT
-from tests.support.simulated_cuda import simulated
 
 SHARE = 0.1
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from fae.format.manifest import Manifest
-from fae_trainer.embedding.planner import Slots
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, resolve_parameters
 from fae_trainer.run.train import schedule_epoch, train
@@ -18,10 +17,6 @@ from tests.support.trainer_data import Column, Shape, write_dataset
 
 SMALL = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "batch_size": 16, "device": "cpu"}
 OPTIONS = ["--bottom-mlp", "8-4", "--top-mlp", "8-1", "--batch-size", "16", "--device", "cpu"]
-
-#: Placements with a device, and how many of an epoch's 13 steps on `three_tables` fixed shapes can
-#: hold: 5 batches are hot, and FAE as published computes cold ones on the host.
-FITS = {"gpu": 13, "hot-cold": 13, "hybrid": 13, "fae": 5}
 
 
 def three_tables(out: Path) -> Path:
@@ -40,28 +35,30 @@ def chosen(data: Path, **given: Any) -> TrainParameters:
     return resolve_parameters({"data": str(data), "out": "", **SMALL, **given}, Manifest.read(data))
 
 
-def trained(p: TrainParameters, fixed: bool = False) -> tuple[dict[str, Any], list[bool]]:
-    """Train an epoch; return its results, and which of its steps had fixed shapes."""
+def trained(p: TrainParameters, by_device: bool | None = None) -> dict[str, Any]:
+    """Train an epoch of batches in the order of the files; return losses and final values."""
     manifest = Manifest.read(Path(p.data))
-    recommender = Recommender(manifest, p)
+    recommender = Recommender(manifest, p, by_device=by_device)
     recommender.initialise(p.seed)
-    if fixed:
-        recommender.use_graph_step(p.batch_size)
-    losses, fits = [], []
+    return {"losses": train_epoch(recommender, p), **values(recommender)}
+
+
+def train_epoch(recommender: Recommender, p: TrainParameters) -> torch.Tensor:
+    """Step on each batch of an epoch; return the losses."""
+    manifest = Manifest.read(Path(p.data))
     order = schedule_epoch(manifest, p, 0)
-    with recommender.prefetch_steps(
-        epoch_batches(Path(p.data), manifest, p.batch_size, order, 0), 4
-    ) as ahead:
-        for batch, plan in ahead:
-            fits.append(isinstance(plan, Slots))
-            losses.append(recommender.step(batch, plan))
-    found = {
-        "losses": torch.stack(losses),
+    batches = epoch_batches(Path(p.data), manifest, p.batch_size, order, 0)
+    with recommender.prefetch(batches, 4) as ahead:
+        return torch.stack([recommender.step(batch, plan) for batch, plan in ahead])
+
+
+def values(recommender: Recommender) -> dict[str, Any]:
+    """Return all that training changes."""
+    return {
         "rows": recommender.tables.rows(),
         "states": recommender.tables.states(),
         "network": dict(recommender.network.state_dict()),
     }
-    return found, fits
 
 
 def state(out: Path) -> dict[str, Any]:

@@ -158,10 +158,11 @@ _MACHINE = {
     ),
     "--placement": choice(
         PLACEMENTS,
-        "Where embedding rows live: gpu, all on the device; cpu, rows and MLPs on the host; "
-        "hybrid, rows on the host and MLPs on the device; hot-cold, hot rows on the device and "
-        "cold rows on the host; fae, as published: every row on the host, the hot ones copied to "
-        "the device and back (default: hot-cold).",
+        "Where embedding rows live: gpu, all on the device; hot-cold, hot rows on the device and "
+        "cold rows on the host, where the device reads and writes them; uva, all rows on the host, "
+        "likewise; hybrid, all rows on the host, which reads and writes them itself; fae, as "
+        "published: like hybrid, with the hot rows copied to the device and back; cpu, rows and "
+        "MLPs on the host (default: hot-cold).",
     ),
 }
 

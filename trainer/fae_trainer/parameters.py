@@ -12,7 +12,7 @@ from fae.format.budget import Embedding
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 
-PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae")
+PLACEMENTS = ("gpu", "cpu", "hybrid", "hot-cold", "fae", "uva")
 SCHEDULES = ("interleaved", "shuffled", "phases", "adaptive")
 OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
@@ -132,6 +132,11 @@ class TrainParameters:
         for option, widths in (("--bottom-mlp", self.bottom_mlp), ("--top-mlp", self.top_mlp)):
             _check(all(width > 0 for width in widths), option, widths, "widths above 0")
         _check(self.top_mlp[-1:] == (1,), "--top-mlp", self.top_mlp, "widths that end in 1")
+
+    @property
+    def batch_device(self) -> str:
+        """Where whole batches are needed; the host looks up the ids of some placements."""
+        return "cpu" if self.placement in ("hybrid", "fae") else self.device
 
     def to_document(self) -> dict[str, Any]:
         """Return the parameters as lists, numbers and strings, for JSON."""

@@ -7,6 +7,7 @@ gradients.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS, TrainParameters, resolve_parameters
 from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
+from tests.support.trainer_runs import assert_same, chosen, run, state, three_tables
 
 BATCH = 16
 EDGES = {
@@ -48,7 +51,7 @@ def trained(data: Path, manifest: Manifest, p: TrainParameters) -> tuple[list[fl
     for epoch in range(p.epochs):
         order = schedule_epoch(manifest, p, epoch)
         batches = epoch_batches(data, manifest, p.batch_size, order, 0)
-        with recommender.prefetch_steps(batches, 4) as ahead:
+        with recommender.prefetch(batches, 4) as ahead:
             losses += [recommender.step(*pair).item() for pair in ahead]
     return losses, recommender
 
@@ -202,24 +205,64 @@ def test_a_hot_batch_needs_no_cold_row(tmp_path: Path) -> None:
     recommender.initialise(0)
     before = recommender.tables.cold.rows.clone()
     batches = epoch_batches(tmp_path / "data", manifest, BATCH, schedule_epoch(manifest, p, 0), 0)
-    for batch, lookup in recommender.plan_steps(batches):
+    for batch, plan in recommender.plan(batches):
         if batch.hot:
-            assert not len(lookup.cold)
-            recommender.step(batch, lookup)
+            assert plan.lookup is not None
+            assert not len(plan.lookup.distinct.cold)
+            recommender.step(batch, plan)
     assert torch.equal(recommender.tables.cold.rows, before)
 
 
-@pytest.mark.parametrize("edge", ["plain", "ragged"])
-@pytest.mark.usefixtures("cuda")
-def test_cuda_agrees_with_the_cpu(tmp_path: Path, edge: str) -> None:
-    manifest = write_dataset(tmp_path / "data", EDGES[edge])
-    given = {"dtype": "float64", "optimizer": "rowwise_adagrad"}
-    losses, _ = trained(
-        tmp_path / "data", manifest, run_parameters(tmp_path / "data", manifest, **given)
-    )
-    for placement in ("gpu", "hybrid", "hot-cold", "fae"):
-        p = run_parameters(tmp_path / "data", manifest, **given, device="cuda", placement=placement)
-        cuda_losses, recommender = trained(tmp_path / "data", manifest, p)
-        np.testing.assert_allclose(cuda_losses, losses, rtol=1e-9)
-        assert recommender.tables.padded_hot.rows.is_cuda
-        assert not recommender.tables.cold.rows.is_cuda
+def test_mixed_precision_is_near_and_the_same_under_every_placement(tmp_path: Path) -> None:
+    data = three_tables(tmp_path / "data")
+    for placement in ("gpu", "hot-cold", "fae"):
+        run(data, tmp_path / placement, placement=placement, amp="bf16")
+    mixed = state(tmp_path / "gpu")
+    for placement in ("hot-cold", "fae"):
+        assert_same(state(tmp_path / placement), mixed)
+    run(data, tmp_path / "plain")
+    plain = state(tmp_path / "plain")
+    for kind in ("rows", "network"):
+        for name, values in plain[kind].items():
+            assert mixed[kind][name].dtype == torch.float32
+            torch.testing.assert_close(mixed[kind][name], values, rtol=0.1, atol=0.02)
+    assert not torch.equal(mixed["rows"]["a"], plain["rows"]["a"])
+
+
+def test_mixed_precision_needs_float32(tmp_path: Path) -> None:
+    data = three_tables(tmp_path / "data")
+    with pytest.raises(ParameterError, match="--dtype is float64; it must be float32 with --amp"):
+        chosen(data, amp="bf16", dtype="float64")
+    with pytest.raises(ParameterError, match="--clip-norm is -1"):
+        chosen(data, clip_norm=-1.0)
+
+
+def test_clipping_bounds_the_networks_gradient_and_no_rows(tmp_path: Path) -> None:
+    data = three_tables(tmp_path / "data")
+    manifest = Manifest.read(data)
+    given = {"optimizer": "sgd", "dense_lr": 0.5}
+    ends = {}
+    for norm in (0.0, 1e-3, 1e3):
+        p = chosen(data, clip_norm=norm, **given)
+        recommender = Recommender(manifest, p)
+        recommender.initialise(0)
+        before = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
+        batches = epoch_batches(data, manifest, 16, schedule_epoch(manifest, p, 0), 0)
+        recommender.step(*next(iter(recommender.plan(batches))))
+        after = torch.cat([w.detach().flatten() for w in recommender.network.parameters()])
+        ends[norm] = (float((after - before).norm()), recommender.tables.rows(), after)
+    assert ends[0.0][0] > 0.5e-3
+    assert ends[1e-3][0] == pytest.approx(0.5e-3, rel=1e-2)
+    assert torch.equal(ends[1e3][2], ends[0.0][2])
+    assert_same(ends[1e-3][1], ends[0.0][1])
+
+
+@pytest.mark.parametrize("placement", ["gpu", "uva", "hot-cold", "fae"])
+def test_a_gpu_without_triton_is_told_what_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, placement: str
+) -> None:
+    monkeypatch.setattr("fae_trainer.model.recommender.runs_kernels", lambda _: False)
+    p = chosen(three_tables(tmp_path / "data"), placement=placement)
+    there = dataclasses.replace(p, device="cuda")
+    with pytest.raises(ParameterError, match=f"{placement} needs Triton.* --placement hybrid"):
+        Recommender(Manifest.read(tmp_path / "data"), there)

@@ -83,8 +83,8 @@ def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
     )
     changes = {"placement": placement, "device": "cpu"}
     model, _ = load_recommender(data, Manifest.read(data), out, changes)
-    ((_, lookup),) = model.plan_scores([batch])
-    return model.logits(batch, lookup)
+    ((_, plan),) = model.plan([batch])
+    return model.logits(batch, plan)
 
 
 def by_value(data: Path, out: Path, what: str) -> dict[str, dict[Any, list[float]]]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from fae.format.errors import FaeError, ParameterError
 from fae_trainer.data.batches import Batch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,23 @@ class Ranks:
         if self.size > 1:
             dist.all_gather_object(gathered, value)
         return gathered
+
+    def broadcast(self, value: T) -> T:
+        """Return the first rank's value on all ranks."""
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def wait_for_all(self, device: torch.device) -> None:
+        """Wait until all ranks are here and their devices have done what they were given."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        dist.all_reduce(torch.zeros(1))  # on the hosts
+
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether all ranks run on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "0")) == self.size
 
     def check_same(self, values: Mapping[str, Any]) -> None:
         """Raise ParameterError on all ranks where they differ in one of the named values."""

@@ -48,12 +48,27 @@ class Layout:
     @property
     def cold_total(self) -> int:
         """The number of rows of the cold array."""
-        return int(self.rows.sum()) - self.hot_total
+        return self.row_total - self.hot_total
+
+    @property
+    def row_total(self) -> int:
+        """The number of rows of both arrays."""
+        return int(self.rows.sum())
 
     @property
     def slot_type(self) -> np.dtype[Any]:
-        """The narrowest integer type that holds every slot."""
-        return np.dtype(np.int32 if self.rows.sum() < 2**31 else np.int64)
+        """The narrowest integer type that holds every slot and the number of rows."""
+        return np.dtype(np.int32 if self.row_total < 2**31 else np.int64)
+
+    def shifts(self) -> tuple[Ints, Ints, Ints]:
+        """Return what turns the ids of each feature into slots, three times (features,).
+
+        Ids below the first are hot. Adding the second makes slots of hot ids, adding the third of
+        cold ones.
+        """
+        table = self.feature_table
+        cold = self.hot_total + self.cold_start - self.hot_rows
+        return self.hot_rows[table], self.hot_start[table], cold[table]
 
 
 def make_layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:

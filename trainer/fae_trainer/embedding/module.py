@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,24 +24,14 @@ from torch.nn import functional
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
+from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
+from fae_trainer.embedding.host_rows import POOLINGS, HostRows
 from fae_trainer.embedding.layout import make_layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
-from fae_trainer.embedding.planner import Lookup, Planner
-from fae_trainer.embedding.tables import Gathered, Tables, pool
-
-POOLINGS = ("sum", "mean")
+from fae_trainer.embedding.tables import Tables
 
 #: The prefix of a table's name in a module's state_dict.
 ROWS = "rows."
-
-
-@dataclass(frozen=True)
-class ArrivedGradient:
-    """Rows whose gradient has arrived in `leaf`; they were looked up after `step` steps."""
-
-    gathered: Gathered
-    leaf: Tensor
-    step: int
 
 
 class HotColdEmbedding(nn.Module):
@@ -86,32 +74,30 @@ class HotColdEmbedding(nn.Module):
                 raise ParameterError(f"hot_rows of {table.name} must be from 0 to {table.rows}.")
         layout = make_layout(chosen, [hot[table.name] for table in chosen.tables])
         device = torch.device(device)
-        self.tables = Tables(layout, self.dim, device, dtype, ROW_OPTIMIZERS[optimizer])
+        rule = ROW_OPTIMIZERS[optimizer]
+        by_device = device.type == "cuda" and runs_kernels(device)
+        self.tables = Tables(layout, self.dim, device, dtype, rule, page_locked=by_device)
         self.tables.initialise(seed)
-        self._planner = Planner(layout)
+        self._rows: HostRows | DeviceRows = HostRows(self.tables, pooling)
+        if by_device:
+            shards = (self.tables.hot, self.tables.cold)
+            self._rows = DeviceRows(layout, *shards, rule, pooling=pooling)
         self._limits = torch.from_numpy(layout.rows[layout.feature_table])  # (features,)
-        self._arrived: dict[int, ArrivedGradient] = {}
-        self._steps = 0
+        self._arrived: list[tuple[Any, Tensor]] = []
 
     def forward(self, ids: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Return each sample's pooled vectors, (batch, features, dim) on the device.
 
         `ids` are (batch, features) or flat. With `offsets` (batch * features + 1,), the ids of
         feature f of sample i start at `offsets[i * features + f]` and end before the next offset.
-        An empty bag gives zeros. Ids on a GPU are copied to the host, where lookups are planned.
-        Raises ParameterError where an id is not a row of its table.
+        An empty bag gives zeros. Raises ParameterError where an id is not a row of its table.
         """
         batch = self._make_batch(ids, offsets)
-        lookup = self._planner.plan_lookup(batch)
-        gathered = self.tables.gather(lookup)
+        vectors, lookup = self._look_up(batch)
         if torch.is_grad_enabled():
-            receive = self._make_hook(gathered)
-            gathered.rows.register_post_accumulate_grad_hook(receive)  # type: ignore[no-untyped-call]
-        vectors = pool(gathered.rows, lookup.inverse, lookup.offsets, len(batch))
-        if self.pooling == "sum" or batch.offsets is None:
-            return vectors
-        lengths = batch.offsets.diff().clamp(min=1).view(len(batch), -1, 1)
-        return vectors / lengths.to(vectors.device, vectors.dtype)
+            anchor = torch.empty(0, requires_grad=True)
+            vectors = _NoteGradient.apply(anchor, vectors, self._note, lookup)  # type: ignore[no-untyped-call]
+        return vectors.view(len(batch), len(self.features), self.dim)
 
     def of(self, batch: Batch) -> Tensor:
         """Return the vectors of a loader's batch."""
@@ -126,22 +112,25 @@ class HotColdEmbedding(nn.Module):
         """
         return self._embed(_transpose_bags(keyed, self.features))
 
-    def take_gradients(self) -> Gathered | None:
-        """Return the rows whose gradient arrived since the last call, or None.
+    def apply_gradients(self, rate: float) -> None:
+        """Update the rows whose gradients arrived since the last call.
 
         Gradients of a row from several lookups are summed, like those of a parameter.
         """
-        arrived, self._arrived = list(self._arrived.values()), {}
+        arrived, self._arrived = self._arrived, []
         if not arrived:
-            return None
-        self._steps += 1
-        if len(arrived) == 1 and arrived[0].step == self._steps - 1:
-            return dataclasses.replace(arrived[0].gathered, rows=arrived[0].leaf)
-        return self._sum_lookups(arrived)
+            return
+        if isinstance(self._rows, DeviceRows):
+            self._rows.set_rate(rate)
+            self._rows.update(*self._rows.merge(arrived))
+        else:
+            lookup, gradient = self._rows.merge(arrived)
+            gathered = self.tables.gather(lookup.distinct)
+            self._rows.update(lookup, gathered, gradient.cpu(), rate)
 
     def forget_gradients(self) -> None:
         """Drop the gradients that arrived since the last step."""
-        self._arrived = {}
+        self._arrived = []
 
     def extra_repr(self) -> str:
         """Return what `print` shows in the module's parentheses."""
@@ -155,17 +144,30 @@ class HotColdEmbedding(nn.Module):
         vectors: Tensor = self(*bags)
         return vectors
 
+    def _look_up(self, batch: Batch) -> tuple[Tensor, Any]:
+        """Return the bags' vectors, (bags, dim) on the device, and what an update needs."""
+        if isinstance(self._rows, DeviceRows):
+            there = batch.to(self.tables.device)
+            slots = self._rows.find_slots(there.ids, there.offsets)
+            return self._rows.look_up(slots), slots
+        lookup = self._rows.plan(batch.to("cpu"))
+        return self._rows.look_up(lookup)[0].to(self.tables.device), lookup
+
+    def _note(self, lookup: Any, gradient: Tensor) -> None:
+        """Note a gradient of the vectors of a lookup, (bags, dim)."""
+        self._arrived.append((lookup, gradient))
+
     def _make_batch(self, ids: Tensor, offsets: Tensor | None) -> Batch:
         """Return checked ids as a batch without labels and dense features."""
-        ids = ids.detach().to("cpu").flatten()
-        offsets = None if offsets is None else offsets.detach().to("cpu")
+        ids = ids.detach().flatten()
+        offsets = None if offsets is None else offsets.detach().to(ids.device)
         bags = len(ids) if offsets is None else len(offsets) - 1
         samples, rest = divmod(bags, len(self.features))
         if rest or not samples:
             raise ParameterError(
                 f"{bags} bags do not make a batch of {len(self.features)} features a sample."
             )
-        limits = self._limits.repeat(samples)
+        limits = self._limits.to(ids.device).repeat(samples)
         if offsets is not None:
             limits = limits.repeat_interleave(offsets.diff())
         if len(limits) != len(ids):
@@ -174,34 +176,6 @@ class HotColdEmbedding(nn.Module):
             at = int(wrong.nonzero()[0])
             raise ParameterError(f"Id {ids[at]} is not a row of a table of {limits[at]} rows.")
         return Batch(torch.empty(samples), torch.empty((samples, 0)), ids, offsets, hot=False)
-
-    def _make_hook(self, gathered: Gathered) -> Callable[[Tensor], None]:
-        """Return a hook that notes the leaf once backward has set its gradient."""
-        # Without the leaf itself: it refers to the hook, and the cycle would delay its release.
-        detached = dataclasses.replace(gathered, rows=gathered.rows.detach())
-        step = self._steps
-
-        def note(leaf: Tensor) -> None:
-            self._arrived[id(leaf)] = ArrivedGradient(detached, leaf, step)
-
-        return note
-
-    def _sum_lookups(self, arrived: Sequence[ArrivedGradient]) -> Gathered:
-        """Return the current distinct rows of several lookups, with their summed gradients."""
-        first_cold = self.tables.layout.hot_total
-        lookups = [each.gathered for each in arrived]
-        slots = torch.cat(
-            [part for each in lookups for part in (each.hot.cpu(), each.cold.at + first_cold)]
-        )
-        gradients = [each.leaf.grad for each in arrived if each.leaf.grad is not None]
-        distinct, number = torch.unique(slots, return_inverse=True)  # ascending: hot ones first
-        cold = distinct >= first_cold
-        nothing = np.empty(0, dtype=np.int64)
-        hot_at, cold_at = distinct[~cold].numpy(), (distinct[cold] - first_cold).numpy()
-        gathered = self.tables.gather(Lookup(cold_at, hot_at, nothing, None))
-        summed = torch.zeros_like(gathered.rows)
-        gathered.rows.grad = summed.index_add_(0, number.to(summed.device), torch.cat(gradients))
-        return gathered
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -261,8 +235,7 @@ class HotColdOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if (gathered := self._embedding.take_gradients()) is not None:
-            self._embedding.tables.update(gathered, self.param_groups[0]["lr"])
+        self._embedding.apply_gradients(self.param_groups[0]["lr"])
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
@@ -282,6 +255,24 @@ class HotColdOptimizer(torch.optim.Optimizer):
         self._embedding.tables.load_states(state_dict["state"])
         for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update(loaded)
+
+
+class _NoteGradient(torch.autograd.Function):
+    """Pass the vectors of a lookup on, and note their gradient in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, _: Tensor, vectors: Tensor, note: Callable[[Any, Tensor], None], lookup: Any
+    ) -> Tensor:
+        """Return the vectors; the first argument makes autograd differentiate."""
+        ctx.note, ctx.lookup = note, lookup
+        return vectors.view_as(vectors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, None]:
+        """Note the gradient of the vectors."""
+        ctx.note(ctx.lookup, gradients[0])
+        return None, None, None, None
 
 
 def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:

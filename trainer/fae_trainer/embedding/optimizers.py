@@ -65,9 +65,12 @@ class NetworkOptimizer:
         rule = torch.optim.SGD if name == "sgd" else torch.optim.Adagrad
         self._optimizer: torch.optim.Optimizer = rule(self.weights, lr=rate)
 
-    def zero_grad(self) -> None:
-        """Clear the weights' gradients, to which a backward pass would add."""
-        self._optimizer.zero_grad()
+    def differentiate(self, loss: Tensor, vectors: Tensor) -> Tensor:
+        """Return the gradient of the loss for `vectors`, and keep that for the weights."""
+        gradient, *gradients = torch.autograd.grad(loss, [vectors, *self.weights])
+        for weight, of_weight in zip(self.weights, gradients, strict=True):
+            weight.grad = of_weight
+        return gradient
 
     def update(self) -> None:
         """Update the weights by their gradients."""

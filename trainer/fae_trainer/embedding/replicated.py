@@ -11,12 +11,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from fae_trainer.embedding.planner import Lookup
 from fae_trainer.embedding.shard import Shard
-from fae_trainer.embedding.tables import Gathered, Tables
+from fae_trainer.embedding.tables import Tables
 
 
 @dataclass
@@ -34,39 +32,29 @@ class Traffic:
 class ReplicatedTables(Tables):
     """Tables whose hot rows the host and the device own in turn.
 
-    `hot` is always the owner's shard; the other side's is stale. Copies are counted in `traffic`.
+    `hot` is always the owner's shard, `copy` or the head of the host's rows; the other side's is
+    stale. Copies are counted in `traffic`.
     """
-
-    splits_batches = False
 
     def prepare_for(self, hot: bool) -> None:
         """Make the device own the hot rows for a hot batch, and the host for a cold one."""
-        owner = self._copy if hot else self._head
+        owner = self.copy if hot else self._head
         if self.hot is owner:
             return
         begin = self._read_clock()
-        owner.copy_from(self.hot)
+        owner.packed.copy_(self.hot.packed)
         self.hot = owner
         self.traffic.syncs += 1
-        self.traffic.sync_bytes += owner.nbytes
+        self.traffic.sync_bytes += owner.packed.nbytes
         self.traffic.sync_seconds += self._read_clock() - begin
-
-    def gather(self, lookup: Lookup) -> Gathered:
-        """Return the distinct rows of a batch, each from its current owner; nothing is synced."""
-        if self.hot is self._copy:
-            return super().gather(lookup)
-        at = np.concatenate([lookup.hot, lookup.cold + self.layout.hot_total])
-        return self._gather(np.empty(0, dtype=np.int64), self._fetch_cold(at, self._host))
 
     def _allocate(self) -> tuple[Shard, Shard]:
         self.traffic = Traffic()
-        hot = self.layout.hot_total
-        total = hot + self.layout.cold_total
-        self._host = self._allocate_shard(total, torch.device("cpu"))
-        self.padded_hot = self._allocate_shard(hot + 1, self.device)
-        self._copy = self.padded_hot.slice(0, hot)
-        self._head = self._host.slice(0, hot)
-        return self._head, self._host.slice(hot, total)
+        hot, total = self.layout.hot_total, self.layout.row_total
+        host = self._allocate_shard(total, torch.device("cpu"))
+        self.copy = self._allocate_shard(hot, self.device)
+        self._head = host.slice(0, hot)
+        return self._head, host.slice(hot, total)
 
     def _read_clock(self) -> float:
         """Return the time in seconds, after the device has done its work."""

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fae_trainer.embedding.distributed import Ranks, sum_by_row
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer
-from fae_trainer.embedding.planner import Lookup
 from fae_trainer.embedding.shard import Shard
-from fae_trainer.embedding.tables import Gathered, Tables
-
-_NOTHING = np.empty(0, dtype=np.int64)
+from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
 
 
 @dataclass(frozen=True)
@@ -60,41 +56,37 @@ class SharedTables(Tables):
         self._ranks = ranks
         super().__init__(layout, dim, device, dtype, optimizer)
 
-    def gather(self, lookup: Lookup) -> Gathered:
+    def gather(self, distinct: DistinctRows) -> Gathered:
         """Return the distinct rows of this rank's part of a batch, cold ones from their owners."""
-        gathered = self._gather(lookup.hot, self._fetch_cold(_NOTHING, self.cold))
-        rows, exchange = gathered.rows.detach(), None
-        if lookup.shared:
-            exchange, cold = self._exchange_cold(torch.from_numpy(lookup.cold))
-            rows = torch.cat([rows, cold.to(self.device)])
-        rows.requires_grad_()
-        return SharedGathered(rows, gathered.hot, gathered.cold, exchange)
+        rows, exchange = self.hot.take(distinct.hot).rows, None
+        if distinct.shared:
+            exchange, cold = self._exchange_cold(torch.from_numpy(distinct.cold))
+            rows = torch.cat([rows, cold])
+        return SharedGathered(distinct, rows, exchange)
 
-    def update(self, gathered: Gathered, rate: float) -> None:
+    def update(self, gathered: Gathered, gradient: Tensor, rate: float) -> None:
         """Update the rows that any rank gathered, at their owners, by their summed gradients."""
         assert isinstance(gathered, SharedGathered)
-        gradient = gathered.rows.grad
-        assert gradient is not None, "update follows backward"
-        hot = len(gathered.hot)
-        sizes = self._ranks.all_gather_count(hot) if self.layout.hot_total else [0]
+        hot = torch.from_numpy(gathered.distinct.hot)
+        sizes = self._ranks.all_gather_count(len(hot)) if self.layout.hot_total else [0]
         if any(sizes):
-            at = self._ranks.all_gather(gathered.hot, sizes)
-            gradients = self._ranks.all_gather(gradient[:hot], sizes)
-            self._update_shard(self.hot, at, gradients, rate)
+            at = self._ranks.all_gather(hot, sizes)
+            gradients = self._ranks.all_gather(gradient[: len(hot)], sizes)
+            self._update_summed(self.hot, at, gradients, rate)
         if (exchange := gathered.exchange) is not None:
-            sent = gradient[hot:].to("cpu")[exchange.order]
+            sent = gradient[len(hot) :][exchange.order]
             received = self._ranks.all_to_all(sent, exchange.counts_in, exchange.counts_out)
             at, gradients = (
                 list(torch.split(rows, exchange.counts_out)) for rows in (exchange.asked, received)
             )
-            self._update_shard(self.cold, at, gradients, rate)
+            self._update_summed(self.cold, at, gradients, rate)
 
-    def _update_shard(
+    def _update_summed(
         self, shard: Shard, at: list[Tensor], gradients: list[Tensor], rate: float
     ) -> None:
         """Update a shard's rows `at` by the gradients that each rank has for them."""
         distinct, gradient = sum_by_row(zip(at, gradients, strict=True))
-        shard.update(distinct, shard.take(distinct), gradient, self.optimizer, rate)
+        self.update_shard(shard, distinct.numpy(), gradient, rate)
 
     def _exchange_cold(self, cold: Tensor) -> tuple[Exchange, Tensor]:
         """Return the exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""
@@ -108,17 +100,16 @@ class SharedTables(Tables):
         counts_in = wanted.tolist()
         asked = self._ranks.all_to_all(cold[order] // size, counts_in, counts_out)
         exchange = Exchange(order, counts_in, asked, counts_out)
-        sent = self.cold.take(asked).rows
+        sent = self.cold.take(asked.numpy()).rows
         rows = self.cold.rows.new_empty((len(cold), self.dim))
         rows[order] = self._ranks.all_to_all(sent, exchange.counts_out, exchange.counts_in)
         return exchange, rows
 
     def _allocate(self) -> tuple[Shard, Shard]:
         """Allocate all hot rows and this rank's cold rows."""
-        hot = self.layout.hot_total
-        self.padded_hot = self._allocate_shard(hot + 1, self.device)
         own = self._rows_before(self.layout.cold_total, self._ranks.rank)
-        return self.padded_hot.slice(0, hot), self._allocate_packed(own)
+        hot = self._allocate_shard(self.layout.hot_total, self.device)
+        return hot, self._allocate_shard(own, torch.device("cpu"))
 
     def _rows_before(self, position: int, rank: int) -> int:
         """Return how many of a rank's rows lie before a position of the stacked cold array."""

@@ -1,28 +1,25 @@
 """Embedding tables in which each row and its optimiser state have one owner.
 
-Hot rows live on the device and cold rows on the host. A batch gathers its distinct rows from both
-and sends their gradients back to both, so no row is ever duplicated or stale: training equals, row
-for row, training tables that are not divided. Placements differ only in the layout, which decides
-where a row lives, except for `fae`, which copies rows (`replicated.py`).
+Hot rows live on the device and cold rows on the host, so no row is ever duplicated or stale:
+training equals, row for row, training tables that are not divided. Placements differ only in the
+layout, which decides where a row lives, except for `fae`, which copies rows (`replicated.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fae.format.errors import ParameterError
 from fae_trainer.data.batches import Ints
-from fae_trainer.embedding.cold_thread import ColdThread, Request
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer
-from fae_trainer.embedding.planner import Lookup, Plan, Slots
+from fae_trainer.embedding.page_locked import zeros_in_locked_pages
 from fae_trainer.embedding.shard import Shard
 
 #: Rows that are initialised at a time. Initial values depend on it: do not change it.
@@ -30,37 +27,38 @@ _ROWS_PER_CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class ColdRows:
-    """Distinct rows of a batch at positions `at` of `host`; `there` (n, dim) is the device's copy.
+class DistinctRows:
+    """The distinct rows of a batch: positions in the hot array and in the cold array.
 
-    `own` is the host's copy with their state. For rows that a thread prefetched, `request` is set
-    instead, and the thread keeps that copy.
+    `shared` says that the processes exchange cold rows for the batch (`shared_tables.py`), even if
+    this process's part has none.
     """
 
-    at: Tensor
-    host: Shard
-    there: Tensor
-    own: Shard | None = None
-    request: Request | None = None
+    hot: Ints
+    cold: Ints
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A batch's distinct rows on the device, (distinct, dim), hot ones first, an autograd leaf.
+    """A copy of distinct rows on the host, (distinct, dim), hot ones first."""
 
-    `hot` are positions in the hot shard.
-    """
-
+    distinct: DistinctRows
     rows: Tensor
-    hot: Tensor
-    cold: ColdRows
+
+
+class Staging(Protocol):
+    """Rows that are newer elsewhere than in the tables' memory."""
+
+    def write_back(self) -> None:
+        """Write them to the tables."""
+
+    def forget(self) -> None:
+        """Hold no row any more."""
 
 
 class Tables:
     """The stacked tables: hot rows on `device`, cold rows on the host."""
-
-    #: Whether a cold batch reads its hot rows on the device, as a hot batch does.
-    splits_batches = True
 
     def __init__(
         self,
@@ -69,76 +67,46 @@ class Tables:
         device: torch.device,
         dtype: torch.dtype,
         optimizer: RowOptimizer,
+        page_locked: bool = False,
     ) -> None:
-        """Allocate tables; call `initialise` or `load` before use."""
+        """Allocate tables; call `initialise` or `load` before use.
+
+        With `page_locked`, a CUDA device can read and write the cold rows.
+        """
         self.layout = layout
         self.dim = dim
         self.device = device
         self.dtype = dtype
         self.optimizer = optimizer
+        self.page_locked = page_locked
+        self.staging: Staging | None = None
         self.hot, self.cold = self._allocate()
-        self._thread: ColdThread | None = None
 
-    @contextmanager
-    def prefetching(self) -> Iterator[None]:
-        """Have a thread fetch and update the cold rows of requested batches during the block."""
-        self._thread = thread = ColdThread(self.cold, self.device, self.optimizer)
-        try:
-            yield
-            thread.settle()
-        finally:
-            self._thread = None
-            thread.close()
-
-    def request(self, plan: Plan) -> None:
-        """Announce a batch that will be stepped on, in the order of the batches."""
-        if self._thread is not None and len(plan.cold):
-            self._thread.request(plan)
+    @property
+    def width(self) -> int:
+        """The number of values of a row with its state."""
+        return self.dim + self.optimizer.state_width
 
     def prepare_for(self, hot: bool) -> None:
         """Prepare to step on a hot or a cold batch; with one owner a row there is nothing to do."""
 
-    def gather(self, lookup: Lookup) -> Gathered:
-        """Return the distinct rows of a batch."""
-        return self._gather(lookup.hot, self.fetch(lookup))
+    def gather(self, distinct: DistinctRows) -> Gathered:
+        """Return a copy of distinct rows on the host."""
+        parts = [self.hot.take(distinct.hot).rows, self.cold.take(distinct.cold).rows]
+        return Gathered(distinct, torch.cat(parts))
 
-    def fetch(self, plan: Plan) -> ColdRows:
-        """Return the distinct cold rows of a batch."""
-        request = self._thread.find(plan) if self._thread is not None else None
-        if request is None or self._thread is None:
-            return self._fetch_cold(plan.cold, self.cold)
-        there = self._thread.rows(request)
-        return ColdRows(torch.from_numpy(plan.cold), self.cold, there, request=request)
+    def update(self, gathered: Gathered, gradient: Tensor, rate: float) -> None:
+        """Update gathered rows, each at its owner, by their gradient, (distinct, dim)."""
+        hot = len(gathered.distinct.hot)
+        self.update_shard(self.hot, gathered.distinct.hot, gradient[:hot], rate)
+        self.update_shard(self.cold, gathered.distinct.cold, gradient[hot:], rate)
 
-    def read(self, slots: Slots) -> tuple[Tensor, Tensor]:
-        """Return a row for each id of a batch, its cold rows after them, and each id's position.
-
-        Without a search for distinct hot rows, every id has a row: its hot row, or the padding row
-        where it is cold.
-        """
-        at = torch.from_numpy(slots.slots).to(self.device, non_blocking=True)
-        padding, ids = self.layout.hot_total, len(at)
-        rows = self.padded_hot.rows.index_select(0, at.clamp(max=padding))
-        own = torch.arange(ids, device=self.device)
-        positions = torch.where(at < padding, own, at + (ids - padding))
-        return torch.cat([rows, self.fetch(slots).there]), positions
-
-    def update(self, gathered: Gathered, rate: float) -> None:
-        """Update the gathered rows, each at its owner, by their gradient."""
-        gradient = gathered.rows.grad
-        assert gradient is not None, "update follows backward"
-        hot, rows = len(gathered.hot), gathered.rows.detach()
-        if hot:
-            own = self.hot.take(gathered.hot, rows[:hot])
-            self.hot.update(gathered.hot, own, gradient[:hot], self.optimizer, rate)
-        self.update_cold(gathered.cold, gradient[hot:], rate)
-
-    def update_cold(self, cold: ColdRows, gradient: Tensor, rate: float) -> None:
-        """Update cold rows by their gradient, (n, dim) on the device."""
-        if cold.request is not None and self._thread is not None:
-            self._thread.send(cold.request, gradient, rate)
-        elif cold.own is not None:
-            cold.host.update(cold.at, cold.own, gradient.to("cpu"), self.optimizer, rate)
+    def update_shard(self, shard: Shard, at: Ints, gradient: Tensor, rate: float) -> None:
+        """Update the distinct rows `at` of a shard by their gradient, (rows, dim) on the host."""
+        if len(at):
+            rows = shard.take(at)
+            self.optimizer.rule(rows.rows, rows.state, gradient, rate)
+            shard.put(at, rows)
 
     def initialise(self, seed: int) -> None:
         """Set every row to values uniform in ±1/√(rows of its table), and its state to zero.
@@ -146,6 +114,7 @@ class Tables:
         The values depend only on the seed, the table's name and the id, so they are the same under
         every layout and dtype.
         """
+        self._drop_staged()
         for table, name in enumerate(self.layout.names):
             generator = torch.Generator().manual_seed(_derive_seed(seed, name))
             rows = int(self.layout.rows[table])
@@ -164,11 +133,13 @@ class Tables:
 
     def load_rows(self, rows: Mapping[str, Tensor]) -> None:
         """Load values by the table's name, (rows, dim) in the order of ids."""
+        self._drop_staged()
         for table, name in enumerate(self.layout.names):
             self._put(self.hot.rows, self.cold.rows, table, 0, rows[name])
 
     def load_states(self, states: Mapping[str, Tensor]) -> None:
         """Load states by the table's name, (rows, state width) in the order of ids."""
+        self._drop_staged()
         for table, name in enumerate(self.layout.names):
             self._put(self.hot.state, self.cold.state, table, 0, states[name])
 
@@ -181,59 +152,30 @@ class Tables:
         return self._sort_by_id(self.hot.state, self.cold.state)
 
     def _allocate(self) -> tuple[Shard, Shard]:
-        """Return the shards of the hot and of the cold rows.
-
-        `padded_hot` is the device's hot rows and a padding row behind them, which no id means.
-        """
-        hot = self.layout.hot_total
-        self.padded_hot = self._allocate_shard(hot + 1, self.device)
-        return self.padded_hot.slice(0, hot), self._allocate_packed(self.layout.cold_total)
-
-    def _gather(self, hot: Ints, cold: ColdRows) -> Gathered:
-        """Return the rows `hot` of the hot shard, then the cold rows."""
-        at = torch.from_numpy(hot).to(self.hot.rows.device, non_blocking=True)
-        rows = self.hot.rows.index_select(0, at).to(self.device)
-        if len(cold.at):
-            rows = torch.cat([rows, cold.there])
-        return Gathered(rows.requires_grad_(), at, cold)
-
-    def _fetch_cold(self, at: Ints, host: Shard) -> ColdRows:
-        """Return the rows `at` of a shard on the host, after all pending updates."""
-        positions = torch.from_numpy(at)
-        if not len(at):
-            return ColdRows(positions, host, self.padded_hot.rows[:0])
-        self._settle()
-        own, there = host.fetch(positions, self.device)
-        return ColdRows(positions, host, there, own)
-
-    def _settle(self) -> None:
-        """Wait for the thread's pending updates, so that the cold rows can be read."""
-        if self._thread is not None:
-            self._thread.settle()
-
-    def _allocate_packed(self, rows: int) -> Shard:
-        """Return a shard on the host with packed rows, for access to single rows."""
-        width = self.dim + self.optimizer.state_width
-        (values,) = self._allocate_zeros(rows, (width,), torch.device("cpu"))
-        return Shard.from_packed(values, self.dim)
+        """Return the shards of the hot and of the cold rows."""
+        hot = self._allocate_shard(self.layout.hot_total, self.device)
+        return hot, self._allocate_shard(self.layout.cold_total, torch.device("cpu"))
 
     def _allocate_shard(self, rows: int, device: torch.device) -> Shard:
-        """Return a shard with separate rows and states, for a device or for copies as a whole."""
-        return Shard(*self._allocate_zeros(rows, (self.dim, self.optimizer.state_width), device))
-
-    def _allocate_zeros(
-        self, rows: int, widths: Sequence[int], device: torch.device
-    ) -> list[Tensor]:
-        """Return zeros, (rows, width), for each of the widths."""
-        dtype = self.dtype
+        """Return a shard of zeros."""
         try:
-            return [torch.zeros((rows, each), device=device, dtype=dtype) for each in widths]
+            if self.page_locked and device.type == "cpu":
+                packed = zeros_in_locked_pages((rows, self.width), self.dtype)
+            else:
+                packed = torch.zeros((rows, self.width), device=device, dtype=self.dtype)
         except (RuntimeError, MemoryError):
-            size = rows * sum(widths) * dtype.itemsize
+            size = rows * self.width * self.dtype.itemsize
             raise ParameterError(
                 f"{rows:,} embedding rows need {size:,} bytes, which {device} does not have. Use "
                 "--placement hot-cold with a smaller hot budget, or a larger machine."
             ) from None
+        return Shard(packed, self.dim)
+
+    def _drop_staged(self) -> None:
+        """Have all rows in the tables' memory alone, before some of them get other values."""
+        if self.staging is not None:
+            self.staging.write_back()
+            self.staging.forget()
 
     def _ranges(self, table: int) -> tuple[slice, slice]:
         """Return where a table's hot rows and its cold rows lie in the two arrays."""
@@ -260,45 +202,13 @@ class Tables:
 
     def _sort_by_id(self, hot: Tensor, cold: Tensor) -> dict[str, Tensor]:
         """Return each table's part of the two arrays, in the order of ids."""
-        self._settle()
+        if self.staging is not None:
+            self.staging.write_back()
         tables = {}
         for table, name in enumerate(self.layout.names):
             hot_range, cold_range = self._ranges(table)
             tables[name] = torch.cat([hot[hot_range].cpu(), self._read_cold(cold, cold_range)])
         return tables
-
-
-def pool(rows: Tensor, inverse: Ints, offsets: Ints | None, batch: int) -> Tensor:
-    """Return each sample's embedding vectors, the sum of a feature's rows: (batch, features, dim).
-
-    `inverse` and `offsets` are those of a lookup.
-    """
-    at = torch.from_numpy(inverse).to(rows.device, non_blocking=True)
-    begins = None
-    if offsets is not None:
-        begins = torch.from_numpy(offsets).to(rows.device, non_blocking=True)
-    return pool_on_device(rows, at, begins, batch)
-
-
-def pool_on_device(rows: Tensor, at: Tensor, begins: Tensor | None, batch: int) -> Tensor:
-    """Return the same as `pool`, from an inverse and offsets on the device of the rows.
-
-    The gradient of a row is the sum over its occurrences in a fixed order, so it is the same on
-    every run.
-    """
-    dim = rows.shape[1]
-    if rows.is_cuda:  # the gradient of index_select is not deterministic on CUDA
-        if begins is None:
-            return functional.embedding(at, rows).view(batch, -1, dim)
-        bags = functional.embedding_bag(at, rows, begins, mode="sum", include_last_offset=True)
-        return bags.view(batch, -1, dim)
-    # On the CPU index_select has a faster gradient than embedding.
-    vectors = rows.index_select(0, at)  # (ids, dim)
-    if begins is None:
-        return vectors.view(batch, -1, dim)
-    lengths = begins.diff()
-    bag = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # (ids,)
-    return vectors.new_zeros((len(lengths), dim)).index_add(0, bag, vectors).view(batch, -1, dim)
 
 
 def _derive_seed(seed: int, name: str) -> int:

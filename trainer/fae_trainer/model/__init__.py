@@ -1,6 +1,8 @@
 """The DLRM, and one step of its training.
 
 dlrm          the network above the embeddings
-graph_step    a step in fixed shapes, which a CUDA graph replays
+cuda_graph    replay a computation as a CUDA graph, and work beside it on a second stream
+device_step   a step on the device alone, which a graph replays
+ranked_step   a step on several devices of one machine
 recommender   the model as a whole: tables, network, and a step on a batch
 """

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.prefetch import prefetch
+from fae_trainer.data.upload import upload_ahead
+from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
 from fae_trainer.embedding.distributed import Ranks
+from fae_trainer.embedding.host_rows import HostRows, Lookup
 from fae_trainer.embedding.layout import make_layout
+from fae_trainer.embedding.locked_tables import LockedTables
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
-from fae_trainer.embedding.planner import Lookup, Plan, Planner, Slots
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
-from fae_trainer.embedding.tables import Tables, pool, pool_on_device
+from fae_trainer.embedding.tables import Tables
+from fae_trainer.model.device_step import DeviceStep
 from fae_trainer.model.dlrm import Dlrm
-from fae_trainer.model.graph_step import MAX_IDS, GraphStep
+from fae_trainer.model.ranked_step import RankedStep
 from fae_trainer.parameters import TrainParameters, embedding_dim
 
 #: One process, which trains by itself.
 ALONE = Ranks()
 
+#: Batches that are copied to a GPU ahead of the one that a step is on.
+UPLOADS_AHEAD = 2
+
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a batch before its step.
+
+    `lookup` is set where the host looks its rows up. Where the device does, `part` is this
+    process's part of the batch on the device, and `following` the part of the next batch.
+    """
+
+    lookup: Lookup | None = None
+    part: Batch | None = None
+    following: Batch | None = None
 
 
 def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
@@ -48,38 +68,35 @@ class Recommender:
     """
 
     def __init__(
-        self, manifest: Manifest, parameters: TrainParameters, ranks: Ranks = ALONE
+        self,
+        manifest: Manifest,
+        parameters: TrainParameters,
+        ranks: Ranks = ALONE,
+        by_device: bool | None = None,
     ) -> None:
         """Allocate a model; call `initialise` or restore a checkpoint before use.
 
         With several `ranks`, each steps on its part of every batch, and all ranks make every call.
-        Raises ParameterError where memory does not suffice, and DatasetError where the tables'
-        dimensions differ.
+        A GPU handles the rows `by_device`; a CPU does so only if asked to, by Triton's interpreter.
+        Raises ParameterError where memory does not suffice or the device cannot handle rows, and
+        DatasetError where the tables' dimensions differ.
         """
         self.ranks = ranks
-        dim = embedding_dim(manifest)
-        self._layout = make_layout(manifest, count_hot_rows(manifest, parameters.placement))
-        self._dense = len(manifest.features.dense)
+        self.placement = parameters.placement
         self.device = torch.device(parameters.device)
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
-        rule = ROW_OPTIMIZERS[parameters.optimizer]
-        arguments = (self._layout, dim, self.device, self.dtype, rule)
-        alone = ranks.size == 1
-        if not alone:
-            self.tables: Tables = SharedTables(*arguments, ranks)
-        else:
-            tables = ReplicatedTables if parameters.placement == "fae" else Tables
-            self.tables = tables(*arguments)
-        cuda = self.device.type == "cuda"
-        #: Whether a thread reads cold rows ahead; without a GPU it would compete for the cores.
-        self.reads_ahead = alone and cuda and parameters.placement == "hot-cold"
-        #: Whether scoring skips the search for distinct hot rows, which does not pay on a GPU.
-        self.scores_by_slots = alone and cuda and self.tables.splits_batches
+        self._mixed = parameters.amp == "bf16"
+        if by_device is None:
+            by_device = self.device.type == "cuda" and parameters.placement != "hybrid"
+        if by_device:
+            _check_device(self.device, ranks, parameters.placement)
+        self.tables = self._make_tables(manifest, parameters, by_device)
+        self._host_rows = HostRows(self.tables)
         self.network = Dlrm(
-            self._dense,
+            len(manifest.features.dense),
             len(manifest.features.sparse),
-            dim,
+            self.tables.dim,
             parameters.bottom_mlp,
             parameters.top_mlp,
         ).to(self.device, self.dtype)
@@ -89,139 +106,177 @@ class Recommender:
             parameters.dense_lr,
             parameters.clip_norm,
         )
-        self._mixed = parameters.amp == "bf16"
-        self._planner = Planner(self._layout)
-        self._graph_step: GraphStep | None = None
-        if alone and cuda and parameters.cuda_graph:
-            self.use_graph_step(parameters.batch_size)
-
-    def use_graph_step(self, samples: int) -> None:
-        """Step on batches of so many samples in arrays of fixed shapes, where that pays."""
-        features = len(self._layout.feature_table)
-        self._graph_step = None
-        if samples * features <= MAX_IDS:
-            shape = (samples, self._dense, features)
-            self._graph_step = GraphStep(
-                self._loss, self.tables, self.network_optimizer, shape, self.lr
-            )
+        self.device_step: DeviceStep | RankedStep | None = None
+        if by_device:
+            self.device_step = self._make_device_step(parameters)
 
     def initialise(self, seed: int) -> None:
         """Set every weight to its initial value for the seed, the same for every placement."""
         self.tables.initialise(seed)
         self.network.initialise(seed)
 
-    def plan_steps(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        """Yield each batch with the plan of its step.
-
-        A plan depends on no weight, so it can be made ahead. For a CUDA device it is in pinned
-        memory, like a loader's batches, so that no step waits for its copy.
-        """
-        for batch in batches:
-            fits = self._graph_step is not None and self._graph_step.fits(batch)
-            yield batch, self._plan_slots(batch) if fits else self.plan_lookup(batch)
-
-    def plan_scores(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        """Yield each batch with the plan of its logits, like `plan_steps`."""
-        for batch in batches:
-            by_slots = self.scores_by_slots and batch.offsets is None
-            yield batch, self._plan_slots(batch) if by_slots else self.plan_lookup(batch)
-
-    def _plan_slots(self, batch: Batch) -> Slots:
-        slots = self._planner.plan_slots(batch)
-        return dataclasses.replace(slots, slots=self._pin(slots.slots))
-
-    def plan_lookup(self, batch: Batch) -> Lookup:
-        """Return the lookup of this rank's part of a batch."""
-        lookup = self._planner.plan_lookup(self.ranks.local_part(batch))
-        offsets = None if lookup.offsets is None else self._pin(lookup.offsets)
-        return dataclasses.replace(
-            lookup,
-            hot=self._pin(lookup.hot),
-            inverse=self._pin(lookup.inverse),
-            offsets=offsets,
-            shared=self.ranks.size > 1 and self._planner.has_cold_rows(batch),
-        )
-
-    def _pin(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the array, in pinned memory if the device is CUDA."""
-        if self.device.type != "cuda":
-            return array
-        pinned: npt.NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
-        return pinned
-
     @contextmanager
-    def prefetch_steps(
+    def prefetch(
         self, batches: Iterable[Batch], depth: int
     ) -> Iterator[Iterator[tuple[Batch, Plan]]]:
-        """Yield an iterator over batches and their plans, made `depth` ahead in a thread.
+        """Yield an iterator over batches and their plans, made `depth` ahead in a thread."""
+        if self._takes_whole_batches:  # copies go ahead on a stream of their own
+            with prefetch(batches, depth) as ahead:
+                yield self.plan(ahead)
+        else:
+            with prefetch(self.plan(batches), depth) as planned:
+                yield planned
 
-        Step on every batch, in this order: cold rows may be read ahead too.
-        """
-        rows = self.tables.prefetching() if self.reads_ahead else nullcontext()
-        with rows, prefetch(self._request_ahead(batches), depth) as planned:
-            yield planned
+    def plan(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        """Yield each batch with its plan, which depends on no weight."""
+        if self._takes_whole_batches:
+            yield from self._upload(batches)
+            return
+        for batch in batches:
+            if self.device_step is not None and batch.hot:
+                yield batch, Plan(part=batch.to(self.device, non_blocking=True))
+            else:
+                mine = self.ranks.local_part(batch)
+                yield batch, Plan(lookup=self._host_rows.plan(mine, self._is_shared(batch)))
 
-    def _request_ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
-        """Yield each batch with its plan, and request the plan's cold rows."""
-        for batch, plan in self.plan_steps(batches):
-            self.tables.request(plan)
-            yield batch, plan
+    @property
+    def _takes_whole_batches(self) -> bool:
+        """Whether the device handles the rows of all batches; of `fae`, those of hot ones."""
+        return self.device_step is not None and self.placement != "fae"
+
+    def _upload(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Plan]]:
+        """Yield each batch with its part on the device and that of the next one."""
+        taken: deque[Batch] = deque()
+
+        def take_parts() -> Iterator[Batch]:
+            for batch in batches:
+                taken.append(batch)
+                yield self.ranks.local_part(batch)
+
+        part: Batch | None = None
+        for following in upload_ahead(take_parts(), self.device, UPLOADS_AHEAD):
+            if part is not None:
+                yield taken.popleft(), Plan(part=part, following=following)
+            part = following
+        if part is not None:
+            yield taken.popleft(), Plan(part=part)
 
     def step(self, batch: Batch, plan: Plan) -> Tensor:
         """Update the model by a batch; return the mean log loss before, a scalar on the device."""
-        self.tables.prepare_for(hot=not len(plan.cold))
-        if isinstance(plan, Slots):
-            assert self._graph_step is not None
-            return self._graph_step(batch, plan)
-        assert isinstance(plan, Lookup)
-        return self._plain_step(batch, plan)
+        self.tables.prepare_for(batch.hot)
+        if plan.part is None:
+            assert plan.lookup is not None
+            return self._step_by_host(batch, plan.lookup)
+        if isinstance(self.device_step, RankedStep):
+            return self.device_step(plan.part, len(batch))
+        assert self.device_step is not None
+        return self.device_step(plan.part, plan.following)
 
     @torch.no_grad()
     def logits(self, batch: Batch, plan: Plan) -> Tensor:
         """Return the logits of a batch, (batch,) on the device."""
-        mine = self.ranks.local_part(batch)
-        if isinstance(plan, Slots):
-            embedded = pool_on_device(*self.tables.read(plan), None, len(mine))
-        else:
-            assert isinstance(plan, Lookup)
-            rows = self.tables.gather(plan).rows
-            embedded = pool(rows, plan.inverse, plan.offsets, len(mine))
-        logit = self._logit(self._to_device(mine.dense), embedded)
+        mine = plan.part or self.ranks.local_part(batch)
+        if self._takes_whole_batches:
+            assert plan.part is not None
+            assert self.device_step is not None
+            if self.tables.staging is not None:
+                self.tables.staging.write_back()
+            rows = self.device_step.rows
+            vectors = rows.look_up(rows.find_slots(plan.part.ids, plan.part.offsets))
+        else:  # of `fae`, the host reads the hot rows from their current owner
+            lookup = plan.lookup or self._host_rows.plan(self.ranks.local_part(batch))
+            vectors = self._to_device(self._host_rows.look_up(lookup)[0])
+        vectors = vectors.view(len(mine), -1, self.tables.dim)
+        logit = self._logit(self._to_device(mine.dense), vectors)
         if self.ranks.size == 1:
             return logit
         return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(len(batch))))
 
-    def _plain_step(self, batch: Batch, lookup: Lookup) -> Tensor:
-        """Update the model by a batch without a graph; return the mean loss before the update."""
-        gathered, mine = self.tables.gather(lookup), self.ranks.local_part(batch)
-        embedded = pool(gathered.rows, lookup.inverse, lookup.offsets, len(mine))
-        logit = self._logit(self._to_device(mine.dense), embedded)
-        loss = functional.binary_cross_entropy_with_logits(logit, self._to_device(mine.label))
+    def _make_tables(
+        self, manifest: Manifest, parameters: TrainParameters, by_device: bool
+    ) -> Tables:
+        layout = make_layout(manifest, count_hot_rows(manifest, parameters.placement))
+        rule = ROW_OPTIMIZERS[parameters.optimizer]
+        # Where the host handles the rows, it has all of them, but for the hot ones of `fae`.
+        there = self.device if by_device else torch.device("cpu")
+        arguments = (layout, embedding_dim(manifest), there, self.dtype, rule)
+        if self.ranks.size > 1:
+            shared = LockedTables if by_device else SharedTables
+            return shared(*arguments, self.ranks)
+        if parameters.placement == "fae":
+            return ReplicatedTables(*arguments)
+        return Tables(*arguments, page_locked=by_device and self.device.type == "cuda")
+
+    def _make_device_step(self, parameters: TrainParameters) -> DeviceStep | RankedStep:
+        tables = self.tables
+        hot, cold = tables.hot, tables.cold
+        if isinstance(tables, ReplicatedTables):  # only for batches without cold rows
+            hot = tables.copy
+            cold = hot.slice(0, 0)
+        rows = DeviceRows(
+            tables.layout,
+            hot,
+            cold,
+            tables.optimizer,
+            owner=self.ranks.rank,
+            owners=self.ranks.size,
+        )
+        rows.set_rate(self.lr)
+        size, graph = parameters.batch_size, parameters.cuda_graph
+        if self.ranks.size > 1:
+            return RankedStep(rows, self.network_optimizer, self._loss, self.ranks, size, graph)
+        tables.staging = step = DeviceStep(rows, self.network_optimizer, self._loss, size, graph)
+        return step
+
+    def _is_shared(self, batch: Batch) -> bool:
+        """Tell whether several processes exchange cold rows for a batch."""
+        return self.ranks.size > 1 and self._host_rows.has_cold_rows(batch)
+
+    def _step_by_host(self, batch: Batch, lookup: Lookup) -> Tensor:
+        """Update the model by a batch whose rows the host handles."""
+        mine = self.ranks.local_part(batch)
+        vectors, gathered = self._host_rows.look_up(lookup)
+        vectors = self._to_device(vectors.view(len(mine), -1, self.tables.dim)).requires_grad_()
+        loss = self._loss(self._to_device(mine.label), self._to_device(mine.dense), vectors)
         if self.ranks.size > 1:
             loss = loss * self.ranks.share(batch)
-        self.network_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.tables.update(gathered, self.lr)
+        gradient = self.network_optimizer.differentiate(loss, vectors)
+        gradient = gradient.reshape(-1, self.tables.dim).cpu()
+        self._host_rows.update(lookup, gathered, gradient, self.lr)
         loss = loss.detach()
         if self.ranks.size > 1:
-            gradients = [w.grad for w in self.network.parameters() if w.grad is not None]
-            self.ranks.all_reduce([loss, *gradients])
+            weights = self.network_optimizer.weights
+            self.ranks.all_reduce([loss, *(w.grad for w in weights if w.grad is not None)])
         self.network_optimizer.update()
         return loss
 
-    def _loss(self, label: Tensor, dense: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
-        """Return the mean log loss of a batch of one id a feature, from arrays on the device."""
-        logit = self._logit(dense, pool_on_device(rows, inverse, None, len(label)))
+    def _loss(self, label: Tensor, dense: Tensor, vectors: Tensor) -> Tensor:
+        """Return the mean log loss of samples from their bags' vectors."""
+        logit = self._logit(dense, vectors)
         return functional.binary_cross_entropy_with_logits(logit, label)
 
-    def _logit(self, dense: Tensor, embedded: Tensor) -> Tensor:
+    def _logit(self, dense: Tensor, vectors: Tensor) -> Tensor:
         """Return the logits, (batch,); under mixed precision only the network uses bfloat16."""
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
         ):
-            logit: Tensor = self.network(dense, embedded)
+            logit: Tensor = self.network(dense, vectors)
         return logit.to(self.dtype)
 
     def _to_device(self, values: Tensor) -> Tensor:
         """Return a batch's tensor on the device."""
         return values.to(self.device, self.dtype, non_blocking=True)
+
+
+def _check_device(device: torch.device, ranks: Ranks, placement: str) -> None:
+    """Raise ParameterError where a GPU cannot handle rows itself."""
+    if not runs_kernels(device):
+        raise ParameterError(
+            f"--placement {placement} needs Triton, which this torch does not bring. Use "
+            "--placement hybrid, where the host handles the rows, or pip install triton."
+        )
+    if ranks.size > 1 and not ranks.on_one_machine:
+        raise ParameterError(
+            f"--placement {placement} needs all processes on one machine, whose memory they share. "
+            "Use --placement hybrid, where the machines exchange rows."
+        )

@@ -1,7 +1,8 @@
-"""Measure what a hot sample, a cold sample and a cold access cost on this machine.
+"""Measure what hot samples, cold samples and cold accesses cost on this machine.
 
-The model is a straight line: a cold batch takes a time for each sample and a time for each access
-to a cold row. `fae calibrate` weighs hot sets by these times.
+A sample takes a time, a cold one takes more, and each access to a cold row takes a time. Where the
+device reads cold rows itself it does so beside the network, so that a part of their time is hidden:
+only what exceeds that part counts. `fae calibrate` weighs hot sets by these times.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from fae.format.manifest import (
     Table,
 )
 from fae_trainer.data.batches import Batch
-from fae_trainer.embedding.planner import Plan
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run.evaluate import resolve_device
@@ -36,15 +36,17 @@ from fae_trainer.run.evaluate import resolve_device
 #: The model that is timed: Criteo's features, and tables too large for the caches.
 TABLES, DENSE, DIM = 26, 13, 16
 TABLE_ROWS, HOT_ROWS = 200_000, 20_000
-#: The cold features of a sample in the two kinds of cold batch that determine the line.
-FEW, MANY = 1, 20
-WARM_UP_ROUNDS, ROUNDS = 3, 12
+#: The cold features of a sample in the kinds of batches that are timed.
+KINDS = NONE, FEW, MANY, ALL = (0, 1, 13, 26)
+WARM_UP_ROUNDS, ROUNDS = 2, 8
+#: Batches of a kind that are timed together, so that the device reads ahead as in training.
+BATCHES = 4
 
 
 def measure_device(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the device profile of this machine: seconds per hot sample, cold sample, cold access.
+    """Return the device profile of this machine, as `fit_profile` describes it.
 
-    `options` has `device`, `batch_size` and `threads` if the user chose them. Kinds of batch
+    `options` has `device`, `batch_size` and `threads` if the user chose them. Kinds of batches
     alternate, and the median of each is used.
     """
     manifest = make_manifest([TABLE_ROWS] * TABLES, [HOT_ROWS] * TABLES, DIM, DENSE)
@@ -52,34 +54,53 @@ def measure_device(options: dict[str, Any]) -> dict[str, Any]:
     recommender = Recommender(manifest, p)
     recommender.initialise(p.seed)
     rng = np.random.default_rng(p.seed)
-    kinds = {cold: _make_batch(rng, p.batch_size, cold) for cold in (0, FEW, MANY)}
+    kinds = {cold: [_make_batch(rng, p.batch_size, cold) for _ in range(BATCHES)] for cold in KINDS}
     if p.device == "cuda":
-        kinds = {cold: batch.pin_memory() for cold, batch in kinds.items()}
-    plans = {cold: next(iter(recommender.plan_steps([batch])))[1] for cold, batch in kinds.items()}
+        kinds = {cold: [batch.pin_memory() for batch in made] for cold, made in kinds.items()}
     times: dict[int, list[float]] = {cold: [] for cold in kinds}
     for round_number in range(WARM_UP_ROUNDS + ROUNDS):
-        for cold, batch in kinds.items():
-            seconds = _time_step(recommender, batch, plans[cold])
+        for cold, batches in kinds.items():
+            seconds = _time_steps(recommender, batches)
             if round_number >= WARM_UP_ROUNDS:
                 times[cold].append(seconds)
-    hot, few, many = (statistics.median(times[cold]) / p.batch_size for cold in (0, FEW, MANY))
-    access = max((many - few) / (MANY - FEW), 0.0)
+    medians = {cold: statistics.median(found) / p.batch_size for cold, found in times.items()}
     return {
         "device": torch.cuda.get_device_name() if p.device == "cuda" else "cpu",
         "batch_size": p.batch_size,
-        "seconds_per_hot_input": hot,
-        "seconds_per_cold_input": max(few - FEW * access, hot),
-        "seconds_per_cold_access": access,
+        **fit_profile(medians),
     }
 
 
-def _time_step(recommender: Recommender, batch: Batch, plan: Plan) -> float:
-    """Return the seconds of one training step, including the device's work."""
-    begin = time.perf_counter()
-    recommender.step(batch, plan)
+def fit_profile(seconds: dict[int, float]) -> dict[str, float]:
+    """Return the costs of samples and of cold accesses that explain the seconds of a sample.
+
+    `seconds` are those with NONE, FEW, MANY and ALL of the features cold. Many accesses give the
+    time of one. The line through them says what a sample without any would take: if that is less
+    than a hot sample takes, the difference is hidden behind it.
+    """
+    hot = seconds[NONE]
+    access = max((seconds[ALL] - seconds[MANY]) / (ALL - MANY), 0.0)
+    hidden = max(hot - (seconds[MANY] - MANY * access), 0.0)
+    exposed = max(FEW * access - hidden, 0.0)
+    return {
+        "seconds_per_hot_input": hot,
+        "seconds_per_cold_input": max(seconds[FEW] - exposed, hot),
+        "seconds_per_cold_access": access,
+        "seconds_hidden_per_input": hidden,
+    }
+
+
+def _time_steps(recommender: Recommender, batches: Sequence[Batch]) -> float:
+    """Return the seconds of a training step on one of the batches, with the device's work."""
+    planned = list(recommender.plan(batches))
     if recommender.device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    begin = time.perf_counter()
+    for batch, plan in planned:
+        recommender.step(batch, plan)
+    if recommender.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begin) / len(batches)
 
 
 def _make_batch(rng: np.random.Generator, samples: int, cold_features: int) -> Batch:

@@ -12,7 +12,6 @@ import torch
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS, Manifest
 from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.data.prefetch import prefetch
 from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, resolve_parameters
@@ -31,7 +30,7 @@ def open_split(
 ) -> HotColdLoader:
     """Return a loader of a split's rows in file order, the hot leaf first."""
     return HotColdLoader(
-        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.device, threads=p.threads,
+        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.batch_device, threads=p.threads,
         verify=p.verify, sharing=sharing,
     )  # fmt: skip
 
@@ -40,10 +39,10 @@ def score_split(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector
     """Return the labels and logits of a split's samples, in the loader's order."""
     labels, logits = [np.empty(0)], [np.empty(0)]
     batches = loader.batches(0, loader.order(0))
-    with prefetch(recommender.plan_scores(batches), PREFETCH_DEPTH) as ahead:
-        for batch, lookup in ahead:
+    with recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
+        for batch, plan in ahead:
             labels.append(batch.label.double().cpu().numpy())
-            logits.append(recommender.logits(batch, lookup).double().cpu().numpy())
+            logits.append(recommender.logits(batch, plan).double().cpu().numpy())
     return np.concatenate(labels), np.concatenate(logits)
 
 

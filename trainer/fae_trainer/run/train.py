@@ -104,7 +104,7 @@ class Run:
         p, history = self.parameters, self.history
         order = schedule_epoch(self.manifest, p, history.epoch, history.feedback)
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
-        with self.recommender.prefetch_steps(batches, PREFETCH_DEPTH) as ahead:
+        with self.recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
             history.resume_clock()
             for batch, plan in ahead:
                 history.add(self.recommender.step(batch, plan), batch)
@@ -184,7 +184,7 @@ def open_loaders(
         p = dataclasses.replace(p, cache=kinds.pop() if len(kinds) == 1 else "none")
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
-        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.device, threads=p.threads,
+        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.batch_device, threads=p.threads,
         verify=p.verify, sharing=sharing,
     )  # fmt: skip
     evaluated = {split: open_split(data, split, p, sharing) for split in ("valid", "test")}
@@ -199,7 +199,7 @@ def _choose_cache(manifest: Manifest, p: TrainParameters, sharing: WindowSharing
     """
     if sharing is None:
         return "none"
-    kind = choose_cache("auto", manifest, "train", torch.device(p.device))
+    kind = choose_cache("auto", manifest, "train", torch.device(p.batch_device))
     size = sum(estimate_decoded_bytes(manifest, split) for split in manifest.splits)
     return "none" if kind == "host" and size > sharing.budget * sharing.size else kind
 
