@@ -30,8 +30,8 @@ def open_split(
 ) -> HotColdLoader:
     """Return a loader of a split's rows in file order, the hot leaf first."""
     return HotColdLoader(
-        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.batch_device, threads=p.threads,
-        verify=p.verify, sharing=sharing,
+        data, split, BATCH_SIZE, shuffle=False, cache=p.cache, device=p.batch_device,
+        threads=p.threads, verify=p.verify, sharing=sharing,
     )  # fmt: skip
 
 

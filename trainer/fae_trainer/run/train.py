@@ -184,8 +184,8 @@ def open_loaders(
         p = dataclasses.replace(p, cache=kinds.pop() if len(kinds) == 1 else "none")
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
-        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.batch_device, threads=p.threads,
-        verify=p.verify, sharing=sharing,
+        data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.batch_device,
+        threads=p.threads, verify=p.verify, sharing=sharing,
     )  # fmt: skip
     evaluated = {split: open_split(data, split, p, sharing) for split in ("valid", "test")}
     return {"train": train, **evaluated}
