@@ -67,6 +67,7 @@ def _process(
     rank: int, size: int, tmp: Path, work: Callable[..., Any], given: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)
+    os.environ["LOCAL_WORLD_SIZE"] = str(size)  # as torchrun sets it
     meeting = f"file://{tmp / f'meeting-{work.__name__}'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
     torch.save(work(Ranks(rank, size), *given), tmp / f"rank-{rank}")
@@ -105,10 +106,7 @@ def all_trained(ranks: Ranks, root: Path, cases: Sequence[Any]) -> list[dict[str
 
 
 @pytest.mark.parametrize("cases", [CASES, BY_DEVICE], ids=["by host", "by device"])
-def test_processes_equal_one_on_the_whole_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cases: Sequence[Any]
-) -> None:
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+def test_processes_equal_one_on_the_whole_batch(tmp_path: Path, cases: Sequence[Any]) -> None:
     for name, shape in SHAPES.items():
         write_dataset(tmp_path / name, shape)
     found = in_processes(all_trained, 3, tmp_path, tmp_path, cases)
