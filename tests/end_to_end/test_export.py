@@ -23,6 +23,8 @@ def test_each_row_goes_by_its_raw_value(shop: Stages, tmp_path: Path) -> None:
         frame = pl.read_parquet(tmp_path / "tables" / f"{name}.parquet")
         assert frame["id"].to_list() == list(range(len(values) + 1))
         assert frame["value"].to_list() == [None, *values.values()]
+        kinds = ["missing" if value is None else "value" for value in values.values()]
+        assert frame["kind"].to_list() == ["out of vocabulary", *kinds]
         assert frame["embedding"].to_list() == weights[name].tolist()
 
 

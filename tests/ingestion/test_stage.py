@@ -120,6 +120,14 @@ def test_too_many_malformed_lines_are_an_error_that_lists_them(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "staging.rejects"]
 
 
+def test_rejects_of_a_former_try_are_removed(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="malformed"):
+        stage(tmp_path, {"a.txt": GOOD + "x\n"}, max_reject_share=0)
+    assert (tmp_path / "staging.rejects").is_dir()
+    stage(tmp_path, {"a.txt": GOOD})
+    assert not (tmp_path / "staging.rejects").exists()
+
+
 def test_the_allowed_share_of_malformed_lines_is_accepted(tmp_path: Path) -> None:
     staging = stage(tmp_path, {"a.txt": GOOD * 90 + "2,b\n" * 10}, max_reject_share=0.1)
     assert (staging.rows, staging.logs[0].rejects) == (90, 10)

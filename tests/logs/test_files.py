@@ -105,9 +105,10 @@ def test_a_header_names_the_columns_in_any_order(
         ("label,town,id", ["lacks city", "found: label, town, id"]),
         ("label,city,id,age", ["the header has age, unknown", "`role: drop`"]),
         ("label,city,id,city", ["the header contains city twice"]),
-        ("1,Oslo,9", ["the header lacks label, city, id"]),
+        ("1,Oslo,9", ["the header lacks label, city, id", "write `header: false`"]),
         ("", ["the header lacks"]),
-        ("label;city;id", ["the header lacks"]),
+        ("label;city;id", ["one column where 3 are expected; is it separated by ';'?: label;city"]),
+        ("label", ["the header has one column where 3 are expected: label"]),
     ],
 )
 def test_a_header_that_does_not_fit_is_an_error(

@@ -13,7 +13,7 @@ from fae.storage.folder import Folder, FolderLike
 def export(
     dataset: FolderLike, run: Path, out: FolderLike, *, overwrite: bool = False
 ) -> list[DataFile]:
-    """Write one Parquet file a table to `out`: `id`, `value` and `embedding`.
+    """Write one Parquet file a table to `out`: `id`, `value`, `kind` and `embedding`.
 
     Raises DatasetError where `run` was trained on another data set.
     """

@@ -26,11 +26,12 @@ def write_tables(
     *,
     overwrite: bool = False,
 ) -> list[DataFile]:
-    """Write a Parquet file per table to `out`: `id`, `value` and `embedding` (dim), by id.
+    """Write a Parquet file per table to `out`: `id`, `value`, `kind` and `embedding` (dim), by id.
 
-    `weights` maps each table's name to its trained rows, (rows, dim), in the order of ids. Id 0,
-    out of vocabulary, has a null value; so has the missing category, under its own id. A hashed id
-    has a line for each of its values, and none if it has no value.
+    `weights` maps each table's name to its trained rows, (rows, dim), in the order of ids. `kind`
+    is `value`, or says which of two a null value is: `out of vocabulary`, which has id 0, or
+    `missing`, the missing category. A hashed id has a line for each of its values, and none if it
+    has no value.
     """
     source, out = Folder.of(dataset), Folder.of(out)
     manifest = outputs.read_manifest(source)
@@ -59,10 +60,13 @@ def _describe(out: Folder, table: Table) -> DataFile:
 
 
 def _join_weights(vocabulary: pl.DataFrame, weights: npt.NDArray[np.floating[Any]]) -> pa.Table:
-    """Return `id`, `value` and `embedding` of each line of a vocabulary, after a line for id 0."""
+    """Return `id`, `value`, `kind` and `embedding` of a vocabulary's lines, after one for id 0."""
     oov_line = pl.DataFrame({"value": [None], "id": [OOV_ID]}, vocabulary.schema)
     lines = pl.concat([oov_line, vocabulary])
     rows = pa.array(weights[lines["id"].to_numpy()].ravel())
-    columns = {name: lines[name].to_arrow() for name in ("id", "value")}
+    kind = pl.when(pl.col("value").is_not_null()).then(pl.lit("value")).otherwise(pl.lit("missing"))
+    kind = pl.when(pl.col("id") == OOV_ID).then(pl.lit("out of vocabulary")).otherwise(kind)
+    lines = lines.with_columns(kind=kind)
+    columns = {name: lines[name].to_arrow() for name in ("id", "value", "kind")}
     embedding = pa.FixedSizeListArray.from_arrays(rows, weights.shape[1])
     return pa.table(columns | {"embedding": embedding})

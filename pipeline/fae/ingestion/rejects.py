@@ -56,6 +56,13 @@ def write_rejects(rejects: Sequence[Reject], folder: Folder) -> Folder:
     return folder / _FILE_NAME
 
 
+def remove_rejects(folder: Folder) -> None:
+    """Remove what `write_rejects` wrote into `folder`, and the folder unless it holds more."""
+    folder.remove([_FILE_NAME])
+    if not folder.remote and folder.path.is_dir() and not any(folder.path.iterdir()):
+        folder.path.rmdir()
+
+
 def parse_rejects(lines: Iterable[str]) -> Iterator[Reject]:
     """Yield the rejects in lines of `rejects.jsonl`; raises ValueError where one is damaged."""
     for line in lines:

@@ -16,11 +16,11 @@ from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import convert_arrow_table, parse_fields, parse_table, parse_text
 from fae.ingestion.part import write_part
 from fae.ingestion.quoted_records import read_quoted_records
-from fae.ingestion.rejects import REJECTS_FOLDER, Reject, write_rejects
+from fae.ingestion.rejects import REJECTS_FOLDER, Reject, remove_rejects, write_rejects
 from fae.ingestion.staging import Part, StagedLog, Staging, fingerprint_logs
 from fae.logs.blocks import BLOCK_BYTES, Block, cut_blocks, read_block
 from fae.logs.checksums import checksum_logs
-from fae.logs.files import Log, check_sizes, open_parquet
+from fae.logs.files import Log, check_sizes, open_parquet, suggest_separator
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
@@ -88,11 +88,15 @@ def ingest(
         lines = sum(part.rows for block in blocks for part in block.parts) + len(rejects)
         if len(rejects) > parameters.max_reject_share * lines:
             listed_in = write_rejects(rejects, out.beside(f".{REJECTS_FOLDER}"))
-            raise LogError(_describe_excess(rejects, lines, parameters.max_reject_share, listed_in))
+            allowed = parameters.max_reject_share
+            hint = _suggest_separator(rejects, schema)
+            raise LogError(_describe_excess(rejects, lines, allowed, listed_in) + hint)
+        remove_rejects(out.beside(f".{REJECTS_FOLDER}"))
         write_rejects(rejects, partial / REJECTS_FOLDER)
         if lines == len(rejects):
             example = f", all malformed; the first: {rejects[0].describe()}" if rejects else ""
-            raise LogError(f"the logs hold no rows: {lines:,} lines{example}.")
+            hint = _suggest_separator(rejects, schema)
+            raise LogError(f"the logs hold no rows: {lines:,} lines{example}.{hint}")
         staging = _build_staging(partial, schema, logs, checksums, blocks, rejects)
         _check_splits(staging, rejects)
         staging.write()
@@ -198,6 +202,16 @@ def _describe_excess(rejects: Sequence[Reject], lines: int, allowed: float, file
         f"All of them are listed in {file}. Check that the schema fits these logs. "
         "Fix the logs or raise --max-reject-share."
     )
+
+
+def _suggest_separator(rejects: Sequence[Reject], schema: Schema) -> str:
+    """Return what to try where malformed lines have one field, or nothing."""
+    reject = next((one for one in rejects if one.reason.startswith("1 fields, not ")), None)
+    question = suggest_separator(reject.text, schema.separator) if reject else ""
+    if reject is None or not question:
+        return ""
+    expected = reject.reason.removeprefix("1 fields, not ")
+    return f" One column where {expected} are expected{question} Set the schema's `separator`."
 
 
 def _build_staging(

@@ -30,6 +30,8 @@ from fae.storage.remote import call_with_retries, find_matches, open_file, redac
 _LINES_WITH_ALL_KEYS = 10_000
 _ABSENT = object()
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+#: Separators that logs have.
+_SEPARATORS = (",", "\t", ";", "|", " ")
 _UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -267,11 +269,19 @@ def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str)
         raise LogError(
             f"{name}: the {what} contain{'s' * (what == 'header')} {', '.join(repeated)} twice."
         )
+    expected = len(schema.log_names)
+    if missing and what == "header" and len(fields) == 1 < expected:
+        raise LogError(
+            f"{name}: the header has one column where {expected} are expected"
+            f"{suggest_separator(fields[0], schema.separator)}: {fields[0][:300]}"
+        )
     if missing:
+        is_data = what == "header" and not set(fields) & set(schema.log_names)
+        no_header = " If the log has no header, write `header: false`." if is_data else ""
         raise LogError(
             f"{name}: the {what} lack{'s' * (what == 'header')} {', '.join(missing)}; "
             f"found: {', '.join(fields)[:300]}. "
-            f"Fix the schema {schema.name!r}, or choose the schema of this log."
+            f"Fix the schema {schema.name!r}, or choose the schema of this log.{no_header}"
         )
     if unknown and what == "header" and not schema.ignore_rest:
         raise LogError(
@@ -279,6 +289,13 @@ def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str)
             "Add each to the schema, with `role: drop` if it is not used, or ignore them all with "
             "`ignore_rest: true`."
         )
+
+
+def suggest_separator(line: str, separator: str) -> str:
+    """Return a question whether a line has another separator than this one, or nothing."""
+    counts = {other: line.count(other) for other in _SEPARATORS if other != separator}
+    likely = max(counts, key=lambda other: counts[other])
+    return f"; is it separated by {likely!r}?" if counts[likely] else ""
 
 
 def open_text(log: Log) -> IO[bytes]:

@@ -160,7 +160,7 @@ def join_ranks() -> Iterator[Ranks]:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise FaeError(
             f"The connection to another process is lost ({reason}). See the error of the process "
-            "that ended first. The last checkpoint is kept."
+            "that ended first. The last checkpoint, if any, is kept."
         ) from error
     finally:
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -35,9 +36,11 @@ class Progress:
         self._last = now
         rate = (history.samples - self._first) / (now - self._began)
         left = (self._samples - history.samples) / rate if rate else 0.0
+        loss = history.recent_loss  # NaN until the first losses have come from the device
         line = (
             f"{history.samples:,} of {self._samples:,} samples, {rate:,.0f} samples/s, "
-            f"loss {history.recent_loss:.4f}, {left:,.0f} s left"
+            + ("" if math.isnan(loss) else f"loss {loss:.4f}, ")
+            + f"{left:,.0f} s left"
         )
         self._write(line if self._terminal else line + "\n")
 

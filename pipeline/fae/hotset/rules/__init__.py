@@ -1,4 +1,4 @@
-"""Rules that rank embedding rows, hottest first; the byte budget then cuts the ranking.
+"""Rules that rank embedding rows, the best first; the byte budget then cuts the ranking.
 
 To add a rule, add it to RULES, to the choices in `cli/options.py` and to the report's meanings.
 A rule is a pure function of a Problem: no clock, and no randomness but that of its seed.

@@ -40,12 +40,14 @@ def cast_time(column: TimeColumn, dtype: pl.DataType) -> pl.Expr:
         number = pl.when(number.is_finite()).then(number)
         return _to_microseconds(number, _PER_SECOND[column.format])
     raw = raw.cast(pl.String())
+    # `%f` is a fraction of six digits, as in Python; to Polars, it is a count of nanoseconds.
+    form = column.format.replace(".%f", "%.f").replace("%f", "%6f")
     if column.format == ISO_8601:
         return _to_microseconds(_parse_iso(raw, column.zone), MICROSECONDS_PER_SECOND)
-    if "%H" in column.format and "%M" not in column.format:  # Polars parses no hour without it
-        moment = (raw + " 00").str.to_datetime(column.format + " %M", strict=False)
+    if "%H" in form and "%M" not in form:  # Polars parses no hour without it
+        moment = (raw + " 00").str.to_datetime(form + " %M", strict=False)
     else:
-        moment = raw.str.to_datetime(column.format, strict=False, time_unit="us")
+        moment = raw.str.to_datetime(form, strict=False, time_unit="us")
     if re.search("%[#:]*z|%\\+", column.format) is None:  # the text names no zone
         moment = _localize(moment, column.zone)
     time = _to_microseconds(moment.to_physical(), MICROSECONDS_PER_SECOND)
