@@ -60,7 +60,7 @@ def test_the_objective_future_is_named_and_leaves_nothing_to_warn_of(avazu: None
 def test_a_sample_that_is_too_small_is_said_by_prepare_and_summary(avazu: None) -> None:
     for printed in (prepare("--sample", "0.05"), plain(fae("summary", "ds").output)):
         assert "calibrated on a sample" in printed
-        assert "raise --sample" in printed
+        assert "raise --sample, or use --rule inputs --objective future" in printed
 
 
 def test_without_held_out_rows_nothing_is_said_of_new_ones(avazu: None) -> None:

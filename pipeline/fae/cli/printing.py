@@ -101,7 +101,7 @@ def print_hot_set(hot_set: HotSet) -> None:
         output.print(f"{name.replace('_', ' ')}: {value:,}")
     _print_shares(hot_set.shares, hot_set.objective)
     if hot_set.sample is not None:
-        _print_sample(hot_set.sample)
+        _print_sample(hot_set.sample, hot_set.objective)
     _print_sharing(hot_set.parameters, hot_set.sharing, len(hot_set.tables))
     output.print(
         f"knee at {format_bytes(knee)}: beyond it, bytes gain less than on average; to ask for a "
@@ -145,14 +145,17 @@ def _print_shares(shares: Sequence[HotShares], objective: str) -> None:
             )
 
 
-def _print_sample(check: SampleCheck) -> None:
+def _print_sample(check: SampleCheck, objective: str) -> None:
     """Print the hot share of the sample, and that of the other training samples."""
     output.print(
         f"calibrated on a sample: {check.sampled:.2%} of it is hot, and {check.others:.2%} of the "
         f"other training samples (95 % interval {check.low:.2%} to {check.high:.2%})"
     )
     if check.too_small:
-        output.print("[yellow]the sample is too small to be representative: raise --sample[/]")
+        remedy = "raise --sample"
+        if objective != "future":
+            remedy += ", or use --rule inputs --objective future"
+        output.print(f"[yellow]the sample is too small to be representative: {remedy}[/]")
 
 
 def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tables: int) -> None:
@@ -224,7 +227,8 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
     shares = [HotShares(**fields) for fields in preparation.get("shares", ())]
     _print_shares(shares, preparation.get("objective", "inputs"))
     if preparation.get("sample_check"):
-        _print_sample(SampleCheck(**preparation["sample_check"]))
+        check = SampleCheck(**preparation["sample_check"])
+        _print_sample(check, preparation.get("objective", "inputs"))
     _print_sharing(
         preparation.get("parameters", {}).get("calibrate", {}),
         [Sharing(**fields) for fields in preparation.get("sharing", ())],
