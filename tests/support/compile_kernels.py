@@ -39,6 +39,7 @@ def constants(lists: bool) -> dict[str, Any]:
         **dict.fromkeys(("ADAGRAD", "STAGED", "WRITE"), True),
         **dict.fromkeys(("STEPS", "NEXT_STEPS"), STEPS),
         **dict.fromkeys(("BLOCK", "TILE"), 32),
+        "COLD_CACHE": ".cv" if lists else "",
         "DIM": DIM,
         "DIM_PADDED": padded,
         "WIDTH": width,

@@ -232,7 +232,8 @@ class DeviceRows:
         kernels.look_up[_grid(bag_count, block)](
             places, offsets if lists else places, self.hot, cold, vectors,
             bag_count, self.hot_total,
-            LISTS=lists, MEAN=self._mean, **self._sizes, BLOCK=block, **_LAUNCH,
+            LISTS=lists, MEAN=self._mean, COLD_CACHE=".cv" if self._owner[1] > 1 else "",
+            **self._sizes, BLOCK=block, **_LAUNCH,
         )  # fmt: skip
         return vectors
 

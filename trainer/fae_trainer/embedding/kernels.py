@@ -113,7 +113,7 @@ def copy_cold(
 @triton.jit
 def _read_rows(
     places, at, mask, hot, cold, hot_total,
-    WIDTH: tl.constexpr, DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
+    COLD_CACHE: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
 ):  # fmt: skip
     """Return the rows at positions `at` of `places`, zeros where there is none."""
     column = tl.arange(0, DIM_PADDED)
@@ -123,19 +123,21 @@ def _read_rows(
     in_cold = (place >= hot_total)[:, None] & fits
     hot_row = hot + place[:, None] * WIDTH + column[None, :]
     cold_row = cold + (place - hot_total)[:, None] * WIDTH + column[None, :]
-    return tl.load(hot_row, mask=in_hot, other=0.0) + tl.load(cold_row, mask=in_cold, other=0.0)
+    rows = tl.load(hot_row, mask=in_hot, other=0.0)
+    return rows + tl.load(cold_row, mask=in_cold, other=0.0, cache_modifier=COLD_CACHE)
 
 
 @triton.jit
 def look_up(
     places, offsets, hot, cold, vectors, bag_count, hot_total,
-    LISTS: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr, BLOCK: tl.constexpr,
+    LISTS: tl.constexpr, MEAN: tl.constexpr, COLD_CACHE: tl.constexpr, WIDTH: tl.constexpr,
+    DIM: tl.constexpr, DIM_PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write each bag's row, or with LISTS the sum or mean of its rows in their order.
 
     Places below `hot_total` are in `hot`, the others, less `hot_total`, in `cold`: staged rows, or
-    the host's memory where `places` are slots. `vectors` is (bags, DIM).
+    the host's memory where `places` are slots. `vectors` is (bags, DIM). Where other devices write
+    the host's memory too, COLD_CACHE is ".cv": what this device's caches hold of it may be old.
     """
     bag = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = bag < bag_count
@@ -145,11 +147,15 @@ def look_up(
         total = tl.zeros((BLOCK, DIM_PADDED), dtype=vectors.dtype.element_ty)
         for step in range(0, tl.max(end - begin)):
             at = begin + step
-            total += _read_rows(places, at, at < end, hot, cold, hot_total, WIDTH, DIM, DIM_PADDED)
+            total += _read_rows(
+                places, at, at < end, hot, cold, hot_total, COLD_CACHE, WIDTH, DIM, DIM_PADDED
+            )
         if MEAN:
             total = total / tl.maximum(end - begin, 1).to(total.dtype)[:, None]
     else:
-        total = _read_rows(places, bag, valid, hot, cold, hot_total, WIDTH, DIM, DIM_PADDED)
+        total = _read_rows(
+            places, bag, valid, hot, cold, hot_total, COLD_CACHE, WIDTH, DIM, DIM_PADDED
+        )
     column = tl.arange(0, DIM_PADDED)
     out = vectors + bag.to(tl.int64)[:, None] * DIM + column[None, :]
     tl.store(out, total, mask=valid[:, None] & (column < DIM)[None, :])
