@@ -1,9 +1,11 @@
 """Make a row of each of the samples that one field of a line holds."""
 
+import re
+
 import polars as pl
 
 from fae.ingestion.cast.raw_columns import LINE_COLUMN
-from fae.ingestion.rejects import Reject, preview
+from fae.ingestion.rejects import Reject, preview_value
 from fae.logs.schema import Explosion
 
 
@@ -16,28 +18,25 @@ def explode_samples(
     `explosion.into`. A line without a sample is a reject.
     """
     field, into = pl.col(explosion.field), explosion.into
-    text = field.str.strip_chars(" \t")
     if frame.schema[explosion.field] != pl.String():  # a list of Parquet or JSON
-        texts = field.list.eval(pl.element().cast(pl.String()))
-        samples = pl.when(texts.list.len() > 0).then(
-            texts
-        )  # null, unlike an empty list, stays a row
+        samples = field.list.eval(pl.element().cast(pl.String()))
+        samples = pl.when(samples.list.len() > 0).then(samples)  # null stays a row when exploded
     else:
+        text = field.str.strip_chars(" \t")
         samples = pl.when(text != "").then(text.str.split(explosion.separator))
-    rows = frame.with_columns(samples).explode(explosion.field)
-    parts = field.str.split(explosion.between)
-    missing, short = field.is_null() | (field == ""), parts.list.len() < len(into)
-    rows = rows.with_columns(missing.alias("@missing"), short.fill_null(False).alias("@short"))
+    rows = frame.with_columns(samples.alias(explosion.field)).explode(explosion.field)
+    # The first part takes what it can, so that the last ones have no mark in them.
+    pattern = f"(?s)^{re.escape(explosion.between).join('(.*)' for _ in into)}$"
+    is_sample = rows.select(field.str.contains(pattern).fill_null(False)).to_series()
     form = explosion.between.join(name.upper() for name in into)
-    for row in rows.filter(pl.col("@missing") | pl.col("@short")).iter_rows(named=True):
-        reason = "no sample" if row["@missing"] else f"not a sample of the form {form}"
-        value = preview(str(row[explosion.field] or "").encode())
-        rejects = [*rejects, Reject(row[LINE_COLUMN], explosion.field, reason, value)]
-    rows = rows.filter(~pl.col("@missing") & ~pl.col("@short")).drop("@missing", "@short")
-    # The last parts have no mark in them, so the first has what is left.
-    last = len(into) - 1
-    first = parts.list.head(parts.list.len() - last).list.join(explosion.between)
-    others = [parts.list.get(at - last - 1, null_on_oob=True) for at in range(1, len(into))]
-    named = zip(into, [first, *others], strict=True)
-    columns = [pl.when(part != "").then(part).alias(name) for name, part in named]
-    return rows.with_columns(columns).drop({explosion.field} - set(into)), rejects
+    found = []
+    for row in rows.filter(~is_sample).iter_rows(named=True):
+        value = row[explosion.field]
+        reason = f"not a sample of the form {form}" if value else "no sample"
+        found.append(Reject(row[LINE_COLUMN], explosion.field, reason, preview_value(value)))
+    parts = (field.str.extract(pattern, group) for group in range(1, len(into) + 1))
+    columns = [
+        pl.when(part != "").then(part).alias(name) for name, part in zip(into, parts, strict=True)
+    ]
+    exploded = rows.filter(is_sample).with_columns(columns)
+    return exploded.drop({explosion.field} - set(into)), rejects + found

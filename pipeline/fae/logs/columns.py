@@ -13,6 +13,7 @@ Encoding = Literal["hex", "integer", "unsigned", "string"]
 Derivation = Literal["hour_of_day", "day_of_week"]
 #: Formats of times that are not strftime's; all but the first keep fractions of a second.
 UNIX, UNIX_MS, UNIX_US, ISO_8601 = "unix", "unix_ms", "unix_us", "iso8601"
+_OPTIONAL = "optional"
 _MAX_FLOAT32 = 3.4028234e38
 #: More hexadecimal digits than a 64-bit number has.
 _MAX_NUMBER_DIGITS = 16
@@ -20,7 +21,7 @@ _MAX_NUMBER_DIGITS = 16
 
 def optional(default: Any, **rules: Any) -> Any:
     """Return a key that a schema may leave out, and that its document then leaves out too."""
-    return Field(default=default, exclude_if=lambda value: value == default, **rules)
+    return Field(default=default, json_schema_extra={_OPTIONAL: True}, **rules)
 
 
 def _to_text(value: Any) -> Any:
@@ -40,6 +41,21 @@ class Strict(BaseModel):
     """A part of a schema: it takes its own keys only, and never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def document(self) -> dict[str, Any]:
+        """Return the part as plain data, which `model_validate` reads back."""
+        document = {}
+        for name, info in type(self).model_fields.items():
+            value, extra = getattr(self, name), info.json_schema_extra
+            if not (isinstance(extra, dict) and _OPTIONAL in extra and value == info.default):
+                document[name] = _to_plain(value)
+        return document
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return value.document()
+    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 class RawValues(Strict):

@@ -314,10 +314,6 @@ class Schema(Strict):
         """Return the number of elements in an embedding row of `column`'s table."""
         return column.dim or self.embedding.dim
 
-    def document(self) -> dict[str, Any]:
-        """Return the schema as plain data, which `Schema.model_validate` reads back."""
-        return self.model_dump(mode="json")
-
 
 def expand_range(column: Any) -> list[Any]:
     """Return one column for each name of a range (`I1..I3`: I1, I2, I3), or `column` itself."""
