@@ -19,6 +19,7 @@ from fae.format.version import __version__
 if TYPE_CHECKING:
     from fae.api.dataset import Dataset, open_dataset
     from fae.api.export import export
+    from fae.api.predict import predict
     from fae.api.stages import append, calibrate, ingest, partition, prepare, profile
     from fae.dataset.encoder import Encoder
     from fae.format.errors import FaeError
@@ -43,6 +44,7 @@ _MODULES = {
     "load_schema": "fae.logs.schema_files",
     "open_dataset": "fae.api.dataset",
     "partition": "fae.api.stages",
+    "predict": "fae.api.predict",
     "prepare": "fae.api.stages",
     "profile": "fae.api.stages",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "load_schema",
     "open_dataset",
     "partition",
+    "predict",
     "prepare",
     "profile",
 ]

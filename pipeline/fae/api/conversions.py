@@ -104,10 +104,11 @@ def find_all_logs(logs: Paths, valid_logs: Paths, test_logs: Paths, schema: Sche
     """Find the logs of all splits; LogError where one is absent, unreadable or named twice."""
     from fae.logs.files import find_logs_by_split
 
-    return find_logs_by_split(_texts(logs), _texts(valid_logs), _texts(test_logs), schema)
+    return find_logs_by_split(to_texts(logs), to_texts(valid_logs), to_texts(test_logs), schema)
 
 
-def _texts(paths: Paths) -> list[str]:
+def to_texts(paths: Paths) -> list[str]:
+    """Return one path, glob or URL, or several, as a list of texts."""
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     return [os.fspath(path) for path in given]
 

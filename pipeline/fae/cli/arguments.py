@@ -218,6 +218,31 @@ def _add_other_commands(commands: Any) -> None:
             )
         },
     )
+    predict = add_command(
+        commands,
+        "predict",
+        "LOGS... --run RUN --out FILE",
+        "score the rows of new logs with a trained model",
+        "Write the score of each row of new logs, which need no labels, with the rows' keys or "
+        "numbers. The logs are like those that the model was trained on.",
+    )
+    _add_logs(predict)
+    predict.add_argument(
+        "--run", type=Path, required=True, metavar="RUN", help="The trained run's directory."
+    )
+    predict.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="The .csv or .parquet to write."
+    )
+    predict.add_argument(
+        "--data",
+        metavar="DIR",
+        help="The data set that RUN was trained on (default: the one RUN names).",
+    )
+    predict.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help="Where the network runs (default: auto, which is CUDA if there is one).",
+    )
     synth = add_command(
         commands,
         "synth",

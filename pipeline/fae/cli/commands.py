@@ -102,6 +102,15 @@ def _export(**options: Any) -> None:
     print(f"{options['out']}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows")
 
 
+def _predict(**options: Any) -> None:
+    from fae.api.predict import predict
+    from fae.format.errors import require
+
+    require("torch", "train", "Prediction")
+    rows = predict(**options)
+    print(f"{options['out']}: {rows:,} rows")
+
+
 def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
     from fae.cli.printing import rows_progress
     from fae.synthetic.log import write_log
@@ -142,6 +151,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "summary": _summary,
     "report": _report,
     "export": _export,
+    "predict": _predict,
     "synth": _synth,
     "schema": _schema,
     "version": _version,

@@ -66,7 +66,8 @@ class Encoder:
             for column in self._features.fields
             if isinstance(column, DenseColumn | SparseColumn | TimeColumn)
         }
-        self._needs_time = any(column.source for column in self.schema.sparse)
+        #: Whether features derive from the time, so that rows must have one.
+        self.needs_time = any(column.source for column in self.schema.sparse)
         self._dtypes = {
             table.name: pl.Int32() if table.rows < 2**31 else pl.Int64()
             for table in self.manifest.tables
@@ -130,7 +131,7 @@ class Encoder:
         staged: dict[str, list[Any]] = {}
         for column, stage in self._stagers.items():
             cells = [row.get(column.log_name) for row in rows]
-            is_unused = column.role == "time" and not self._needs_time
+            is_unused = column.role == "time" and not self.needs_time
             if is_unused and all(cell is None for cell in cells):
                 continue
             if stage is None:
@@ -193,7 +194,7 @@ class Encoder:
             for number, (_, faults) in enumerate(encoded)
             for fault in faults
         ]
-        if self.schema.time is not None and not self._needs_time:
+        if self.schema.time is not None and not self.needs_time:
             # The time of a row without one was another row's, which has its own reject.
             time = self.schema.time
             rejects = [
@@ -208,14 +209,18 @@ class Encoder:
             parsed = parse_table(frame, self._features)
         except LogError as error:
             raise DatasetError(str(error)) from None
-        dense = [parsed.rows[column.name] for column in self.schema.dense]
+        return self.encode_staged(parsed.rows), parsed.rejects
+
+    def encode_staged(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the dense features and ids of rows that the parser has read by the schema."""
+        dense = [rows[column.name] for column in self.schema.dense]
         ids = []
         for column in self.schema.sparse:
-            staged, index = parsed.rows[column.name], self._indexes[column.table_name]
+            staged, index = rows[column.name], self._indexes[column.table_name]
             values = staged if column.multi is None else staged.explode(empty_as_null=False)
             found = pl.Series(column.name, index.find(values)).cast(self._dtypes[column.table_name])
             ids.append(found if column.multi is None else _regroup(found, staged.list.len()))
-        return pl.DataFrame([*dense, *ids]), parsed.rejects
+        return pl.DataFrame([*dense, *ids])
 
     def _fill_columns(self, frame: pl.DataFrame, rows: int) -> pl.DataFrame:
         """Return `frame` with empty columns filled: a time that nothing needs by 0, others as text.
@@ -224,14 +229,14 @@ class Encoder:
         """
         columns = []
         for name, column in self._fields.items():
-            is_unused = column.role == "time" and not self._needs_time
+            is_unused = column.role == "time" and not self.needs_time
             if name in frame.columns and frame[name].null_count() < rows:
                 value = frame[name]
                 if is_unused:  # what is missing is not looked at
                     value = value.fill_null(strategy="forward").fill_null(strategy="backward")
                 columns.append(value)
                 continue
-            if column.role == "time" and self._needs_time and rows:
+            if column.role == "time" and self.needs_time and rows:
                 raise DatasetError(f"the rows have no column {name!r}, from which features derive.")
             value = pl.Series(name, [None], dtype=pl.String())
             if is_unused:

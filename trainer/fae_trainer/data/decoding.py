@@ -76,6 +76,16 @@ def decode_row_groups(
         table = parquet.read_row_groups(groups, columns=list_columns(manifest), use_threads=False)
         if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups hold fewer rows than they say.")
+    return decode_table(table, path, manifest, hot, allocate)
+
+
+def decode_table(
+    table: pa.Table, path: Path, manifest: Manifest, hot: bool, allocate: Allocate
+) -> Batch:
+    """Return the rows of a table with a data set's columns, in one buffer from `allocate`.
+
+    Raises DatasetError, which names `path`, as `decode_row_groups` does.
+    """
     features = manifest.features
     label = _read_matrices(table, [features.label], path, pa.types.is_integer)
     for matrix in label:

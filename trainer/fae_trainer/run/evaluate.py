@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS, Manifest
+from fae_trainer.data.batches import Batch
+from fae_trainer.data.decoding import decode_table
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.model.recommender import Recommender
@@ -37,13 +41,19 @@ def open_split(
 
 def score_split(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector, Vector]:
     """Return the labels and logits of a split's samples, in the loader's order."""
-    labels, logits = [np.empty(0)], [np.empty(0)]
-    batches = loader.batches(0, loader.order(0))
+    scored = list(_score_batches(recommender, loader.batches(0, loader.order(0))))
+    labels, logits = zip((np.empty(0), np.empty(0)), *scored, strict=True)
+    return np.concatenate(labels), np.concatenate(logits)
+
+
+def _score_batches(
+    recommender: Recommender, batches: Iterable[Batch]
+) -> Iterator[tuple[Vector, Vector]]:
+    """Yield the labels and logits of each batch."""
     with recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
         for batch, plan in ahead:
-            labels.append(batch.label.double().cpu().numpy())
-            logits.append(recommender.logits(batch, plan).double().cpu().numpy())
-    return np.concatenate(labels), np.concatenate(logits)
+            logits = recommender.logits(batch, plan).double().cpu().numpy()
+            yield batch.label.double().cpu().numpy(), logits
 
 
 def measure_split(recommender: Recommender, loader: HotColdLoader) -> dict[str, float | None]:
@@ -63,7 +73,45 @@ def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, 
     """
     recommender, p = load_recommender(data, Manifest.read(data), run, changes)
     label, logit = score_split(recommender, open_split(data, split, p))
-    return label, 1 / (1 + np.exp(-logit))
+    return label, _to_probability(logit)
+
+
+def open_scorer(data: Path, run: Path, **changes: Any) -> Callable[[pa.Table], Vector]:
+    """Return a function of the probabilities that a run's checkpoint predicts for a table's rows.
+
+    The table has the features of the data set, encoded as there, and no label. `changes` are those
+    of `predict`. The function raises DatasetError where a value is not one of the data set's.
+    """
+    manifest = Manifest.read(data)
+    recommender, _ = load_recommender(data, manifest, run, changes)
+
+    def score(table: pa.Table) -> Vector:
+        label = pa.array(np.zeros(len(table), dtype=np.int8))
+        labelled = table.append_column(manifest.features.label, label)
+        batches = (  # a cold batch may touch any rows
+            decode_table(piece, data, manifest, hot=False, allocate=_allocate)
+            for piece in _cut(labelled)
+        )
+        scored = [logit for _, logit in _score_batches(recommender, batches)]
+        logits: Vector = np.concatenate([np.empty(0), *scored])
+        return _to_probability(logits)
+
+    return score
+
+
+def _to_probability(logit: Vector) -> Vector:
+    probability: Vector = 1 / (1 + np.exp(-logit))
+    return probability
+
+
+def _cut(table: pa.Table) -> Iterator[pa.Table]:
+    """Yield a table's rows in pieces of BATCH_SIZE."""
+    for start in range(0, len(table), BATCH_SIZE):
+        yield table.slice(start, BATCH_SIZE).combine_chunks()
+
+
+def _allocate(size: int) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.uint8)
 
 
 def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any]:
