@@ -324,14 +324,14 @@ def measure_ranks(options: argparse.Namespace, ranks: Ranks) -> None:
         with share_windows(*given, ranks.gather_objects, "none") as sharing:
             loader = HotColdLoader(
                 options.data, batch_size=options.batch_size, threads=options.threads, cache="none",
-                sharing=sharing,
+                sharing=sharing, part=given,
             )  # fmt: skip
             busy, rates = [], []
             for turn in range(options.rounds + 1):
                 ranks.gather_objects(None)
                 begin, own, rows = time.perf_counter(), time.process_time(), 0
                 for number, batch in enumerate(loader):
-                    rows += len(batch)
+                    rows += batch.samples
                     if number % 8 == 0:
                         ranks.gather_objects(None)  # as training does, in each step
                 total = sum(ranks.gather_objects(time.process_time() - own))

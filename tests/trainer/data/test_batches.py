@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -94,6 +95,17 @@ def test_a_block_on_the_device_is_permuted_and_cut_as_on_the_host(ragged: bool) 
         assert found.ids.is_cuda
         expected = gather([Piece(block, order[start:stop])], Buffers().allocate)
         assert samples_of(found.to("cpu")) == samples_of(expected)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("in_buffer", [False, True])
+def test_a_part_stays_one_wherever_it_goes(in_buffer: bool) -> None:
+    batch = make_batch(9, 3, 2, 0, False)
+    if in_buffer:
+        batch = gather([Piece(Block.on_host(batch), np.arange(9))], Buffers().allocate)
+    part = dataclasses.replace(batch, part_of=20)
+    for moved in (part.pin_memory(), part.to("cuda"), part.pin_memory().to("cuda").to("cpu")):
+        assert moved.samples == 20
 
 
 @pytest.mark.usefixtures("cuda")

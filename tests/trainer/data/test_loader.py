@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 import threading
 from collections import Counter
@@ -134,6 +135,18 @@ def test_ranks_share_the_rows_and_have_equally_many_batches(
         assert max(sizes) - min(sizes) <= 2  # one of each temperature
 
 
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_parts_make_up_the_batches_of_a_whole_loader(data: Path, batch_size: int) -> None:
+    whole = list(loader(data, batch_size=batch_size))
+    parts = [list(loader(data, batch_size=batch_size, part=(rank, 3))) for rank in range(3)]
+    for batch, *pieces in zip(whole, *parts, strict=True):
+        ends = [len(batch) * rank // 3 for rank in range(4)]
+        for piece, (start, stop) in zip(pieces, itertools.pairwise(ends), strict=True):
+            expected = batch.slice(start, stop) if start < stop else batch.slice(0, 1)
+            assert contents(piece) == contents(expected)
+            assert piece.samples == piece.part_of == batch.samples == len(batch)
+
+
 @given(st.integers(0, 3000), st.integers(1, 70), st.integers(1, 9))
 def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size: int) -> None:
     try:
@@ -218,6 +231,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         ({"split": "dev"}, "split is dev"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"rank": 2, "world_size": 2}, "rank 2"),
+        ({"part": (2, 2)}, "part 2"),
         ({"cache": "disk"}, "--cache is disk"),
         ({"split": "valid", "world_size": 4}, "Use fewer ranks"),
     ):

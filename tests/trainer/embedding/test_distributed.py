@@ -153,7 +153,10 @@ def test_processes_decode_a_part_each_of_what_one_decodes(tmp_path: Path, cache:
     write_dataset(tmp_path / "data", RAGGED)
     windows, expected = decoded(ALONE, tmp_path / "data", cache)
     found = in_processes(decoded, 2, tmp_path, tmp_path / "data", cache)
-    assert [batches for _, batches in found] == [expected, expected]
+    for (hot, ids, labels), *parts in zip(expected, *(b for _, b in found), strict=True):
+        assert [kind for kind, _, _ in parts] == [hot, hot]
+        assert [*parts[0][1], *parts[1][1]] == ids
+        assert [*parts[0][2], *parts[1][2]] == labels
     assert sum(count for count, _ in found) == windows
     assert windows == (8 if cache == "none" else 4)
 

@@ -39,7 +39,6 @@ def test_lookups_find_each_row_at_its_owner(work: EmbeddedBatches) -> None:
     features = np.repeat(np.tile(layout.feature_table, len(batch)), lengths)
     expected = list(zip(features, batch.ids.tolist(), strict=True))
     assert [distinct[number] for number in lookup.inverse] == expected
-    assert rows.has_cold_rows(batch) == bool(len(lookup.distinct.cold))
 
 
 def test_slots_are_as_wide_as_the_rows_need() -> None:

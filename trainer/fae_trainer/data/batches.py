@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,8 @@ class Batch:
     (batch * features + 1,). Both are int32 if every id fits, else int64.
 
     Where `buffer` is given, all tensors are views of it (see `BatchShape`), and one copy of the
-    buffer copies the batch.
+    buffer copies the batch. Where `part_of` is given, the batch is one process's part of a batch of
+    so many samples.
     """
 
     label: Tensor
@@ -41,10 +42,16 @@ class Batch:
     offsets: Tensor | None
     hot: bool
     buffer: Tensor | None = None
+    part_of: int | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.label)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples of the whole batch that all processes share."""
+        return len(self) if self.part_of is None else self.part_of
 
     @property
     def features(self) -> int:
@@ -72,13 +79,16 @@ class Batch:
         """Return the batch on a device; a batch with a buffer takes one copy."""
         if self.buffer is not None:
             buffer = self.buffer.to(device, non_blocking=non_blocking)
-            return self if buffer is self.buffer else self.shape.view(buffer, self.hot)
+            if buffer is self.buffer:
+                return self
+            return replace(self.shape.view(buffer, self.hot), part_of=self.part_of)
         return self._map(lambda values: values.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Return the batch with its host tensors in page-locked memory, which a GPU can read."""
         if self.buffer is not None and not self.buffer.is_cuda:
-            return self.shape.view(self.buffer.pin_memory(), self.hot)
+            pinned = self.shape.view(self.buffer.pin_memory(), self.hot)
+            return replace(pinned, part_of=self.part_of)
         return self._map(lambda values: values if values.is_cuda else values.pin_memory())
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
@@ -90,7 +100,8 @@ class Batch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         offsets = None if self.offsets is None else change(self.offsets)
-        return Batch(change(self.label), change(self.dense), change(self.ids), offsets, self.hot)
+        label, dense, ids = change(self.label), change(self.dense), change(self.ids)
+        return Batch(label, dense, ids, offsets, self.hot, part_of=self.part_of)
 
 
 @dataclass(frozen=True)

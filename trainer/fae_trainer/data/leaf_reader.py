@@ -44,12 +44,14 @@ class LeafReader:
         pin: bool = False,
         verify: bool = False,
         sharing: WindowSharing | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """Make a reader, which opens each file when it is needed.
 
         `pin` puts batches into page-locked memory. `verify` compares a file's sha256 with the
         manifest's before its rows are read. With `sharing`, each window is decoded by one of the
-        processes that share.
+        processes that share. `part` is the number of this process's part of each batch, and how
+        many parts there are.
         """
         self._directory = directory
         self._manifest = manifest
@@ -59,7 +61,7 @@ class LeafReader:
         self._window_rows = window_rows
         self._pin = pin
         self._verify = verify
-        self._sharing = sharing
+        self._sharing, self._part = sharing, part
         self._leaf = f"{split}-{'hot' if hot else 'cold'}"
         self._readings = 0
         self._footers: dict[int, pq.FileMetaData] = {}
@@ -81,7 +83,7 @@ class LeafReader:
         Raises DatasetError where a file is absent, damaged or does not match the manifest.
         """
         slices = self._slice_windows(start, start + sum(sizes), shuffle)
-        shares = enumerate(cut_batches(slices, sizes))
+        shares = enumerate(cut_batches(slices, sizes, *self._part))
         self._readings += 1
         if self._sharing is not None:
             self._sharing.begin_reading(self._leaf, self._readings)

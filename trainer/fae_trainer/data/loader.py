@@ -133,15 +133,21 @@ class HotColdLoader(IterableDataset[Batch]):
         buffer_rows: int = BUFFER_ROWS,
         verify: bool = False,
         sharing: WindowSharing | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """Open the data set in `data`, for process `rank` of `world_size`.
 
         `cache` is "auto", "none", "host" or "device" (see `choose_cache`). If `device` is a GPU,
         batches on the host are in page-locked memory. 0 `threads` lets the loader choose. With
         `verify`, a file's sha256 is compared with the manifest's before its rows are read. With
-        `sharing`, the processes of a machine that read the same batches decode a part each. Raises
+        `sharing`, the processes of a machine that read the same batches decode a part each. `part`
+        (k, n) yields part k, from 0, of n parts of each batch; a `rank` has batches of its own.
+
+        Raises
+        ------
         ParameterError where a value is out of range, and DatasetError where the data set or one of
         the split's files is absent or has another size.
+
         """
         if split not in SPLITS:
             raise ParameterError(f"split is {split}; it must be one of {', '.join(SPLITS)}.")
@@ -150,6 +156,8 @@ class HotColdLoader(IterableDataset[Batch]):
                 f"batch_size {batch_size} and buffer_rows {buffer_rows} must be at least 1, and "
                 f"threads {threads} and seed {seed} at least 0."
             )
+        if not 0 <= part[0] < part[1]:
+            raise ParameterError(f"part {part[0]} must be from 0 to {part[1] - 1}.")
         if not 0 <= rank < world_size:
             raise ParameterError(
                 f"rank {rank} must be from 0 to world_size - 1, which is {world_size - 1}."
@@ -179,6 +187,7 @@ class HotColdLoader(IterableDataset[Batch]):
                 pin,
                 verify,
                 sharing,
+                part,
             )
             for hot in leaves
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fae_trainer.data.batches import Batch
@@ -19,9 +19,9 @@ from fae_trainer.data.windows import Window, WindowSlice
 class PendingBatch:
     """A batch that is made of pieces from different threads."""
 
-    def __init__(self, samples: int) -> None:
-        """Make a batch that lacks so many samples."""
-        self._missing = samples
+    def __init__(self, samples: int, part_of: int | None = None) -> None:
+        """Make a batch that lacks so many samples, or a part of one of `part_of` samples."""
+        self._missing, self._part_of = samples, part_of
         self._lock = threading.Lock()
         self._pieces: dict[int, Any] = {}
         self._batch: Batch | None = None
@@ -40,7 +40,7 @@ class PendingBatch:
         """Return the batch, which the threads of its windows have made, and forget it."""
         batch, self._batch = self._batch, None
         assert batch is not None
-        return batch
+        return batch if self._part_of is None else replace(batch, part_of=self._part_of)
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,39 @@ class WindowShare:
     ended: list[PendingBatch]
 
 
-def cut_batches(slices: Iterable[WindowSlice], sizes: Iterable[int]) -> Iterator[WindowShare]:
+def cut_batches(
+    slices: Iterable[WindowSlice], sizes: Iterable[int], rank: int = 0, ranks: int = 1
+) -> Iterator[WindowShare]:
     """Yield which rows of each of the consecutive slices belong to which batches of `sizes` rows.
 
-    The slices have as many rows as the batches.
+    The slices have as many rows as the batches. With several `ranks`, only those of the batches'
+    parts of number `rank` count; they end where the whole batches do.
     """
     remaining = iter(sizes)
-    missing = number = 0
+    size = seen = number = 0  # of the batch: its rows, those before `at`, and its pieces
     for piece in slices:
         share, at = WindowShare(piece.window, [], []), piece.start
         while at < piece.stop:
-            if not missing:
-                missing, number = next(remaining), 0
-                batch = PendingBatch(missing)
-            stop = min(at + missing, piece.stop)
-            share.parts.append(Part(batch, number, at, stop))
-            missing, number, at = missing - (stop - at), number + 1, stop
-            if not missing:
+            if seen == size:
+                size, seen, number = next(remaining), 0, 0
+                first, last = cut_part(size, rank, ranks)
+                batch = PendingBatch(last - first, size if ranks > 1 else None)
+            count = min(size - seen, piece.stop - at)
+            start, stop = max(first - seen, 0), min(last - seen, count)
+            if start < stop:
+                share.parts.append(Part(batch, number, at + start, at + stop))
+                number += 1
+            seen, at = seen + count, at + count
+            if seen == size:
                 share.ended.append(batch)
         yield share
+
+
+def cut_part(samples: int, rank: int, ranks: int) -> tuple[int, int]:
+    """Return the first sample of a rank's part of a batch, and the one behind the last.
+
+    Parts differ by one sample at most. An empty part has the first sample instead, whose share in
+    the batch is 0.
+    """
+    first, last = (samples * number // ranks for number in (rank, rank + 1))
+    return (first, last) if first < last else (0, 1)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fae.format.errors import FaeError, ParameterError
 from fae_trainer.data.batches import Batch
+from fae_trainer.data.pending import cut_part
 
 T = TypeVar("T")
 
@@ -43,14 +44,13 @@ class Ranks:
 
     def local_part(self, batch: Batch) -> Batch:
         """Return this rank's part; if that is empty, one sample of the batch, with share 0."""
-        if self.size == 1:
+        if self.size == 1 or batch.part_of is not None:
             return batch
-        start, stop = (len(batch) * rank // self.size for rank in (self.rank, self.rank + 1))
-        return batch.slice(start, stop) if start < stop else batch.slice(0, 1)
+        return batch.slice(*cut_part(len(batch), self.rank, self.size))
 
     def share(self, batch: Batch) -> float:
         """Return this rank's share of the batch's samples."""
-        return self.part_sizes(len(batch))[self.rank] / len(batch)
+        return self.part_sizes(batch.samples)[self.rank] / batch.samples
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors of one dtype by their sums over ranks, bit for bit equal on all ranks."""

@@ -51,10 +51,6 @@ class HostRows:
         self._stamps = np.zeros(int(tables.layout.rows.sum()), dtype=np.int32)
         self._lock = threading.Lock()
 
-    def has_cold_rows(self, batch: Batch) -> bool:
-        """Tell whether any id of a batch is a cold row."""
-        return bool((self._slots.find(batch) >= self._tables.layout.hot_total).any())
-
     def plan(self, batch: Batch, shared: bool = False) -> Lookup:
         """Return the lookup of a batch; it depends on no value, so it can be made ahead.
 

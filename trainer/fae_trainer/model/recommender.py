@@ -83,6 +83,8 @@ class Recommender:
         """
         self.ranks = ranks
         self.placement = parameters.placement
+        #: Whether every row that a hot batch needs lives on the device, in the layout.
+        self._keeps_hot = parameters.placement in ("gpu", "hot-cold", "fae")
         self.device = torch.device(parameters.device)
         self.dtype = _DTYPES[parameters.dtype]
         self.lr = parameters.lr
@@ -168,7 +170,7 @@ class Recommender:
             assert plan.lookup is not None
             return self._step_by_host(batch, plan.lookup)
         if isinstance(self.device_step, RankedStep):
-            return self.device_step(plan.part, len(batch))
+            return self.device_step(plan.part, batch.samples)
         assert self.device_step is not None
         return self.device_step(plan.part, plan.following)
 
@@ -190,7 +192,7 @@ class Recommender:
         logit = self._logit(self._to_device(mine.dense), vectors)
         if self.ranks.size == 1:
             return logit
-        return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(len(batch))))
+        return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(batch.samples)))
 
     def _make_tables(
         self, manifest: Manifest, parameters: TrainParameters, by_device: bool
@@ -229,8 +231,12 @@ class Recommender:
         return step
 
     def _is_shared(self, batch: Batch) -> bool:
-        """Tell whether several processes exchange cold rows for a batch."""
-        return self.ranks.size > 1 and self._host_rows.has_cold_rows(batch)
+        """Tell whether several processes exchange cold rows for a batch; all tell the same.
+
+        It depends on no ids, since each process may have its part of the batch alone.
+        """
+        on_host = self.tables.layout.cold_total > 0
+        return self.ranks.size > 1 and on_host and not (batch.hot and self._keeps_hot)
 
     def _step_by_host(self, batch: Batch, lookup: Lookup) -> Tensor:
         """Update the model by a batch whose rows the host handles."""

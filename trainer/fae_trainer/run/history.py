@@ -63,11 +63,11 @@ class History:
 
         Raises FaeError, which names the first batch whose loss is not finite.
         """
-        self._pending.append((loss, len(batch)))
+        self._pending.append((loss, batch.samples))
         self.position += 1
         self.step += 1
-        self.samples += len(batch)
-        self.hot_samples += len(batch) if batch.hot else 0
+        self.samples += batch.samples
+        self.hot_samples += batch.samples if batch.hot else 0
         if len(self._pending) == _MAX_PENDING:
             self.settle()
 

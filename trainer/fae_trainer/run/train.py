@@ -186,6 +186,7 @@ def open_loaders(
     train = HotColdLoader(
         data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.batch_device,
         threads=p.threads, verify=p.verify, sharing=sharing,
+        part=(ranks.rank, ranks.size),
     )  # fmt: skip
     evaluated = {split: open_split(data, split, p, sharing) for split in ("valid", "test")}
     return {"train": train, **evaluated}
