@@ -74,6 +74,7 @@ class DeviceStep:
         self._graph = graph and rows.device.type == "cuda"
         self._arrays: StepArrays | None = None
         self._staged_for: Batch | None = None
+        self._is_newer = False  # whether the tables lack the last batch's cold rows
         self._beside = Beside(rows.device)
 
     def __call__(self, batch: Batch, following: Batch | None) -> Tensor:
@@ -92,13 +93,14 @@ class DeviceStep:
         arrays.dense.copy_(batch.dense)
         loss = arrays.graphs.run(arrays.turn, lambda: self._compute(arrays))
         arrays.turn = 1 - arrays.turn
-        self._staged_for = following
+        self._staged_for, self._is_newer = following, True
         return loss.clone()  # the next step overwrites it
 
     def write_back(self) -> None:
         """Write the last batch's cold rows to the host's memory."""
-        if self._arrays is not None:
+        if self._arrays is not None and self._is_newer:
             self.rows.write_back(self._arrays.staged[1 - self._arrays.turn])
+            self._is_newer = False
 
     def forget(self) -> None:
         """Hold no row any more."""
