@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE
@@ -22,6 +23,16 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def rule(name: str) -> str:
+    """Return the name of a rule, FAE's own or an entry point of another package."""
+    if name in RULES or entry_points(group="fae.rules", name=name):
+        return name
+    raise argparse.ArgumentTypeError(
+        f"invalid choice: {name!r} (choose from {', '.join(RULES)}, or install a package with a "
+        "rule of this name)"
+    )
 
 
 #: Option → what argparse makes of it.
@@ -67,10 +78,12 @@ OPTIONS: dict[str, Settings] = {
         "Instead of a budget: the share of training samples to make hot, such as 0.8.",
         type=float,
     ),
-    "--rule": choice(
-        RULES,
+    "--rule": value(
+        f"{{{','.join(RULES)}}}",
         "How rows are ranked: inputs (for the most wholly hot samples), accesses (the FAE "
-        "paper's), threshold (its sampled search), per-table (a share of each table).",
+        "paper's), threshold (its sampled search), per-table (a share of each table), or the name "
+        "of another package's rule.",
+        type=rule,
     ),
     "--objective": choice(
         OBJECTIVES,

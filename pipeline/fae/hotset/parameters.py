@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fae.commit.stage_parameters import StageParameters, one_of
 from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective
-from fae.hotset.rules import RULES
+from fae.hotset.rules import check_rule
 
 #: What the ids of cold rows can be.
 COLD_IDS = ("exact", "hashed")
@@ -39,7 +39,7 @@ class CalibrateParameters(StageParameters):
     hot_share: Annotated[float, Field(gt=0, le=1)] | None = None
     dtype: Annotated[str, one_of(list(DTYPE_BYTES))] = "float32"
     optimizer: Annotated[str, one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"
-    rule: Annotated[str, one_of(list(RULES))] = "inputs"
+    rule: Annotated[str, AfterValidator(check_rule)] = "inputs"
     objective: Annotated[str, one_of(list(OBJECTIVES))] = "inputs"
     device_profile: DeviceProfile | None = None
     cold_ids: Annotated[str, one_of(COLD_IDS)] = "exact"

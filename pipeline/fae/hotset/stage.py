@@ -44,7 +44,7 @@ from fae.hotset.hot_set import (
 from fae.hotset.parameters import CalibrateParameters
 from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples, count_affordable
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
-from fae.hotset.rules import RULES
+from fae.hotset.rules import find_rule
 from fae.hotset.selection import (
     Selection,
     append_unsampled_rows,
@@ -182,7 +182,7 @@ class _Chooser:
             self.frequencies.seed,
             None if is_exact else self.train_accesses,
         )
-        ranking = RULES[rule or self.parameters.rule](problem)
+        ranking = find_rule(rule or self.parameters.rule)(problem)
         if is_exact:
             return ranking
         filled = append_unsampled_rows(self.rows, ranking.ranked_rows, self.train_accesses)

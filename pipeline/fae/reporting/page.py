@@ -116,6 +116,8 @@ def _finalize(value: object) -> object:
 
 
 def _rule_meaning(rule: str) -> str:
+    if rule not in RULES:
+        return "A rule of another package."
     return RULE_MEANINGS.get(rule) or (RULES[rule].__doc__ or "").partition("\n")[0]
 
 
