@@ -124,6 +124,17 @@ def test_lines_without_a_header_may_lack_the_label(
     assert np.allclose(found["score"], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_of_a_data_set_is_scored_in_its_order(
+    shop: Trained, tmp_path: Path, split: str
+) -> None:
+    out = tmp_path / "out.csv"
+    rows = fae.predict(shop.data, run=shop.run, out=out, split=split, device="cpu")
+    _, scores = evaluate.predict(shop.data, shop.run, split, device="cpu")
+    assert pl.read_csv(out)["score"].to_list() == scores.tolist()
+    assert rows == len(scores) == fae.open_dataset(shop.data).read(split).height
+
+
 def test_keys_stand_beside_the_scores(tmp_path: Path) -> None:
     columns = [{**column, "role": "key"} if column["name"] == "id" else column
                for column in SHOP.document()["columns"]]  # fmt: skip
@@ -133,6 +144,9 @@ def test_keys_stand_beside_the_scores(tmp_path: Path) -> None:
     found = pl.read_parquet(tmp_path / "out.parquet")
     assert found.columns == ["id", "score"]
     assert "".join(found["id"]) == "abcdefghijklmnopqrst"
+    fae.predict(trained.data, run=trained.run, out=tmp_path / "test.csv", device="cpu")
+    of_test = fae.open_dataset(trained.data).read("test")["id"]
+    assert pl.read_csv(tmp_path / "test.csv")["id"].to_list() == of_test.to_list()
 
 
 def test_the_command_scores_a_log(shop: Trained, tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
 from fae.api.conversions import PathLike, Paths, to_texts
+from fae.api.dataset import Dataset
 from fae.dataset.encoder import Encoder
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, LogError, ParameterError
+from fae.format.manifest import SUCCESS
 from fae.ingestion.cast.rows import ParsedLines
 from fae.ingestion.stage import parse_block
 from fae.logs.blocks import BLOCK_BYTES, cut_blocks
@@ -24,40 +28,69 @@ from fae.logs.schema import Schema
 #: The column of the rows' numbers, from 0, where the schema has no key.
 ROW_COLUMN, SCORE_COLUMN = "row", "score"
 _FORMATS = (".csv", ".parquet")
+#: The keys of some rows, no column if there are none, and their scores.
+Scored = tuple[pl.DataFrame, npt.NDArray[np.float64]]
 #: What of a log is read to see whether its lines have labels.
 _HEAD_BYTES = 1 << 20
 
 
 def predict(
-    logs: Paths, *, run: PathLike, out: PathLike, data: PathLike | None = None, device: str = "auto"
+    logs: Paths,
+    *,
+    run: PathLike,
+    out: PathLike,
+    data: PathLike | None = None,
+    split: str = "test",
+    device: str = "auto",
 ) -> int:
     """Write the score of each row of `logs` to the file `out`; return the number of rows.
 
     Logs are like those of the data set `data`, by default the one that `run` was trained on; labels
-    may be absent, and are not looked at. `out`, a .csv or .parquet, has the keys of the schema, or
-    else `row`, the number of the row in all logs from 0, and `score`, the probability that the
-    label is 1. Raises LogError where a line is malformed or there is no row.
+    may be absent, and are not looked at. In place of logs, a data set may be given, of which a
+    `split` is scored. `out`, a .csv or .parquet, has the keys of the schema, or else `row`, the
+    number of the row from 0, in all logs or as `Dataset.read` returns the split, and `score`, the
+    probability that the label is 1. Raises LogError where a line is malformed or there is no row.
     """
-    from fae_trainer.run.evaluate import open_scorer
-
-    run, out = Path(run), Path(out)
+    run, out, patterns = Path(run), Path(out), to_texts(logs)
     if out.suffix not in _FORMATS:
         raise ParameterError(f"--out {out}: name a file that ends in {' or '.join(_FORMATS)}.")
-    data = Path(data) if data is not None else _read_data_path(run)
-    encoder = Encoder(data)
-    found, schema = _find_logs(to_texts(logs), encoder)
-    score, rows = open_scorer(data, run, device=device), 0
+    if len(patterns) == 1 and (Path(patterns[0]) / SUCCESS).is_file():
+        scored = _score_split(Path(patterns[0]), run, split, device)
+    else:
+        data = Path(data) if data is not None else _read_data_path(run)
+        scored = _score_logs(patterns, data, run, device)
+    rows = 0
     with replace_file(out) as partial, _open_output(partial, out.suffix) as write:
-        for parsed in _parse_logs(found, schema):
-            scores = score(encoder.encode_staged(parsed.rows).to_arrow())
-            keys = parsed.rows.select(column.name for column in schema.key_columns)
-            if not schema.key_columns:
-                keys = pl.DataFrame({ROW_COLUMN: range(rows, rows + len(scores))})
-            write(keys.with_columns(pl.Series(SCORE_COLUMN, scores)))
+        for keys, scores in scored:
+            numbers = pl.DataFrame({ROW_COLUMN: range(rows, rows + len(scores))})
+            named = keys if keys.width else numbers
+            write(named.with_columns(pl.Series(SCORE_COLUMN, scores)))
             rows += len(scores)
         if not rows:
             raise LogError("the logs hold no rows.")
     return rows
+
+
+def _score_split(data: Path, run: Path, split: str, device: str) -> Iterator[Scored]:
+    """Yield the keys and the scores of a data set's split."""
+    from fae_trainer.run import evaluate
+
+    dataset = Dataset(data)
+    keys = list(dataset.manifest.features.keys)
+    rows = dataset.read(split, columns=keys) if keys else pl.DataFrame()
+    yield rows, evaluate.predict(data, run, split, device=device)[1]
+
+
+def _score_logs(patterns: list[str], data: Path, run: Path, device: str) -> Iterator[Scored]:
+    """Yield the keys and the scores of the rows of logs, piece by piece."""
+    from fae_trainer.run.evaluate import open_scorer
+
+    encoder = Encoder(data)
+    found, schema = _find_logs(patterns, encoder)
+    score = open_scorer(data, run, device=device)
+    for parsed in _parse_logs(found, schema):
+        keys = parsed.rows.select(column.name for column in schema.key_columns)
+        yield keys, score(encoder.encode_staged(parsed.rows).to_arrow())
 
 
 def _read_data_path(run: Path) -> Path:

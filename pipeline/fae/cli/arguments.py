@@ -23,6 +23,7 @@ from fae.cli.options import (
     add_groups,
     positive,
 )
+from fae.format.manifest import SPLITS as NAMES
 from fae.format.program import USAGE_ERROR
 from fae.format.version import __version__
 from fae_trainer.arguments import add_command, add_commands, add_options
@@ -224,7 +225,8 @@ def _add_other_commands(commands: Any) -> None:
         "LOGS... --run RUN --out FILE",
         "score the rows of new logs with a trained model",
         "Write the score of each row of new logs, which need no labels, with the rows' keys or "
-        "numbers. The logs are like those that the model was trained on.",
+        "numbers. The logs are like those that the model was trained on. In place of logs, name a "
+        "data set to score a split of it.",
     )
     _add_logs(predict)
     predict.add_argument(
@@ -237,6 +239,9 @@ def _add_other_commands(commands: Any) -> None:
         "--data",
         metavar="DIR",
         help="The data set that RUN was trained on (default: the one RUN names).",
+    )
+    predict.add_argument(
+        "--split", choices=NAMES, help="The split of a data set to score (default: test)."
     )
     predict.add_argument(
         "--device",

@@ -47,9 +47,13 @@ class ValueIndex(ABC):
 
     def find(self, values: pl.Series) -> Int64Array:
         """Return the id of each staged value, shape (values,)."""
+        values = values.rechunk() if values.n_chunks() > 1 else values
         ids = self._find_present(values)
         if values.null_count():
-            ids[values.is_null().to_numpy()] = self.missing_id
+            validity, first = values.to_arrow().buffers()[0], values.to_arrow().offset
+            bits = np.frombuffer(validity, dtype=np.uint8)
+            valid = np.unpackbits(bits, bitorder="little", count=first + len(values))[first:]
+            ids[valid == 0] = self.missing_id
         return ids
 
     @abstractmethod
@@ -64,6 +68,7 @@ class ValueIndex(ABC):
 class _NumberIndex(ValueIndex):
     def __init__(self, values: pl.Series, ids: Int64Array, missing_id: int) -> None:
         super().__init__(missing_id)
+        values = values.rechunk()
         self._slots = _allocate(len(values))
         _put_numbers(self._slots, _to_bits(values), ids)
         with signals_deferred():
@@ -107,9 +112,12 @@ def _allocate(values: int) -> Slots:
 
 
 def _to_bits(values: pl.Series) -> Int64Array:
-    """Return each number as 64 bits, 0 for null."""
-    numbers = values.fill_null(0).to_numpy()
-    return numbers.view(np.int64) if numbers.dtype == np.uint64 else numbers.astype(np.int64)
+    """Return each number as 64 bits; any bits for null."""
+    array = values.to_arrow()
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    content = array.buffers()[1] if len(array) else b""
+    numbers = np.frombuffer(content, dtype, len(array), array.offset * dtype.itemsize)
+    return numbers.view(np.int64) if dtype == np.uint64 else numbers.astype(np.int64, copy=False)
 
 
 def _to_bytes(texts: pl.Series) -> tuple[Int64Array, Bytes]:
