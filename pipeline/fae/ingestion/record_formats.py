@@ -1,6 +1,7 @@
 """Split lines that are no rows of separated fields: JSON objects, and `slot:value` pairs."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,10 @@ def split_records(data: bytes, schema: Schema) -> tuple[pl.DataFrame, list[Rejec
 def _find_lists(schema: Schema) -> dict[str, ListText]:
     """Return how lists are written, by the log's names of the fields that hold lists."""
     shapes = {column.log_name: column.list_text for column in schema.fields}
-    return {name: shape for name, shape in shapes.items() if shape is not None}
+    lists = {name: shape for name, shape in shapes.items() if shape is not None}
+    if schema.explode is not None and schema.format == "json":
+        lists[schema.explode.field] = ListText.model_construct(separator=schema.explode.separator)
+    return lists
 
 
 def _type_of(name: str, lists: dict[str, ListText]) -> pl.DataType:
@@ -78,12 +82,27 @@ def _decode(line: bytes) -> str:
 def _read_object(line: str, schema: Schema, lists: dict[str, ListText]) -> _Record:
     """Return the fields that a JSON object has; numbers are text as they are written there."""
     try:
-        found = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+        found = json.loads(
+            line,
+            object_pairs_hook=_to_object,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=str,
+        )
     except (ValueError, RecursionError) as error:
         raise _FaultError(f"not JSON: {error}") from None
     if not isinstance(found, dict):
         raise _FaultError("not a JSON object")
     return {name: _to_value(find_key(found, name, None), name, lists) for name in schema.log_names}
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some keys and values; raises _FaultError where a key occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise _FaultError(f"the key {repeated!r} occurs twice")
+    return found
 
 
 def _to_value(value: Any, name: str, lists: dict[str, ListText]) -> _Value:

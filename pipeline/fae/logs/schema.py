@@ -113,7 +113,7 @@ class Schema(Strict):
     def _check_names(self) -> None:
         """Raise ValueError where a column of the data set cannot have its name."""
         names = [column.name for column in (*self.dense, *self.sparse, *self.passed)]
-        for name in names:
+        for name, count in Counter(names).items():
             if name == LABEL:
                 raise ValueError(
                     f"only the label may be called {LABEL!r}; give the column another `name`, and "
@@ -126,7 +126,7 @@ class Schema(Strict):
                 )
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be a column's name; {_NAME_RULE}")
-            if names.count(name) > 1:
+            if count > 1:
                 raise ValueError(f"two columns of the data set are called {name!r}")
 
     def _check_text(self) -> None:
