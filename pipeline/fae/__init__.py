@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fae.api.stages import append, calibrate, ingest, partition, prepare, profile
     from fae.dataset.encoder import Encoder
     from fae.format.errors import FaeError
+    from fae.inference.infer import infer_schema
     from fae.logs.schema import Schema
     from fae.logs.schema_files import load_schema
     from fae_trainer.data.loader import HotColdLoader
@@ -40,6 +41,7 @@ _MODULES = {
     "append": "fae.api.stages",
     "calibrate": "fae.api.stages",
     "export": "fae.api.export",
+    "infer_schema": "fae.inference.infer",
     "ingest": "fae.api.stages",
     "load_schema": "fae.logs.schema_files",
     "open_dataset": "fae.api.dataset",
@@ -61,6 +63,7 @@ __all__ = [
     "append",
     "calibrate",
     "export",
+    "infer_schema",
     "ingest",
     "load_schema",
     "open_dataset",

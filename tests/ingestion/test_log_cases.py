@@ -12,6 +12,7 @@ import yaml
 from fae.format.errors import LogError
 from fae.ingestion.rejects import REJECTS_FILE, parse_rejects
 from fae.ingestion.staging import Staging
+from fae.logs.blocks import Block, cut_blocks
 from fae.logs.files import find_logs
 from fae.logs.schema import Schema
 from fae.logs.schema_files import parse_schema
@@ -73,3 +74,11 @@ def test_an_open_quote_does_not_swallow_the_log(tmp_path: Path) -> None:
     path.write_text('y,text\n1,a\n1,"open\n' + "1,b\n" * 100_000)
     with pytest.raises(LogError, match=r"log\.txt, line 3: a quote that begins here"):
         staged(find_logs([str(path)], schema), schema, tmp_path / "out")
+
+
+def test_a_log_whose_records_hold_line_breaks_is_one_block(tmp_path: Path) -> None:
+    schema = schema_of_case(CASES["line breaks between quotes"])
+    path = tmp_path / "log.txt"
+    path.write_text('y,text\n1,"a\nb"\n' * 9)
+    (log,) = find_logs([str(path)], schema)
+    assert cut_blocks(log, 1) == [Block(log, log.start, -1)]

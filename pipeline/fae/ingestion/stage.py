@@ -77,7 +77,7 @@ def ingest(
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)
             for index, log in enumerate(logs)
-            for number, block in enumerate(_cut(log, schema, block_bytes))
+            for number, block in enumerate(cut_blocks(log, block_bytes))
         ]
         needs = _BLOCKS_IN_MEMORY * block_bytes
         blocks = executor.run(
@@ -119,12 +119,6 @@ def _check_splits(staging: Staging, rejects: Sequence[Reject]) -> None:
             f"the logs given for {split or 'training'} hold no rows: "
             f"{sum(log.lines for log in logs):,} lines, all malformed.{example}"
         )
-
-
-def _cut(log: Log, schema: Schema, block_bytes: int) -> list[Block]:
-    """Cut a log into blocks; records that hold line breaks are read one after the other."""
-    whole = schema.quoted_line_breaks and not log.parquet
-    return [Block(log, log.start, -1)] if whole else cut_blocks(log, block_bytes)
 
 
 def _stage_block(task: _Task) -> _StagedBlock:

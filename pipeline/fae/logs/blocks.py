@@ -1,7 +1,8 @@
 """Cut logs into blocks of whole lines, one block per task, and read the blocks' text.
 
-A record is a line. A quoted field may hold the separator but never a line break, so a file can be
-cut at any line, and every malformed line has the number that an editor shows.
+A record is a line. A quoted field may hold the separator but, unless the schema says so, never a
+line break, so a file can be cut at any line, and every malformed line has the number that an editor
+shows.
 """
 
 import itertools
@@ -25,7 +26,8 @@ BLOCK_BYTES = 32 << 20
 class Block:
     """What one task reads of a log: bytes [start, stop) of whole lines, or row group `start`.
 
-    A compressed log is one block, read as a stream; its `stop` is -1.
+    A compressed log, or one whose records hold line breaks, is one block, read as a stream; its
+    `stop` is -1.
     """
 
     log: Log
@@ -38,7 +40,7 @@ def cut_blocks(log: Log, block_bytes: int = BLOCK_BYTES) -> list[Block]:
     if log.parquet:
         with open_parquet(log) as file:
             return [Block(log, group, group + 1) for group in range(file.num_row_groups)]
-    if log.compression != "plain":
+    if log.compression != "plain" or log.joins_lines:
         return [Block(log, log.start, -1)]
     cuts = [log.start]
     with explain_read_errors(log.name, "plain"), open_file(log.url) as file:

@@ -43,6 +43,7 @@ class Log:
     (decompressed) byte where its first line of data begins, and `first_line` that line's number,
     from 1. `split` is train, valid or test where the user named the file for that split.
     `partitions` are columns that its path gives, as in `day=2024-05-01/part-0.parquet`.
+    `joins_lines` says that a record may be several lines.
     """
 
     url: str = field(repr=False)  # its query may be a secret, and Dask logs tasks that fail
@@ -55,6 +56,7 @@ class Log:
     first_line: int
     split: str | None
     partitions: tuple[tuple[str, str | None], ...] = ()
+    joins_lines: bool = False
 
     @property
     def root(self) -> str:
@@ -182,9 +184,16 @@ def _read_head(log: Log, schema: Schema) -> Log:
         start = _skip_byte_order_mark(stream, log.name)
         for _ in range(schema.skip_lines):
             start += len(read_to_line_end(stream, log.name))
-        log = replace(log, start=start, first_line=schema.skip_lines + 1, fields=schema.log_names)
+        log = replace(
+            log,
+            start=start,
+            first_line=schema.skip_lines + 1,
+            fields=schema.log_names,
+            joins_lines=schema.quoted_line_breaks,
+        )
         if schema.format == "json":
-            _check_keys(itertools.islice(stream, _LINES_WITH_ALL_KEYS), schema, log.name)
+            lines = iter(lambda: read_to_line_end(stream, log.name), b"")
+            _check_keys(itertools.islice(lines, _LINES_WITH_ALL_KEYS), schema, log.name)
             return log
         if not (schema.header or schema.ignore_rest):
             return log
