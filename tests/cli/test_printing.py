@@ -21,7 +21,8 @@ def avazu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepare(*more: str) -> str:
     """Return what `fae prepare` prints."""
-    options = ("--schema", "avazu", "--hot-budget", "24KiB", "--out", "ds", *more)
+    rule = ("--rule", "inputs", "--hot-budget", "24KiB")
+    options = ("--schema", "avazu", *rule, "--out", "ds", *more)
     result = fae("prepare", "avazu.csv", *options)
     assert result.exit_code == 0
     return plain(result.output)

@@ -12,7 +12,7 @@ from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE
 from fae_trainer.arguments import Settings, choice, flag, value
 
 PRESETS = ("criteo-kaggle", "criteo-terabyte", "avazu", "taobao")
-RULES = ("inputs", "accesses", "threshold", "per-table")
+RULES = ("accesses", "inputs", "threshold", "per-table")
 OBJECTIVES = ("inputs", "future", "accesses", "time")
 COLD_IDS = ("exact", "hashed")
 SYNTHETIC = ("criteo", "avazu")
@@ -80,14 +80,15 @@ OPTIONS: dict[str, Settings] = {
     ),
     "--rule": value(
         f"{{{','.join(RULES)}}}",
-        "How rows are ranked: inputs (for the most wholly hot samples), accesses (the FAE "
-        "paper's), threshold (its sampled search), per-table (a share of each table), or the name "
-        "of another package's rule.",
+        "How rows are ranked: accesses (the most accessed for each byte, as in the FAE paper: for "
+        "devices that read cold rows themselves), inputs (for the most wholly hot samples: where "
+        "the host reads them), threshold (the paper's sampled search), per-table (a share of each "
+        "table), or the name of another package's rule.",
         type=rule,
     ),
     "--objective": choice(
         OBJECTIVES,
-        "What the rule `inputs` maximizes: inputs (hot samples of training, which speeds up "
+        "What --rule inputs maximizes: inputs (hot samples of training, which speeds up "
         "training), future (hot samples expected among rows outside training, from each training "
         "sample left out in turn: for serving, evaluation and the next day), accesses (hot "
         "accesses), or time (the time saved on the device that --device-profile describes).",

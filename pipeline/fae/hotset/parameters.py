@@ -11,7 +11,7 @@ from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
 from fae.format.units import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective
-from fae.hotset.rules import check_rule
+from fae.hotset.rules import RULES, check_rule
 
 #: What the ids of cold rows can be.
 COLD_IDS = ("exact", "hashed")
@@ -39,7 +39,7 @@ class CalibrateParameters(StageParameters):
     hot_share: Annotated[float, Field(gt=0, le=1)] | None = None
     dtype: Annotated[str, one_of(list(DTYPE_BYTES))] = "float32"
     optimizer: Annotated[str, one_of(list(OPTIMIZER_STATE))] = "rowwise_adagrad"
-    rule: Annotated[str, AfterValidator(check_rule)] = "inputs"
+    rule: Annotated[str, AfterValidator(check_rule)] = "accesses"
     objective: Annotated[str, one_of(list(OBJECTIVES))] = "inputs"
     device_profile: DeviceProfile | None = None
     cold_ids: Annotated[str, one_of(COLD_IDS)] = "exact"
@@ -50,6 +50,11 @@ class CalibrateParameters(StageParameters):
         if (self.hot_budget is None) == (self.hot_share is None):
             raise ValueError(
                 "use either --hot-budget (in bytes) or --hot-share (of the train samples)"
+            )
+        if self.objective != "inputs" and self.rule in RULES and self.rule != "inputs":
+            raise ValueError(
+                f"--objective {self.objective} is what --rule inputs maximizes; --rule {self.rule} "
+                "has no objective. Use both, or none"
             )
         if self.objective == "time" and self.device_profile is None:
             raise ValueError(

@@ -137,7 +137,7 @@ def check_no_worse(kind: str, log: Path, work: Path, min_count: int = 1) -> None
     rows = stack_rows(frequencies, schema, CalibrateParameters.of(hot_budget=1).embedding)
     for bytes_share in (0.05, 0.1, 0.2, 0.4):
         budget = int(bytes_share * rows.total_bytes)
-        parameters = CalibrateParameters.of(hot_budget=budget, objective="future")
+        parameters = CalibrateParameters.of(hot_budget=budget, rule="inputs", objective="future")
         out = work / f"hot_{bytes_share}"
         future, accesses = calibrate(staging, frequencies, out, executor, parameters).shares
         assert future.held_out is not None
