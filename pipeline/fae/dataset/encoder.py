@@ -217,7 +217,9 @@ class Encoder:
         ids = []
         for column in self.schema.sparse:
             staged, index = rows[column.name], self._indexes[column.table_name]
-            values = staged if column.multi is None else staged.explode(empty_as_null=False)
+            values = (
+                staged if column.multi is None else staged.filter(staged.list.len() > 0).explode()
+            )
             found = pl.Series(column.name, index.find(values)).cast(self._dtypes[column.table_name])
             ids.append(found if column.multi is None else _regroup(found, staged.list.len()))
         return pl.DataFrame([*dense, *ids])
