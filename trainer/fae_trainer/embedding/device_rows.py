@@ -11,8 +11,10 @@ writing 12 ns; staged rows do both while the network computes (`model/device_ste
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -20,13 +22,6 @@ from torch import Tensor
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import EPSILON, RowOptimizer
 from fae_trainer.embedding.shard import Shard
-
-try:  # torch brings Triton where it supports the device
-    import triton
-
-    from fae_trainer.embedding import kernels
-except ImportError:  # pragma: no cover
-    triton = None
 
 #: The most positions for each program of a kernel.
 _BLOCK = 64
@@ -46,9 +41,9 @@ _TILES_AT_A_TIME = 32
 
 def runs_kernels(device: torch.device) -> bool:
     """Tell whether Triton's kernels run on a device: compiled on a GPU, else interpreted."""
-    if triton is None:
-        return False
-    return device.type == "cuda" or not isinstance(kernels.look_up, triton.JITFunction)
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    # torch brings Triton where it supports the device.
+    return (device.type == "cuda" or interpreted) and find_spec("triton") is not None
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,10 @@ class DeviceRows:
         owners: int = 1,
     ) -> None:
         """Make it for shards of at least one row; a bag's vector is the sum or mean of its rows."""
+        # Loads Triton, which training on a CPU does not need.
+        from fae_trainer.embedding import kernels
+
+        self._kernels = kernels
         self.hot = hot.packed
         self.cold = cold.packed if len(cold) else hot.packed  # Triton refuses unlocked memory
         self.device, self.dtype, self.dim = self.hot.device, self.hot.dtype, hot.dim
@@ -132,7 +131,7 @@ class DeviceRows:
         self._sizes = {
             "WIDTH": self.width,
             "DIM": self.dim,
-            "DIM_PADDED": triton.next_power_of_2(self.dim),
+            "DIM_PADDED": _round_up(self.dim),
         }
 
     def set_rate(self, rate: float) -> None:
@@ -146,7 +145,7 @@ class DeviceRows:
         lists = offsets is not None
         bags = torch.empty(count, dtype=torch.int32, device=self.device) if lists else None
         bag_count = count if offsets is None else len(offsets) - 1
-        kernels.find_slots[_grid(count, _BLOCK)](
+        self._kernels.find_slots[_grid(count, _BLOCK)](
             ids, offsets if lists else ids, *self._shifts, slots, bags if lists else slots,
             count, bag_count, self.features, self.row_total,
             LISTS=lists, STEPS=(bag_count + 1).bit_length(), BLOCK=_BLOCK, **_LAUNCH,
@@ -160,7 +159,7 @@ class DeviceRows:
         if staged.bags is not None and slots.bags is not None:
             staged.bags.copy_(slots.bags)
         count = staged.count
-        kernels.find_places[_grid(count, _BLOCK)](
+        self._kernels.find_places[_grid(count, _BLOCK)](
             staged.keys, staged.order, staged.places, count, self.hot_total, self.row_total,
             STEPS=count.bit_length(), BLOCK=_BLOCK, **_LAUNCH,
         )  # fmt: skip
@@ -211,16 +210,16 @@ class DeviceRows:
 
     def _copy_cold(self, staged: StagedRows, write: bool) -> None:
         if self.row_total > self.hot_total and staged.count:
-            kernels.copy_cold[(_COPYING_PROGRAMS[self.device.type],)](
+            self._kernels.copy_cold[(_COPYING_PROGRAMS[self.device.type],)](
                 staged.keys, self.cold, staged.rows, staged.count, self.hot_total, self.row_total,
-                WRITE=write, WIDTH=self.width, WIDTH_PADDED=triton.next_power_of_2(self.width),
+                WRITE=write, WIDTH=self.width, WIDTH_PADDED=_round_up(self.width),
                 STEPS=staged.count.bit_length(), BLOCK=self._fit(self.width, _COPIED_BYTES),
                 **_LAUNCH,
             )  # fmt: skip
 
     def _fit(self, values: int, size: int) -> int:
         """Return how many positions of so many values a program of `size` bytes works on."""
-        padded = int(triton.next_power_of_2(values))
+        padded = _round_up(values)
         return max(4, min(_BLOCK, size // (padded * self.dtype.itemsize)))
 
     def _look_up(
@@ -229,7 +228,7 @@ class DeviceRows:
         vectors = torch.empty((bag_count, self.dim), dtype=self.dtype, device=self.device)
         lists = offsets is not None
         block = self._fit(self.dim, _COPIED_BYTES)
-        kernels.look_up[_grid(bag_count, block)](
+        self._kernels.look_up[_grid(bag_count, block)](
             places, offsets if lists else places, self.hot, cold, vectors,
             bag_count, self.hot_total,
             LISTS=lists, MEAN=self._mean, COLD_CACHE=".cv" if self._owner[1] > 1 else "",
@@ -255,7 +254,7 @@ class DeviceRows:
         elif gradient.stride()[1:] != (self.dim, 1):  # (samples, features, dim)
             gradient = gradient.contiguous()
         tile = self._fit(self.dim, _SUMMED_BYTES)
-        tiles = triton.cdiv(count, tile)
+        tiles = -(-count // tile)
         tails, heads = (
             torch.empty((tiles, self.dim), dtype=self.dtype, device=self.device) for _ in range(2)
         )
@@ -270,14 +269,14 @@ class DeviceRows:
             "NEXT_STEPS": 0 if following is None else len(next_keys).bit_length(),
             **self._sizes,
         }
-        kernels.update_runs_in_tiles[(tiles,)](
+        self._kernels.update_runs_in_tiles[(tiles,)](
             keys, order, keys if bags is None else bags, keys if offsets is None else offsets,
             gradient, self.hot, cold, self._settings, tails, heads, head_ends,
             count, self.hot_total, self.row_total, features, gradient.stride(0), *self._owner,
             *then, LISTS=bags is not None, MEAN=self._mean and bags is not None, **rule, BLOCK=tile,
             **_LAUNCH,
         )  # fmt: skip
-        kernels.update_runs_across_tiles[(tiles,)](
+        self._kernels.update_runs_across_tiles[(tiles,)](
             keys, self.hot, cold, self._settings, tails, heads, head_ends,
             count, self.hot_total, *self._owner, *then,
             **rule, STEPS=count.bit_length(), TILE=tile, BLOCK=_TILES_AT_A_TIME, num_warps=1,
@@ -286,4 +285,9 @@ class DeviceRows:
 
 
 def _grid(count: int, block: int) -> tuple[int]:
-    return (max(1, triton.cdiv(count, block)),)
+    return (max(1, -(-count // block)),)
+
+
+def _round_up(values: int) -> int:
+    """Return the least power of two that is not below `values`."""
+    return 1 << (values - 1).bit_length()
