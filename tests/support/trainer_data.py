@@ -31,7 +31,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """What to make up. `tables` maps a name to (rows, hot rows)."""
+    """What to make up. `tables` maps a name to (rows, hot rows).
+
+    `weighted` data sets have a weight a row, some of them 0, and rows without a label.
+    """
 
     tables: dict[str, tuple[int, int]] = field(
         default_factory=lambda: {"a": (50, 10), "b": (7, 7), "c": (30, 0), "d": (40, 15)}
@@ -48,6 +51,7 @@ class Shape:
     dtype: str = "float32"
     seed: int = 0
     wide_ids: bool = False
+    weighted: bool = field(default=False, repr=False)
 
 
 #: Lists with empty ones and repetitions, a table that two features share, and id 0.
@@ -91,7 +95,13 @@ def write_dataset(directory: Path, shape: Shape) -> Manifest:
         seed=shape.seed,
         embedding=embedding,
         budget=Budget(bytes=used, used_bytes=used, rule="by hand"),
-        features=Features("label", names, sparse),
+        features=Features(
+            "label",
+            names,
+            sparse,
+            weight="weight" if shape.weighted else "",
+            unlabeled=shape.weighted,
+        ),
         tables=tables,
         splits=splits,
         schema={},
@@ -136,6 +146,9 @@ def _leaf(
         signal = signal + values / 2
     label = (signal + rng.logistic(size=rows) / 2 > 0).astype(np.int8)
     columns = {name: values[:rows] for name, values in table.items()}
+    if shape.weighted:
+        columns["weight"] = rng.integers(0, 5, rows).astype(np.float32) / 2
+        label = np.where(rng.random(rows) < 0.1, -1, label).astype(np.int8)
     whole = pa.table({"label": label, **dense, **columns})
     bounds = np.linspace(0, rows, shape.files + 1).astype(int)
     files: list[DataFile] = []

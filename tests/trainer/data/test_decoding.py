@@ -85,6 +85,26 @@ def test_damage_is_named_with_its_file(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("label", -2, "'label' has labels other than -1, 0 and 1"),
+        ("weight", -0.5, "'weight' has weights that are no number from 0 on"),
+        ("weight", float("nan"), "'weight' has weights that are no number from 0 on"),
+        ("weight", None, "'weight' has 1 nulls"),
+    ],
+)
+def test_impossible_weights_and_labels_are_named(
+    tmp_path: Path, column: str, value: object, message: str
+) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape(weighted=True))
+    file = manifest.splits["train"]["cold"].files[1]
+    _replace(column, _first(value))(tmp_path / "data" / file.path)
+    resigned(tmp_path / "data", file.path)
+    with pytest.raises(DatasetError, match=message):
+        list(leaf_batches(tmp_path / "data", "train", "cold", 16))
+
+
+@pytest.mark.parametrize(
     ("column", "values", "message"),
     [
         ("clicked", _first([1, None]), "'clicked' has nulls in its lists"),

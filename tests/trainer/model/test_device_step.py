@@ -20,12 +20,16 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters
 from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
-from tests.support.trainer_data import RAGGED, write_dataset
+from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_close, chosen, three_tables, train_epoch, values
 from tests.support.trainer_runs import trained as trained_by
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DATA = {"one id": three_tables, "lists": lambda out: write_dataset(out, RAGGED)}
+DATA = {
+    "one id": three_tables,
+    "lists": lambda out: write_dataset(out, RAGGED),
+    "weights": lambda out: write_dataset(out, Shape(weighted=True)),
+}
 
 pytestmark = pytest.mark.skipif(
     not runs_kernels(torch.device(DEVICE)), reason="Triton is not installed"
@@ -57,6 +61,7 @@ def in_float64(data: Path, **given: Any) -> tuple[TrainParameters, TrainParamete
         ("one id", "hot-cold"),
         ("one id", "fae"),
         ("lists", "hot-cold"),
+        ("weights", "hot-cold"),
     ],
 )
 def test_training_equals_the_hosts(tmp_path: Path, kind: str, placement: str) -> None:
@@ -168,8 +173,6 @@ def test_a_graph_equals_launching_one_by_one(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cuda")
 def test_many_ids_in_one_batch_equal_the_hosts(tmp_path: Path) -> None:
     """Rows that occur once, twice and thousands of times, in more blocks than the device runs."""
-    from tests.support.trainer_data import Column, Shape
-
     tables = {"a": (200_000, 2_000), "b": (3, 3), "c": (50_000, 0)}
     shape = Shape(tables, (Column("a"), Column("b"), Column("c")), hot=9000, cold=60_000)
     write_dataset(tmp_path / "data", shape)

@@ -33,6 +33,8 @@ EDGES = {
     "all hot": Shape(tables={"a": (50, 50), "b": (7, 7), "c": (30, 30), "d": (40, 40)}, cold=0),
     "none hot": Shape(tables={"a": (50, 0), "b": (7, 0), "c": (30, 0), "d": (40, 0)}, hot=0),
     "one row, one feature": Shape(tables={"a": (1, 1)}, columns=(Column("a"),)),
+    "weights, no label": Shape(weighted=True),
+    "ragged, weights": Shape(tables=RAGGED.tables, columns=RAGGED.columns, weighted=True),
     "only lists": Shape(tables={"a": (20, 5)}, columns=(Column("a", multi=True),), dense=0),
 }
 
@@ -103,9 +105,11 @@ class Reference:
         ]
 
     def step(self, rows: list[dict[str, object]]) -> float:
-        label = torch.tensor([row["label"] for row in rows], dtype=self.dtype)
+        label = torch.tensor([max(row["label"], 0) for row in rows], dtype=self.dtype)
+        weight = torch.tensor([row.get("weight", 1.0) * (row["label"] >= 0) for row in rows])
         chance = torch.sigmoid(self.logit(rows))
-        loss = -(label * chance.log() + (1 - label) * (1 - chance).log()).mean()
+        each = -(label * chance.log() + (1 - label) * (1 - chance).log())
+        loss = (weight * each).mean()
         loss.backward()
         adagrad = self.p.optimizer == "rowwise_adagrad"
         with torch.no_grad():

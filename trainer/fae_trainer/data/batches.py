@@ -31,6 +31,9 @@ class Batch:
     `offsets[i * features + f]` and end before the next offset; `offsets` is
     (batch * features + 1,). Both are int32 if every id fits, else int64.
 
+    Where the data set has weights, or rows without a label, `weight`, (batch,) float32, multiplies
+    each sample's loss; without a label it is 0.
+
     Where `buffer` is given, all tensors are views of it (see `BatchShape`), and one copy of the
     buffer copies the batch. Where `part_of` is given, the batch is one process's part of a batch of
     so many samples.
@@ -43,6 +46,7 @@ class Batch:
     hot: bool
     buffer: Tensor | None = None
     part_of: int | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -63,7 +67,8 @@ class Batch:
     def shape(self) -> BatchShape:
         """The sizes of all arrays."""
         bounds = 0 if self.offsets is None else len(self.offsets)
-        return BatchShape(len(self), self.dense.shape[1], len(self.ids), bounds, self.ids.dtype)
+        sizes = (len(self), self.dense.shape[1], len(self.ids), bounds)
+        return BatchShape(*sizes, self.ids.dtype, self.weight is not None)
 
     def slice(self, start: int, stop: int) -> Batch:
         """Return the samples from `start` to before `stop`, as views of this batch's tensors."""
@@ -73,7 +78,8 @@ class Batch:
             bounds = offsets[first : last + 1]
             first, last, offsets = int(bounds[0]), int(bounds[-1]), bounds - bounds[0]
         label, dense = self.label[start:stop], self.dense[start:stop]
-        return Batch(label, dense, self.ids[first:last], offsets, self.hot)
+        weight = None if self.weight is None else self.weight[start:stop]
+        return Batch(label, dense, self.ids[first:last], offsets, self.hot, weight=weight)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Return the batch on a device; a batch with a buffer takes one copy."""
@@ -93,7 +99,7 @@ class Batch:
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Have the allocator keep the batch's memory until the stream's work so far is done."""
-        tensors = (self.label, self.dense, self.ids, self.offsets)
+        tensors = (self.label, self.dense, self.ids, self.offsets, self.weight)
         for tensor in tensors if self.buffer is None else (self.buffer,):
             if tensor is not None:
                 tensor.record_stream(stream)
@@ -101,12 +107,13 @@ class Batch:
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         offsets = None if self.offsets is None else change(self.offsets)
         label, dense, ids = change(self.label), change(self.dense), change(self.ids)
-        return Batch(label, dense, ids, offsets, self.hot, part_of=self.part_of)
+        weight = None if self.weight is None else change(self.weight)
+        return Batch(label, dense, ids, offsets, self.hot, part_of=self.part_of, weight=weight)
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """The sizes of a batch's arrays, which lie in one buffer: ids, label, dense, then offsets.
+    """The sizes of a batch's arrays, in one buffer: ids, label, dense, offsets, weight.
 
     `bounds` is the length of the offsets, or 0 where every feature has one id.
     """
@@ -116,6 +123,7 @@ class BatchShape:
     ids: int
     bounds: int
     id_type: torch.dtype
+    weighted: bool = False
 
     @property
     def bytes(self) -> int:
@@ -124,7 +132,7 @@ class BatchShape:
 
     def view(self, buffer: Tensor, hot: bool) -> Batch:
         """Return the batch whose arrays lie in `buffer`, of at least `bytes` bytes."""
-        ids, label, dense, offsets, _ = self._starts()
+        ids, label, dense, offsets, weight, _ = self._starts()
         wide = self.id_type.itemsize
         floats = buffer[label : dense + 4 * self.samples * self.dense].view(torch.float32)
         there = (dense - label) // 4
@@ -138,18 +146,23 @@ class BatchShape:
             bounds,
             hot,
             buffer,
+            weight=(
+                buffer[weight : weight + 4 * self.samples].view(torch.float32)
+                if self.weighted
+                else None
+            ),
         )
 
-    def _starts(self) -> tuple[int, int, int, int, int]:
+    def _starts(self) -> tuple[int, int, int, int, int, int]:
         """Return the byte at which each array starts, and the end of the last."""
         wide, starts = self.id_type.itemsize, [0]
         for size in (
             self.ids * wide, self.samples * 4, self.samples * self.dense * 4,
-            self.bounds * wide,
+            self.bounds * wide, self.samples * 4 * self.weighted,
         ):  # fmt: skip
             starts.append(math.ceil((starts[-1] + size) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES)
-        ids, label, dense, offsets, end = starts
-        return ids, label, dense, offsets, end
+        ids, label, dense, offsets, weight, end = starts
+        return ids, label, dense, offsets, weight, end
 
 
 @dataclass(frozen=True)
@@ -178,13 +191,14 @@ class Block:
             return self
         there = torch.from_numpy(order).to(batch.label.device)
         label, dense = batch.label.index_select(0, there), batch.dense.index_select(0, there)
+        weight = None if batch.weight is None else batch.weight.index_select(0, there)
         if self.offsets is None:
             ids = batch.ids.view(len(batch), -1).index_select(0, there).flatten()
-            return Block(Batch(label, dense, ids, None, batch.hot))
+            return Block(Batch(label, dense, ids, None, batch.hot, weight=weight))
         positions, offsets = find_ids(self.offsets, batch.features, order)
         ids = batch.ids.index_select(0, torch.from_numpy(positions).to(label.device))
         moved = torch.from_numpy(offsets).to(label.device)
-        return Block(Batch(label, dense, ids, moved, batch.hot), offsets)
+        return Block(Batch(label, dense, ids, moved, batch.hot, weight=weight), offsets)
 
     def slice(self, start: int, stop: int) -> Batch:
         """Return rows as views, without waiting for a device."""
@@ -195,7 +209,8 @@ class Block:
         begin, end = int(self.offsets[first]), int(self.offsets[last])
         offsets = batch.offsets[first : last + 1] - begin
         label, dense = batch.label[start:stop], batch.dense[start:stop]
-        return Batch(label, dense, batch.ids[begin:end], offsets, batch.hot)
+        weight = None if batch.weight is None else batch.weight[start:stop]
+        return Batch(label, dense, batch.ids[begin:end], offsets, batch.hot, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -221,13 +236,16 @@ def gather(pieces: Sequence[Piece], allocate: Allocate) -> Batch:
     ]
     ids = sum(len(positions) for positions, _ in found) if found else samples * features
     bounds = samples * features + 1 if found else 0
-    shape = BatchShape(samples, dense, ids, bounds, first.batch.ids.dtype)
+    weighted = first.batch.weight is not None
+    shape = BatchShape(samples, dense, ids, bounds, first.batch.ids.dtype, weighted)
     batch = shape.view(allocate(shape.bytes), first.batch.hot)
     at = 0
     for piece in pieces:
         source, stop = piece.block.batch, at + len(piece.rows)
         _take_rows(source.label, piece.rows, batch.label[at:stop])
         _take_rows(source.dense, piece.rows, batch.dense[at:stop])
+        if source.weight is not None and batch.weight is not None:
+            _take_rows(source.weight, piece.rows, batch.weight[at:stop])
         if not found:
             into = batch.ids.view(samples, features)[at:stop]
             _take_rows(source.ids.view(-1, features), piece.rows, into)
@@ -248,7 +266,9 @@ def concatenate(pieces: Sequence[Batch]) -> Batch:
     label, dense, ids = (
         torch.cat([getattr(piece, name) for piece in pieces]) for name in ("label", "dense", "ids")
     )
-    return Batch(label, dense, ids, offsets, pieces[0].hot)
+    weights = [piece.weight for piece in pieces if piece.weight is not None]
+    weight = torch.cat(weights) if weights else None
+    return Batch(label, dense, ids, offsets, pieces[0].hot, weight=weight)
 
 
 def find_ids(offsets: Ints, features: int, rows: Ints) -> tuple[Ints, Ints]:

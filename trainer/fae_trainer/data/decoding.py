@@ -22,7 +22,7 @@ import torch
 
 from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
-from fae.format.manifest import Manifest, SparseFeature
+from fae.format.manifest import Features, Manifest, SparseFeature
 from fae_trainer.data.batches import Allocate, Batch, BatchShape, Ints
 
 Values = npt.NDArray[Any]
@@ -31,7 +31,9 @@ Values = npt.NDArray[Any]
 def list_columns(manifest: Manifest) -> list[str]:
     """Return the names of the columns that training reads."""
     features = manifest.features
-    return [features.label, *features.dense, *(feature.name for feature in features.sparse)]
+    weight = [features.weight] if features.weight else []
+    sparse = [feature.name for feature in features.sparse]
+    return [features.label, *features.dense, *sparse, *weight]
 
 
 def id_type(manifest: Manifest) -> np.dtype[Any]:
@@ -89,7 +91,10 @@ def decode_table(
     features = manifest.features
     label = _read_matrices(table, [features.label], path, pa.types.is_integer)
     for matrix in label:
-        _check_labels(matrix.values, features.label, path)
+        _check_labels(matrix.values, features, path)
+    weight = _read_matrices(table, [features.weight] if features.weight else [], path, _is_float)
+    for matrix in weight:
+        _check_weights(matrix.values, features.weight, path)
     dense = _read_matrices(table, features.dense, path, _is_float)
     for matrix in dense:
         _check_finite(matrix, features.dense, path)
@@ -105,9 +110,15 @@ def decode_table(
             _check_id_matrix(matrix, manifest, path, hot)
         ids, bounds = table.num_rows * len(names), 0
     kind = torch.int32 if id_type(manifest) == np.int32 else torch.int64
-    shape = BatchShape(table.num_rows, len(features.dense), ids, bounds, kind)
+    weighted = bool(features.weight) or features.unlabeled
+    shape = BatchShape(table.num_rows, len(features.dense), ids, bounds, kind, weighted)
     batch = shape.view(allocate(shape.bytes), hot)
     _interleave(label, batch.label.view(-1, 1).numpy())
+    if batch.weight is not None:
+        batch.weight.fill_(1.0)
+        _interleave(weight, batch.weight.view(-1, 1).numpy())
+        batch.weight.masked_fill_(batch.label < 0, 0.0)  # a row without a label teaches nothing
+        batch.label.clamp_(min=0)
     _interleave(dense, batch.dense.numpy())
     if not lists:
         _interleave(columns, batch.ids.view(len(batch), len(features.sparse)).numpy())
@@ -173,10 +184,17 @@ def _interleave(matrices: Sequence[_Matrix], rows: Values) -> None:
         np.copyto(into, matrix.values.T, casting="unsafe")
 
 
-def _check_labels(labels: Values, name: str, path: Path) -> None:
-    """Raise DatasetError unless all labels are 0 or 1."""
-    if labels.size and (labels.min() < 0 or labels.max() > 1):
-        raise DatasetError(f"{path}: column {name!r} has labels other than 0 and 1.")
+def _check_labels(labels: Values, features: Features, path: Path) -> None:
+    """Raise DatasetError unless all labels are 0 or 1, or -1 where rows may have none."""
+    least, known = (-1, "-1, 0 and 1") if features.unlabeled else (0, "0 and 1")
+    if labels.size and (labels.min() < least or labels.max() > 1):
+        raise DatasetError(f"{path}: column {features.label!r} has labels other than {known}.")
+
+
+def _check_weights(weights: Values, name: str, path: Path) -> None:
+    """Raise DatasetError unless all weights are numbers from 0 on."""
+    if weights.size and not (np.isfinite(weights).all() and weights.min() >= 0):
+        raise DatasetError(f"{path}: column {name!r} has weights that are no number from 0 on.")
 
 
 def _check_finite(matrix: _Matrix, names: Sequence[str], path: Path) -> None:

@@ -172,7 +172,7 @@ class WindowSharing:
         assert buffer is not None
         header = np.zeros(_HEADER_BYTES // 8, dtype=np.int64)
         numbers = (shape.samples, shape.dense, shape.ids, shape.bounds, shape.id_type.itemsize)
-        header[:6] = (*numbers, batch.hot)
+        header[:7] = (*numbers, batch.hot, shape.weighted)
         path = self._draft(name)
         try:
             with path.open("xb", buffering=0) as file:
@@ -322,8 +322,8 @@ def _map(path: Path | None) -> Batch | None:
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
         mapped = np.frombuffer(mmap.mmap(file.fileno(), size, flags=flags), dtype=np.uint8)
         header = mapped[:_HEADER_BYTES].view(np.int64).tolist()
-        samples, dense, ids, bounds, wide, hot = header[:6]
+        samples, dense, ids, bounds, wide, hot, weighted = header[:7]
         kind = torch.int32 if wide == 4 else torch.int64
-        shape = BatchShape(samples, dense, ids, bounds, kind)
+        shape = BatchShape(samples, dense, ids, bounds, kind, bool(weighted))
         return shape.view(torch.from_numpy(mapped[_HEADER_BYTES:]), bool(hot))
     return None

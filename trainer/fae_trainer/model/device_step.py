@@ -31,8 +31,9 @@ from fae_trainer.embedding.device_rows import DeviceRows, StagedRows
 from fae_trainer.embedding.optimizers import NetworkOptimizer
 from fae_trainer.model.cuda_graph import Beside, Graphs
 
-#: Computes the mean loss from (label, dense, vectors), all on the device.
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Computes the mean loss from (label, weight, dense, vectors), all on the device; the weight may be
+#: None, which is 1.
+Loss = Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -43,6 +44,7 @@ class StepArrays:
     """
 
     label: Tensor
+    weight: Tensor | None
     dense: Tensor
     staged: tuple[StagedRows, StagedRows]
     graphs: Graphs
@@ -91,6 +93,8 @@ class DeviceStep:
             arrays.staged[1 - arrays.turn].put(following.ids, following.offsets)
         arrays.label.copy_(batch.label)
         arrays.dense.copy_(batch.dense)
+        if arrays.weight is not None and batch.weight is not None:
+            arrays.weight.copy_(batch.weight)
         loss = arrays.graphs.run(arrays.turn, lambda: self._compute(arrays))
         arrays.turn = 1 - arrays.turn
         self._staged_for, self._is_newer = following, True
@@ -116,7 +120,7 @@ class DeviceStep:
         slots = self.rows.find_slots(batch.ids, batch.offsets)
         vectors = self._reshape(self.rows.look_up(slots), len(batch))
         label, dense = batch.label.to(vectors.dtype), batch.dense.to(vectors.dtype)
-        loss, gradient = self._differentiate(label, dense, vectors)
+        loss, gradient = self._differentiate(label, batch.weight, dense, vectors)
         self.rows.update(slots, gradient)
         self._network.update()
         return loss
@@ -133,6 +137,7 @@ class DeviceStep:
             one, two = (StagedRows(self.rows, ids, batch.offsets) for _ in range(2))
             arrays = self._arrays = StepArrays(
                 torch.empty_like(batch.label, dtype=self.rows.dtype),
+                None if batch.weight is None else torch.empty_like(batch.weight),
                 torch.empty_like(batch.dense, dtype=self.rows.dtype),
                 (one, two),
                 Graphs(self._graph, self._network.count_step),
@@ -164,18 +169,18 @@ class DeviceStep:
             rows.stage(other)
 
         self._beside.start(serve_neighbours)
-        loss, gradient = self._differentiate(arrays.label, arrays.dense, vectors)
+        loss, gradient = self._differentiate(arrays.label, arrays.weight, arrays.dense, vectors)
         self._beside.join()
         rows.update_staged(current, gradient, other)
         self._network.update()
         return loss
 
     def _differentiate(
-        self, label: Tensor, dense: Tensor, vectors: Tensor
+        self, label: Tensor, weight: Tensor | None, dense: Tensor, vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the loss and the vectors' gradient; set the gradients of the network."""
         vectors.requires_grad_()
-        loss = self._loss(label, dense, vectors)
+        loss = self._loss(label, weight, dense, vectors)
         return loss.detach(), self._network.differentiate(loss, vectors)
 
     def _reshape(self, vectors: Tensor, samples: int) -> Tensor:

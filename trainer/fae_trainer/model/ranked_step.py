@@ -49,7 +49,7 @@ class RankedStep:
 
         Return the mean loss before the update.
         """
-        if samples != self._graph_samples or part.offsets is not None:
+        if samples != self._graph_samples or part.offsets is not None or part.weight is not None:
             return self._compute(part, samples)
         if self._part is None:
             copies = (part.label.clone(), part.dense.clone(), part.ids.clone())
@@ -66,7 +66,7 @@ class RankedStep:
         vectors = rows.look_up(slots).view(len(part), -1, rows.dim).requires_grad_()
         label, dense = part.label.to(rows.dtype), part.dense.to(rows.dtype)
         share = sizes[self._ranks.rank] / samples
-        loss = self._loss(label, dense, vectors) * share
+        loss = self._loss(label, part.weight, dense, vectors) * share
         gradient = self._network.differentiate(loss, vectors)
         rows.update(*self._gather_all(slots, gradient, sizes))
         loss = loss.detach()

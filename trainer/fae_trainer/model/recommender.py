@@ -243,7 +243,9 @@ class Recommender:
         mine = self.ranks.local_part(batch)
         vectors, gathered = self._host_rows.look_up(lookup)
         vectors = self._to_device(vectors.view(len(mine), -1, self.tables.dim)).requires_grad_()
-        loss = self._loss(self._to_device(mine.label), self._to_device(mine.dense), vectors)
+        weight = None if mine.weight is None else self._to_device(mine.weight)
+        label, dense = self._to_device(mine.label), self._to_device(mine.dense)
+        loss = self._loss(label, weight, dense, vectors)
         if self.ranks.size > 1:
             loss = loss * self.ranks.share(batch)
         gradient = self.network_optimizer.differentiate(loss, vectors)
@@ -256,10 +258,10 @@ class Recommender:
         self.network_optimizer.update()
         return loss
 
-    def _loss(self, label: Tensor, dense: Tensor, vectors: Tensor) -> Tensor:
-        """Return the mean log loss of samples from their bags' vectors."""
+    def _loss(self, label: Tensor, weight: Tensor | None, dense: Tensor, vectors: Tensor) -> Tensor:
+        """Return the mean log loss of samples, each multiplied by its weight if there are any."""
         logit = self._logit(dense, vectors)
-        return functional.binary_cross_entropy_with_logits(logit, label)
+        return functional.binary_cross_entropy_with_logits(logit, label, weight)
 
     def _logit(self, dense: Tensor, vectors: Tensor) -> Tensor:
         """Return the logits, (batch,); under mixed precision only the network uses bfloat16."""

@@ -40,7 +40,10 @@ def open_split(
 
 
 def score_split(recommender: Recommender, loader: HotColdLoader) -> tuple[Vector, Vector]:
-    """Return the labels and logits of a split's samples, in the loader's order."""
+    """Return the labels and logits of a split's samples, in the loader's order.
+
+    The label of a sample of weight 0, such as one without a label, is not a number.
+    """
     scored = list(_score_batches(recommender, loader.batches(0, loader.order(0))))
     labels, logits = zip((np.empty(0), np.empty(0)), *scored, strict=True)
     return np.concatenate(labels), np.concatenate(logits)
@@ -53,12 +56,17 @@ def _score_batches(
     with recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
         for batch, plan in ahead:
             logits = recommender.logits(batch, plan).double().cpu().numpy()
-            yield batch.label.double().cpu().numpy(), logits
+            label = batch.label.double()
+            if batch.weight is not None:
+                label = label.masked_fill(batch.weight == 0, torch.nan)
+            yield label.cpu().numpy(), logits
 
 
 def measure_split(recommender: Recommender, loader: HotColdLoader) -> dict[str, float | None]:
     """Return log loss, AUC and accuracy; raise ParameterError where a score is not finite."""
     label, logit = score_split(recommender, loader)
+    known = ~np.isnan(label)
+    label, logit = label[known], logit[known]
     if not np.isfinite(logit).all():
         raise ParameterError(
             f"The model's scores on {loader.split} are not finite. Lower --lr or --dense-lr."
@@ -86,8 +94,11 @@ def open_scorer(data: Path, run: Path, **changes: Any) -> Callable[[pa.Table], V
     recommender, _ = load_recommender(data, manifest, run, changes)
 
     def score(table: pa.Table) -> Vector:
-        label = pa.array(np.zeros(len(table), dtype=np.int8))
-        labelled = table.append_column(manifest.features.label, label)
+        features = manifest.features
+        labelled = table.append_column(features.label, pa.array(np.zeros(len(table), np.int8)))
+        if features.weight:  # scores do not depend on it
+            ones = pa.array(np.ones(len(table), np.float32))
+            labelled = labelled.append_column(features.weight, ones)
         batches = (  # a cold batch may touch any rows
             decode_table(piece, data, manifest, hot=False, allocate=_allocate)
             for piece in _cut(labelled)
