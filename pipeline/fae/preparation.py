@@ -138,8 +138,10 @@ def prepare(
             overwrite=overwrite,
             delete_after=not keep_work,
         )
+        executor.timings.begin_stage("tidying up")
         if not keep_work:
             _remove_outputs(work)
+    executor.timings.write(out)
     return manifest, True
 
 

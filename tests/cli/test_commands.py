@@ -65,7 +65,7 @@ def test_every_option_has_a_help_text(command: str) -> None:
 def test_a_stage_has_the_same_parameters_as_command_and_as_function(command: str) -> None:
     names = {action.dest for action in subparsers(parser())[command]._actions}
     parameters = {*inspect.signature(getattr(stages, command)).parameters, *EXECUTION_NAMES}
-    assert names - {"help", "append"} == parameters - {"execution"}
+    assert names - {"help", "append", "timings"} == parameters - {"execution"}
 
 
 def test_the_choices_in_the_help_are_those_of_the_program() -> None:
@@ -106,7 +106,7 @@ def test_prepare_makes_a_data_set_and_says_what_it_is(place: Path) -> None:
     assert "train 16 10 6 62.5%" in text
     assert "2 tables, 11 rows; 6 hot (54.5%) serve 76.9% of the training accesses" in text
     assert "data set in ds" in text
-    assert names(place) == ["ds", "shop.csv", "shop.yaml"]
+    assert names(place) == ["ds", "ds.timings.json", "shop.csv", "shop.yaml"]
 
 
 def test_prepare_again_says_so_and_succeeds(place: Path) -> None:

@@ -189,7 +189,9 @@ def ingest(
     loaded = to_schema(schema)
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
     with open_chosen_executor(**execution) as executor:
-        return run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
+        staging = run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
+        executor.timings.write(os.fspath(out))
+    return staging
 
 
 def profile(
@@ -209,7 +211,10 @@ def profile(
 
     parameters = profile_parameters(valid, test, min_count, sample, seed)
     with open_chosen_executor(**execution) as executor:
-        return run(to_staging(staging), os.fspath(out), executor, parameters, overwrite=overwrite)
+        rows, folder = to_staging(staging), os.fspath(out)
+        frequencies = run(rows, folder, executor, parameters, overwrite=overwrite)
+        executor.timings.write(folder)
+    return frequencies
 
 
 def calibrate(
@@ -244,7 +249,7 @@ def calibrate(
         cold_buckets=cold_buckets,
     )
     with open_chosen_executor(**execution) as executor:
-        return run(
+        hot_set = run(
             to_staging(staging),
             to_frequencies(frequencies),
             os.fspath(out),
@@ -252,6 +257,8 @@ def calibrate(
             parameters,
             overwrite=overwrite,
         )
+        executor.timings.write(os.fspath(out))
+    return hot_set
 
 
 def partition(
@@ -281,4 +288,5 @@ def partition(
             PartitionParameters.of(seed=seed),
             overwrite=overwrite,
         )
+        executor.timings.write(os.fspath(out))
     return Dataset(out, manifest)

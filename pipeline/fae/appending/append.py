@@ -78,9 +78,11 @@ def append(
         )
         merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
         manifest = _replace_dataset(merged, out, executor, parameters)
+        executor.timings.begin_stage("tidying up")
         _replace_former_staging(work)
         _clean_up(out, work, keep_work)
-        return manifest, True
+    executor.timings.write(out)
+    return manifest, True
 
 
 def _replace_dataset(

@@ -1,9 +1,10 @@
 """The command `fae`: it parses, calls and prints; what is done is done elsewhere.
 
-arguments   the commands, with their help
-options     the options that several commands share
-commands    what each command calls, and what it prints
-printing    tables for people, on standard output
+arguments      the commands, with their help
+options        the options that several commands share
+commands       what each command calls, and what it prints
+printing       tables for people, on standard output
+print_timings  the table of where the time went
 """
 
 from __future__ import annotations

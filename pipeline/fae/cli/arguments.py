@@ -89,7 +89,7 @@ def _add_prepare(commands: Any) -> None:
             "logs": (*LOGS, "--append"),
             "splits and rare values": SPLITS,
             "hot set": HOT_SET,
-            "output": ("--out", "--seed", "--overwrite", "--keep-work"),
+            "output": ("--out", "--seed", "--overwrite", "--keep-work", "--timings"),
             "where to run": EXECUTION,
         },
         optional=("--schema",),  # with --append, the data set's own
@@ -137,7 +137,8 @@ def _add_stages(commands: Any) -> None:
 
 
 def _output(*more: str) -> dict[str, tuple[str, ...]]:
-    return {"output": ("--out", *more, "--overwrite"), "where to run": EXECUTION}
+    output = ("--out", *more, "--overwrite", "--timings")
+    return {"output": output, "where to run": EXECUTION}
 
 
 def _add_dataset_commands(commands: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fae.api import stages
 from fae.cli.arguments import parse
@@ -14,6 +14,8 @@ from fae.format.program import USER_ERROR, run_program
 from fae.format.version import __version__
 from fae_trainer.commands import COMMANDS as TRAINER_COMMANDS
 from fae_trainer.commands import RESUME_HINT as TRAINER_HINT
+
+Result = TypeVar("Result")
 
 _RESUME_HINT = "finished tasks are kept; run the same command to resume"
 
@@ -36,33 +38,47 @@ def _prepare(**options: Any) -> None:
     from fae.cli.printing import print_dataset
 
     run = stages.append if options.pop("append", False) else stages.prepare
-    dataset = run(**options)
+    dataset = _measured(run, options)
     print_dataset(dataset.manifest, dataset.folder)
 
 
 def _ingest(**options: Any) -> None:
     from fae.cli.printing import print_staging
 
-    print_staging(stages.ingest(**options))
+    print_staging(_measured(stages.ingest, options))
 
 
 def _profile(**options: Any) -> None:
     from fae.cli.printing import print_frequencies
 
-    print_frequencies(stages.profile(**options))
+    print_frequencies(_measured(stages.profile, options))
 
 
 def _calibrate(**options: Any) -> None:
     from fae.cli.printing import print_hot_set
 
-    print_hot_set(stages.calibrate(**options))
+    print_hot_set(_measured(stages.calibrate, options))
 
 
 def _partition(**options: Any) -> None:
     from fae.cli.printing import print_dataset
 
-    dataset = stages.partition(**options)
+    dataset = _measured(stages.partition, options)
     print_dataset(dataset.manifest, dataset.folder)
+
+
+def _measured(stage: Callable[..., Result], options: dict[str, Any]) -> Result:
+    """Return what a stage returns; with `timings`, print where its time went."""
+    from fae.execution.timings import count_start_up
+
+    show = options.pop("timings", False)
+    count_start_up()
+    result = stage(**options)
+    if show:
+        from fae.cli.print_timings import print_timings
+
+        print_timings(options["out"])
+    return result
 
 
 def _verify(dataset: str, threads: int | None = None) -> int:
@@ -79,10 +95,12 @@ def _verify(dataset: str, threads: int | None = None) -> int:
 
 def _summary(dataset: str, run: Path | None = None) -> None:
     from fae.api.dataset import Dataset
+    from fae.cli.print_timings import print_timings
     from fae.cli.printing import print_dataset, print_run
 
     opened = Dataset(dataset)
     print_dataset(opened.manifest, opened.folder)
+    print_timings(opened.folder)
     if run is not None:
         print_run(run)
 

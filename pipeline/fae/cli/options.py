@@ -111,6 +111,10 @@ OPTIONS: dict[str, Settings] = {
     "--out": value("OUT", "The directory to write, or its URL (s3://…).", required=True),
     "--overwrite": flag("Replace an output that was made from other logs or parameters."),
     "--keep-work": flag("Keep the stages' outputs in OUT.work, which --append needs."),
+    "--timings": flag(
+        "Print where the time went, round by round. OUT.timings.json has it in any case, for "
+        "`fae summary` to show."
+    ),
     "--threads": value("N", "Threads of this process (default: one per core).", type=positive),
     "--workers": value("N", "Run on a local Dask cluster of N processes.", type=positive),
     "--scheduler": value(

@@ -60,6 +60,7 @@ def write_dataset(
     made_from = parameters.fingerprint(outputs.read_fingerprint(hot_set.directory))
     if outputs.is_made(out, made_from, overwrite):
         return outputs.read_manifest(out)
+    executor.timings.begin_stage("partition")
     with outputs.build_output(out, made_from) as partial:
         sources = Sources(staging.directory, frequencies.directory, hot_set.directory)
         splits = write_leaves(sources, partial, executor, parameters.seed, delete_after)

@@ -2,5 +2,6 @@
 
 executor      runs tasks on threads, or hands them to a Dask cluster
 dask_backend  runs tasks on a Dask cluster, whose workers may die
+timings       where the time goes: seconds, bytes and threads at work, by round
 progress      a table on a terminal, one bar in a notebook, lines in a log
 """

@@ -20,6 +20,7 @@ from dask.utils import parse_timedelta
 from fae.commit import task_log  # as a module, so that tests can replace perform_step
 from fae.commit.task_log import Step
 from fae.execution.progress import StageProgress
+from fae.execution.timings import OpenRound, TaskUsage, measure_task
 from fae.format.errors import ClusterError, FaeError
 
 Task = TypeVar("Task")
@@ -35,7 +36,11 @@ _REMEDY = "Finished tasks are kept; run the same command to resume."
 
 
 def run_steps(
-    client: Any, steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result]
+    client: Any,
+    steps: Steps[Task, Result],
+    stage: StageProgress,
+    rows: CountRows[Result],
+    measured: OpenRound,
 ) -> list[Result]:
     """Return the results of `steps` in their order, or raise the first error of a task.
 
@@ -52,6 +57,8 @@ def run_steps(
     arriving = as_completed(futures, with_results=True, raise_errors=False)
     results: dict[int, Result] = {}
     watch = _Watch(client, stage)
+    measured.workers = True
+    measured.threads = max(sum(client.nthreads().values()), 1)
     try:
         while len(results) < len(steps):
             batch = arriving.next_batch(block=False)
@@ -60,6 +67,8 @@ def run_steps(
                     raise _failure(future, result)
                 if isinstance(result, _Failed):
                     raise result.error
+                result, usage = result
+                measured.tasks.extend(usage)
                 results[numbers[future.key]] = result
                 stage.end_task(rows(result) if rows else 0)
                 future.release()
@@ -82,11 +91,17 @@ class _Failed:
     error: Exception
 
 
-def _try_step(step: Step[Task, Result]) -> Result | _Failed:
-    """Perform a step; return a user's error, as workers log raised ones with a traceback."""
+def _try_step(step: Step[Task, Result]) -> tuple[Result, list[TaskUsage]] | _Failed:
+    """Perform a step; return its result with what it used, or a user's error.
+
+    Workers would log raised errors with a traceback.
+    """
     _exit_quickly()
+    usage: list[TaskUsage] = []
     try:
-        return task_log.perform_step(step)
+        with measure_task(usage, whole_process=True):
+            result = task_log.perform_step(step)
+        return result, usage
     except (FaeError, OSError, MemoryError) as error:
         return _Failed(error)
 

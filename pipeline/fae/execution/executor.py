@@ -24,9 +24,10 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 
 from fae.arrays.buffers import free_buffers
-from fae.commit.task_log import make_steps, perform_step, read_finished
+from fae.commit.task_log import Step, make_steps, perform_step, read_finished
 from fae.execution.dask_backend import CountRows, Steps, run_steps
 from fae.execution.progress import RunProgress, StageProgress, console
+from fae.execution.timings import OpenRound, Timings, measure_task
 from fae.format.errors import ClusterError, ParameterError
 from fae.format.units import parse_bytes
 from fae.storage.folder import FolderLike
@@ -49,6 +50,7 @@ class Executor:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.client = client
         self.memory = memory or psutil.virtual_memory().total // 2
+        self.timings = Timings()
         self._progress = RunProgress()
 
     def run(
@@ -73,18 +75,21 @@ class Executor:
         results = read_finished(steps)
         left = {number: step for number, step in enumerate(steps) if number not in results}
         left_steps = list(left.values())
-        with self._progress.stage(stage, len(steps), kept=len(results)) as progress:
+        with (
+            self.timings.measure_round(stage, len(left), len(results)) as measured,
+            self._progress.stage(stage, len(steps), kept=len(results)) as progress,
+        ):
             if self.client is None:
-                threads = min(self.threads, max(self.memory // max(needs, 1), 1))
-                new = _run_threads(left_steps, progress, rows, threads)
+                measured.threads = min(self.threads, max(self.memory // max(needs, 1), 1))
+                new = _run_threads(left_steps, progress, rows, measured)
             else:
-                new = run_steps(self.client, left_steps, progress, rows)
+                new = run_steps(self.client, left_steps, progress, rows, measured)
         results |= zip(left, new, strict=True)
         return [results[number] for number in range(len(steps))]
 
 
 def _run_threads(
-    steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result], threads: int
+    steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result], measured: OpenRound
 ) -> list[Result]:
     """Return the results of `steps`, run by Dask's scheduler of threads.
 
@@ -99,8 +104,14 @@ def _run_threads(
         records.append(recorder.submit(record))
 
     records: list[Future[None]] = []
-    function = perform_step if threads == 1 else partial(perform_step, later=record_later)
-    call = delayed(function, pure=False, traverse=False)
+    threads = measured.threads
+    perform = perform_step if threads == 1 else partial(perform_step, later=record_later)
+
+    def measure_step(step: Step[Task, Result]) -> Result:
+        with measure_task(measured.tasks):
+            return perform(step)
+
+    call = delayed(measure_step, pure=False, traverse=False)
     # Dask runs independent tasks in descending order of their names.
     count = len(steps)
     names = [f"{count - number:0{len(str(count))}}" for number in range(count)]

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,11 +52,29 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def flush(path: Path) -> None:
     """Have the operating system write a file, or a folder's own entries, to the disk."""
+    began = time.perf_counter()
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+        FLUSHES.add(time.perf_counter() - began)
+
+
+class _Flushes:
+    """The seconds that all threads of this process have spent in `flush`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count a flush."""
+        with self._lock:
+            self.seconds += seconds
+
+
+FLUSHES = _Flushes()
 
 
 class _Deferred(threading.local):

@@ -79,6 +79,7 @@ def calibrate(
     made_from = parameters.fingerprint(outputs.read_fingerprint(frequencies.directory))
     if outputs.is_made(out, made_from, overwrite):
         return HotSet.read(out)
+    executor.timings.begin_stage("calibrate")
     rows = stack_rows(frequencies, staging.schema, parameters.embedding)
     with outputs.build_output(out, made_from) as partial:
         chooser = _Chooser(staging, frequencies, rows, parameters, executor, partial)

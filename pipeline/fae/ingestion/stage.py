@@ -73,6 +73,7 @@ def ingest(
     made_from = parameters.fingerprint(*fingerprint_logs(logs, checksums, schema))
     if outputs.is_made(out, made_from, overwrite):
         return Staging.read(out)
+    executor.timings.begin_stage("ingest")
     with outputs.build_output(out, made_from) as partial:
         tasks = [
             _Task(index, number, block, schema, str(partial), block_bytes)

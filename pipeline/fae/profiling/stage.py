@@ -48,6 +48,7 @@ def profile(
     made_from = parameters.fingerprint(outputs.read_fingerprint(staging.directory))
     if outputs.is_made(out, made_from, overwrite):
         return Frequencies.read(out)
+    executor.timings.begin_stage("profile")
     with outputs.build_output(out, made_from) as partial:
         timeline, stated = _build_timeline(staging, executor, partial), _count_stated_rows(staging)
         held_out, order = (parameters.valid, parameters.test), staging.schema.split_order
