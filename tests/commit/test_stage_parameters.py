@@ -127,7 +127,7 @@ def test_every_parameter_is_part_of_the_fingerprint_but_the_share_of_rejects() -
         CalibrateParameters.of(hot_budget=2),
         CalibrateParameters.of(hot_budget=1, dtype="float16"),
         CalibrateParameters.of(hot_budget=1, optimizer="sgd"),
-        CalibrateParameters.of(hot_budget=1, rule="accesses"),
+        CalibrateParameters.of(hot_budget=1, rule="inputs"),
     ]
     assert len({one.fingerprint("x") for one in found}) == len(found)
     assert found[0].fingerprint("x") != found[0].fingerprint("y")

@@ -28,7 +28,8 @@ def test_a_log_and_its_data_set_may_have_any_name(
     assert dataset.verify().faults == ()
     encoded = fae.Encoder(f"{name}/DIR").encode([{"city": "Rome"}])
     assert encoded["city"].to_list() == [2]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(["DIR", f"{name}.csv", "sub"])
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == sorted(["DIR", "DIR.timings.json", f"{name}.csv", "sub"])
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

@@ -182,7 +182,8 @@ def test_prepare_makes_what_the_four_stages_make(shop: Stages, tmp_path: Path) -
     assert worked
     assert manifest == shop.manifest
     assert digests(out) == digests(shop.dataset)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "shop.csv"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["dataset", "dataset.timings.json", "shop.csv"]
 
 
 def test_preparing_again_does_nothing_and_another_budget_is_refused(tmp_path: Path) -> None:
