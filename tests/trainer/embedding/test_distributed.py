@@ -22,8 +22,10 @@ from fae.format.manifest import Manifest
 from fae_trainer.__main__ import main
 from fae_trainer.data import leaf_reader
 from fae_trainer.data.batches import Batch
+from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.sharing import share_windows
 from fae_trainer.embedding.distributed import Ranks, sum_by_row
+from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
 from fae_trainer.model.recommender import ALONE, Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run import checkpoint, train
@@ -299,3 +301,45 @@ def test_gradients_are_added_in_the_order_of_pieces() -> None:
     assert rows.tolist() == [3, 5]
     assert sums.flatten().tolist() == [2.0, 1.0]
     assert sum_by_row([(row, big), (row, one), (row, -big)])[1].item() == 0.0
+
+
+def module_steps(ranks: Ranks, data: Path, processes: str | None) -> dict[str, Any]:
+    """Train rows on this rank's batches; return the tables, or the error."""
+    embedding = HotColdEmbedding(Manifest.read(data), dtype=torch.float64)
+    optimizer = HotColdOptimizer(embedding, lr=0.3, processes=processes)
+    batches = list(HotColdLoader(data, batch_size=16, shuffle=False))[: 2 * ranks.size]
+    for number, batch in enumerate(batches[ranks.rank :: ranks.size]):
+        if number or ranks.rank:  # the first rank has no gradient in the first step
+            embedding.of(batch).square().sum().backward()
+        try:
+            optimizer.step()
+        except ParameterError as error:
+            return {"error": str(error)}
+    return embedding.tables.rows()
+
+
+def test_rows_of_a_module_stay_equal_or_are_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    (tmp_path / "average").mkdir()
+    one, two = in_processes(module_steps, 2, tmp_path / "average", tmp_path / "data", "average")
+    for name, rows in one.items():
+        assert torch.equal(rows, two[name])
+    (tmp_path / "alone").mkdir()
+    one, two = in_processes(module_steps, 2, tmp_path / "alone", tmp_path / "data", "alone")
+    assert any(not torch.equal(rows, two[name]) for name, rows in one.items())
+    (tmp_path / "unsaid").mkdir()
+    for found in in_processes(module_steps, 2, tmp_path / "unsaid", tmp_path / "data", None):
+        assert "2 processes train" in found["error"]
+        assert "processes='average'" in found["error"]
+
+
+def test_averaged_rows_are_those_of_the_mean_gradient(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", RAGGED)
+    found, _ = in_processes(module_steps, 2, tmp_path, tmp_path / "data", "average")
+    embedding = HotColdEmbedding(Manifest.read(tmp_path / "data"), dtype=torch.float64)
+    optimizer = HotColdOptimizer(embedding, lr=0.3)
+    batches = list(HotColdLoader(tmp_path / "data", batch_size=16, shuffle=False))[:4]
+    for step in (batches[1:2], batches[2:4]):
+        sum(embedding.of(batch).square().sum() / 2 for batch in step).backward()
+        optimizer.step()
+    torch.testing.assert_close(found, embedding.tables.rows(), rtol=1e-12, atol=1e-14)

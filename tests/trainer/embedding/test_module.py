@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,11 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
             "3 bags do not make a batch of 4 features",
         ),
         (lambda: made(manifest)(torch.arange(4), torch.arange(5) * 2), "offsets end at 8"),
+        (lambda: made(manifest)(torch.arange(4), torch.arange(1, 6)), "offsets must begin at 0"),
+        (
+            lambda: made(manifest)(torch.arange(4), torch.tensor([0, 2, 1, 3, 4])),
+            "offsets must begin at 0 and never fall",
+        ),
         (lambda: made(manifest).of_keyed(Keyed(["a"], [[1]])), "no feature 'b'"),
         (
             lambda: made(manifest, features=["a"]).of_keyed(
@@ -322,6 +328,84 @@ def test_the_example_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     measures = dcn.train(str(tmp_path / "data"), epochs=4, batch_size=64, device="cpu")
     assert measures[-1] < 0.6 < measures[0]
+
+
+def test_an_empty_batch_has_no_vectors(tmp_path: Path) -> None:
+    embedding = made(write_dataset(tmp_path / "data", RAGGED))
+    nothing = torch.empty(0, dtype=torch.int64)
+    assert embedding(nothing).shape == (0, 4, 4)
+    assert embedding(nothing, torch.zeros(1, dtype=torch.int64)).shape == (0, 4, 4)
+
+
+def test_gradients_without_a_step_hold_no_more_than_the_tables(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape())
+    embedding = made(manifest, optimizer="sgd")
+    bags = Bags(manifest, embedding, "sgd")
+    batches = list(HotColdLoader(tmp_path / "data", batch_size=8)) * 3
+    for batch in batches:
+        loss_of(embedding.of(batch), batch.label).backward()
+        loss_of(bags(batch.ids, batch.offsets), batch.label).backward()
+    held = sum(gradient.numel() for _, gradient in embedding._arrived)
+    assert held < sum(table.rows for table in manifest.tables) * 4 + 8 * (8 * 4 * 4)
+    HotColdOptimizer(embedding, lr=0.1).step()
+    bags.step(0.1)
+    assert_tables(embedding, bags)
+    embedding.of(batches[0]).sum().backward()
+    nn.ModuleDict({"rows": embedding})["rows"].zero_grad()
+    assert not embedding._arrived
+
+
+def test_a_scaled_loss_teaches_what_a_plain_one_does(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape())
+    batches = list(HotColdLoader(tmp_path / "data", batch_size=16))[:4]
+    ends = []
+    for scaled in (True, False):
+        embedding, top = made(manifest), nn.Linear(16, 1).double()
+        nn.init.constant_(top.weight, 0.1)
+        nn.init.zeros_(top.bias)
+        optimizers = [HotColdOptimizer(embedding, lr=0.3), torch.optim.SGD(top.parameters(), 0.1)]
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=scaled)
+        for number, batch in enumerate(batches):
+            logit = top(embedding.of(batch).flatten(1)).squeeze(1)
+            loss = nn.functional.binary_cross_entropy_with_logits(logit, batch.label.double())
+            if number == 2:
+                loss = loss * torch.inf  # such a step is skipped
+                if not scaled:
+                    continue
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+            scaler.update()
+        ends.append(embedding.tables.rows())
+    torch.testing.assert_close(*ends, **EXACT)
+
+
+def test_unscaling_beforehand_is_refused(tmp_path: Path) -> None:
+    embedding = made(write_dataset(tmp_path / "data", Shape()))
+    rows = HotColdOptimizer(embedding, lr=0.3)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(embedding(torch.zeros((2, 4), dtype=torch.int64)).sum()).backward()
+    scaler.unscale_(rows)
+    with pytest.raises(ParameterError, match="Do not call unscale_ for HotColdOptimizer"):
+        scaler.step(rows)
+
+
+def look_up_many(embedding: HotColdEmbedding) -> None:
+    embedding(torch.zeros((20_000, 4), dtype=torch.int64))
+    embedding(torch.arange(40_000).remainder(7).view(-1, 4))
+
+
+def test_a_forked_process_looks_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With threads of its own: those of its parent are not there."""
+    monkeypatch.setattr("fae_trainer.embedding.shard._ROWS_PER_THREAD", 2)
+    embedding = made(write_dataset(tmp_path / "data", Shape()))
+    look_up_many(embedding)
+    process = multiprocessing.get_context("fork").Process(target=look_up_many, args=(embedding,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 @pytest.mark.usefixtures("cuda")

@@ -4,6 +4,7 @@ schedule      the order of hot and cold batches in an epoch
 windows       the row groups that are decoded together, and the random orders of an epoch
 decoding      Parquet row groups to checked blocks of rows
 batches       batches of samples, and how they are laid out, gathered and cut
+bags          the ids of chosen features of a batch, or of TorchRec's keyed ids
 pending       batches in the making, whose rows threads give
 buffers       memory that decoded rows and batches reuse
 cache         decoded rows kept in memory from epoch to epoch

@@ -185,7 +185,7 @@ class DeviceRows:
 
     def merge(self, parts: Sequence[tuple[SlotsOnDevice, Tensor]]) -> tuple[SlotsOnDevice, Tensor]:
         """Return several lookups and gradients of their bags' vectors as one."""
-        if len(parts) == 1:
+        if len(parts) == 1 and parts[0][0].bags is None:
             return parts[0]
         gradients = []
         for slots, gradient in parts:
@@ -195,8 +195,25 @@ class DeviceRows:
                 gradients.append(of_bag.index_select(0, slots.bags))
             else:
                 gradients.append(gradient)
-        every = torch.cat([slots.slots for slots, _ in parts])
-        return SlotsOnDevice(every, None, None, len(every)), torch.cat(gradients)
+        return self.plan_slots(torch.cat([slots.slots for slots, _ in parts])), torch.cat(gradients)
+
+    def sum_rows(
+        self, parts: Sequence[tuple[SlotsOnDevice, Tensor]]
+    ) -> tuple[SlotsOnDevice, Tensor]:
+        """Return distinct rows and their summed gradient, as `merge` returns all occurrences."""
+        lookup, gradient = self.merge(parts)
+        distinct, number = torch.unique(lookup.slots, return_inverse=True)
+        summed = gradient.new_zeros((len(distinct), gradient.shape[1]))
+        summed.index_put_((number,), gradient, accumulate=True)
+        return self.plan_slots(distinct), summed
+
+    def slots_of(self, lookup: SlotsOnDevice) -> Tensor:
+        """Return the slot of each id of a lookup, (ids,)."""
+        return lookup.slots
+
+    def plan_slots(self, slots: Tensor) -> SlotsOnDevice:
+        """Return the lookup of rows by their slots, (ids,) on the device."""
+        return SlotsOnDevice(slots, None, None, len(slots))
 
     def update_staged(
         self, staged: StagedRows, gradient: Tensor, following: StagedRows | None

@@ -129,6 +129,13 @@ class Ranks:
                 )
 
 
+def find_ranks() -> Ranks:
+    """Return this process's rank in the process group that exists, or a single rank."""
+    if dist.is_available() and dist.is_initialized():
+        return Ranks(dist.get_rank(), dist.get_world_size())
+    return Ranks()
+
+
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
     """Yield this process's rank among those that torchrun started, or a single rank without it.
@@ -138,7 +145,7 @@ def join_ranks() -> Iterator[Ranks]:
     where one ends.
     """
     if dist.is_available() and dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield find_ranks()
         return
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -83,13 +83,26 @@ class HostRows:
 
     def merge(self, parts: Sequence[tuple[Lookup, Tensor]]) -> tuple[Lookup, Tensor]:
         """Return several lookups and gradients of their bags' vectors as one."""
-        hot_total = self._tables.layout.hot_total
-        slots = [
-            np.concatenate([each.distinct.hot, each.distinct.cold + hot_total])[each.inverse]
-            for each, _ in parts
-        ]
+        slots = torch.cat([self.slots_of(lookup) for lookup, _ in parts])
         gradients = [self._spread(lookup, gradient) for lookup, gradient in parts]
-        return self._plan_slots(np.concatenate(slots), None), torch.cat(gradients)
+        return self.plan_slots(slots), torch.cat(gradients)
+
+    def sum_rows(self, parts: Sequence[tuple[Lookup, Tensor]]) -> tuple[Lookup, Tensor]:
+        """Return distinct rows and their summed gradient, as `merge` returns all occurrences."""
+        lookup, gradient = self.merge(parts)
+        rows = len(lookup.distinct.hot) + len(lookup.distinct.cold)
+        summed = gradient.new_zeros((rows, gradient.shape[1]))
+        summed.index_add_(0, torch.from_numpy(lookup.inverse), gradient)
+        return Lookup(lookup.distinct, np.arange(rows), None), summed
+
+    def slots_of(self, lookup: Lookup) -> Tensor:
+        """Return the slot of each id of a lookup, (ids,)."""
+        hot, cold = lookup.distinct.hot, lookup.distinct.cold + self._tables.layout.hot_total
+        return torch.from_numpy(np.concatenate([hot, cold])[lookup.inverse])
+
+    def plan_slots(self, slots: Tensor) -> Lookup:
+        """Return the lookup of rows by their slots, (ids,) on the host."""
+        return self._plan_slots(slots.numpy(), None)
 
     def _spread(self, lookup: Lookup, gradient: Tensor) -> Tensor:
         """Return the gradient of each id's row, (ids, dim), from that of the bags' vectors."""

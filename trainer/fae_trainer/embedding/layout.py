@@ -8,12 +8,14 @@ slot of an id is the id plus one of two shifts.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Ints
 
@@ -81,6 +83,32 @@ def make_layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
         hot_rows=np.array(hot_rows, dtype=np.int64),
         feature_table=np.array([index[f.table] for f in manifest.features.sparse], dtype=np.int64),
     )
+
+
+def restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
+    """Return the manifest with only some features, in this order, and their tables."""
+    known = {feature.name: feature for feature in manifest.features.sparse}
+    if missing := [name for name in features if name not in known]:
+        raise ParameterError(f"The data set has no feature {missing[0]!r}; it has {list(known)}.")
+    sparse = tuple(known[name] for name in features)
+    names = {feature.table for feature in sparse}
+    tables = tuple(table for table in manifest.tables if table.name in names)
+    if not tables:
+        raise ParameterError("There are no sparse features to embed.")
+    if len({table.dim for table in tables}) > 1:
+        pairs = ", ".join(f"{table.name} {table.dim}" for table in tables)
+        raise ParameterError(
+            f"The tables of a module must have one dimension, and these differ: {pairs}. Make a "
+            "module for each dimension, with `features`."
+        )
+    chosen = dataclasses.replace(manifest.features, sparse=sparse)
+    return dataclasses.replace(manifest, features=chosen, tables=tables)
+
+
+def check_choice(what: str, name: str, known: tuple[str, ...]) -> None:
+    """Raise ParameterError where `name` is not one of the `known`."""
+    if name not in known:
+        raise ParameterError(f"{what} is {name}; it must be one of {', '.join(known)}.")
 
 
 def _starts(sizes: Ints) -> Ints:

@@ -13,22 +13,28 @@ need not be installed.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
+from fae_trainer.data.bags import make_batch, select_bags, transpose_bags
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
+from fae_trainer.embedding.distributed import Ranks, find_ranks
 from fae_trainer.embedding.host_rows import POOLINGS, HostRows
-from fae_trainer.embedding.layout import make_layout
+from fae_trainer.embedding.layout import check_choice, make_layout, restrict_features
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
 from fae_trainer.embedding.tables import Tables
+
+#: What rows learn from where several processes train.
+PROCESSES = ("average", "alone")
+
+#: Lookups whose gradients are noted one by one.
+_MAX_NOTED = 8
 
 #: The prefix of a table's name in a module's state_dict.
 ROWS = "rows."
@@ -61,10 +67,10 @@ class HotColdEmbedding(nn.Module):
         where a value is out of range, or the tables differ in dimension.
         """
         super().__init__()
-        _check_choice("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
-        _check_choice("pooling", pooling, POOLINGS)
+        check_choice("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
+        check_choice("pooling", pooling, POOLINGS)
         self._all = tuple(feature.name for feature in manifest.features.sparse)
-        chosen = _restrict_features(manifest, self._all if features is None else features)
+        chosen = restrict_features(manifest, self._all if features is None else features)
         self.features = tuple(feature.name for feature in chosen.features.sparse)
         self.dim = chosen.tables[0].dim
         self.pooling = pooling
@@ -92,7 +98,10 @@ class HotColdEmbedding(nn.Module):
         feature f of sample i start at `offsets[i * features + f]` and end before the next offset.
         An empty bag gives zeros. Raises ParameterError where an id is not a row of its table.
         """
-        batch = self._make_batch(ids, offsets)
+        batch = make_batch(ids, offsets, self._limits)
+        if not len(batch):
+            shape = (0, len(self.features), self.dim)
+            return torch.empty(shape, dtype=self.tables.dtype, device=self.tables.device)
         vectors, lookup = self._look_up(batch)
         if torch.is_grad_enabled():
             anchor = torch.empty(0, requires_grad=True)
@@ -101,7 +110,7 @@ class HotColdEmbedding(nn.Module):
 
     def of(self, batch: Batch) -> Tensor:
         """Return the vectors of a loader's batch."""
-        return self._embed(_select_bags(batch, self._all, self.features))
+        return self._embed(select_bags(batch, self._all, self.features))
 
     def of_keyed(self, keyed: Any) -> Tensor:
         """Return the vectors of a TorchRec KeyedJaggedTensor, or of an object with its methods.
@@ -110,23 +119,38 @@ class HotColdEmbedding(nn.Module):
         (batch, features * dim), the result is the `values()` of an EmbeddingBagCollection. Raises
         ParameterError where a feature is absent or ids have weights.
         """
-        return self._embed(_transpose_bags(keyed, self.features))
+        return self._embed(transpose_bags(keyed, self.features))
 
-    def apply_gradients(self, rate: float) -> None:
+    def apply_gradients(
+        self, rate: float, scale: Tensor | None = None, ranks: Ranks | None = None
+    ) -> None:
         """Update the rows whose gradients arrived since the last call.
 
-        Gradients of a row from several lookups are summed, like those of a parameter.
+        Gradients of a row from several lookups are summed, like those of a parameter. They are
+        divided by `scale`, and nothing changes where one is not finite then. With `ranks`, all of
+        them call it, and rows learn from the mean of all ranks' gradients.
         """
         arrived, self._arrived = self._arrived, []
+        if ranks is not None:
+            arrived = self._average(arrived, ranks)
         if not arrived:
             return
-        if isinstance(self._rows, DeviceRows):
-            self._rows.set_rate(rate)
-            self._rows.update(*self._rows.merge(arrived))
+        rows: Any = self._rows
+        lookup, gradient = rows.merge(arrived)
+        if scale is not None:
+            gradient = gradient / scale.to(gradient.device)
+            if not gradient.isfinite().all():
+                return
+        if isinstance(rows, DeviceRows):
+            rows.set_rate(rate)
+            rows.update(lookup, gradient)
         else:
-            lookup, gradient = self._rows.merge(arrived)
-            gathered = self.tables.gather(lookup.distinct)
-            self._rows.update(lookup, gathered, gradient.cpu(), rate)
+            rows.update(lookup, self.tables.gather(lookup.distinct), gradient.cpu(), rate)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop gradients, those of rows too."""
+        super().zero_grad(set_to_none)
+        self.forget_gradients()
 
     def forget_gradients(self) -> None:
         """Drop the gradients that arrived since the last step."""
@@ -154,28 +178,33 @@ class HotColdEmbedding(nn.Module):
         return self._rows.look_up(lookup)[0].to(self.tables.device), lookup
 
     def _note(self, lookup: Any, gradient: Tensor) -> None:
-        """Note a gradient of the vectors of a lookup, (bags, dim)."""
-        self._arrived.append((lookup, gradient))
+        """Note a gradient of the vectors of a lookup, (bags, dim).
 
-    def _make_batch(self, ids: Tensor, offsets: Tensor | None) -> Batch:
-        """Return checked ids as a batch without labels and dense features."""
-        ids = ids.detach().flatten()
-        offsets = None if offsets is None else offsets.detach().to(ids.device)
-        bags = len(ids) if offsets is None else len(offsets) - 1
-        samples, rest = divmod(bags, len(self.features))
-        if rest or not samples:
-            raise ParameterError(
-                f"{bags} bags do not make a batch of {len(self.features)} features a sample."
-            )
-        limits = self._limits.to(ids.device).repeat(samples)
-        if offsets is not None:
-            limits = limits.repeat_interleave(offsets.diff())
-        if len(limits) != len(ids):
-            raise ParameterError(f"offsets end at {len(limits)}, but there are {len(ids)} ids.")
-        if (wrong := (ids < 0) | (ids >= limits)).any():
-            at = int(wrong.nonzero()[0])
-            raise ParameterError(f"Id {ids[at]} is not a row of a table of {limits[at]} rows.")
-        return Batch(torch.empty(samples), torch.empty((samples, 0)), ids, offsets, hot=False)
+        Many are summed by row, so that they never hold more than the tables do.
+        """
+        self._arrived.append((lookup, gradient))
+        if len(self._arrived) > _MAX_NOTED:
+            rows: Any = self._rows
+            self._arrived = [rows.sum_rows(self._arrived)]
+
+    def _average(self, arrived: list[tuple[Any, Tensor]], ranks: Ranks) -> list[tuple[Any, Tensor]]:
+        """Return the gradients of all ranks, in their order, divided by the number of ranks."""
+        rows: Any = self._rows
+        device, kind = self.tables.device, self.tables.dtype
+        slots = torch.empty(0, dtype=torch.int64, device=device)
+        gradient = torch.empty((0, self.dim), dtype=kind, device=device)
+        if arrived:
+            lookup, summed = rows.sum_rows(arrived)
+            slots = rows.slots_of(lookup).to(slots)
+            gradient = summed.to(gradient) / ranks.size
+        counts = ranks.all_gather_count(len(slots))
+        if not any(counts):
+            return []
+        every = torch.cat(ranks.all_gather(slots, counts))
+        summed = torch.cat(ranks.all_gather(gradient, counts))
+        if isinstance(rows, HostRows):
+            every, summed = every.cpu(), summed.cpu()
+        return [(rows.plan_slots(every), summed)]
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -222,21 +251,55 @@ class HotColdOptimizer(torch.optim.Optimizer):
     schedulers work with it. Its state_dict has the rows' state in the order of the data set's ids.
     """
 
-    def __init__(self, embedding: HotColdEmbedding, lr: float) -> None:
-        """Make an optimiser with learning rate `lr`."""
+    #: Tells torch's GradScaler to hand the scale to `step`, which divides by it.
+    _step_supports_amp_scaling = True
+
+    def __init__(
+        self, embedding: HotColdEmbedding, lr: float, processes: str | None = None
+    ) -> None:
+        """Make an optimiser with learning rate `lr`.
+
+        Where several processes train (torch.distributed), say what rows learn from: "average" is
+        the mean of all processes' gradients, as DistributedDataParallel averages the network's, so
+        that all processes have the same rows; with "alone" each process has rows of its own.
+        """
+        if processes is not None:
+            check_choice("processes", processes, PROCESSES)
         rows = [embedding.tables.hot.rows, embedding.tables.cold.rows]
         super().__init__(rows, {"lr": lr})
         self._embedding = embedding
+        self._processes = processes
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Apply the gradients that arrived since the last step; return the closure's value."""
+        """Apply the gradients that arrived since the last step; return the closure's value.
+
+        Raises ParameterError where several processes train and `processes` was not given, or where
+        a GradScaler has unscaled this optimiser beforehand, which it cannot.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._embedding.apply_gradients(self.param_groups[0]["lr"])
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        if scale is None and hasattr(self, "found_inf"):
+            raise ParameterError(
+                "Do not call unscale_ for HotColdOptimizer: GradScaler.step unscales its rows."
+            )
+        rate = self.param_groups[0]["lr"]
+        self._embedding.apply_gradients(rate, scale, self._find_ranks())
         return loss
+
+    def _find_ranks(self) -> Ranks | None:
+        """Return the processes whose gradients are averaged, or None."""
+        ranks = find_ranks()
+        if ranks.size > 1 and self._processes is None:
+            raise ParameterError(
+                f"{ranks.size} processes train, and each would have rows of its own. Give "
+                "HotColdOptimizer processes='average' to keep them equal, as "
+                "DistributedDataParallel does, or processes='alone'."
+            )
+        return ranks if ranks.size > 1 and self._processes == "average" else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
         """Drop the gradients that arrived since the last step."""
@@ -273,66 +336,3 @@ class _NoteGradient(torch.autograd.Function):
         """Note the gradient of the vectors."""
         ctx.note(ctx.lookup, gradients[0])
         return None, None, None, None
-
-
-def _restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:
-    """Return the manifest with only some features, in this order, and their tables."""
-    known = {feature.name: feature for feature in manifest.features.sparse}
-    if missing := [name for name in features if name not in known]:
-        raise ParameterError(f"The data set has no feature {missing[0]!r}; it has {list(known)}.")
-    sparse = tuple(known[name] for name in features)
-    names = {feature.table for feature in sparse}
-    tables = tuple(table for table in manifest.tables if table.name in names)
-    if not tables:
-        raise ParameterError("There are no sparse features to embed.")
-    if len({table.dim for table in tables}) > 1:
-        pairs = ", ".join(f"{table.name} {table.dim}" for table in tables)
-        raise ParameterError(
-            f"The tables of a module must have one dimension, and these differ: {pairs}. Make a "
-            "module for each dimension, with `features`."
-        )
-    chosen = dataclasses.replace(manifest.features, sparse=sparse)
-    return dataclasses.replace(manifest, features=chosen, tables=tables)
-
-
-def _check_choice(what: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise ParameterError(f"{what} is {name}; it must be one of {', '.join(known)}.")
-
-
-def _select_bags(
-    batch: Batch, names: Sequence[str], features: Sequence[str]
-) -> tuple[Tensor, Tensor | None]:
-    """Return the ids and offsets of some `features` of a batch with features `names`."""
-    if tuple(features) == tuple(names):
-        return batch.ids, batch.offsets
-    columns = [names.index(name) for name in features]
-    if batch.offsets is None:
-        return batch.ids.view(len(batch), len(names))[:, columns].flatten(), None
-    begins = batch.offsets[:-1].view(len(batch), len(names))[:, columns]
-    lengths = batch.offsets.diff().view(len(batch), len(names))[:, columns]
-    return _gather_bags(batch.ids, begins, lengths)
-
-
-def _transpose_bags(keyed: Any, features: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Return the ids and offsets of `features` in a KeyedJaggedTensor, ordered by sample first."""
-    keys = list(keyed.keys())
-    if missing := [name for name in features if name not in keys]:
-        raise ParameterError(f"The keyed ids have no feature {missing[0]!r}; they have {keys}.")
-    if getattr(keyed, "weights_or_none", lambda: None)() is not None:
-        raise ParameterError("The keyed ids have weights, which pooling ignores. Drop them.")
-    lengths = keyed.lengths() if hasattr(keyed, "lengths") else keyed.offsets().diff()
-    begins = lengths.cumsum(0) - lengths
-    rows = [keys.index(name) for name in features]
-    return _gather_bags(
-        keyed.values(), *(each.view(len(keys), -1)[rows].T for each in (begins, lengths))
-    )
-
-
-def _gather_bags(ids: Tensor, begins: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ids and offsets of bags that begin at `begins`, (samples, features), in `ids`."""
-    sizes = lengths.flatten()
-    offsets = functional.pad(sizes.cumsum(0), (1, 0))
-    # Id k of the result comes from position k plus the shift of its bag.
-    shifts = torch.repeat_interleave(begins.flatten() - offsets[:-1], sizes)
-    return ids[shifts + torch.arange(len(shifts), device=ids.device)], offsets

@@ -16,7 +16,18 @@ from torch import Tensor
 #: Rows that one thread copies on the host; fewer take less time than handing them to a thread.
 _ROWS_PER_THREAD = 16_384
 
-_COPIERS = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="rows")
+_THREADS = min(8, len(os.sched_getaffinity(0)))
+
+_copiers = ThreadPoolExecutor(_THREADS, thread_name_prefix="rows")
+
+
+def _start_copiers() -> None:
+    """Give a forked process threads of its own: it has none of its parent's, and would wait."""
+    global _copiers
+    _copiers = ThreadPoolExecutor(_THREADS, thread_name_prefix="rows")
+
+
+os.register_at_fork(after_in_child=_start_copiers)
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,6 @@ def _run_in_threads(copy: Callable[[slice], None], rows: int) -> None:
     """Call `copy` for slices of so many rows, in threads if there are many; numpy drops the GIL."""
     parts = [slice(begin, begin + _ROWS_PER_THREAD) for begin in range(0, rows, _ROWS_PER_THREAD)]
     if len(parts) > 1:
-        list(_COPIERS.map(copy, parts))
+        list(_copiers.map(copy, parts))
     elif parts:
         copy(parts[0])
