@@ -1,4 +1,4 @@
-"""Twelve public logs: made-up rows of their shapes are prepared, verified and trained on.
+"""Twelve public logs: made-up rows of their shapes are prepared, verified, trained on, predicted.
 
 Their schemas are those of `docs/log-shapes.md`, or presets.
 """
@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import polars as pl
+import polars.testing
 import pytest
 
 from fae.api.dataset import Dataset
+from fae.format.manifest import SPLITS
 from fae.logs.schema import Schema
 from fae.logs.schema_files import list_presets, load_schema, parse_schema
 from tests.support.command_line import fae
@@ -156,7 +159,7 @@ def test_every_documented_shape_is_tried_and_short() -> None:
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
-def test_a_shape_is_prepared_verified_and_trained_on(tmp_path: Path, name: str) -> None:
+def test_a_shape_is_prepared_verified_trained_on_and_predicted(tmp_path: Path, name: str) -> None:
     log = write_shape(tmp_path, name)
     schema = name
     if name in DOCUMENTED:
@@ -177,6 +180,22 @@ def test_a_shape_is_prepared_verified_and_trained_on(tmp_path: Path, name: str) 
         *("--batch-size", "64"),
     )
     assert trained.exit_code == 0, trained.output
+    scores = tmp_path / "scores.parquet"
+    of_splits = [predict(data, run, scores, "--split", split) for split in SPLITS]
+    expected = pl.concat(of_splits)
+    names = dataset.manifest.features.keys
+    of_log = predict(log, run, scores)
+    assert of_log.columns == [*(names or ["row"]), *["element"] * (name == "mind"), "score"]
+    order = [*names, "score"]
+    pl.testing.assert_frame_equal(
+        of_log.select(order).sort(order), expected.select(order).sort(order), abs_tol=1e-6
+    )
+
+
+def predict(logs: Path, run: Path, out: Path, *options: str) -> pl.DataFrame:
+    done = fae("predict", logs, "--run", run, "--out", out, "--device", "cpu", *options)
+    assert done.exit_code == 0, done.output
+    return pl.read_parquet(out)
 
 
 @pytest.mark.parametrize("name", list(SHAPES))

@@ -14,24 +14,19 @@ import pyarrow.parquet as pq
 
 from fae.api.conversions import PathLike, Paths, to_texts
 from fae.api.dataset import Dataset
+from fae.api.served_logs import find_served_logs, parse_served_logs
+from fae.arrays.arrow import Int64Array
 from fae.dataset.encoder import Encoder
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, LogError, ParameterError
 from fae.format.manifest import SUCCESS
-from fae.ingestion.cast.rows import ParsedLines
-from fae.ingestion.stage import parse_block
-from fae.logs.blocks import BLOCK_BYTES, cut_blocks
-from fae.logs.columns import DroppedColumn
-from fae.logs.files import Log, find_logs
-from fae.logs.schema import Schema
 
-#: The column of the rows' numbers, from 0, where the schema has no key.
-ROW_COLUMN, SCORE_COLUMN = "row", "score"
+#: The columns of the rows' numbers, where the schema has no key, of the samples' numbers in a line
+#: that holds several, both from 0, and of the scores.
+ROW_COLUMN, ELEMENT_COLUMN, SCORE_COLUMN = "row", "element", "score"
 _FORMATS = (".csv", ".parquet")
 #: The keys of some rows, no column if there are none, and their scores.
 Scored = tuple[pl.DataFrame, npt.NDArray[np.float64]]
-#: What of a log is read to see whether its lines have labels.
-_HEAD_BYTES = 1 << 20
 
 
 def predict(
@@ -49,7 +44,9 @@ def predict(
     may be absent, and are not looked at. In place of logs, a data set may be given, of which a
     `split` is scored. `out`, a .csv or .parquet, has the keys of the schema, or else `row`, the
     number of the row from 0, in all logs or as `Dataset.read` returns the split, and `score`, the
-    probability that the label is 1. Raises LogError where a line is malformed or there is no row.
+    probability that the first label is 1. Of a line that holds several samples, each has a score:
+    `row` is then the line's, and `element` the sample's number in it from 0. Raises LogError at the
+    first malformed line, as every row needs a score, and where there is no row.
     """
     run, out, patterns = Path(run), Path(out), to_texts(logs)
     if out.suffix not in _FORMATS:
@@ -64,6 +61,11 @@ def predict(
         for keys, scores in scored:
             numbers = pl.DataFrame({ROW_COLUMN: range(rows, rows + len(scores))})
             named = keys if keys.width else numbers
+            if SCORE_COLUMN in keys.columns:
+                raise ParameterError(
+                    f"the key {SCORE_COLUMN!r} has the name of the scores. Prepare the logs with "
+                    f"another `name` for it, and `field: {SCORE_COLUMN}`."
+                )
             write(named.with_columns(pl.Series(SCORE_COLUMN, scores)))
             rows += len(scores)
         if not rows:
@@ -86,11 +88,26 @@ def _score_logs(patterns: list[str], data: Path, run: Path, device: str) -> Iter
     from fae_trainer.run.evaluate import open_scorer
 
     encoder = Encoder(data)
-    found, schema = _find_logs(patterns, encoder)
+    found = find_served_logs(patterns, encoder)
     score = open_scorer(data, run, device=device)
-    for parsed in _parse_logs(found, schema):
-        keys = parsed.rows.select(column.name for column in schema.key_columns)
-        yield keys, score(encoder.encode_staged(parsed.rows).to_arrow())
+    names = [column.name for column in encoder.schema.key_columns]
+    lines = 0
+    for parsed in parse_served_logs(found):
+        rows = parsed.rows.select(names)
+        if encoder.schema.explode is not None:
+            line, element = _number_elements(parsed.row_lines)
+            if not names:
+                rows = pl.DataFrame({ROW_COLUMN: line + lines})
+            if ELEMENT_COLUMN not in names:
+                rows = rows.with_columns(pl.Series(ELEMENT_COLUMN, element))
+            lines += int(line[-1]) + 1 if line.size else 0
+        yield rows, score(encoder.encode_staged(parsed.rows).to_arrow())
+
+
+def _number_elements(row_lines: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the line of each row and its place among the rows of that line, both from 0."""
+    _, first, line = np.unique(row_lines, return_index=True, return_inverse=True)
+    return line, np.arange(row_lines.size) - first[line]
 
 
 def _read_data_path(run: Path) -> Path:
@@ -101,54 +118,6 @@ def _read_data_path(run: Path) -> Path:
         raise DatasetError(
             f"{run} does not say what it was trained on; name the data set with --data."
         ) from None
-
-
-def _find_logs(patterns: list[str], encoder: Encoder) -> tuple[list[Log], Schema]:
-    """Return the logs, and the schema to read them by: without labels and what else is not used.
-
-    Lines without a header may have all fields of the schema, or all but the labels.
-    """
-    schema = encoder.schema
-    if schema.explode is not None:
-        raise ParameterError("lines that hold several samples cannot be scored; write one a line.")
-    roles = ("dense", "sparse", "key", *(["time"] if encoder.needs_time else []))
-    if schema.header or schema.format != "text":
-        served = schema.select(*roles).replace(ignore_rest=True)
-        return find_logs(patterns, served), served
-    dropped = [
-        column
-        if column.role in roles
-        else DroppedColumn(role="drop", name=column.name, field=column.field, slot=column.slot)
-        for column in schema.columns
-    ]
-    unlabeled = [
-        column
-        for column, former in zip(dropped, schema.columns, strict=True)
-        if former.role != "label"
-    ]
-    for columns in (dropped, unlabeled):
-        served = schema.replace(columns=tuple(columns), split_by=None)
-        found = find_logs(patterns, served)
-        head = next(parse_block(cut_blocks(found[0], _HEAD_BYTES)[0], served, _HEAD_BYTES), None)
-        if head is not None and head.rows.height:
-            break
-    return found, served
-
-
-def _parse_logs(logs: list[Log], schema: Schema) -> Iterator[ParsedLines]:
-    """Yield the rows of all logs in order; raises LogError where a line is malformed."""
-    for log in logs:
-        line = log.first_line
-        for block in cut_blocks(log, BLOCK_BYTES):
-            for parsed in parse_block(block, schema, BLOCK_BYTES):
-                for reject in parsed.rejects[:1]:
-                    raise LogError(
-                        f"{log.name}, line {line + reject.line}"
-                        f"{f', column {reject.column}' if reject.column else ''}: "
-                        f"{reject.reason}: {reject.text!r}. Fix the line; every row needs a score."
-                    )
-                line += parsed.lines
-                yield parsed
 
 
 @contextmanager

@@ -226,8 +226,10 @@ def _add_other_commands(commands: Any) -> None:
         "LOGS... --run RUN --out FILE",
         "score the rows of new logs with a trained model",
         "Write the score of each row of new logs, which need no labels, with the rows' keys or "
-        "numbers. The logs are like those that the model was trained on. In place of logs, name a "
-        "data set to score a split of it.",
+        "numbers. The logs are like those that the model was trained on. Of a line that holds "
+        "several samples, each has a score, and its number there as `element`. Every row needs a "
+        "score, so the first malformed line is an error and nothing is written. In place of logs, "
+        "name a data set to score a split of it.",
     )
     _add_logs(predict)
     predict.add_argument(

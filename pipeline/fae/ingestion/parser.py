@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fae.arrays.arrow import Int64Array
 from fae.format.errors import LogError
 from fae.ingestion.cast.missing_values import fields_or_null
 from fae.ingestion.cast.raw_columns import LINE_COLUMN
@@ -68,7 +67,8 @@ def parse_text(data: Text, fields: tuple[str, ...], schema: Schema) -> ParsedLin
     odd_text = b"".join(bytes(data[start:end]) for start, end in zip(starts, ends, strict=True))
     odd = parse_odd_lines(odd_text, fields, schema)
     odd_rejects = [replace(one, line=int(plain.odd_lines[one.line])) for one in odd.rejects]
-    return _merge(parsed, plain_lines, replace(odd, rejects=odd_rejects), plain.odd_lines)
+    odd_rows = plain.odd_lines[odd.row_lines]
+    return _merge(parsed, replace(odd, rejects=odd_rejects, row_lines=odd_rows))
 
 
 def parse_fields(
@@ -104,16 +104,14 @@ def _parse_wide(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedL
     return replace(parsed, rejects=rejects)
 
 
-def _merge(
-    plain: ParsedLines, plain_lines: Int64Array, odd: ParsedLines, odd_lines: Int64Array
-) -> ParsedLines:
+def _merge(plain: ParsedLines, odd: ParsedLines) -> ParsedLines:
     """Merge the rows and rejects of plain lines and odd ones, in the order of their lines."""
     rejects = sorted(plain.rejects + odd.rejects, key=lambda reject: reject.line)
-    lines = np.concatenate([plain_lines, odd_lines])
-    row_lines = lines[~np.isin(lines, [reject.line for reject in rejects])]
-    rows = pl.concat([plain.rows, odd.rows], how="diagonal")[np.argsort(row_lines)]
+    row_lines = np.concatenate([plain.row_lines, odd.row_lines])
+    order = np.argsort(row_lines)
+    rows = pl.concat([plain.rows, odd.rows], how="diagonal")[order]
     rows = rows.with_columns(pl.col(f"^{MICROSECOND_COLUMN}$").fill_null(0))
-    return ParsedLines(rows, rejects, plain.lines)
+    return ParsedLines(rows, rejects, plain.lines, row_lines[order])
 
 
 def parse_odd_lines(data: bytes, fields: tuple[str, ...], schema: Schema) -> ParsedLines:
@@ -181,7 +179,7 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     if not of_odd.any():
         return of_plain_rows
     of_odd_rows = cast_columns(frame.filter(of_odd), [], lines, schema)
-    return _merge(of_plain_rows, numbers[of_plain], of_odd_rows, numbers[of_odd])
+    return _merge(of_plain_rows, of_odd_rows)
 
 
 def _simplify(series: pl.Series, column: Column) -> tuple[pl.Series, list[Reject]]:

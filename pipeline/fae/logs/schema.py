@@ -187,8 +187,8 @@ class Schema(Strict):
         names = list(dict.fromkeys(column.log_name for column in self.fields))
         if self.explode is None:
             return tuple(names)
-        parts = self.explode.into
-        return tuple(dict.fromkeys(self.explode.field if n in parts else n for n in names))
+        field, parts = self.explode.field, self.explode.into
+        return tuple(dict.fromkeys([*(field if n in parts else n for n in names), field]))
 
     @cached_property
     def is_plain(self) -> bool:

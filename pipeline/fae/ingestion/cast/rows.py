@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fae.arrays.arrow import Int64Array
 from fae.arrays.value_hash import hash_values
 from fae.format.manifest import LABEL, SPLITS
 from fae.ingestion.cast.categories import (
@@ -61,11 +62,13 @@ class ParsedLines:
     them, `@time` (int64) and perhaps `@microsecond` (int32), further labels (int8), the weight
     (float32), keys (string) and `@split` (int64). `lines` is the number of lines, each a row or a
     reject; `surplus` is how many more of these there are, where lines are joined or exploded.
+    `row_lines` (rows,) is the line of each row, from 0.
     """
 
     rows: pl.DataFrame
     rejects: list[Reject]
     lines: int
+    row_lines: Int64Array
     surplus: int = 0
 
 
@@ -104,9 +107,10 @@ def cast_columns(
     if untyped and (is_faulty := faults.select(pl.any_horizontal(pl.all())).to_series()).any():
         frames = source.filter(is_faulty), rows.filter(is_faulty), faults.filter(is_faulty)
         rejects = rejects + _reject(*frames, untyped, schema)
-        rows = rows.filter(~is_faulty)
+        rows, frame = rows.filter(~is_faulty), frame.filter(~is_faulty)
     rows = _finish(rows, schema, typed)
-    return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines)
+    row_lines = frame[LINE_COLUMN].cast(pl.Int64()).to_numpy()
+    return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines, row_lines)
 
 
 def _finish(rows: pl.DataFrame, schema: Schema, typed: frozenset[str]) -> pl.DataFrame:

@@ -1,0 +1,101 @@
+"""Read the logs whose rows are to be scored: like those of a data set, with or without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fae.dataset.encoder import Encoder
+from fae.format.errors import LogError
+from fae.ingestion.cast.rows import ParsedLines
+from fae.ingestion.stage import parse_block
+from fae.logs.blocks import BLOCK_BYTES, cut_blocks
+from fae.logs.columns import Column, DroppedColumn
+from fae.logs.files import Log, find_logs
+from fae.logs.schema import Schema
+
+#: What of a log is read to see whether its lines have labels.
+_HEAD_BYTES = 1 << 20
+
+
+def find_served_logs(patterns: list[str], encoder: Encoder) -> list[tuple[Log, Schema]]:
+    """Return the logs, and the schema to read each by: without labels and what else is not used.
+
+    Fields without names and samples of one field may have all parts of the schema, or all but the
+    labels.
+    """
+    schema = encoder.schema
+    used = {"dense", "sparse", "key", *(["time"] if encoder.needs_time else [])}
+    if (schema.header or schema.format != "text") and schema.explode is None:
+        served = schema.select(*used).replace(ignore_rest=True)
+        return [(log, served) for log in find_logs(patterns, served)]
+    shapes = [_keep_columns(schema, used, labelled) for labelled in (True, False)]
+    if schema.slots is not None:  # a label could be any pair
+        shapes.reverse()
+    found = [[(log, shape) for log in find_logs(patterns, shape)] for shape in shapes]
+    chosen = (_choose(*pairs) for pairs in zip(*found, strict=True))
+    return [(log, _drop_labels(shape)) for log, shape in chosen]
+
+
+def _choose(first: tuple[Log, Schema], second: tuple[Log, Schema]) -> tuple[Log, Schema]:
+    """Return the first way to read a log, unless the second gives its beginning many more rows.
+
+    A sample with a label could be one without, so a few more rows mean malformed samples.
+    """
+    rows = _count_head_rows(*first), _count_head_rows(*second)
+    return first if 2 * rows[0] >= rows[1] else second
+
+
+def _keep_columns(schema: Schema, used: set[str], labelled: bool) -> Schema:
+    """Return the schema of lines with or without labels, of which only `used` roles are read."""
+    has_names = schema.header or schema.format != "text"
+    explode = schema.explode
+    parts = explode.into if explode is not None else ()
+    labels = {label.log_name for label in schema.labels if not has_names or label.log_name in parts}
+    columns = []
+    for column in schema.columns:
+        if column.role in used or (labelled and column.role == "label"):
+            if column.role != "label" or column.log_name in labels:
+                columns.append(column)
+        elif not has_names and column.role != "label":
+            columns.append(_drop(column))
+    if explode is not None and not labelled:
+        into = tuple(part for part in parts if part not in labels)
+        explode = explode.model_copy(update={"into": into}) if into else None
+    return schema.replace(
+        columns=tuple(columns),
+        explode=explode,
+        split_by=None,
+        ignore_rest=has_names or schema.ignore_rest,
+    )
+
+
+def _drop(column: Column) -> DroppedColumn:
+    """Return a column that stands in the field of another, and is not read."""
+    return DroppedColumn(role="drop", name=column.name, field=column.field, slot=column.slot)
+
+
+def _drop_labels(schema: Schema) -> Schema:
+    columns = (_drop(column) if column.role == "label" else column for column in schema.columns)
+    return schema.replace(columns=tuple(columns))
+
+
+def _count_head_rows(log: Log, schema: Schema) -> int:
+    """Return how many rows a log's beginning has by a schema."""
+    head = next(parse_block(cut_blocks(log, _HEAD_BYTES)[0], schema, _HEAD_BYTES), None)
+    return 0 if head is None else head.rows.height
+
+
+def parse_served_logs(logs: list[tuple[Log, Schema]]) -> Iterator[ParsedLines]:
+    """Yield the rows of all logs in order; raises LogError where a line is malformed."""
+    for log, schema in logs:
+        line = log.first_line
+        for block in cut_blocks(log, BLOCK_BYTES):
+            for parsed in parse_block(block, schema, BLOCK_BYTES):
+                for reject in parsed.rejects[:1]:
+                    raise LogError(
+                        f"{log.name}, line {line + reject.line}"
+                        f"{f', column {reject.column}' if reject.column else ''}: "
+                        f"{reject.reason}: {reject.text!r}. Fix the line; every row needs a score."
+                    )
+                line += parsed.lines
+                yield parsed
