@@ -20,7 +20,7 @@ _POLL = 0.002
 #: Seconds after which a process counts as hanging.
 HANGS = 120.0
 #: The stages whose finished tasks can be seen in a task log.
-LOGGED_STAGES = ("ingest", "profile", "calibrate", "scatter", "partition", "vocabulary", "drift")
+LOGGED_STAGES = ("ingest", "profile", "calibrate", "scatter", "partition", "drift")
 
 
 @dataclass(frozen=True)

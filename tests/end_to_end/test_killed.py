@@ -203,5 +203,5 @@ def test_what_another_kind_of_error_leaves_can_be_gone_on_from(
         context.setattr(shutil, "copyfile", None)
         with pytest.raises(TypeError):
             run(place, Executor(2))
-    assert entries(place, "vocabulary") == 2
+    assert entries(place, "partition") == 6
     assert digests(run(place, Executor(2)).dataset) == digests(shop.dataset)

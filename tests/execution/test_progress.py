@@ -26,7 +26,6 @@ STAGES = [
     "calibrate",
     "scatter",
     "partition",
-    "vocabulary",
 ]
 
 

@@ -16,7 +16,7 @@ from tests.support.forked import Forked, forked
 from tests.support.project import PYTHONPATH
 
 #: The stages with a task log, in order.
-STAGES = ["ingest", "splits", "profile", "ranks", "calibrate", "scatter", "partition", "vocabulary"]
+STAGES = ["ingest", "splits", "profile", "ranks", "calibrate", "scatter", "partition"]
 BLOCK_BYTES = 64
 #: Few enough for tables to be counted in several ranges.
 MOST_ENTRIES = 4

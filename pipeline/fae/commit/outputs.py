@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -39,6 +40,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 STAGE_VERSION = 7
 #: The errors of code that meets a document of an unexpected shape.
 _ODD_SHAPES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+#: How many threads wait for the disk at a time.
+_DISK_THREADS = 8
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
 
@@ -228,9 +231,10 @@ def _build_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder
     for path in partial.path.rglob("*.partial"):
         _remove(path)
     partial.remove([MADE_FROM])
-    for path in [*partial.path.rglob("*"), partial.path]:
-        if not path.is_symlink():
-            flush(path)
+    paths = [path for path in partial.path.rglob("*") if not path.is_symlink()]
+    with ThreadPoolExecutor(_DISK_THREADS, "flush") as pool:
+        for flushed in [pool.submit(flush, path) for path in [*paths, partial.path]]:
+            flushed.result()
     partial.write_text(SUCCESS, _format_success(partial, made_from))
     _replace(partial.path, out.path)
 
@@ -257,8 +261,15 @@ def _begin(partial: Folder, identity: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a directory with all that is in it, if there is one."""
+    """Remove a file or a directory with all that is in it, if there is one.
+
+    Threads remove the files of a directory: the system takes a while to free what is in its cache.
+    """
     if path.is_dir() and not path.is_symlink():
+        files = [child for child in path.rglob("*") if child.is_symlink() or not child.is_dir()]
+        with ThreadPoolExecutor(_DISK_THREADS, "remove") as pool:
+            for removed in [pool.submit(file.unlink, missing_ok=True) for file in files]:
+                removed.result()
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

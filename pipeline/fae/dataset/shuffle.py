@@ -9,7 +9,7 @@ seed and the row's number, so the bytes do not depend on how the log was cut int
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,8 +85,8 @@ class _ScatterTask:
 
 
 @dataclass(frozen=True)
-class _GatherTask:
-    """A file to write, and where its rows are."""
+class GatherTask:
+    """A file of a leaf to write, and where its rows are."""
 
     pieces: tuple[Piece, ...]
     staging: Folder
@@ -94,18 +94,17 @@ class _GatherTask:
     path: str
 
 
-def write_leaves(
+def scatter_rows(
     sources: Sources, directory: Folder, executor: Executor, seed: int, delete_after: bool
-) -> Splits:
-    """Write the leaves of all splits below `directory`, and return them for the manifest.
+) -> list[GatherTask]:
+    """Scatter all rows below `directory`; return the tasks that gather them, by leaf and number.
 
     With `delete_after`, the caller deletes the staging later.
     """
     staging, hot_set = Staging.read(sources.staging), HotSet.read(sources.hot_set)
     leaf_rows = [hot_set.inputs[split][temperature] for split, temperature in _LEAVES]
     files_per_leaf = tuple(-(-rows // ROWS_PER_FILE) for rows in leaf_rows)
-    row_bytes = BYTES_PER_WORD * _count_fields(staging.schema)
-    needs = _COPIES_IN_MEMORY * row_bytes  # for each row of a task
+    needs = count_row_bytes(staging.schema)  # for each row of a task
     parts_per_task = min(-(-len(staging.parts) // _SCATTER_TASKS), _MAX_PARTS_PER_TASK)
     common = (sources, directory, seed, delete_after, files_per_leaf)
     scatter_tasks = []
@@ -126,22 +125,26 @@ def write_leaves(
     gather_tasks = []
     for (leaf, number), of_file in pieces.items():
         path = "split={}/temperature={}/part-{:05d}.parquet".format(*_LEAVES[leaf], number)
-        gather_tasks.append(_GatherTask(tuple(of_file), sources.staging, directory, path))
-    files = executor.run(
-        "partition",
-        _gather_file,
-        gather_tasks,
-        task_log=directory,
-        rows=lambda file: file.rows,
-        needs=needs * ROWS_PER_FILE,
-    )
+        gather_tasks.append(GatherTask(tuple(of_file), sources.staging, directory, path))
+    return gather_tasks
+
+
+def list_leaves(files: Sequence[DataFile], hot_set: HotSet) -> Splits:
+    """Return the leaves of all splits for the manifest, given their files in order."""
     splits: Splits = {split: {} for split in SPLITS}
-    for number, (split, temperature) in enumerate(_LEAVES):
-        own = tuple(file for (leaf, _), file in zip(pieces, files, strict=True) if leaf == number)
-        splits[split][temperature] = Leaf(sum(file.rows for file in own), own)
-        if splits[split][temperature].rows != leaf_rows[number]:
-            raise AssertionError(f"{split}/{temperature} should have {leaf_rows[number]} rows")
+    for split, temperature in _LEAVES:
+        folder = f"split={split}/temperature={temperature}/"
+        own = tuple(file for file in files if file.path.startswith(folder))
+        rows = sum(file.rows for file in own)
+        if rows != hot_set.inputs[split][temperature]:
+            raise AssertionError(f"{folder} has {rows} rows, not those of {hot_set.directory}")
+        splits[split][temperature] = Leaf(rows, own)
     return splits
+
+
+def count_row_bytes(schema: Schema) -> int:
+    """Return the memory that a row takes while it is scattered or gathered."""
+    return _COPIES_IN_MEMORY * BYTES_PER_WORD * _count_fields(schema)
 
 
 def _scatter_parts(task: _ScatterTask) -> list[LeafFile]:
@@ -240,7 +243,7 @@ def _look_up_ids(
         is_cold[row] |= row_ids[row] >= first_cold
 
 
-def _gather_file(task: _GatherTask) -> DataFile:
+def gather_file(task: GatherTask) -> DataFile:
     """Write one file: its rows from all scattered files, by key."""
     batches = []
     for path, number in task.pieces:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fae.commit import outputs
 from fae.dataset import parquet
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.shuffle import SCATTERED, Sources, write_leaves
+from fae.dataset.shuffle import (
+    ROWS_PER_FILE,
+    SCATTERED,
+    GatherTask,
+    Sources,
+    count_row_bytes,
+    gather_file,
+    list_leaves,
+    scatter_rows,
+)
 from fae.dataset.vocabulary import build_vocabulary
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
@@ -25,6 +33,9 @@ from fae.ingestion.rejects import REJECTS_FILE
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
+
+#: A row of a leaf takes as long to write as so many values of a vocabulary.
+_VALUES_PER_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,10 @@ def write_dataset(
     executor.timings.begin_stage("partition")
     with outputs.build_output(out, made_from) as partial:
         sources = Sources(staging.directory, frequencies.directory, hot_set.directory)
-        splits = write_leaves(sources, partial, executor, parameters.seed, delete_after)
-        tasks = [_VocabularyTask(sources, table.name, partial) for table in hot_set.tables]
-        with ThreadPoolExecutor(1, "sweeper") as sweeper:  # removing much takes a while
-            sweeper.submit(outputs.remove_output, partial / SCATTERED)
-            vocabularies = executor.run("vocabulary", _write_vocabulary, tasks, task_log=partial)
+        leaf_tasks = scatter_rows(sources, partial, executor, parameters.seed, delete_after)
+        leaf_files, vocabularies = _write_files(sources, hot_set, leaf_tasks, partial, executor)
+        outputs.remove_output(partial / SCATTERED)
+        splits = list_leaves(leaf_files, hot_set)
         tables = tuple(
             Table(table.name, table.rows, table.hot_rows, table.dim, file)
             for table, file in zip(hot_set.tables, vocabularies, strict=True)
@@ -101,6 +111,43 @@ def _check_sources(staging: Staging, frequencies: Frequencies, hot_set: HotSet) 
     ):
         if recorded_source != outputs.read_fingerprint(source):
             raise DatasetError(f"{output} was not made from {source}. Run its stage again.")
+
+
+def _write_files(
+    sources: Sources,
+    hot_set: HotSet,
+    leaf_tasks: list[GatherTask],
+    directory: Folder,
+    executor: Executor,
+) -> tuple[list[DataFile], list[DataFile]]:
+    """Write the leaves' files and the vocabularies, and return both in order.
+
+    They are one round, the largest tasks first: few files keep few threads busy, and vocabularies
+    differ in size.
+    """
+    tasks: list[GatherTask | _VocabularyTask] = [
+        *leaf_tasks,
+        *(_VocabularyTask(sources, table.name, directory) for table in hot_set.tables),
+    ]
+    sizes = [ROWS_PER_FILE * _VALUES_PER_ROW] * len(leaf_tasks)
+    sizes += [table.rows for table in hot_set.tables]
+    largest_first = sorted(range(len(tasks)), key=lambda number: -sizes[number])
+    written = executor.run(
+        "partition",
+        _write_file,
+        [tasks[number] for number in largest_first],
+        task_log=directory,
+        rows=lambda file: file.rows if file.path.startswith("split=") else 0,
+        needs=ROWS_PER_FILE * count_row_bytes(Staging.read(sources.staging).schema),
+    )
+    by_number = dict(zip(largest_first, written, strict=True))
+    files = [by_number[number] for number in range(len(tasks))]
+    return files[: len(leaf_tasks)], files[len(leaf_tasks) :]
+
+
+def _write_file(task: GatherTask | _VocabularyTask) -> DataFile:
+    """Write a leaf's file or a vocabulary."""
+    return gather_file(task) if isinstance(task, GatherTask) else _write_vocabulary(task)
 
 
 def _write_vocabulary(task: _VocabularyTask) -> DataFile:

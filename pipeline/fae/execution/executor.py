@@ -19,12 +19,10 @@ from typing import Any, TypeVar
 import dask.config
 import psutil
 from dask import threaded
-from dask.base import compute
 from dask.callbacks import Callback
-from dask.delayed import delayed
 
 from fae.arrays.buffers import free_buffers
-from fae.commit.task_log import Step, make_steps, perform_step, read_finished
+from fae.commit.task_log import make_steps, perform_step, read_finished
 from fae.execution.dask_backend import CountRows, Steps, run_steps
 from fae.execution.progress import RunProgress, StageProgress, console
 from fae.execution.timings import OpenRound, Timings, measure_task
@@ -107,20 +105,20 @@ def _run_threads(
     threads = measured.threads
     perform = perform_step if threads == 1 else partial(perform_step, later=record_later)
 
-    def measure_step(step: Step[Task, Result]) -> Result:
+    def measure_step(number: int) -> Result:
         with measure_task(measured.tasks):
-            return perform(step)
+            return perform(steps[number])
 
-    call = delayed(measure_step, pure=False, traverse=False)
-    # Dask runs independent tasks in descending order of their names.
+    # Dask runs independent tasks in descending order of their names. The graph has the steps'
+    # numbers: Dask would look for collections in all that a step holds, a millisecond for each.
     count = len(steps)
     names = [f"{count - number:0{len(str(count))}}" for number in range(count)]
-    calls = [call(s, dask_key_name=name) for s, name in zip(steps, names, strict=True)]
+    graph = {name: (measure_step, number) for number, name in enumerate(names)}
     with (
         ThreadPoolExecutor(1, "task-log") as recorder,
         Callback(pretask=lambda *_: stage.begin_task(), posttask=end_task),
     ):
-        results = compute(*calls, scheduler=threaded.get, num_workers=threads, optimize_graph=False)
+        results = threaded.get(graph, names, num_workers=threads)
     for future in records:
         future.result()  # raises what the other thread raised
     free_buffers()
