@@ -129,6 +129,10 @@ class RunLengthArray:
         """Return the integer of each row, shape (rows,)."""
         return np.repeat(self.values, self.ranges.lengths)
 
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
+        """Return the integers of some rows."""
+        return self.values[np.searchsorted(self.begins, rows, side="right") - 1]
+
     def chunks(self) -> Iterator[tuple[int, Int64Array]]:
         """Yield the integers of the rows in chunks, each with its first row."""
         ends = self.ends

@@ -85,6 +85,19 @@ class Executor:
         results |= zip(left, new, strict=True)
         return [results[number] for number in range(len(steps))]
 
+    @contextmanager
+    def track(self, stage: str, steps: int) -> Iterator[Callable[[], None]]:
+        """Show a stage of at most so many steps of this thread; yield what to call after each."""
+        with self._progress.stage(stage, steps) as progress:
+            progress.begin_task()
+
+            def end_step() -> None:
+                progress.end_task()
+                progress.begin_task()
+
+            yield end_step
+            progress.total, progress.running = progress.done, 0
+
 
 def _run_threads(
     steps: Steps[Task, Result], stage: StageProgress, rows: CountRows[Result], measured: OpenRound

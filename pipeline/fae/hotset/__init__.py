@@ -5,6 +5,7 @@ hot_set         the hot set that the stage writes, and its files
 parameters      the options of the stage, checked
 problem         what a rule sees: rows with their costs, samples, an objective and a budget
 problem_data    builds a problem from the frequencies and the staged parts
+contested       the samples that rows hot in any case leave open, read by tasks
 rules/          ways to rank the rows: by samples (peeling), accesses, threshold, per table
 selection       the rows that the budget buys, and the ids that put them first
 coverage        how many samples of each split are hot, for any number of hot rows

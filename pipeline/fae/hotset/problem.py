@@ -5,7 +5,8 @@ All tables are numbered as one ("stacked"), so that a rule can compare rows of d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,10 @@ class StackedRows:
         """The bytes of each row, shape (rows,)."""
         return self.row_bytes[self.table_of_row]
 
+    def list_costs(self, rows: RowNumbers) -> Int64Array:
+        """Return the bytes of each of some rows, without those of all rows in memory."""
+        return self.row_bytes[np.searchsorted(self.table_offsets, rows, side="right") - 1]
+
     @property
     def total_bytes(self) -> int:
         """The bytes of all rows."""
@@ -119,10 +124,35 @@ class StackedSamples:
     rows: npt.NDArray[np.int32]
     offsets: Int64Array
 
+    @classmethod
+    def concat(cls, parts: Sequence[StackedSamples]) -> StackedSamples:
+        """Return the samples of all parts, of which there is at least one."""
+        lengths = [np.diff(part.offsets) for part in parts]
+        offsets = np.concatenate([[0], *lengths])
+        return cls(np.concatenate([part.rows for part in parts]), np.cumsum(offsets))
+
     @property
     def count(self) -> int:
         """The number of samples."""
         return self.offsets.size - 1
+
+
+@dataclass(frozen=True)
+class ContestedSamples:
+    """Samples where the rows of a core are hot in any case.
+
+    `samples` access rows outside the core, and have just these. Every other sample is hot: entry i
+    of `charges` counts those of which `charged_rows[i]` is the coldest row.
+    """
+
+    samples: StackedSamples
+    charged_rows: npt.NDArray[np.int32]
+    charges: Int64Array
+
+    @property
+    def hot_count(self) -> int:
+        """The number of samples that the core makes hot."""
+        return int(self.charges.sum())
 
 
 @dataclass(frozen=True)
@@ -137,12 +167,19 @@ class Objective:
     future: bool = False
 
 
+def _track_nothing(_steps: int) -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None)
+
+
 @dataclass(frozen=True)
 class Problem:
     """The choice of a hot set: rows with their costs, the samples, and a budget in bytes.
 
-    `read_samples` loads the samples on demand, since they take about 5 bytes per access. Where they
-    are a sample of train, `all_accesses` has the accesses in all of train.
+    `read_samples` loads the samples on demand, since they take about 5 bytes per access, and
+    `read_contested`, where there is one, those that a core leaves open, without the others in
+    memory. Where they are a sample of train, `all_accesses` has the accesses in all of train.
+    `track` shows a rule's progress while a block runs: it takes the number of steps, and yields
+    what to call after each.
     """
 
     rows: StackedRows
@@ -151,6 +188,8 @@ class Problem:
     objective: Objective = Objective()
     seed: int = 0
     all_accesses: RunLengthArray | None = None
+    read_contested: Callable[[RowRanges], ContestedSamples] | None = None
+    track: Callable[[int], AbstractContextManager[Callable[[], None]]] = _track_nothing
 
     @property
     def is_exact(self) -> bool:

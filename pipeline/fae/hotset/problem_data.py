@@ -88,27 +88,27 @@ def mask_counted_rows(frequencies: Frequencies, splits: SplitCodes, first_row: i
 
 def stack_samples(staging: Staging, frequencies: Frequencies) -> StackedSamples:
     """Return the counted samples as sets of stacked rows, in the order of the log."""
+    parts = [stack_part(staging, frequencies, part) for part in range(len(staging.parts))]
+    return StackedSamples.concat(parts)
+
+
+def stack_part(staging: Staging, frequencies: Frequencies, part: int) -> StackedSamples:
+    """Return the counted samples of a part as sets of stacked rows, in the order of the log."""
     sparse, first_rows = staging.schema.sparse, locate_tables(frequencies)
     # Only lists, and columns that share a table, can access a row twice in one sample.
     may_repeat = len(staging.schema.tables) < len(sparse) or any(column.multi for column in sparse)
-    accesses: list[Int32Array] = []
-    lengths: list[Int64Array] = []
-    for part in range(len(staging.parts)):
-        staged = staging.open_part(part, buffered=True)
-        splits = frequencies.assign_splits(staging, part)
-        is_counted = mask_counted_rows(frequencies, splits, staging.first_row(part))
-        columns = []
-        for column in sparse:
-            codes = staged.read_codes(column.name)
-            ranks = frequencies.read_ranks(column.name, part)
-            columns.append(_stack_column(codes, ranks, first_rows[column.table_name], is_counted))
-        values, length = _interleave(columns)
-        if may_repeat:
-            values, length = _remove_repeats(values, length)
-        accesses.append(values)
-        lengths.append(length)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    return StackedSamples(np.concatenate(accesses), offsets)
+    staged = staging.open_part(part, buffered=True)
+    splits = frequencies.assign_splits(staging, part)
+    is_counted = mask_counted_rows(frequencies, splits, staging.first_row(part))
+    columns = []
+    for column in sparse:
+        codes = staged.read_codes(column.name)
+        ranks = frequencies.read_ranks(column.name, part)
+        columns.append(_stack_column(codes, ranks, first_rows[column.table_name], is_counted))
+    values, lengths = _interleave(columns)
+    if may_repeat:
+        values, lengths = _remove_repeats(values, lengths)
+    return StackedSamples(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def _stack_column(codes: Codes, ranks: Ranks, first_row: int, is_counted: BoolArray) -> Column:
@@ -129,22 +129,31 @@ def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
 
     The second array, shape (samples,), counts them.
     """
-    if all(lengths is None for _, lengths in columns):
-        matrix = np.stack([values for values, _ in columns], axis=1)  # (samples, columns)
-        is_known = matrix != _OOV_ACCESS
-        return matrix[is_known], is_known.sum(axis=1)
-    counts = [
-        np.ones(values.size, dtype=np.int64) if lengths is None else lengths
-        for values, lengths in columns
-    ]
-    lengths = np.sum(counts, axis=0)
-    positions = np.cumsum(lengths) - lengths
-    interleaved = np.empty(int(lengths.sum()), dtype=np.int32)
-    for (values, _), count in zip(columns, counts, strict=True):
-        _scatter_column(interleaved, positions, values, count)
-    is_known = interleaved != _OOV_ACCESS
-    owner = np.repeat(np.arange(lengths.size), lengths)
-    return interleaved[is_known], np.bincount(owner[is_known], minlength=lengths.size)
+    samples = next(values.size if lengths is None else lengths.size for values, lengths in columns)
+    one_each = np.ones(samples, dtype=np.int64)
+    total = np.zeros(samples, dtype=np.int64)
+    for _, lengths in columns:
+        total += one_each if lengths is None else lengths
+    positions = np.cumsum(total) - total
+    interleaved = np.empty(int(total.sum()), dtype=np.int32)
+    for values, lengths in columns:
+        _scatter_column(interleaved, positions, values, one_each if lengths is None else lengths)
+    return _drop_oov(interleaved, total)
+
+
+@kernel
+def _drop_oov(values: Int32Array, lengths: Int64Array) -> tuple[Int32Array, Int64Array]:
+    """Return the values of each sample that are not _OOV_ACCESS, and their number."""
+    known_lengths = np.zeros_like(lengths)
+    begin = end = 0  # of the sample in `values`, and of what is kept of them
+    for sample in range(lengths.size):
+        for access in range(begin, begin + lengths[sample]):
+            if values[access] != _OOV_ACCESS:
+                values[end] = values[access]
+                end += 1
+                known_lengths[sample] += 1
+        begin += lengths[sample]
+    return values[:end], known_lengths
 
 
 @kernel

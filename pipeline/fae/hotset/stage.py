@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fae.format.budget import Budget
 from fae.format.errors import BudgetError, ParameterError
 from fae.format.manifest import SPLITS
 from fae.hotset.cold_hash import Sharing, is_hashed, measure_sharing, replace_cold_ids
+from fae.hotset.contested import read_contested
 from fae.hotset.coverage import (
     COUNTED,
     KNOWN,
@@ -42,7 +43,14 @@ from fae.hotset.hot_set import (
     SampleCheck,
 )
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples, count_affordable
+from fae.hotset.problem import (
+    ContestedSamples,
+    Problem,
+    Ranking,
+    StackedRows,
+    StackedSamples,
+    count_affordable,
+)
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
 from fae.hotset.rules import find_rule
 from fae.hotset.selection import (
@@ -57,8 +65,10 @@ from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
 
-#: Peak memory of peeling, samples included: see the growth in benchmarks/RESULTS.md.
-_PEELING_BYTES_PER_ACCESS = 15
+#: Peak memory of ranking by all samples.
+_BYTES_PER_ACCESS = 15
+#: Peak memory of peeling: see the growth in benchmarks/RESULTS.md.
+_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 25, 40
 
 
 def calibrate(
@@ -81,8 +91,8 @@ def calibrate(
         return HotSet.read(out)
     executor.timings.begin_stage("calibrate")
     rows = stack_rows(frequencies, staging.schema, parameters.embedding)
-    with outputs.build_output(out, made_from) as partial:
-        chooser = _Chooser(staging, frequencies, rows, parameters, executor, partial)
+    with outputs.build_output(out, made_from) as unfinished:
+        chooser = _Chooser(staging, frequencies, rows, parameters, executor, unfinished)
         budget_bytes, ranking = chooser.choose()
         selection = select_rows(rows, ranking.ranked_rows, budget_bytes)
         points = choose_points(rows, ranking.ranked_rows, budget_bytes)
@@ -92,10 +102,10 @@ def calibrate(
         )
         aim = (parameters.weights, parameters.device_profile)
         curve = draw_curve(rows, ranking, points, coverage, *aim)
-        with partial.write(CURVE) as path:
+        with unfinished.write(CURVE) as path:
             curve.write_csv(path)
         at_budget = curve.row(by_predicate=pl.col("budget_bytes") == budget_bytes, named=True)
-        sharing = _write_ids(partial, frequencies, rows, selection, parameters.cold_buckets)
+        sharing = _write_ids(unfinished, frequencies, rows, selection, parameters.cold_buckets)
         tables = _describe_tables(staging.schema, rows, selection, sharing)
         document = {
             "embedding": asdict(parameters.embedding),
@@ -111,7 +121,7 @@ def calibrate(
             "parameters": parameters.model_dump(mode="json"),
             "frequencies": outputs.read_fingerprint(frequencies.directory),
         }
-        outputs.write_document(partial, FILE_NAME, document)
+        outputs.write_document(unfinished, FILE_NAME, document)
     return HotSet.read(out)
 
 
@@ -169,8 +179,18 @@ class _Chooser:
 
     @cached_property
     def _samples(self) -> StackedSamples:
-        _check_memory(self.rows.access_counts.total, self.parameters.rule, self.executor.memory)
+        self._check_memory(self.rows.access_counts.total * _BYTES_PER_ACCESS)
         return stack_samples(self.staging, self.frequencies)
+
+    def _read_contested(self, core: RowRanges) -> ContestedSamples:
+        """Return the samples that a core of rows leaves open."""
+        sources = (self.staging, self.frequencies, self.rows)
+        contested = read_contested(*sources, core, self.scratch, self.executor)
+        self._check_memory(
+            contested.samples.rows.size * _CONTESTED_BYTES_PER_ACCESS
+            + self.rows.count * _CONTESTED_BYTES_PER_ROW
+        )
+        return contested
 
     def _rank(self, budget_bytes: int, rule: str | None = None) -> Ranking:
         """Return the ranking of a rule, by default the chosen one."""
@@ -182,12 +202,25 @@ class _Chooser:
             self.parameters.weights,
             self.frequencies.seed,
             None if is_exact else self.train_accesses,
+            self._read_contested,
+            partial(self.executor.track, "rank"),
         )
         ranking = find_rule(rule or self.parameters.rule)(problem)
         if is_exact:
             return ranking
         filled = append_unsampled_rows(self.rows, ranking.ranked_rows, self.train_accesses)
         return replace(ranking, ranked_rows=filled)
+
+    def _check_memory(self, needed: int) -> None:
+        """Raise ParameterError where so many bytes for the samples are more than memory allows."""
+        if needed > self.executor.memory:
+            accesses, rule = self.rows.access_counts.total, self.parameters.rule
+            sample = max(self.executor.memory / needed * 0.9, 0.01)
+            raise ParameterError(
+                f"the rule {rule!r} ranks by {accesses:,} accesses, which takes "
+                f"{format_bytes(needed)}; {format_bytes(self.executor.memory)} are available. "
+                f"Raise --memory, profile with --sample {sample:.2f}, or use --rule accesses."
+            )
 
     def _find_budget(self, ranked_rows: RowRanges) -> int:
         """Return the least budget at which `ranked_rows` reach the hot share."""
@@ -204,18 +237,6 @@ class _Chooser:
                 "no budget. Lower --hot-share."
             )
         return self.rows.sum_bytes(ranked_rows.head(max(count, len(self.rows.tables))))
-
-
-def _check_memory(accesses: int, rule: str, memory: int) -> None:
-    """Raise ParameterError where the accesses of all samples do not fit in memory."""
-    needed = accesses * _PEELING_BYTES_PER_ACCESS
-    if needed > memory:
-        sample = max(memory / needed * 0.9, 0.01)
-        raise ParameterError(
-            f"the rule {rule!r} keeps all {accesses:,} accesses in memory, which takes "
-            f"{format_bytes(needed)}; {format_bytes(memory)} are available. Raise --memory, "
-            f"profile with --sample {sample:.2f}, or use --rule accesses."
-        )
 
 
 def _write_ids(

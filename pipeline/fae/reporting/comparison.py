@@ -16,7 +16,7 @@ from fae.hotset.problem import (
     count_affordable,
 )
 from fae.hotset.rules import RULES
-from fae.hotset.rules.peeling import count_hot_samples
+from fae.hotset.rules.peeling_pass import count_hot_samples
 
 #: Budgets to compare at, as shares of the bytes of all rows.
 BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from fae.hotset.problem import Objective, Problem, bound_worth, count_affordable
 from fae.hotset.rules import RULES, peeling
-from fae.hotset.rules.peeling import (
-    STATE,
-    index_samples_by_row,
-    measure_worth,
-    peel,
-    rank_by_peeling,
-)
+from fae.hotset.rules.peeling import measure_worth, rank_by_peeling
+from fae.hotset.rules.peeling_pass import STATE, index_samples_by_row, peel
 from tests.support.stacked_tables import problem, stacked, stacked_samples
 
 HOT_SAMPLES = Objective()
@@ -106,6 +101,25 @@ def test_no_rule_beats_the_optimum_and_inputs_is_never_below_accesses(solved: Pr
     assert worth["inputs"] >= worth["accesses"]
 
 
+@given(solved=problems())
+def test_a_core_and_a_band_keep_the_bound_and_never_fall_below_accesses(solved: Problem) -> None:
+    """Treat small problems as large ones, with a core of half the budget and a narrow band."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peeling, "LARGE_ACCESSES", 0)
+        patch.setattr(peeling, "CORE_SHARE", 0.5)
+        patch.setattr(peeling, "BAND_BUDGETS", 1)
+        ranking = rank_by_peeling(solved)
+        assert measure(solved, "inputs") >= measure(solved, "accesses")
+    assert ranking.loads is not None
+    optimum = find_optimum(solved)
+    assert (
+        bound_worth(solved.rows, ranking.loads, np.array([solved.budget_bytes])) >= optimum - 1e-9
+    )
+    rows, seen = ranking.ranked_rows.to_rows().tolist(), solved.rows.seen_rows.tolist()
+    assert len(rows) == len(set(rows))
+    assert set(rows) >= {*solved.rows.oov_rows.tolist(), *seen}
+
+
 def test_inputs_is_nearer_to_the_optimum_than_any_other_rule() -> None:
     rng = np.random.default_rng(5)
     total = dict.fromkeys([*RULES, "optimum"], 0.0)
@@ -139,6 +153,22 @@ def test_an_objective_of_accesses_ranks_by_accesses() -> None:
     solved = counted_problem([4, 6], samples, [4, 4], 4 * 4, Objective(0, 1))
     ranked = rank_by_peeling(solved).ranked_rows.to_rows()
     assert solved.rows.accesses[ranked[2:4]].tolist() == [3, 2]
+
+
+def test_the_rows_of_one_sample_are_bought_together() -> None:
+    # Three samples have a row of their own in each table; the budget buys two such pairs.
+    samples = [[1, 5], [2, 6], [3, 7]]
+    solved = counted_problem([4, 4], samples, [4, 4], 4 * 6)
+    assert measure(solved, "inputs") == 2
+
+
+def test_passes_end_when_they_gain_nothing() -> None:
+    """The bound of three samples in a ring stays above what one row of three can reach."""
+    solved = counted_problem([4], [[1, 2], [2, 3], [1, 3]], [4], 4 * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peeling, "MAX_PASSES", 200)
+        patch.setattr(peeling, "PATIENCE_PASSES", 7)
+        assert rank_by_peeling(solved).notes == {"passes": 8}
 
 
 def test_loads_distribute_the_worth_of_every_sample() -> None:

@@ -54,7 +54,7 @@ def rank_for_future(problem: Problem) -> Ranking:
     counts = np.where(supported, rows.accesses, 0)
     counts[rows.oov_rows] = rows.accesses[rows.oov_rows]
     shared = StackedRows.from_accesses(rows.tables, rows.table_offsets, counts, rows.row_bytes)
-    left_out = replace(problem, rows=shared, read_samples=lambda: kept)
+    left_out = replace(problem, rows=shared, read_samples=lambda: kept, read_contested=None)
     support = np.where(supported, (holders - 1) / np.maximum(holders, 1), 0.0)
     peeled = rank_by_peeling(left_out, support, MAX_PASSES)
     order = peeled.ranked_rows.to_rows()

@@ -1,0 +1,130 @@
+"""Contested samples: those that a core of rows, hot in any case, does not make hot by itself.
+
+The rows of most accesses are hot under any rule, and most accesses are to them. What is left of the
+samples without them is a small part, which is read part by part, wherever tasks run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fae.arrays.arrow import Int32Array, Int64Array
+from fae.arrays.jit import kernel
+from fae.arrays.run_length import RowRanges, RunLengthArray
+from fae.execution.executor import Executor
+from fae.hotset.problem import ContestedSamples, Problem, StackedRows, StackedSamples
+from fae.hotset.problem_data import stack_part
+from fae.ingestion.staging import Staging
+from fae.profiling.frequencies import Frequencies
+from fae.storage.folder import Folder
+from fae.storage.raw_arrays import read_numbers, write_numbers
+
+#: The level of rows outside the core; in the core, the coldest rows have level 1.
+_CONTESTED = 0
+_CORE_LEVELS = 255
+_LEVELS_FILE = "levels.partial/core.uint8"
+#: What a task returns: rows, lengths, and the charged rows with their charges.
+_PartResult = tuple[Int32Array, Int64Array, Int32Array, Int64Array]
+
+Levels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A staged part to read; `scratch` has the level of each stacked row."""
+
+    staging: Folder
+    frequencies: Folder
+    scratch: Folder
+    part: int
+
+
+def find_contested(problem: Problem, core: RowRanges) -> ContestedSamples:
+    """Return the samples of a problem that `core`, rows in descending order, leaves open."""
+    if problem.read_contested is not None:
+        return problem.read_contested(core)
+    levels = _assign_levels(core, problem.rows.count).to_numpy().astype(np.uint8)
+    return _set_core_aside(problem.read_samples(), levels)
+
+
+def read_contested(
+    staging: Staging,
+    frequencies: Frequencies,
+    rows: StackedRows,
+    core: RowRanges,
+    scratch: Folder,
+    executor: Executor,
+) -> ContestedSamples:
+    """Return what `find_contested` does, from the staged parts; tasks read a part each."""
+    levels = _assign_levels(core, rows.count)
+    write_numbers(scratch, _LEVELS_FILE, (c.astype(np.uint8) for _, c in levels.chunks()))
+    folders = (staging.directory, frequencies.directory, scratch)
+    tasks = [_Task(*folders, part) for part in range(len(staging.parts))]
+    parts = executor.run("contested", _read_part, tasks)
+    kept_rows, lengths, charged_rows, charges = zip(*parts, strict=True)
+    charged, inverse = np.unique(np.concatenate(charged_rows), return_inverse=True)
+    totals = np.bincount(inverse, weights=np.concatenate(charges), minlength=charged.size)
+    offsets = np.cumsum(np.concatenate([[0], *lengths]))
+    samples = StackedSamples(np.concatenate(kept_rows), offsets)
+    return ContestedSamples(samples, charged, totals.astype(np.int64))
+
+
+def _read_part(task: _Task) -> _PartResult:
+    """Return the contested samples of a part."""
+    levels = read_numbers(task.scratch, _LEVELS_FILE, np.uint8)
+    staging, frequencies = Staging.read(task.staging), Frequencies.read(task.frequencies)
+    contested = _set_core_aside(stack_part(staging, frequencies, task.part), levels)
+    samples = contested.samples
+    return samples.rows, np.diff(samples.offsets), contested.charged_rows, contested.charges
+
+
+def _assign_levels(core: RowRanges, rows: int) -> RunLengthArray:
+    """Return the level of each of `rows` rows; those of `core` descend from the highest."""
+    cuts = np.linspace(0, core.size, _CORE_LEVELS + 1).astype(np.int64)
+    pieces = core.split_at(cuts)
+    below = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
+    others = core.complement(rows)
+    levels = np.append(_CORE_LEVELS + 1 - below, np.full(others.lengths.size, _CONTESTED))
+    return RunLengthArray.from_ranges(RowRanges.concat(pieces, others), levels)
+
+
+def _set_core_aside(samples: StackedSamples, levels: Levels) -> ContestedSamples:
+    """Return the samples that rows with a level leave open."""
+    kept, lengths, coldest = _split_by_level(samples.rows, samples.offsets, levels)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    charged_rows, charges = np.unique(coldest, return_counts=True)
+    return ContestedSamples(StackedSamples(kept, offsets), charged_rows, charges)
+
+
+@kernel
+def _split_by_level(
+    rows: Int32Array, offsets: Int64Array, levels: Levels
+) -> tuple[Int32Array, Int32Array, Int32Array]:
+    """Return the contested rows of samples that have some, how many, and the others' coldest row.
+
+    A sample without rows is hot by any row that is: its coldest row is row 0, out of vocabulary.
+    """
+    kept = np.empty(rows.size, np.int32)
+    lengths = np.empty(offsets.size - 1, np.int32)
+    coldest = np.empty(offsets.size - 1, np.int32)
+    end = contested = 0
+    for sample in range(offsets.size - 1):
+        begin, coldest_level, coldest_row = end, _CORE_LEVELS + 1, 0
+        for access in range(offsets[sample], offsets[sample + 1]):
+            row = rows[access]
+            level = levels[row]
+            if level == _CONTESTED:
+                kept[end] = row
+                end += 1
+            elif level < coldest_level:
+                coldest_level, coldest_row = level, row
+        if end > begin:
+            lengths[contested] = end - begin
+            contested += 1
+        else:
+            coldest[sample - contested] = coldest_row
+    hot = offsets.size - 1 - contested
+    return kept[:end].copy(), lengths[:contested].copy(), coldest[:hot].copy()
