@@ -113,9 +113,10 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
     Return the number of distinct values in each of these columns; a null is a value.
     """
     table = rows.to_arrow().combine_chunks()
+    columns = dict(zip(table.column_names, table.columns, strict=True))
     dictionaries: dict[str, pa.Array] = {}
     for name in sparse:
-        array = table[name].chunk(0)
+        array = columns[name].chunk(0)
         is_list = pa.types.is_large_list(array.type)
         positions, values = encode_dictionary(array.flatten() if is_list else array)
         counts = shrink_dtype(np.bincount(positions, minlength=len(values)))
@@ -123,11 +124,11 @@ def write_part(rows: pl.DataFrame, sparse: list[str], folder: Folder, path: str)
         if is_list:  # a slice's offsets do not begin at 0
             offsets = pc.subtract(array.offsets, array.offsets[0])
             codes = pa.LargeListArray.from_arrays(offsets, codes)
-        table = table.set_column(table.schema.get_field_index(name), name, codes)
+        columns[name] = codes
         dictionaries[name] = wrap_in_list(values)
         dictionaries[_accesses_key(name)] = wrap_in_list(to_arrow(counts))
     with folder.write(path + ROWS_SUFFIX) as file:
-        write_table(table, file)
+        write_table(pa.table(columns), file)
     with folder.write(path + VALUES_SUFFIX) as file:
         write_table(pa.table(dictionaries), file)
     return tuple(len(dictionaries[name].values) for name in sparse)

@@ -97,13 +97,7 @@ def cast_columns(
         )
     }
     rows = frame.select(**casts)
-    raw_and_cast = pl.concat([frame, rows.rename(_name_cast)], how="horizontal")
-    faults = raw_and_cast.select(
-        _has_fault(
-            column, frame.schema[column.name], *map(_name_cast, _name_staged(column, schema))
-        ).alias(column.name)
-        for column in untyped
-    )
+    faults = _find_faults(frame, rows, untyped, schema)
     if untyped and (is_faulty := faults.select(pl.any_horizontal(pl.all())).to_series()).any():
         frames = source.filter(is_faulty), rows.filter(is_faulty), faults.filter(is_faulty)
         rejects = rejects + _reject(*frames, untyped, schema)
@@ -111,6 +105,21 @@ def cast_columns(
     rows = _finish(rows, schema, typed)
     row_lines = frame[LINE_COLUMN].cast(pl.Int64()).to_numpy()
     return ParsedLines(rows, sorted(rejects, key=lambda reject: reject.line), lines, row_lines)
+
+
+def _find_faults(
+    frame: pl.DataFrame, rows: pl.DataFrame, untyped: list[Column], schema: Schema
+) -> pl.DataFrame:
+    """Return whether each value of the `untyped` columns does not fit, raw and as cast."""
+    if not untyped:
+        return pl.DataFrame()
+    raw_and_cast = pl.concat([frame, rows.rename(_name_cast)], how="horizontal")
+    return raw_and_cast.select(
+        _has_fault(
+            column, frame.schema[column.name], *map(_name_cast, _name_staged(column, schema))
+        ).alias(column.name)
+        for column in untyped
+    )
 
 
 def _finish(rows: pl.DataFrame, schema: Schema, typed: frozenset[str]) -> pl.DataFrame:
