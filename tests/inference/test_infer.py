@@ -62,6 +62,10 @@ def parity(row: int) -> int:
         ("when", lambda row: f"2024-05-{row % 28 + 1:02d} 10:00:00", {"format": "iso8601"}),
         ("timestamp", lambda row: 1_700_000_000 + row, {"role": "time", "format": "unix"}),
         ("ts", lambda row: 1_700_000_000_000 + row, {"role": "time", "format": "unix_ms"}),
+        ("ts_ms", lambda row: 1_700_000_000_000 + row, {"role": "time", "format": "unix_ms"}),
+        ("seen", lambda row: 1_700_000_000_000 + row, {"role": "time", "format": "unix_ms"}),
+        ("views", lambda row: 1_000 * row, {"role": "dense"}),
+        ("item_id", lambda row: 1_700_000_000 + row % 9, {"role": "sparse"}),
         ("hour", lambda row: f"141021{row % 24:02d}", {"role": "time", "format": "%y%m%d%H"}),
         ("tags", lambda row: f"{row % 4}|{row % 3}", {"role": "sparse", "encoding": "integer"}),
         ("id", lambda row: f"row-{row}", {"role": "key"}),
@@ -76,6 +80,17 @@ def test_a_column_is_known_by_name_and_values(
     column = column_of(schema, name)
     assert {key: getattr(column, key) for key in expected} == expected
     assert schema.label.name == "click"
+
+
+def test_of_two_times_the_one_by_name_is_kept(tmp_path: Path) -> None:
+    def number(row: int) -> str:
+        return str(1_700_000_000 + row)
+
+    schema, document = infer(tmp_path, "click,item,x,when\n" + lines_of(
+        parity, lambda row: row % 5, number, number))  # fmt: skip
+    assert schema.time is not None
+    assert schema.time.name == "when"
+    assert "name: x, role: drop}  # UNSURE: another time" in document
 
 
 @pytest.mark.parametrize(

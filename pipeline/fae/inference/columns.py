@@ -22,7 +22,11 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2100
 #: The seconds since 1970 of their beginnings.
 _FIRST_SECOND, _LAST_SECOND = 631_152_000, 4_102_444_800
 _UNITS = {"unix": 1, "unix_ms": 10**3, "unix_us": 10**6}
-_TIME_NAME = re.compile(r"time|date|stamp|hour|^ts$|^t$|_at$|^day$", re.I)
+#: Within these, integers are taken for times whatever the name: the years 2000 to 2035.
+_FIRST_LIKELY, _LAST_LIKELY = 946_684_800, 2_051_222_400
+_TIME_NAME = re.compile(
+    r"time|date|stamp|hour|epoch|unix|(^|_)(ts|when|ms|millis)(_|$)|^t$|_at$|^day$", re.I
+)
 _ID_NAME = re.compile(
     r"id$|user|item|ad$|ads|site|domain|device|model|ip$|os$|app|channel|categ|code|type|zip|brand|"
     r"shop|city|region|country|gender|seller|campaign|creative|slot|pos$|^c\d+$",
@@ -101,13 +105,17 @@ def _find_nulls(guess: Guess) -> Guess:
 def _guess_time(guess: Guess, texts: list[str]) -> Guess | None:
     if all(_ISO.fullmatch(text) for text in texts):
         return guess.become(role="time", format="iso8601")
-    if not _TIME_NAME.search(guess.name):
+    is_named = bool(_TIME_NAME.search(guess.name))
+    if not is_named and (_ID_NAME.search(guess.name) or len(set(texts)) <= _FEW_VALUES):
         return None
     if all(_NUMBER.fullmatch(text) for text in texts):
+        first, last = (_FIRST_SECOND, _LAST_SECOND) if is_named else (_FIRST_LIKELY, _LAST_LIKELY)
         for unit, per_second in _UNITS.items():
-            bounds = _FIRST_SECOND * per_second, _LAST_SECOND * per_second
-            if all(bounds[0] <= float(text) <= bounds[1] for text in texts):
-                return guess.become(role="time", format=unit)
+            if all(first * per_second <= float(text) <= last * per_second for text in texts):
+                doubt = "" if is_named else "taken for a time by its numbers alone"
+                return guess.become(role="time", format=unit, doubt=doubt)
+    if not is_named:
+        return None
     for form in _TIME_FORMATS:
         if all(_is_time(text, form) for text in texts):
             doubt = "whether day or month comes first is a guess" if "%m/%d" in form else ""

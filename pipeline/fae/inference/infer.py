@@ -56,8 +56,9 @@ def _name(sample: Sample) -> list[tuple[str, dict[str, str]]]:
 
 
 def _keep_one_time(guesses: list[Guess]) -> list[Guess]:
-    """Drop all times but the first."""
+    """Drop all times but one, the first of which nothing is unsure if there is one."""
     times = [guess for guess in guesses if guess.column["role"] == "time"]
+    times.sort(key=lambda guess: bool(guess.doubt))
     doubt = "another time; a schema has one"
     return [g.become(role="drop", doubt=doubt) if g in times[1:] else g for g in guesses]
 
