@@ -53,24 +53,31 @@ def test_an_encoder_keeps_the_ids_of_the_data_set_that_it_read(
     assert now["item"].to_list() != [0]
 
 
-@pytest.mark.parametrize("given", [{}, {"cold_ids": "hashed", "cold_buckets": 1}])
+@pytest.mark.parametrize(
+    ("given", "train_rows"),
+    [({}, 12), ({"cold_ids": "hashed", "cold_buckets": 1}, 12), ({"test": "0.25"}, 7)],
+)
 def test_drift_counts_what_each_hot_set_covers(
-    tmp_path: Path, day: list[str], given: dict[str, Any]
+    tmp_path: Path, day: list[str], given: dict[str, Any], train_rows: int
 ) -> None:
     out = tmp_path / "added"
     written(tmp_path, {"day1.csv": NEWS})
     before = Manifest.read(out)
     hot_before = hot_values(out, before)
-    manifest = added(day[1:], SHOP, out, valid="0", test="0", **given)
-    assert any(table.hashed for table in manifest.tables) == bool(given)
+    manifest = added(day[1:], SHOP, out, **{"valid": "0", "test": "0", **given})
+    assert any(table.hashed for table in manifest.tables) == ("cold_ids" in given)
     drift = Drift.read(Folder.of(out), manifest)
     assert drift is not None
     assert (drift.former, drift.budget) == (before.fingerprint, SHOP_BUDGET)
     sets = (hot_before, hot_values(out, manifest))
+    new = NEWS.splitlines()[1:]
     for lines, coverage in (
-        (NEWS.splitlines()[1:], drift.new_rows),
-        (SHOP_LOG.splitlines()[1:11] + NEWS.splitlines()[1:], drift.all_rows),
+        (new, drift.new_rows),
+        (new[:train_rows], drift.new_train_rows),
+        (new[train_rows:], drift.new_held_out_rows),
+        (SHOP_LOG.splitlines()[1:11] + new, drift.all_rows),
     ):
+        assert coverage is not None
         accesses = [touched(line) for line in lines]
         assert coverage.inputs == len(lines)
         assert coverage.accesses == sum(len(one) for one in accesses)

@@ -20,6 +20,7 @@ from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
 from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
@@ -75,6 +76,8 @@ class TableDrift:
 class Drift:
     """The former hot set compared with this one, on all rows and on those of the new logs.
 
+    Of these, some became train rows and others are held out, for validation and test; a data set of
+    an earlier version does not tell them apart.
     `former` is the fingerprint of the data set before logs were appended. A value that it did not
     know is cold under its hot set; a value that has no row now is hot under both, as id 0 is.
     """
@@ -85,6 +88,8 @@ class Drift:
     new_rows: Coverage
     all_rows: Coverage
     tables: tuple[TableDrift, ...]
+    new_train_rows: Coverage | None = None
+    new_held_out_rows: Coverage | None = None
 
     @classmethod
     def read(cls, dataset: Folder, manifest: Manifest) -> Drift | None:
@@ -149,13 +154,16 @@ def write_drift(
     parts = range(len(merged.staging.parts))
     tasks = [_Task(staged, counted, chosen, str(masks), part) for part in parts]
     counts = np.array(executor.run("drift", _count_part, tasks, task_log=partial), dtype=np.int64)
+    of_new = counts[sorted(merged.new_parts)]
     drift = Drift(
         former=manifest.fingerprint,
         former_budget=manifest.budget.bytes,
         budget=hot_set.budget.bytes,
-        new_rows=_sum_coverage(counts[sorted(merged.new_parts)]),
+        new_rows=_sum_coverage(of_new),
         all_rows=_sum_coverage(counts),
         tables=tuple(table_drifts),
+        new_train_rows=_sum_coverage(of_new[:, :1]),
+        new_held_out_rows=_sum_coverage(of_new[:, 1:]),
     )
     text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
     with partial.write(DRIFT) as path:
@@ -213,10 +221,11 @@ def _table_drift(former: Table, table: Table, gone: int, stayed: int) -> TableDr
     )
 
 
-def _count_part(task: _Task) -> list[int]:
+def _count_part(task: _Task) -> list[list[int]]:
     """Return a part's samples and accesses, and how many each hot set covers, the former first.
 
-    A sample is hot where none of its accesses, over all columns, is to a cold row.
+    The first list counts train rows, the second those held out. A sample is hot where none of its
+    accesses, over all columns, is to a cold row.
     """
     staging = Staging.read(task.staging)
     frequencies = Frequencies.read(task.frequencies)
@@ -224,10 +233,9 @@ def _count_part(task: _Task) -> list[int]:
     hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
     part, rows = staging.open_part(task.part, buffered=True), staging.parts[task.part].rows
     ids_of_table = hot_set.read_ids()
-    accesses = 0
+    accesses = np.zeros(rows, dtype=np.int64)
     # Index 0 is the former hot set, 1 the new one.
-    hot_accesses = np.zeros(2, dtype=np.int64)
-    is_cold = np.zeros((2, rows), dtype=np.bool_)
+    hot_accesses = np.zeros((2, rows), dtype=np.int64)
     for column in staging.schema.sparse:
         table = column.table_name
         # A column's codes number the part's distinct values; each has a rank, and a rank an id. So
@@ -236,19 +244,25 @@ def _count_part(task: _Task) -> list[int]:
         ids = ids_of_table[table][ranks]
         was_hot = read_numbers(Folder.of(task.masks), f"{table}.bool", np.bool_)
         codes = part.read_codes(column.name)
-        accesses += codes.codes.size
+        accesses += 1 if codes.lengths is None else codes.lengths
         for index, is_hot in enumerate((was_hot[ranks], ids < hot_rows[table])):
             is_hot_access = is_hot[codes.codes]
-            hot_accesses[index] += np.count_nonzero(is_hot_access)
-            if codes.lengths is None:
-                is_cold[index] |= ~is_hot_access
+            if codes.lengths is not None:
+                of_hot = codes.expand_rows(rows)[is_hot_access]
+                hot_accesses[index] += np.bincount(of_hot, minlength=rows)
             else:
-                is_cold[index, codes.expand_rows(rows)[~is_hot_access]] = True
-    former, now = zip((rows - is_cold.sum(axis=1)).tolist(), hot_accesses.tolist(), strict=True)
-    return [rows, accesses, *former, *now]
+                hot_accesses[index] += is_hot_access
+    is_train = frequencies.assign_splits(staging, task.part) == TRAIN
+    counts = []
+    for selected in (is_train, ~is_train):
+        made, hot = accesses[selected], hot_accesses[:, selected]
+        samples = (hot == made).sum(axis=1).tolist()
+        former, now = zip(samples, hot.sum(axis=1).tolist(), strict=True)
+        counts.append([made.size, int(made.sum()), *former, *now])
+    return counts
 
 
 def _sum_coverage(counts: Int64Array) -> Coverage:
-    """Return the coverage of some parts, given a row of `_count_part`'s numbers for each."""
-    samples, accesses, *hot = counts.sum(axis=0).tolist()
+    """Return the coverage of some rows, given `_count_part`'s numbers, shape (parts, splits, 6)."""
+    samples, accesses, *hot = counts.sum(axis=(0, 1)).tolist()
     return Coverage(samples, accesses, HotCounts(*hot[:2]), HotCounts(*hot[2:]))

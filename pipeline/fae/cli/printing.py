@@ -244,7 +244,14 @@ def print_dataset(manifest: Manifest, directory: Folder) -> None:
 def _print_drift(drift: Drift) -> None:
     """Print what the former hot set is worth on the rows that were added, and what changed."""
     table = _table("hot share of", "samples", "former hot set", "accesses", "former hot set")
-    for name, coverage in (("new logs", drift.new_rows), ("all logs", drift.all_rows)):
+    for name, coverage in (
+        ("new logs", drift.new_rows),
+        ("their train rows", drift.new_train_rows),
+        ("their held-out rows", drift.new_held_out_rows),
+        ("all logs", drift.all_rows),
+    ):
+        if coverage is None or not coverage.inputs:
+            continue
         former, now = coverage.shares()
         table.add_row(
             name, *(f"{share:.1%}" for pair in zip(now, former, strict=True) for share in pair)
