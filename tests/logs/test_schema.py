@@ -187,6 +187,7 @@ def test_a_column_that_no_data_set_can_hold_is_refused(column: str, why: str) ->
         ("header: perhaps", ["`header`", "'perhaps'"]),
         ('quote: "\\t"', ["`quote` and `separator` must differ"]),
         ("embedding: {dim: 0}", ["`embedding`", "`dim`", "greater than or equal to 1"]),
+        ("explode: items", ["`explode`", "{field, separator, between, into}", "'items'"]),
         ("embedding: {dims: 8}", ["`dims`: unknown key", "dim"]),
     ],
 )

@@ -113,6 +113,8 @@ def _explain(mistake: Any, document: dict[Any, Any]) -> str:
         return f"{prefix}unknown key. Valid keys: {_keys(model)}."
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{prefix}`role` must be one of {', '.join(_ROLES)}."
+    if mistake["type"] == "model_type" and location and location[-1] in _MODELS:
+        return f"{prefix}write its keys: {{{_keys(model)}}} (found {mistake['input']!r})."
     if mistake["type"] == "missing":
         return f"{prefix}missing."
     message = mistake["msg"].removeprefix("Value error, ")
