@@ -52,7 +52,9 @@ def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[
             told.wait(0.01)
             errors += capsys.readouterr().err
     for line in errors.splitlines():
-        assert re.fullmatch(r"scatter: 1 of 4 tasks done, 1 running, 2 left, 0:\d\d", line)
+        assert re.fullmatch(
+            r"scatter: 1 of 4 tasks done, 1 running, 2 left, 0:\d\d, about 0:\d\d to go", line
+        )
 
 
 def test_what_is_waited_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,21 @@ def test_elapsed_time_is_short(seconds: float, text: str) -> None:
     stage = StageProgress("ingest", 2)
     stage.began -= seconds
     assert stage.cells()[5] == text
+
+
+def test_time_to_go_is_that_of_the_tasks_so_far() -> None:
+    stage = StageProgress("rank", 10, kept=2)
+    assert stage.remaining is None
+    stage.began -= 60
+    for _ in range(2):
+        stage.begin_task()
+        stage.end_task()
+    assert stage.cells()[6] == "3:00"  # 6 tasks of 30 s each
+    for _ in range(6):
+        stage.begin_task()
+        stage.end_task()
+    assert stage.remaining is None
+    assert stage.cells()[6] == ""
 
 
 def test_a_terminal_shows_one_table_and_standard_output_the_result_alone(tmp_path: Path) -> None:
@@ -93,7 +110,9 @@ def test_a_terminal_shows_one_table_and_standard_output_the_result_alone(tmp_pat
     assert "data set in ds" in result
     assert not set(STAGES) & set(result.split())
     lines = drawn(seen)
-    assert lines[0].split() == ["stage", "done", "running", "left", "rows/s", "elapsed"]
+    assert lines[0].split() == [
+        *("stage", "done", "running", "left", "rows/s", "elapsed", "remaining")
+    ]
     assert [line.split()[0] for line in lines[1:]] == STAGES
     assert all(line.split()[2:4] == ["0", "0"] for line in lines[1:])
 

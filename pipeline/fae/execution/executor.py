@@ -88,7 +88,7 @@ class Executor:
     @contextmanager
     def track(self, stage: str, steps: int) -> Iterator[Callable[[], None]]:
         """Show a stage of at most so many steps of this thread; yield what to call after each."""
-        with self._progress.stage(stage, steps) as progress:
+        with self.timings.measure_step(stage), self._progress.stage(stage, steps) as progress:
             progress.begin_task()
 
             def end_step() -> None:

@@ -22,7 +22,10 @@ console = rich.console.Console(stderr=True, highlight=False)
 #: Seconds between two lines of a long stage in a log, and between two looks of a notebook's bar.
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.5
-_COLUMN_WIDTHS = {"stage": 10, "done": 9, "running": 7, "left": 9, "rows/s": 11, "elapsed": 8}
+_COLUMN_WIDTHS = {
+    **{"stage": 10, "done": 9, "running": 7, "left": 9},
+    **{"rows/s": 11, "elapsed": 8, "remaining": 9},
+}
 
 
 @dataclass
@@ -71,21 +74,30 @@ class StageProgress:
         """Seconds since the stage began."""
         return time.monotonic() - self.began
 
+    @property
+    def remaining(self) -> float | None:
+        """Seconds to go if the other tasks take as long as those so far; None where unknown."""
+        unfinished = self.left + self.running
+        return self.elapsed / self.done * unfinished if self.done and unfinished else None
+
     def cells(self) -> list[str]:
         """Return the stage as a line of the table."""
         rate = f"{self.rows / self.elapsed:,.0f}" if self.rows else ""
         counts = (self.done + self.kept, self.running, self.left)
         notes = [f"{self.kept:,} kept from an earlier run"] if self.kept else []
         notes += [self.waiting] if self.waiting else []
-        return [self.name, *(f"{n:,}" for n in counts), rate, _format_clock(self.elapsed), *notes]
+        remaining = "" if self.remaining is None else _format_clock(self.remaining)
+        clocks = (_format_clock(self.elapsed), remaining)
+        return [self.name, *(f"{n:,}" for n in counts), rate, *clocks, *notes]
 
     def sentence(self) -> str:
         """Return the stage as a line of a log."""
-        name, done, running, left, rate, elapsed, *notes = self.cells()
+        name, done, running, left, rate, elapsed, remaining, *notes = self.cells()
         facts = [f"{done} of {self.total:,} tasks done"]
         facts += [f"{running} running, {left} left"] if self.left + self.running else []
         facts += [f"{rate} rows/s"] if rate else []
-        return f"{name}: {', '.join([*facts, elapsed, *notes])}"
+        clocks = [elapsed, *([f"about {remaining} to go"] if remaining else [])]
+        return f"{name}: {', '.join([*facts, *clocks, *notes])}"
 
 
 class RunProgress:

@@ -167,7 +167,8 @@ class Objective:
     future: bool = False
 
 
-def _track_nothing(_steps: int) -> AbstractContextManager[Callable[[], None]]:
+def track_nothing(_steps: int) -> AbstractContextManager[Callable[[], None]]:
+    """Yield what to call after each step, which shows nothing."""
     return nullcontext(lambda: None)
 
 
@@ -189,7 +190,7 @@ class Problem:
     seed: int = 0
     all_accesses: RunLengthArray | None = None
     read_contested: Callable[[RowRanges], ContestedSamples] | None = None
-    track: Callable[[int], AbstractContextManager[Callable[[], None]]] = _track_nothing
+    track: Callable[[int], AbstractContextManager[Callable[[], None]]] = track_nothing
 
     @property
     def is_exact(self) -> bool:

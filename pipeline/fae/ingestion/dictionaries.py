@@ -32,8 +32,8 @@ def _argsort_distinct(values: pa.Array) -> Positions:
         return pl.Series(values).arg_sort(nulls_last=False).to_numpy()
     if not values.null_count:
         return stable_argsort(to_numpy(values))
-    # There is one null at most. Arrow finds it in a tenth of the time that a Polars query takes.
-    null = pc.index(values.is_null(), pa.scalar(True)).as_py()
+    # Arrow finds nulls in a tenth of the time that a Polars query takes; a scalar loads pandas.
+    null = to_numpy(pc.indices_nonzero(values.is_null()))
     valid = np.delete(np.arange(len(values), dtype=np.uint32), null)
     order = valid[stable_argsort(to_numpy(values.drop_null()))]
-    return np.concatenate([np.array([null], dtype=np.uint32), order])
+    return np.concatenate([null.astype(np.uint32), order])

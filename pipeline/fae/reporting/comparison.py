@@ -1,7 +1,9 @@
 """Compare all rules on the same train and held-out samples, budget by budget."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from fae.hotset.problem import (
     StackedSamples,
     bound_worth,
     count_affordable,
+    track_nothing,
 )
 from fae.hotset.rules import RULES
 from fae.hotset.rules.peeling_pass import count_hot_samples
@@ -72,21 +75,29 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     known = _take_samples(held_out.samples, held_out.is_known)
     groups = (samples, held_out.samples, known)
     shares: dict[str, list[HotShares]] = {name: [] for name in CHOICES}
-    bounds = []
-    for budget in budgets:
-        worths = []
-        for name, (rule, objective) in CHOICES.items():
-            solved = replace(problem, budget_bytes=budget, objective=objective)
-            ranking = rule(solved)
+    worths: dict[int, list[float]] = {budget: [] for budget in budgets}
+    choices = list(itertools.product(budgets, CHOICES.items()))
+    with problem.track(len(choices)) as end_step:
+        for budget, (name, (rule, objective)) in choices:
+            changes: dict[str, Any] = {
+                "budget_bytes": budget,
+                "objective": objective,
+                "track": track_nothing,
+            }
+            ranking = rule(replace(problem, **changes))
             hot = np.zeros(rows.count, dtype=np.bool_)
             bought = count_affordable(rows, ranking.ranked_rows, budget)
             hot[ranking.ranked_rows.head(bought).to_rows()] = True
             train, *others = (_measure_share(group, hot) for group in groups)
             shares[name].append(HotShares(name, train or 0.0, *others))
             if ranking.loads is not None:
-                worths.append(bound_worth(rows, ranking.loads, np.array([budget]))[0])
-        # The least bound that a rule's loads prove holds for all.
-        bounds.append(min(1.0, float(min(worths)) / samples.count) if worths else None)
+                worths[budget].append(bound_worth(rows, ranking.loads, np.array([budget]))[0])
+            end_step()
+    # The least bound that a rule's loads prove holds for all.
+    bounds = [
+        min(1.0, float(min(proven)) / samples.count) if proven else None
+        for proven in worths.values()
+    ]
     accessed = rows.access_counts.ranges.take(rows.access_counts.values > 0)
     return Comparison(
         samples=samples.count,

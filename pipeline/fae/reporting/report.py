@@ -4,8 +4,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from fae.execution.executor import Executor
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, require
 from fae.hotset.problem import Problem
@@ -41,22 +43,29 @@ def write_report(
     from fae.reporting.style import matplotlib_settings
 
     page, folder = output_paths(dataset, out)
-    facts = read_facts(dataset)
-    rows = read_rows(dataset, facts)
-    compared, samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
-    held_out = read_held_out_samples(dataset, facts, rows, compare_rows, seed)
+    executor = Executor(1)
+    with executor.track("read", 3) as end_step:
+        facts = read_facts(dataset)
+        rows = read_rows(dataset, facts)
+        end_step()
+        compared, samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
+        end_step()
+        held_out = read_held_out_samples(dataset, facts, rows, compare_rows, seed)
+        end_step()
     problem = Problem(
         compared,
         lambda: samples,
         facts.manifest.budget.bytes,
         seed=seed,
         all_accesses=None if samples.count == facts.rows("train") else rows.stacked.access_counts,
+        track=partial(executor.track, "compare"),
     )
     comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
     access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
-    with matplotlib_settings():
+    with executor.track("draw", 1) as end_step, matplotlib_settings():
         figures = draw_figures(facts, rows.stacked, hot_rows, comparison)
+        end_step()
     text = render_page(facts, access_share, comparison, figures)
     pngs = {f"{figure.name}.png": figure.png for figure in figures}
     publish(page, text, folder, pngs)
