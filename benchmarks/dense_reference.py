@@ -30,7 +30,7 @@ def train_densely(model: Recommender, batches: list[Batch]) -> dict[str, torch.T
             [functional.embedding(ids[:, at], rows) for at, rows in enumerate(tables.values())], 1
         ).to(device)
         label, dense = (each.to(device, model.dtype) for each in (batch.label, batch.dense))
-        loss = functional.binary_cross_entropy_with_logits(model.network(dense, vectors), label)
+        loss = functional.binary_cross_entropy_with_logits(model.network(dense, [vectors]), label)
         weights = model.network_optimizer.weights
         gradients = torch.autograd.grad(loss, [*tables.values(), *weights])
         for weight, gradient in zip(weights, gradients[len(tables) :], strict=True):

@@ -21,7 +21,7 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.data.prefetch import prefetch
 from fae_trainer.embedding.optimizers import EPSILON, NetworkOptimizer
 from fae_trainer.model.dlrm import Dlrm
-from fae_trainer.parameters import TrainParameters, embedding_dim
+from fae_trainer.parameters import TrainParameters, find_largest_dim
 
 
 def importable() -> bool:
@@ -51,7 +51,7 @@ class UvmRecommender:
         cuda = self.device.type == "cuda"
         location = EmbeddingLocation.MANAGED_CACHING if cuda else EmbeddingLocation.HOST
         compute = ComputeDevice.CUDA if cuda else ComputeDevice.CPU
-        dim = embedding_dim(manifest)
+        dim = find_largest_dim(manifest)
         self._tables = len(manifest.tables)
         self._embedding = SplitTableBatchedEmbeddingBagsCodegen(
             embedding_specs=[(table.rows, dim, location, compute) for table in manifest.tables],
@@ -91,7 +91,7 @@ class UvmRecommender:
         embedded = self._embedding(ids.to(self.device, non_blocking=True), offsets)
         dense = batch.dense.to(self.device, non_blocking=True)
         label = batch.label.to(self.device, non_blocking=True)
-        logit = self.network(dense, embedded.view(len(batch), self._tables, -1))
+        logit = self.network(dense, [embedded.view(len(batch), self._tables, -1)])
         loss = functional.binary_cross_entropy_with_logits(logit, label)
         self._optimizer.zero_grad()
         loss.backward()

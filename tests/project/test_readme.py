@@ -106,6 +106,14 @@ def test_the_schema_prepares_and_trains(tmp_path, monkeypatch):
     result = command_line.fae("train", "DIR", "--out", "RUN", "--device", "cpu", "--quiet")
     assert result.exit_code == 0, result.output
     assert json.loads(Path("RUN/metrics.json").read_text("utf-8"))["train_samples"] == 320
+    for command in ("evaluate DIR --run RUN --split test", "export DIR RUN --out TABLES"):
+        result = command_line.fae(*command.split())
+        assert result.exit_code == 0, result.output
+    dims = {
+        table: {len(row) for row in polars.read_parquet(f"TABLES/{table}.parquet")["embedding"]}
+        for table in ("C1", "item")
+    }
+    assert dims == {"C1": {16}, "item": {32}}
 
 
 def test_every_path_in_the_table_of_files_exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """What to make up. `tables` maps a name to (rows, hot rows).
+    """What to make up. `tables` maps a name to (rows, hot rows), `dims` to a dim other than `dim`.
 
     `weighted` data sets have a weight a row, some of them 0, and rows without a label.
     """
@@ -52,6 +52,7 @@ class Shape:
     seed: int = 0
     wide_ids: bool = False
     weighted: bool = field(default=False, repr=False)
+    dims: dict[str, int] = field(default_factory=dict, repr=False)
 
 
 #: Lists with empty ones and repetitions, a table that two features share, and id 0.
@@ -64,6 +65,9 @@ RAGGED = Shape(
         Column("c", multi=True),
     ),
 )
+
+#: Those with tables of three dims, whose features are not in the order of their dims.
+SEVERAL_DIMS = replace(RAGGED, dims={"a": 8, "c": 2}, columns=RAGGED.columns[::-1])
 
 
 def write_dataset(directory: Path, shape: Shape) -> Manifest:
@@ -82,11 +86,11 @@ def write_dataset(directory: Path, shape: Shape) -> Manifest:
             "cold": _leaf(directory, shape, rng, planted, f"{split}-cold", cold),
         }
     tables = tuple(
-        Table(name, rows, hot, shape.dim, _vocabulary(directory, name, rows))
+        Table(name, rows, hot, shape.dims.get(name, shape.dim), _vocabulary(directory, name, rows))
         for name, (rows, hot) in shape.tables.items()
     )
     embedding = Embedding(shape.dtype, shape.optimizer)
-    used = sum(table.hot_rows for table in tables) * embedding.row_bytes(shape.dim)
+    used = sum(table.hot_rows * embedding.row_bytes(table.dim) for table in tables)
     names = tuple(f"dense_{index}" for index in range(shape.dense))
     sparse = tuple(SparseFeature(c.name, c.of, c.multi) for c in shape.columns)
     manifest = Manifest(

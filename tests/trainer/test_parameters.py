@@ -11,6 +11,7 @@ import torch
 
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
+from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import check_row_cost, resolve_parameters
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import SMALL, run
@@ -44,12 +45,32 @@ def test_an_adaptive_schedule_needs_rows_to_validate_on(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_unequal_dimensions_are_refused(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", Shape())
-    tables = (dataclasses.replace(manifest.tables[0], dim=8), *manifest.tables[1:])
-    dataclasses.replace(manifest, tables=tables).write(tmp_path / "data")
-    with pytest.raises(DatasetError, match=r"one dimension.*a 8, b 4"):
-        run(tmp_path / "data", tmp_path / "run")
+def test_the_network_has_the_largest_dim_unless_told(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape(dims={"a": 8, "c": 2}))
+    assert resolve_parameters({"data": "", "out": ""}, manifest).bottom_mlp == (512, 256, 64, 8)
+    told = resolve_parameters({"data": "", "out": "", "bottom_mlp": (8, 3)}, manifest)
+    assert told.bottom_mlp == (8, 3)
+    with pytest.raises(ParameterError, match="--bottom-mlp needs widths"):
+        resolve_parameters({"data": "", "out": "", "bottom_mlp": ()}, manifest)
+
+
+def test_rows_of_several_dims_are_counted_by_their_own(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape(dims={"a": 8, "c": 2}))
+    given = {"data": "", "out": "", **SMALL}
+    assert check_row_cost(manifest, resolve_parameters(given, manifest)) is None
+    p = resolve_parameters({**given, "optimizer": "rowwise_adagrad"}, manifest)
+    warning = check_row_cost(manifest, p)
+    assert warning is not None
+    assert "takes 12 or 20 or 36 bytes, but the data set's hot budget counted 8 or 16" in warning
+    assert f"the 32 hot rows take {10 * 36 + 22 * 20} bytes of a budget of" in warning
+
+
+def test_a_dimension_without_a_feature_is_refused(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape(dims={"a": 8}))
+    features = dataclasses.replace(manifest.features, sparse=manifest.features.sparse[1:])
+    without = dataclasses.replace(manifest, features=features)
+    with pytest.raises(DatasetError, match="No feature has a table of dim 8"):
+        Recommender(without, resolve_parameters({"data": "", "out": "", **SMALL}, without))
 
 
 def test_the_optimizer_is_the_one_that_the_budget_counted(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ _MODEL = {
     "--bottom-mlp": value(
         "N-N-DIM",
         "Widths of the bottom MLP's layers, instead of the model's; the last must be the "
-        "embeddings' dimension.",
+        "embeddings' dimension, unless they have several.",
         type=_widths,
     ),
     "--top-mlp": value(

@@ -30,8 +30,9 @@ _CHOICES = {
     "cache": CACHES,
 }
 
-#: Layer widths of the bottom MLP, without its last layer, which has the embeddings' dimension, and
-#: of the top MLP, by preset: those of DLRM's benchmarks on Criteo's Kaggle and Terabyte logs.
+#: Layer widths of the bottom MLP, without its last layer, which has the largest dimension of the
+#: embeddings, and of the top MLP, by preset: those of DLRM's benchmarks on Criteo's Kaggle and
+#: Terabyte logs.
 MODELS = {
     "kaggle": ((512, 256, 64), (512, 256, 1)),
     "terabyte": ((512, 256), (512, 512, 256, 1)),
@@ -184,35 +185,30 @@ def choose_optimizer(manifest: Manifest) -> str:
     return counted if counted in OPTIMIZERS else "rowwise_adagrad"
 
 
-def embedding_dim(manifest: Manifest) -> int:
-    """Return the dimension of all tables; raise DatasetError where they differ or there is none."""
-    dims = {table.dim for table in manifest.tables}
+def find_largest_dim(manifest: Manifest) -> int:
+    """Return the largest dimension of a table; raise DatasetError where there is none."""
     if not manifest.features.sparse:
         raise DatasetError("The data set has no sparse features, so there is nothing to embed.")
-    if len(dims) > 1:
-        pairs = ", ".join(f"{table.name} {table.dim}" for table in manifest.tables)
-        raise DatasetError(
-            f"DLRM needs embeddings of one dimension, but the data set's tables differ: {pairs}. "
-            "Prepare it with one dim for all tables."
-        )
-    return dims.pop()
+    return max(table.dim for table in manifest.tables)
 
 
 def check_row_cost(manifest: Manifest, parameters: TrainParameters) -> str | None:
     """Return a warning if rows take more bytes than the data set's budget counted, or None."""
     if parameters.placement not in ("hot-cold", "fae"):
         return None
-    dim = embedding_dim(manifest)
-    row_bytes = Embedding(parameters.dtype, parameters.optimizer).row_bytes(dim)
-    counted = manifest.embedding.row_bytes(dim)
-    hot = sum(table.hot_rows for table in manifest.tables)
-    if row_bytes <= counted:
+    taken, counted = Embedding(parameters.dtype, parameters.optimizer), manifest.embedding
+    dims = sorted({table.dim for table in manifest.tables})
+    if all(taken.row_bytes(dim) <= counted.row_bytes(dim) for dim in dims):
         return None
+    of_taken, of_counted = (
+        " or ".join(str(embedding.row_bytes(dim)) for dim in dims) for embedding in (taken, counted)
+    )
+    hot = sum(table.hot_rows for table in manifest.tables)
+    total = sum(table.hot_rows * taken.row_bytes(table.dim) for table in manifest.tables)
     return (
-        f"a row of {parameters.dtype} with {parameters.optimizer} takes {row_bytes} bytes, but the "
-        f"data set's hot budget counted {counted} ({manifest.embedding.dtype}, "
-        f"{manifest.embedding.optimizer}): the {hot:,} hot rows take {hot * row_bytes:,} bytes of "
-        f"a budget of {manifest.budget.bytes:,}."
+        f"a row of {parameters.dtype} with {parameters.optimizer} takes {of_taken} bytes, but the "
+        f"data set's hot budget counted {of_counted} ({counted.dtype}, {counted.optimizer}): the "
+        f"{hot:,} hot rows take {total:,} bytes of a budget of {manifest.budget.bytes:,}."
     )
 
 
@@ -221,17 +217,19 @@ def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]
     _check(model in MODELS, "--model", model, f"one of {', '.join(MODELS)}")
     bottom, top = MODELS[model]
     dense = bool(manifest.features.dense)
-    return {"bottom_mlp": (*bottom, embedding_dim(manifest)) if dense else (), "top_mlp": top}
+    return {"bottom_mlp": (*bottom, find_largest_dim(manifest)) if dense else (), "top_mlp": top}
 
 
 def _check_bottom(bottom: tuple[int, ...], manifest: Manifest) -> None:
-    dim = embedding_dim(manifest)
+    dims = {table.dim for table in manifest.tables}
     if bottom and not manifest.features.dense:
         raise ParameterError("--bottom-mlp cannot be used: the data set has no dense features.")
-    if manifest.features.dense and bottom[-1:] != (dim,):
+    if manifest.features.dense and not bottom:
+        raise ParameterError("--bottom-mlp needs widths: the data set has dense features.")
+    if manifest.features.dense and len(dims) == 1 and bottom[-1] not in dims:
         raise ParameterError(
-            f"--bottom-mlp {_format_widths(bottom)} must end in {dim}, the dimension of the data "
-            "set's embeddings."
+            f"--bottom-mlp {_format_widths(bottom)} must end in {dims.pop()}, the dimension of the "
+            "data set's embeddings."
         )
 
 

@@ -11,7 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae_trainer.data.batches import ALIGNMENT_BYTES, Batch, BatchShape, Block, Piece, gather
+from fae_trainer.data.batches import (
+    ALIGNMENT_BYTES,
+    Batch,
+    BatchShape,
+    Block,
+    Piece,
+    gather,
+    select_features,
+)
 from fae_trainer.data.buffers import Buffers
 
 
@@ -82,6 +90,29 @@ def test_gathered_samples_are_those_of_the_pieces_in_their_order(
     assert samples_of(found) == expected
     assert found.hot
     assert found.buffer is not None
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(0, 5),
+    st.booleans(),
+    st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True),
+)
+def test_selected_features_have_their_ids_and_their_samples(
+    samples: int, seed: int, ragged: bool, columns: list[int]
+) -> None:
+    batch = make_batch(samples, 4, 2, seed, ragged)
+    found = select_features(batch, torch.tensor(columns))
+    if found.offsets is not None:  # ids behind the last offset belong to no bag
+        assert len(found.ids) == len(batch.ids)
+        found = dataclasses.replace(found, ids=found.ids[: found.offsets[-1]])
+        assert found.offsets.dtype == batch.offsets.dtype
+    expected = [
+        (label, dense, tuple(bags[column] for column in columns))
+        for label, dense, bags in samples_of(batch)
+    ]
+    assert samples_of(found) == expected
+    assert found.ids.dtype == batch.ids.dtype
 
 
 @pytest.mark.usefixtures("cuda")

@@ -33,7 +33,7 @@ from fae_trainer.run.train import open_loaders, schedule_epoch
 from tests.support.forked import CONTEXT, forked
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_batches import epoch_batches
-from tests.support.trainer_data import RAGGED, Shape, write_dataset
+from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Shape, write_dataset
 from tests.support.trainer_runs import OPTIONS, run, state
 
 SHAPES = {
@@ -41,6 +41,7 @@ SHAPES = {
     "ragged": RAGGED,
     "all hot": Shape(tables={"a": (50, 50), "b": (7, 7), "c": (30, 30), "d": (40, 40)}, cold=0),
     "none hot": Shape(tables={"a": (50, 0), "b": (7, 0), "c": (30, 0), "d": (40, 0)}, hot=0),
+    "dims": SEVERAL_DIMS,
 }
 #: Shape, placement, optimiser, batch size, and whether devices share the cold rows; batches of 2
 #: leave one of three ranks without samples.
@@ -53,6 +54,7 @@ BY_DEVICE = [
     ("plain", "hot-cold", "rowwise_adagrad", 15, True),
     ("ragged", "uva", "rowwise_adagrad", 16, True),
     ("plain", "gpu", "sgd", 2, True),
+    ("dims", "hot-cold", "rowwise_adagrad", 16, True),
 ]
 WIDTHS = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "device": "cpu", "dtype": "float64"}
 
@@ -98,8 +100,11 @@ def trained(
         "logits": torch.cat([recommender.logits(*pair) for pair in scored]),
         "rows": tables.rows(),
         "states": tables.states(),
-        "replica": [tables.hot.rows, tables.hot.state, *recommender.network.state_dict().values()],
-        "cold": len(tables.cold.rows),
+        "replica": [
+            *(part for group in tables.groups for part in (group.hot.rows, group.hot.state)),
+            *recommender.network.state_dict().values(),
+        ],
+        "cold": [len(group.cold.rows) for group in tables.groups],
     }
 
 
@@ -124,9 +129,9 @@ def test_processes_equal_one_on_the_whole_batch(tmp_path: Path, cases: Sequence[
             one, other = {str(case): ranks[0][name]}, {str(case): expected[name]}
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
         if cases is CASES:
-            cold = [rank["cold"] for rank in ranks]
-            assert sum(cold) == expected["cold"]
-            assert max(cold) - min(cold) <= 1
+            for total, *cold in zip(expected["cold"], *(r["cold"] for r in ranks), strict=True):
+                assert sum(cold) == total
+                assert max(cold) - min(cold) <= 1
 
 
 def decoded(ranks: Ranks, data: Path, cache: str) -> tuple[int, list[tuple[Any, ...]]]:

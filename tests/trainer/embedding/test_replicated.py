@@ -87,7 +87,7 @@ def test_the_copy_holds_optimiser_state_too(data: Path) -> None:
     given = {"data": str(data), "out": "", "placement": "fae", "device": "cpu"}
     recommender = Recommender(manifest, resolve_device(resolve_parameters(given, manifest)))
     recommender.initialise(0)
-    tables = recommender.tables
+    (tables,) = recommender.tables.groups
     assert isinstance(tables, ReplicatedTables)
     host = tables.hot
     tables.prepare_for(hot=True)

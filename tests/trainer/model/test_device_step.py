@@ -20,7 +20,7 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters
 from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
-from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
+from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_close, chosen, three_tables, train_epoch, values
 from tests.support.trainer_runs import trained as trained_by
 
@@ -29,6 +29,8 @@ DATA = {
     "one id": three_tables,
     "lists": lambda out: write_dataset(out, RAGGED),
     "weights": lambda out: write_dataset(out, Shape(weighted=True)),
+    "three dims": lambda out: write_dataset(out, Shape(dims={"a": 8, "c": 2})),
+    "three dims, lists": lambda out: write_dataset(out, SEVERAL_DIMS),
 }
 
 pytestmark = pytest.mark.skipif(
@@ -62,6 +64,11 @@ def in_float64(data: Path, **given: Any) -> tuple[TrainParameters, TrainParamete
         ("one id", "fae"),
         ("lists", "hot-cold"),
         ("weights", "hot-cold"),
+        ("three dims", "hot-cold"),
+        ("three dims", "fae"),
+        ("three dims", "gpu"),
+        ("three dims, lists", "hot-cold"),
+        ("three dims, lists", "uva"),
     ],
 )
 def test_training_equals_the_hosts(tmp_path: Path, kind: str, placement: str) -> None:
@@ -117,8 +124,9 @@ def test_a_lost_update_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
         assert_close(trained(there), trained(here, by_device=False), rtol=1e-12)
 
 
-def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path) -> None:
-    three_tables(tmp_path / "data")
+@pytest.mark.parametrize("kind", ["one id", "three dims, lists"])
+def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path, kind: str) -> None:
+    DATA[kind](tmp_path / "data")
     found = []
     for by_device, p in zip((True, False), in_float64(tmp_path / "data"), strict=True):
         manifest = Manifest.read(tmp_path / "data")
@@ -135,9 +143,9 @@ def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path) ->
                     seen += [model.logits(batch, plan), values(model)]
                 if number == 6:  # as when a checkpoint is loaded
                     model.tables.load(model.tables.rows(), model.tables.states())
-                    model.tables.load_rows(
-                        {name: rows / 2 for name, rows in model.tables.rows().items()}
-                    )
+                    halves = {name: rows / 2 for name, rows in model.tables.rows().items()}
+                    for tables in model.tables.groups:
+                        tables.load_rows(halves)
         found.append([on_host(one) for one in [*seen, values(model)]])
     assert_close(*found, rtol=1e-12)
 

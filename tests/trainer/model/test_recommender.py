@@ -21,7 +21,7 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS, TrainParameters, resolve_parameters
 from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
-from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
+from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_same, chosen, run, state, three_tables
 
 BATCH = 16
@@ -35,6 +35,9 @@ EDGES = {
     "one row, one feature": Shape(tables={"a": (1, 1)}, columns=(Column("a"),)),
     "weights, no label": Shape(weighted=True),
     "ragged, weights": Shape(tables=RAGGED.tables, columns=RAGGED.columns, weighted=True),
+    "three dims": Shape(dims={"a": 8, "c": 2}),
+    "three dims, no dense": Shape(dims={"a": 8, "c": 2}, dense=0),
+    "three dims, ragged": SEVERAL_DIMS,
     "only lists": Shape(tables={"a": (20, 5)}, columns=(Column("a", multi=True),), dense=0),
 }
 
@@ -83,7 +86,10 @@ class Reference:
     def logit(self, rows: list[dict[str, object]]) -> torch.Tensor:
         features = self.manifest.features
         vectors = []
-        for feature in features.sparse:
+        dims = list(dict.fromkeys(table.dim for table in self.manifest.tables))
+        for feature in sorted(
+            features.sparse, key=lambda f: dims.index(self.manifest.table(f.table).dim)
+        ):
             table = self.tables[feature.table]
             pools = []
             for row in rows:
@@ -92,7 +98,9 @@ class Reference:
                 for one in ids:
                     pool = pool + table[one]
                 pools.append(pool)
-            vectors.append(torch.stack(pools))
+            pooled = torch.stack(pools)
+            projection = self.weights.get(f"projections.{table.shape[1]}.weight")
+            vectors.append(pooled if projection is None else pooled @ projection.T)
         if features.dense:
             dense = torch.tensor([[row[n] for n in features.dense] for row in rows])
             straight = self.layers("bottom", dense.to(self.dtype), last_relu=True)
@@ -152,6 +160,15 @@ class Reference:
         return losses
 
 
+def test_a_network_of_another_dim_than_any_table_equals_plain_tables(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    manifest = write_dataset(data, SEVERAL_DIMS)
+    p = run_parameters(data, manifest, bottom_mlp=(8, 5), dtype="float64")
+    losses, recommender = trained(data, manifest, p)
+    assert recommender.network.state_dict()["projections.4.weight"].shape == (5, 4)
+    np.testing.assert_allclose(losses, Reference(data, manifest, p).train(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad"])
 @pytest.mark.parametrize("edge", EDGES)
 def test_training_equals_plain_tables(tmp_path: Path, edge: str, optimizer: str) -> None:
@@ -182,6 +199,7 @@ def test_training_equals_plain_tables(tmp_path: Path, edge: str, optimizer: str)
         ("ragged", "rowwise_adagrad"),
         ("none hot", "rowwise_adagrad"),
         ("all hot", "rowwise_adagrad"),
+        ("three dims, ragged", "rowwise_adagrad"),
     ],
 )
 def test_placements_give_the_same_bits(tmp_path: Path, edge: str, optimizer: str) -> None:
@@ -207,18 +225,23 @@ def test_a_hot_batch_needs_no_cold_row(tmp_path: Path) -> None:
     p = run_parameters(tmp_path / "data", manifest)
     recommender = Recommender(manifest, p)
     recommender.initialise(0)
-    before = recommender.tables.cold.rows.clone()
+    (tables,) = recommender.tables.groups
+    before = tables.cold.rows.clone()
     batches = epoch_batches(tmp_path / "data", manifest, BATCH, schedule_epoch(manifest, p, 0), 0)
     for batch, plan in recommender.plan(batches):
         if batch.hot:
-            assert plan.lookup is not None
-            assert not len(plan.lookup.distinct.cold)
+            assert plan.lookups is not None
+            assert not any(len(lookup.distinct.cold) for lookup in plan.lookups)
             recommender.step(batch, plan)
-    assert torch.equal(recommender.tables.cold.rows, before)
+    assert torch.equal(tables.cold.rows, before)
 
 
-def test_mixed_precision_is_near_and_the_same_under_every_placement(tmp_path: Path) -> None:
-    data = three_tables(tmp_path / "data")
+@pytest.mark.parametrize("shape", [RAGGED, SEVERAL_DIMS], ids=["one dim", "three dims"])
+def test_mixed_precision_is_near_and_the_same_under_every_placement(
+    tmp_path: Path, shape: Shape
+) -> None:
+    data = tmp_path / "data"
+    write_dataset(data, shape)
     for placement in ("gpu", "hot-cold", "fae"):
         run(data, tmp_path / placement, placement=placement, amp="bf16")
     mixed = state(tmp_path / "gpu")

@@ -18,6 +18,7 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs
+from fae.logs.schema import Schema
 from fae.preparation import prepare
 from fae_trainer.__main__ import main
 from fae_trainer.data.batches import Batch
@@ -44,13 +45,22 @@ NEWS = "".join(
     f"{n},{n % 2},{2000 + n},1,{'Kyiv' if n % 3 else 'Oslo'},{n % 3 + 20},7 20\n" for n in range(40)
 )
 OOV = "out of vocabulary"
+#: The shop with rows of another dim for its items.
+SHOP_OF_DIMS = SHOP.model_copy(
+    update={
+        "columns": tuple(
+            column.model_copy(update={"dim": 6}) if column.name in ("item", "seen") else column
+            for column in SHOP.columns
+        )
+    }
+)
 
 
-def prepared(place: Path, name: str, budget: int = SHOP_BUDGET) -> Path:
+def prepared(place: Path, name: str, budget: int = SHOP_BUDGET, schema: Schema = SHOP) -> Path:
     """Prepare the shop's first day so that days can be appended."""
-    found = find_logs(written(place, {"day0.csv": SHOP_LOG}), SHOP)
+    found = find_logs(written(place, {"day0.csv": SHOP_LOG}), schema)
     parameters = parameters_of(Options(budget=budget))
-    prepare(found, SHOP, place / name, Executor(1), parameters, keep_work=True)
+    prepare(found, schema, place / name, Executor(1), parameters, keep_work=True)
     return place / name
 
 
@@ -116,9 +126,12 @@ def test_known_rows_score_alike_after_a_day_is_added(
     assert before.unique().numel() > 10
 
 
-@pytest.mark.parametrize("budget", [2 * 20, 8 * 20, 10_000])
-def test_a_model_goes_to_another_hot_budget(data: Path, tmp_path: Path, budget: int) -> None:
-    other = prepared(tmp_path, "other", budget)
+@pytest.mark.parametrize(
+    ("budget", "schema"), [(2 * 20, SHOP), (8 * 20, SHOP), (10_000, SHOP), (8 * 20, SHOP_OF_DIMS)]
+)
+def test_a_model_goes_to_another_hot_budget(tmp_path: Path, budget: int, schema: Schema) -> None:
+    data = prepared(tmp_path, "data", schema=schema)
+    other = prepared(tmp_path, "other", budget, schema)
     run(data, tmp_path / "old", epochs=3)
     import_run(tmp_path / "old", other, tmp_path / "new")
     assert torch.equal(

@@ -29,7 +29,7 @@ from fae_trainer.run.metrics import area_under_curve
 from fae_trainer.run.train import train
 from tests.support.forked import forked
 from tests.support.project import PYTHONPATH, ROOT
-from tests.support.trainer_data import RAGGED, Shape, write_dataset
+from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Shape, write_dataset
 from tests.support.trainer_runs import OPTIONS, SMALL, assert_same, run, state
 
 
@@ -119,6 +119,28 @@ def test_a_resumed_run_equals_one_without_a_break(
     assert {k: v for k, v in metrics.items() if k not in timings} == {
         k: v for k, v in whole.items() if k not in timings
     }
+
+
+def test_tables_of_several_dims_train_resume_and_score(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    manifest = write_dataset(data, SEVERAL_DIMS)
+    given = {"schedule": "interleaved", "optimizer": "rowwise_adagrad"}
+    whole = run(data, tmp_path / "whole", epochs=2, placement="fae", **given)
+    copied = sum(table.hot_rows * (table.dim + 1) * 4 for table in manifest.tables)
+    assert whole["sync_bytes"] == whole["syncs"] / 3 * copied
+    run(data, tmp_path / "run", placement="gpu", **given)
+    run(data, tmp_path / "run", epochs=2, placement="hot-cold", resume=True)
+    assert_same(state(tmp_path / "run"), state(tmp_path / "whole"))
+    dims = {name: rows.shape[1] for name, rows in load_table_weights(tmp_path / "run").items()}
+    assert dims == {"a": 8, "items": 4, "c": 2}
+    assert {"projections.8.weight", "projections.2.weight"} < set(
+        checkpoint.load(tmp_path / "run").network
+    )
+    for placement in PLACEMENTS:
+        found = evaluate(data, tmp_path / "run", "test", placement=placement, device="cpu")
+        assert found["test_logloss"] == whole["test_logloss"]
+    label, chance = predict(data, tmp_path / "run", "test")
+    assert area_under_curve(label, chance) == pytest.approx(whole["test_auc"])
 
 
 def test_more_epochs_continue_a_finished_run(data: Path, tmp_path: Path) -> None:

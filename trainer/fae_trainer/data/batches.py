@@ -271,6 +271,28 @@ def concatenate(pieces: Sequence[Batch]) -> Batch:
     return Batch(label, dense, ids, offsets, pieces[0].hot, weight=weight)
 
 
+def select_features(batch: Batch, columns: Tensor) -> Batch:
+    """Return the batch with only the features numbered `columns`, without waiting for its device.
+
+    `columns` are on that device too. Where features have lists, there are as many ids as before,
+    since only the device knows how many are left; those behind the last offset belong to no bag.
+    """
+    if batch.offsets is None:
+        ids = batch.ids.view(len(batch), -1).index_select(1, columns).flatten()
+        return replace(batch, ids=ids, buffer=None)
+    begins, lengths = (
+        values.view(len(batch), -1).index_select(1, columns).flatten()
+        for values in (batch.offsets[:-1], batch.offsets.diff())
+    )
+    offsets = functional.pad(lengths.cumsum(0), (1, 0)).to(lengths.dtype)
+    at = torch.arange(len(batch.ids), dtype=offsets.dtype, device=offsets.device)
+    # Id k of the result comes from position k plus the shift of its bag, the first that ends later.
+    bag = torch.searchsorted(offsets[1:], at, right=True).clamp(max=len(lengths) - 1)
+    source = at + (begins - offsets[:-1]).index_select(0, bag)
+    ids = batch.ids.index_select(0, source.clamp(max=len(at) - 1))
+    return replace(batch, ids=ids, offsets=offsets, buffer=None)
+
+
 def find_ids(offsets: Ints, features: int, rows: Ints) -> tuple[Ints, Ints]:
     """Return the positions of the ids of the samples numbered `rows`, and their own offsets.
 

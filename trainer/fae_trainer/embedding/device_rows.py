@@ -19,6 +19,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from fae_trainer.data.batches import Batch, select_features
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import EPSILON, RowOptimizer
 from fae_trainer.embedding.shard import Shard
@@ -127,6 +128,8 @@ class DeviceRows:
             torch.from_numpy(values.astype(layout.slot_type)).to(self.device)
             for values in (below, to_hot, to_cold)
         ]
+        columns = layout.columns
+        self._columns = None if columns is None else torch.from_numpy(columns).to(self.device)
         self._settings = torch.tensor([0.0, EPSILON], dtype=self.dtype, device=self.device)
         self._sizes = {
             "WIDTH": self.width,
@@ -137,6 +140,10 @@ class DeviceRows:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next updates, also of those in a captured graph."""
         self._settings[0] = rate
+
+    def select(self, batch: Batch) -> Batch:
+        """Return the batch with the features of the layout, which may be some of the data set's."""
+        return batch if self._columns is None else select_features(batch, self._columns)
 
     def find_slots(self, ids: Tensor, offsets: Tensor | None) -> SlotsOnDevice:
         """Return the slots of ids on the device, (ids,), ordered by sample and then by feature."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fae_trainer.data.batches import Batch, Ints
+from fae_trainer.data.batches import Batch, Ints, select_features
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
 
@@ -48,15 +48,20 @@ class HostRows:
         self._tables = tables
         self._mean = pooling == "mean"
         self._slots = SlotFinder(tables.layout)
+        columns = tables.layout.columns
+        self._columns = None if columns is None else torch.from_numpy(columns)
         self._stamps = np.zeros(int(tables.layout.rows.sum()), dtype=np.int32)
         self._lock = threading.Lock()
 
     def plan(self, batch: Batch, shared: bool = False) -> Lookup:
         """Return the lookup of a batch; it depends on no value, so it can be made ahead.
 
-        `shared` says that processes exchange cold rows for the batch. Distinct rows are in a fixed
-        but unsorted order.
+        The batch has all features of the data set, of which the layout may choose some. `shared`
+        says that processes exchange cold rows for the batch. Distinct rows are in a fixed but
+        unsorted order.
         """
+        if self._columns is not None:
+            batch = select_features(batch, self._columns)
         offsets = None if batch.offsets is None else np.asarray(batch.offsets, dtype=np.int64)
         return self._plan_slots(self._slots.find(batch), offsets, shared)
 
@@ -155,6 +160,7 @@ class SlotFinder:
             feature = np.repeat(feature, np.diff(np.asarray(batch.offsets)))  # (ids,)
             below, hot = self._hot_rows[feature], self._hot_shift[feature]
             cold = self._cold_shift[feature]
+            ids = ids[: len(feature)]  # those of a selection have others behind them
         slots: Ints = (ids + np.where(ids < below, hot, cold)).ravel()
         return slots
 

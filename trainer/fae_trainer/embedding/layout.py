@@ -9,13 +9,14 @@ slot of an id is the id plus one of two shifts.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fae.format.errors import ParameterError
+from fae.format.errors import DatasetError, ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Ints
 
@@ -24,13 +25,15 @@ from fae_trainer.data.batches import Ints
 class Layout:
     """The positions of every table's rows in the two arrays.
 
-    `feature_table[f]` is the number of the table of sparse feature f.
+    `feature_table[f]` is the number of the table of sparse feature f. Where these are some of a
+    batch's features, `columns` are their numbers there.
     """
 
     names: tuple[str, ...]
     rows: Ints  # (tables,)
     hot_rows: Ints  # (tables,)
     feature_table: Ints  # (features,)
+    columns: Ints | None = None  # (features,)
 
     @property
     def hot_start(self) -> Ints:
@@ -83,6 +86,28 @@ def make_layout(manifest: Manifest, hot_rows: Sequence[int]) -> Layout:
         hot_rows=np.array(hot_rows, dtype=np.int64),
         feature_table=np.array([index[f.table] for f in manifest.features.sparse], dtype=np.int64),
     )
+
+
+def make_layouts(manifest: Manifest, hot_rows: Sequence[int]) -> dict[int, Layout]:
+    """Return the layout of the tables of each dimension, in the order of the tables.
+
+    Raises DatasetError where a dimension has no feature.
+    """
+    sparse = manifest.features.sparse
+    layouts = {}
+    for dim in dict.fromkeys(table.dim for table in manifest.tables):
+        kept = [table.dim == dim for table in manifest.tables]
+        columns = [n for n, f in enumerate(sparse) if manifest.table(f.table).dim == dim]
+        if not columns:
+            raise DatasetError(f"No feature has a table of dim {dim}. Prepare the data set again.")
+        features = dataclasses.replace(manifest.features, sparse=tuple(sparse[n] for n in columns))
+        tables = tuple(itertools.compress(manifest.tables, kept))
+        part = dataclasses.replace(manifest, tables=tables, features=features)
+        layout = make_layout(part, list(itertools.compress(hot_rows, kept)))
+        if len(columns) < len(sparse):
+            layout = dataclasses.replace(layout, columns=np.array(columns, dtype=np.int64))
+        layouts[dim] = layout
+    return layouts
 
 
 def restrict_features(manifest: Manifest, features: Sequence[str]) -> Manifest:

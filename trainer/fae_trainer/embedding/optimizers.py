@@ -8,7 +8,7 @@ the sum over its occurrences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +65,12 @@ class NetworkOptimizer:
         rule = torch.optim.SGD if name == "sgd" else torch.optim.Adagrad
         self._optimizer: torch.optim.Optimizer = rule(self.weights, lr=rate)
 
-    def differentiate(self, loss: Tensor, vectors: Tensor) -> Tensor:
-        """Return the gradient of the loss for `vectors`, and keep that for the weights."""
-        gradient, *gradients = torch.autograd.grad(loss, [vectors, *self.weights])
-        for weight, of_weight in zip(self.weights, gradients, strict=True):
+    def differentiate(self, loss: Tensor, vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the gradients of the loss for `vectors`, and keep those for the weights."""
+        gradients = torch.autograd.grad(loss, [*vectors, *self.weights])
+        for weight, of_weight in zip(self.weights, gradients[len(vectors) :], strict=True):
             weight.grad = of_weight
-        return gradient
+        return gradients[: len(vectors)]
 
     def update(self) -> None:
         """Update the weights by their gradients."""

@@ -21,7 +21,8 @@ from fae_trainer.embedding.tables import Tables
 class Traffic:
     """How often all hot rows were copied between host and device, the bytes, and the seconds.
 
-    All are 0 unless the placement is `fae`: in other placements a row has one owner.
+    Tables of each dimension are copied and counted by themselves. All are 0 unless the placement is
+    `fae`: in other placements a row has one owner.
     """
 
     syncs: int = 0

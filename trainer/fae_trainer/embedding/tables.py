@@ -8,7 +8,7 @@ layout, which decides where a row lives, except for `fae`, which copies rows (`r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -209,6 +209,37 @@ class Tables:
             hot_range, cold_range = self._ranges(table)
             tables[name] = torch.cat([hot[hot_range].cpu(), self._read_cold(cold, cold_range)])
         return tables
+
+
+class TableGroups:
+    """The tables of a data set: a group, stacked in arrays of its own, for each dimension."""
+
+    def __init__(self, groups: Sequence[Tables]) -> None:
+        """Make it of the tables of each dimension."""
+        self.groups = tuple(groups)
+
+    def prepare_for(self, hot: bool) -> None:
+        """Prepare to step on a hot or a cold batch."""
+        for tables in self.groups:
+            tables.prepare_for(hot)
+
+    def initialise(self, seed: int) -> None:
+        """Set every row and state to its initial value for the seed."""
+        for tables in self.groups:
+            tables.initialise(seed)
+
+    def load(self, rows: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
+        """Load values and states by the table's name, (rows, width) in the order of ids."""
+        for tables in self.groups:
+            tables.load(rows, states)
+
+    def rows(self) -> dict[str, Tensor]:
+        """Return a copy of each table's values on the host, (rows, dim), in the order of ids."""
+        return {name: rows for tables in self.groups for name, rows in tables.rows().items()}
+
+    def states(self) -> dict[str, Tensor]:
+        """Return a copy of each table's optimiser state on the host, in the order of ids."""
+        return {name: state for tables in self.groups for name, state in tables.states().items()}
 
 
 def _derive_seed(seed: int, name: str) -> int:

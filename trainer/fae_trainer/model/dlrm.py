@@ -2,11 +2,16 @@
 
 A bottom MLP maps the dense features to the embedding dimension, all pairs of vectors interact by
 dot product, and a top MLP maps the bottom's output and the dot products to a logit.
+
+Embeddings of another dimension are first projected to it, by a learned linear map without bias, as
+in mixed-dimension embeddings (Ginart et al., 2019, arXiv:1909.11810). There is one map for each
+dimension, which the paper calls a block: so features that share a table stay alike, and a block
+takes one product of matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,26 +27,38 @@ class Dlrm(nn.Module):
     """
 
     def __init__(
-        self, dense: int, features: int, dim: int, bottom: Sequence[int], top: Sequence[int]
+        self,
+        dense: int,
+        features: int,
+        dim: int,
+        bottom: Sequence[int],
+        top: Sequence[int],
+        others: Iterable[int] = (),
     ) -> None:
         """Make a network with layer widths `bottom`, which ends in `dim`, and `top`, in 1.
 
-        Call `initialise` or load a state before use.
+        `others` are the dimensions of embeddings to project. Call `initialise` or load a state
+        before use.
         """
         super().__init__()
         vectors = features + (1 if dense else 0)
         self.bottom = make_mlp([dense, *bottom], last_relu=True) if dense else None
         self.top = make_mlp([dim + vectors * (vectors - 1) // 2, *top], last_relu=False)
+        self.projections = nn.ModuleDict(
+            {str(other): nn.Linear(other, dim, bias=False) for other in others}
+        )
         self.register_buffer("lower", index_lower_triangle(vectors), persistent=False)
         self.register_buffer("mirror", index_pairs(vectors), persistent=False)
 
-    def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        """Map (batch, dense) and (batch, features, dim) to logits, (batch,)."""
+    def forward(self, dense: Tensor, embedded: Sequence[Tensor]) -> Tensor:
+        """Map (batch, dense) and (batch, features, dim) of each dimension to logits, (batch,)."""
+        projected = [self._project(vectors) for vectors in embedded]
         if self.bottom is None:
-            straight, vectors = embedded.sum(dim=1), embedded
+            vectors = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
+            straight = vectors.sum(dim=1)
         else:
             straight = self.bottom(dense)  # (batch, dim)
-            vectors = torch.cat([straight.unsqueeze(1), embedded], dim=1)
+            vectors = torch.cat([straight.unsqueeze(1), *projected], dim=1)
         dots: Tensor = PairwiseDots.apply(vectors, self.lower, self.mirror)  # type: ignore[no-untyped-call]
         logit: Tensor = self.top(torch.cat([straight, dots], dim=1))
         return logit.squeeze(1)
@@ -53,7 +70,14 @@ class Dlrm(nn.Module):
             if isinstance(layer, nn.Linear):
                 spread = (2 / (layer.in_features + layer.out_features)) ** 0.5
                 _fill_normal(layer.weight, spread, generator)
-                _fill_normal(layer.bias, layer.out_features**-0.5, generator)
+                if layer.bias is not None:
+                    _fill_normal(layer.bias, layer.out_features**-0.5, generator)
+
+    def _project(self, vectors: Tensor) -> Tensor:
+        """Return vectors, (batch, features, any dimension), in that of the network."""
+        name = str(vectors.shape[2])
+        projected: Tensor = self.projections[name](vectors) if name in self.projections else vectors
+        return projected
 
 
 def make_mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:

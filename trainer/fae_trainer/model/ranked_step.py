@@ -11,6 +11,7 @@ written it.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from fae_trainer.embedding.device_rows import DeviceRows, SlotsOnDevice
 from fae_trainer.embedding.distributed import Ranks
 from fae_trainer.embedding.optimizers import NetworkOptimizer
 from fae_trainer.model.cuda_graph import Graphs
-from fae_trainer.model.device_step import Loss
+from fae_trainer.model.device_step import Loss, find_vectors
 
 
 class RankedStep:
@@ -28,20 +29,23 @@ class RankedStep:
 
     def __init__(
         self,
-        rows: DeviceRows,
+        groups: Sequence[DeviceRows],
         network: NetworkOptimizer,
         loss: Loss,
         ranks: Ranks,
         samples: int,
         graph: bool = True,
     ) -> None:
-        """Make a step; a graph holds those on batches of `samples` that all ranks share evenly."""
-        self.rows = rows
+        """Make a step; a graph holds those on batches of `samples` that all ranks share evenly.
+
+        `groups` are the rows of each dimension.
+        """
+        self.groups = groups
         self._network = network
         self._loss = loss
         self._ranks = ranks
         self._graph_samples = samples if samples % ranks.size == 0 else 0
-        self._graphs = Graphs(graph and rows.device.type == "cuda", network.count_step)
+        self._graphs = Graphs(graph and groups[0].device.type == "cuda", network.count_step)
         self._part: Batch | None = None
 
     def __call__(self, part: Batch, samples: int) -> Tensor:
@@ -61,14 +65,15 @@ class RankedStep:
         return self._graphs.run(0, lambda: self._compute(fixed, samples)).clone()
 
     def _compute(self, part: Batch, samples: int) -> Tensor:
-        rows, sizes = self.rows, self._ranks.part_sizes(samples)
-        slots = rows.find_slots(part.ids, part.offsets)
-        vectors = rows.look_up(slots).view(len(part), -1, rows.dim).requires_grad_()
-        label, dense = part.label.to(rows.dtype), part.dense.to(rows.dtype)
+        sizes, dtype = self._ranks.part_sizes(samples), self.groups[0].dtype
+        found = [find_vectors(rows, part) for rows in self.groups]
+        vectors = [each.requires_grad_() for _, each in found]
+        label, dense = part.label.to(dtype), part.dense.to(dtype)
         share = sizes[self._ranks.rank] / samples
         loss = self._loss(label, part.weight, dense, vectors) * share
-        gradient = self._network.differentiate(loss, vectors)
-        rows.update(*self._gather_all(slots, gradient, sizes))
+        of_vectors = self._network.differentiate(loss, vectors)
+        for rows, (slots, _), gradient in zip(self.groups, found, of_vectors, strict=True):
+            rows.update(*self._gather_all(slots, gradient, sizes))
         loss = loss.detach()
         gradients = [weight.grad for weight in self._network.weights if weight.grad is not None]
         self._ranks.all_reduce([loss, *gradients])
@@ -82,9 +87,9 @@ class RankedStep:
 
         A rank without samples steps on one that does not count.
         """
-        ranks, features = self._ranks, self.rows.features
+        ranks, (_, features, dim) = self._ranks, gradient.shape
         bag_counts = [size * features for size in sizes]
-        vectors = gradient.reshape(-1, self.rows.dim)
+        vectors = gradient.reshape(-1, dim)
         all_vectors = torch.cat(ranks.all_gather(vectors, bag_counts))
         if slots.bags is None:
             every = torch.cat(ranks.all_gather(slots.slots, bag_counts))

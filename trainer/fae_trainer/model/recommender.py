@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,16 +19,16 @@ from fae_trainer.data.upload import upload_ahead
 from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
 from fae_trainer.embedding.distributed import Ranks
 from fae_trainer.embedding.host_rows import HostRows, Lookup
-from fae_trainer.embedding.layout import make_layout
+from fae_trainer.embedding.layout import Layout, make_layouts
 from fae_trainer.embedding.locked_tables import LockedTables
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
-from fae_trainer.embedding.tables import Tables
-from fae_trainer.model.device_step import DeviceStep
+from fae_trainer.embedding.tables import TableGroups, Tables
+from fae_trainer.model.device_step import DeviceStep, find_vectors, split_by_sample
 from fae_trainer.model.dlrm import Dlrm
 from fae_trainer.model.ranked_step import RankedStep
-from fae_trainer.parameters import TrainParameters, embedding_dim
+from fae_trainer.parameters import TrainParameters, find_largest_dim
 
 #: One process, which trains by itself.
 ALONE = Ranks()
@@ -43,11 +43,12 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Plan:
     """What is known of a batch before its step.
 
-    `lookup` is set where the host looks its rows up. Where the device does, `part` is this
-    process's part of the batch on the device, and `following` the part of the next batch.
+    `lookups`, one for each dimension, are set where the host looks its rows up. Where the device
+    does, `part` is this process's part of the batch on the device, and `following` the part of the
+    next batch.
     """
 
-    lookup: Lookup | None = None
+    lookups: tuple[Lookup, ...] | None = None
     part: Batch | None = None
     following: Batch | None = None
 
@@ -64,6 +65,7 @@ def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
 class Recommender:
     """A DLRM and its embedding tables, placed as the parameters say.
 
+    Tables of each dimension are a group of their own, and go through all of a step side by side.
     The placement does not change the arithmetic: on the CPU all placements are bit for bit equal.
     """
 
@@ -78,8 +80,7 @@ class Recommender:
 
         With several `ranks`, each steps on its part of every batch, and all ranks make every call.
         A GPU handles the rows `by_device`; a CPU does so only if asked to, by Triton's interpreter.
-        Raises ParameterError where memory does not suffice or the device cannot handle rows, and
-        DatasetError where the tables' dimensions differ.
+        Raises ParameterError where memory does not suffice or the device cannot handle rows.
         """
         self.ranks = ranks
         self.placement = parameters.placement
@@ -93,14 +94,20 @@ class Recommender:
             by_device = self.device.type == "cuda" and parameters.placement != "hybrid"
         if by_device:
             _check_device(self.device, ranks, parameters.placement)
-        self.tables = self._make_tables(manifest, parameters, by_device)
-        self._host_rows = HostRows(self.tables)
+        layouts = make_layouts(manifest, count_hot_rows(manifest, parameters.placement))
+        self.tables = TableGroups(
+            [self._make_tables(dim, each, parameters, by_device) for dim, each in layouts.items()]
+        )
+        self._host_rows = [HostRows(tables) for tables in self.tables.groups]
+        bottom = parameters.bottom_mlp
+        network_dim = bottom[-1] if bottom else find_largest_dim(manifest)
         self.network = Dlrm(
             len(manifest.features.dense),
             len(manifest.features.sparse),
-            self.tables.dim,
-            parameters.bottom_mlp,
+            network_dim,
+            bottom,
             parameters.top_mlp,
+            others=[dim for dim in layouts if dim != network_dim],
         ).to(self.device, self.dtype)
         self.network_optimizer = NetworkOptimizer(
             parameters.optimizer,
@@ -139,7 +146,7 @@ class Recommender:
                 yield batch, Plan(part=batch.to(self.device, non_blocking=True))
             else:
                 mine = self.ranks.local_part(batch)
-                yield batch, Plan(lookup=self._host_rows.plan(mine, self._is_shared(batch)))
+                yield batch, Plan(lookups=self._plan_lookups(mine, batch))
 
     @property
     def _takes_whole_batches(self) -> bool:
@@ -167,8 +174,8 @@ class Recommender:
         """Update the model by a batch; return the mean log loss before, a scalar on the device."""
         self.tables.prepare_for(batch.hot)
         if plan.part is None:
-            assert plan.lookup is not None
-            return self._step_by_host(batch, plan.lookup)
+            assert plan.lookups is not None
+            return self._step_by_host(batch, plan.lookups)
         if isinstance(self.device_step, RankedStep):
             return self.device_step(plan.part, batch.samples)
         assert self.device_step is not None
@@ -181,27 +188,28 @@ class Recommender:
         if self._takes_whole_batches:
             assert plan.part is not None
             assert self.device_step is not None
-            if self.tables.staging is not None:
-                self.tables.staging.write_back()
-            rows = self.device_step.rows
-            vectors = rows.look_up(rows.find_slots(plan.part.ids, plan.part.offsets))
+            if isinstance(self.device_step, DeviceStep):
+                self.device_step.write_back()
+            vectors = [find_vectors(rows, plan.part)[1] for rows in self.device_step.groups]
         else:  # of `fae`, the host reads the hot rows from their current owner
-            lookup = plan.lookup or self._host_rows.plan(self.ranks.local_part(batch))
-            vectors = self._to_device(self._host_rows.look_up(lookup)[0])
-        vectors = vectors.view(len(mine), -1, self.tables.dim)
+            lookups = plan.lookups or self._plan_lookups(self.ranks.local_part(batch))
+            found = [
+                rows.look_up(lookup)[0]
+                for rows, lookup in zip(self._host_rows, lookups, strict=True)
+            ]
+            vectors = [split_by_sample(self._to_device(each), len(mine)) for each in found]
         logit = self._logit(self._to_device(mine.dense), vectors)
         if self.ranks.size == 1:
             return logit
         return torch.cat(self.ranks.all_gather(logit, self.ranks.part_sizes(batch.samples)))
 
     def _make_tables(
-        self, manifest: Manifest, parameters: TrainParameters, by_device: bool
+        self, dim: int, layout: Layout, parameters: TrainParameters, by_device: bool
     ) -> Tables:
-        layout = make_layout(manifest, count_hot_rows(manifest, parameters.placement))
         rule = ROW_OPTIMIZERS[parameters.optimizer]
         # Where the host handles the rows, it has all of them, but for the hot ones of `fae`.
         there = self.device if by_device else torch.device("cpu")
-        arguments = (layout, embedding_dim(manifest), there, self.dtype, rule)
+        arguments = (layout, dim, there, self.dtype, rule)
         if self.ranks.size > 1:
             shared = LockedTables if by_device else SharedTables
             return shared(*arguments, self.ranks)
@@ -210,7 +218,16 @@ class Recommender:
         return Tables(*arguments, page_locked=by_device and self.device.type == "cuda")
 
     def _make_device_step(self, parameters: TrainParameters) -> DeviceStep | RankedStep:
-        tables = self.tables
+        groups = [self._make_device_rows(tables) for tables in self.tables.groups]
+        size, graph = parameters.batch_size, parameters.cuda_graph
+        if self.ranks.size > 1:
+            return RankedStep(groups, self.network_optimizer, self._loss, self.ranks, size, graph)
+        step = DeviceStep(groups, self.network_optimizer, self._loss, size, graph)
+        for tables in self.tables.groups:
+            tables.staging = step
+        return step
+
+    def _make_device_rows(self, tables: Tables) -> DeviceRows:
         hot, cold = tables.hot, tables.cold
         if isinstance(tables, ReplicatedTables):  # only for batches without cold rows
             hot = tables.copy
@@ -224,33 +241,39 @@ class Recommender:
             owners=self.ranks.size,
         )
         rows.set_rate(self.lr)
-        size, graph = parameters.batch_size, parameters.cuda_graph
-        if self.ranks.size > 1:
-            return RankedStep(rows, self.network_optimizer, self._loss, self.ranks, size, graph)
-        tables.staging = step = DeviceStep(rows, self.network_optimizer, self._loss, size, graph)
-        return step
+        return rows
 
-    def _is_shared(self, batch: Batch) -> bool:
+    def _plan_lookups(self, mine: Batch, batch: Batch | None = None) -> tuple[Lookup, ...]:
+        """Return the lookups of this process's part of a batch, which is given for a step."""
+        return tuple(
+            rows.plan(mine, batch is not None and self._is_shared(tables, batch))
+            for rows, tables in zip(self._host_rows, self.tables.groups, strict=True)
+        )
+
+    def _is_shared(self, tables: Tables, batch: Batch) -> bool:
         """Tell whether several processes exchange cold rows for a batch; all tell the same.
 
         It depends on no ids, since each process may have its part of the batch alone.
         """
-        on_host = self.tables.layout.cold_total > 0
+        on_host = tables.layout.cold_total > 0
         return self.ranks.size > 1 and on_host and not (batch.hot and self._keeps_hot)
 
-    def _step_by_host(self, batch: Batch, lookup: Lookup) -> Tensor:
+    def _step_by_host(self, batch: Batch, lookups: Sequence[Lookup]) -> Tensor:
         """Update the model by a batch whose rows the host handles."""
         mine = self.ranks.local_part(batch)
-        vectors, gathered = self._host_rows.look_up(lookup)
-        vectors = self._to_device(vectors.view(len(mine), -1, self.tables.dim)).requires_grad_()
+        rows = list(zip(self._host_rows, lookups, strict=True))
+        found = [each.look_up(lookup) for each, lookup in rows]
+        vectors = [
+            self._to_device(split_by_sample(each, len(mine))).requires_grad_() for each, _ in found
+        ]
         weight = None if mine.weight is None else self._to_device(mine.weight)
         label, dense = self._to_device(mine.label), self._to_device(mine.dense)
         loss = self._loss(label, weight, dense, vectors)
         if self.ranks.size > 1:
             loss = loss * self.ranks.share(batch)
-        gradient = self.network_optimizer.differentiate(loss, vectors)
-        gradient = gradient.reshape(-1, self.tables.dim).cpu()
-        self._host_rows.update(lookup, gathered, gradient, self.lr)
+        gradients = self.network_optimizer.differentiate(loss, vectors)
+        for (each, lookup), (_, gathered), of_vectors in zip(rows, found, gradients, strict=True):
+            each.update(lookup, gathered, of_vectors.flatten(0, 1).cpu(), self.lr)
         loss = loss.detach()
         if self.ranks.size > 1:
             weights = self.network_optimizer.weights
@@ -258,12 +281,14 @@ class Recommender:
         self.network_optimizer.update()
         return loss
 
-    def _loss(self, label: Tensor, weight: Tensor | None, dense: Tensor, vectors: Tensor) -> Tensor:
+    def _loss(
+        self, label: Tensor, weight: Tensor | None, dense: Tensor, vectors: Sequence[Tensor]
+    ) -> Tensor:
         """Return the mean log loss of samples, each multiplied by its weight if there are any."""
         logit = self._logit(dense, vectors)
         return functional.binary_cross_entropy_with_logits(logit, label, weight)
 
-    def _logit(self, dense: Tensor, vectors: Tensor) -> Tensor:
+    def _logit(self, dense: Tensor, vectors: Sequence[Tensor]) -> Tensor:
         """Return the logits, (batch,); under mixed precision only the network uses bfloat16."""
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False

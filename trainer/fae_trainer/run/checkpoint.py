@@ -63,11 +63,11 @@ class Checkpoint:
 
     def _check_sizes(self, recommender: Recommender) -> None:
         """Raise ValueError unless each table has all of its rows and of their states."""
-        tables = recommender.tables
-        for name, count in zip(tables.layout.names, tables.layout.rows.tolist(), strict=True):
-            expected = (count, tables.dim), (count, tables.optimizer.state_width)
-            if (tuple(self.rows[name].shape), tuple(self.states[name].shape)) != expected:
-                raise ValueError(f"table {name!r} does not have {count} rows")
+        for tables in recommender.tables.groups:
+            for name, count in zip(tables.layout.names, tables.layout.rows.tolist(), strict=True):
+                expected = (count, tables.dim), (count, tables.optimizer.state_width)
+                if (tuple(self.rows[name].shape), tuple(self.states[name].shape)) != expected:
+                    raise ValueError(f"table {name!r} does not have {count} rows")
 
     def check_data(self, manifest: Manifest, run: Path) -> None:
         """Raise DatasetError unless the run was trained on this data set."""

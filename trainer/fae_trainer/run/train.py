@@ -275,8 +275,9 @@ def _start_model(
     else:
         saved.restore(recommender)
         history = History.from_document(saved.history)
-    if isinstance(recommender.tables, ReplicatedTables):
-        recommender.tables.traffic = history.traffic
+    for tables in recommender.tables.groups:
+        if isinstance(tables, ReplicatedTables):
+            tables.traffic = history.traffic
     return recommender, history
 
 
