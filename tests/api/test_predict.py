@@ -178,3 +178,8 @@ def test_what_cannot_be_scored_is_an_error_and_leaves_no_file(
 def test_a_run_that_names_no_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="name the data set with --data"):
         fae.predict("x.csv", run=tmp_path, out=tmp_path / "a.csv")
+
+
+def test_an_absent_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"there is no run at .*Train one"):
+        fae.predict("x.csv", run=tmp_path / "RUN", out=tmp_path / "a.csv")

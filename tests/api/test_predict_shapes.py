@@ -11,6 +11,7 @@ import pytest
 import fae
 from fae.format.errors import LogError, ParameterError
 from fae.logs.schema import Schema
+from tests.support import command_line
 from tests.support.trainer_runs import run
 
 USER = {"name": "user", "role": "sparse"}
@@ -25,8 +26,9 @@ def train(directory: Path, text: str, columns: list[dict[str, Any]], **keys: Any
     log.write_text(text)
     document = {"name": "shapes", "columns": columns, **keys}
     schema = Schema.model_validate(document)
-    fae.prepare(log, schema=schema, hot_budget="300B", out=directory / "DIR", valid=0, test=0)
-    run(directory / "DIR", directory / "RUN", epochs=2, bottom_mlp="")
+    fae.prepare(log, schema=schema, hot_budget="300B", out=directory / "DIR", valid=0, test=0,
+                overwrite=True)  # fmt: skip
+    run(directory / "DIR", directory / "RUN", epochs=2, bottom_mlp="", overwrite=True)
     return directory / "RUN"
 
 
@@ -139,6 +141,35 @@ def test_logs_of_several_labels_are_scored(tmp_path: Path, labels: str) -> None:
     assert found["score"].to_list() == pytest.approx(
         score_each(trained, "u1", list("abc")), abs=1e-6
     )
+
+
+def test_a_parquet_log_may_lack_the_label_whatever_the_schema_says_of_lines(
+    tmp_path: Path,
+) -> None:
+    trained = train(tmp_path, impressions(), [USER, ITEM, CLICK], explode=EXPLODING)
+    of_text = predict(trained, "u0\ta b\n")
+    for shown in (["a", "b"], ["a-1", "b-0"]):
+        log, out = tmp_path / "new.parquet", tmp_path / "out.parquet"
+        pl.DataFrame({"user": ["u0"], "shown": [shown]}).write_parquet(log)
+        fae.predict(log, run=trained, out=out, device="cpu")
+        assert pl.read_parquet(out).equals(of_text)
+    plain = train(tmp_path, "1\tu0\ta\n0\tu1\tb\n" * 20, [CLICK, USER, ITEM])
+    pl.DataFrame({"item": ["a"], "user": ["u1"]}).write_parquet(log)
+    fae.predict(log, run=plain, out=out, device="cpu")
+    assert pl.read_parquet(out)["score"][0] == predict(plain, "u1\ta\n")["score"][0]
+
+
+def test_functions_of_a_users_own_run_where_they_are_allowed(tmp_path: Path) -> None:
+    shout = {**USER, "function": "tests.support.own_functions:shout"}
+    lines = "1\tu0\ta\n0\tu1\tb\n" * 20
+    trained = train(tmp_path, lines, [CLICK, shout, ITEM])
+    options = ["--run", trained, "--out", tmp_path / "a.csv", "--device", "cpu"]
+    refused = command_line.fae("predict", tmp_path / "log.txt", *options)
+    assert refused.exit_code == 1
+    assert "--own-functions" in refused.output
+    allowed = command_line.fae("predict", tmp_path / "log.txt", *options, "--own-functions")
+    assert allowed.exit_code == 0
+    assert pl.read_csv(tmp_path / "a.csv").height == 40
 
 
 def test_a_malformed_sample_stops_with_its_line(tmp_path: Path) -> None:

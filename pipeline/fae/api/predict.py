@@ -37,6 +37,7 @@ def predict(
     data: PathLike | None = None,
     split: str = "test",
     device: str = "auto",
+    own_functions: bool = False,
 ) -> int:
     """Write the score of each row of `logs` to the file `out`; return the number of rows.
 
@@ -45,8 +46,9 @@ def predict(
     `split` is scored. `out`, a .csv or .parquet, has the keys of the schema, or else `row`, the
     number of the row from 0, in all logs or as `Dataset.read` returns the split, and `score`, the
     probability that the first label is 1. Of a line that holds several samples, each has a score:
-    `row` is then the line's, and `element` the sample's number in it from 0. Raises LogError at the
-    first malformed line, as every row needs a score, and where there is no row.
+    `row` is then the line's, and `element` the sample's number in it from 0. Functions of a user's
+    own in the schema run only with `own_functions`. Raises LogError at the first malformed line, as
+    every row needs a score, and where there is no row.
     """
     run, out, patterns = Path(run), Path(out), to_texts(logs)
     if out.suffix not in _FORMATS:
@@ -55,7 +57,7 @@ def predict(
         scored = _score_split(Path(patterns[0]), run, split, device)
     else:
         data = Path(data) if data is not None else _read_data_path(run)
-        scored = _score_logs(patterns, data, run, device)
+        scored = _score_logs(patterns, data, run, device, own_functions)
     rows = 0
     with replace_file(out) as partial, _open_output(partial, out.suffix) as write:
         for keys, scores in scored:
@@ -83,11 +85,13 @@ def _score_split(data: Path, run: Path, split: str, device: str) -> Iterator[Sco
     yield rows, evaluate.predict(data, run, split, device=device)[1]
 
 
-def _score_logs(patterns: list[str], data: Path, run: Path, device: str) -> Iterator[Scored]:
+def _score_logs(
+    patterns: list[str], data: Path, run: Path, device: str, own_functions: bool
+) -> Iterator[Scored]:
     """Yield the keys and the scores of the rows of logs, piece by piece."""
     from fae_trainer.run.evaluate import open_scorer
 
-    encoder = Encoder(data)
+    encoder = Encoder(data, own_functions)
     found = find_served_logs(patterns, encoder)
     score = open_scorer(data, run, device=device)
     names = [column.name for column in encoder.schema.key_columns]
@@ -112,6 +116,8 @@ def _number_elements(row_lines: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 def _read_data_path(run: Path) -> Path:
     """Return the data set that a run was trained on, as its parameters say."""
+    if not run.is_dir():
+        raise DatasetError(f"there is no run at {run}. Train one: fae train DIR --out {run}.")
     try:
         return Path(json.loads((run / "parameters.json").read_text("utf-8"))["data"])
     except (OSError, ValueError, LookupError, TypeError):

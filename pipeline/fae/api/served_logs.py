@@ -25,15 +25,20 @@ def find_served_logs(patterns: list[str], encoder: Encoder) -> list[tuple[Log, S
     """
     schema = encoder.schema
     used = {"dense", "sparse", "key", *(["time"] if encoder.needs_time else [])}
-    if (schema.header or schema.format != "text") and schema.explode is None:
-        served = schema.select(*used).replace(ignore_rest=True)
-        return [(log, served) for log in find_logs(patterns, served)]
-    shapes = [_keep_columns(schema, used, labelled) for labelled in (True, False)]
-    if schema.slots is not None:  # a label could be any pair
-        shapes.reverse()
-    found = [[(log, shape) for log in find_logs(patterns, shape)] for shape in shapes]
-    chosen = (_choose(*pairs) for pairs in zip(*found, strict=True))
-    return [(log, _drop_labels(shape)) for log, shape in chosen]
+    named = _keep_columns(schema, used, labelled=False, has_names=True)
+    served = []
+    for log in find_logs(patterns, named):
+        has_names = schema.header or schema.format != "text" or log.parquet
+        if has_names and schema.explode is None:
+            served.append((log, named))
+            continue
+        shapes = [_keep_columns(schema, used, labelled, has_names) for labelled in (True, False)]
+        if schema.slots is not None:  # a label could be any pair
+            shapes.reverse()
+        first, second = ((find_logs([log.url], shape)[0], shape) for shape in shapes)
+        found, shape = _choose(first, second)
+        served.append((found, _drop_labels(shape)))
+    return served
 
 
 def _choose(first: tuple[Log, Schema], second: tuple[Log, Schema]) -> tuple[Log, Schema]:
@@ -45,9 +50,11 @@ def _choose(first: tuple[Log, Schema], second: tuple[Log, Schema]) -> tuple[Log,
     return first if 2 * rows[0] >= rows[1] else second
 
 
-def _keep_columns(schema: Schema, used: set[str], labelled: bool) -> Schema:
-    """Return the schema of lines with or without labels, of which only `used` roles are read."""
-    has_names = schema.header or schema.format != "text"
+def _keep_columns(schema: Schema, used: set[str], labelled: bool, has_names: bool) -> Schema:
+    """Return the schema of rows with or without labels, of which only `used` roles are read.
+
+    Where fields have names, those of other roles may be absent.
+    """
     explode = schema.explode
     parts = explode.into if explode is not None else ()
     labels = {label.log_name for label in schema.labels if not has_names or label.log_name in parts}

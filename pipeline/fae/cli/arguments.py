@@ -251,6 +251,12 @@ def _add_other_commands(commands: Any) -> None:
         choices=("auto", "cpu", "cuda"),
         help="Where the network runs (default: auto, which is CUDA if there is one).",
     )
+    predict.add_argument(
+        "--own-functions",
+        action="store_true",
+        default=None,
+        help="Run the functions of your own that the data set's schema names.",
+    )
     synth = add_command(
         commands,
         "synth",

@@ -54,7 +54,7 @@ class Encoder:
         if self.schema.functions and not own_functions:
             raise DatasetError(
                 f"{self.directory}: its schema calls {', '.join(self.schema.functions)}. If you "
-                "trust the data set and this code, say so: encoder(own_functions=True)."
+                "trust the data set and this code, say so: own_functions=True, or --own-functions."
             )
         #: The schema of rows without what a model is not asked with, such as labels.
         self._features = self.schema.select("dense", "sparse", "time")
