@@ -129,6 +129,8 @@ def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
 
     The second array, shape (samples,), counts them.
     """
+    if all(lengths is None for _, lengths in columns):
+        return _transpose(np.stack([values for values, _ in columns]))
     samples = next(values.size if lengths is None else lengths.size for values, lengths in columns)
     one_each = np.ones(samples, dtype=np.int64)
     total = np.zeros(samples, dtype=np.int64)
@@ -139,6 +141,27 @@ def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
     for values, lengths in columns:
         _scatter_column(interleaved, positions, values, one_each if lengths is None else lengths)
     return _drop_oov(interleaved, total)
+
+
+@kernel
+def _transpose(matrix: npt.NDArray[np.int32]) -> tuple[Int32Array, Int64Array]:
+    """Return the values of each sample in a matrix (columns, samples), and their number.
+
+    Values that are _OOV_ACCESS are left out.
+    """
+    columns, samples = matrix.shape
+    values = np.empty(matrix.size, np.int32)
+    lengths = np.empty(samples, np.int64)
+    end = 0
+    for sample in range(samples):
+        begin = end
+        for column in range(columns):
+            value = matrix[column, sample]
+            if value != _OOV_ACCESS:
+                values[end] = value
+                end += 1
+        lengths[sample] = end - begin
+    return values[:end], lengths
 
 
 @kernel

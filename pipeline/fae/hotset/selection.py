@@ -78,7 +78,8 @@ def compute_id_offsets(rows: StackedRows, ranked_rows: RowRanges) -> RunLengthAr
     all_rows = RowRanges.concat(ranked_rows, ranked_rows.complement(rows.count))
     # Ranges move as wholes, so compute where each begins once they are grouped by table.
     table = rows.find_tables(all_rows)
-    by_table = np.argsort(table, kind="stable")
+    table_type = np.min_scalar_type(len(rows.tables))  # NumPy sorts small numbers by radix
+    by_table = np.argsort(table.astype(table_type), kind="stable")
     position = np.cumsum(all_rows.lengths[by_table]) - all_rows.lengths[by_table]
     first_ids = np.empty(table.size, dtype=np.int64)
     first_ids[by_table] = position - rows.table_offsets[table[by_table]]
