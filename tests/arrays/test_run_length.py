@@ -91,3 +91,9 @@ def test_values_come_in_chunks(chunk: int, values: list[int]) -> None:
         found = list(RunLengthArray.from_numpy(np.array(values), np.array([0])).chunks())
     assert [first for first, _ in found] == list(range(0, ROWS, chunk))
     assert np.concatenate([some for _, some in found]).tolist() == values
+
+
+@given(values=values, taken=st.lists(st.integers(0, ROWS - 1)))
+def test_values_of_some_rows_are_taken(values: list[int], taken: list[int]) -> None:
+    array = RunLengthArray.from_numpy(np.array(values), np.array([0]))
+    assert array.take(np.array(taken, dtype=np.int32)).tolist() == [values[row] for row in taken]

@@ -257,3 +257,12 @@ def test_no_more_tasks_run_at_a_time_than_memory_holds(needs: int, most: int) ->
 def test_what_is_no_size_of_memory_is_refused(text: str) -> None:
     with pytest.raises(ParameterError, match=r"--memory .* is not"), open_executor(memory=text):
         pass
+
+
+def test_steps_of_the_calling_thread_are_a_stage_that_may_end_early(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Executor(1).track("rank", 5) as end_step:
+        end_step()
+        end_step()
+    assert "rank: 2 of 2 tasks done" in capsys.readouterr().err

@@ -68,7 +68,7 @@ from fae.storage.folder import Folder, FolderLike
 #: Peak memory of ranking by all samples.
 _BYTES_PER_ACCESS = 15
 #: Peak memory of peeling: see the growth in benchmarks/RESULTS.md.
-_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 25, 40
+_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 25, 80
 
 
 def calibrate(

@@ -49,7 +49,7 @@ TARGET_GAP = 0.003
 #: … or once so many passes together gain less than this share …
 PATIENCE_PASSES, MIN_GAIN = 70, 0.0005
 #: … or once all passes together have visited this share of all accesses, and at least so many.
-VISITED_SHARE, MIN_VISITED = 0.25, 10_000_000
+VISITED_SHARE, MIN_VISITED = 0.45, 10_000_000
 MIN_PASSES, MAX_PASSES = 5, 200
 #: One pass in so many, the first included, removes all rows. The others stop when the remaining
 #: rows take this share of the budget.
