@@ -220,6 +220,7 @@ class _Case:
         except (FaeError, OSError, ValueError) as error:
             return [f"its output cannot be read: {type(error).__name__}: {error}"]
         left = [path for path in self.place.iterdir() if path.name not in scenario.workload.kept]
+        left = [path for path in left if not path.name.endswith(".timings.json")]
         if names := [path.name for path in left if not _harmless(path)]:
             faults.append(f"it left {', '.join(sorted(names))}")
         return faults
