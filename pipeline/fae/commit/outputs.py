@@ -263,10 +263,12 @@ def _begin(partial: Folder, identity: str) -> None:
 def _remove(path: Path) -> None:
     """Remove a file or a directory with all that is in it, if there is one.
 
-    Threads remove the files of a directory: the system takes a while to free what is in its cache.
+    Threads remove the files of its folders: the system takes a while to free what is in its cache.
+    Those at the top go last, as what they mark must hold until then: a kill may come at any time.
     """
     if path.is_dir() and not path.is_symlink():
-        files = [child for child in path.rglob("*") if child.is_symlink() or not child.is_dir()]
+        below = (child for child in path.rglob("*") if child.parent != path)
+        files = [child for child in below if child.is_symlink() or not child.is_dir()]
         with ThreadPoolExecutor(_DISK_THREADS, "remove") as pool:
             for removed in [pool.submit(file.unlink, missing_ok=True) for file in files]:
                 removed.result()
