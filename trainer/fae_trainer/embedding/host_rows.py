@@ -50,7 +50,7 @@ class HostRows:
         self._slots = SlotFinder(tables.layout)
         columns = tables.layout.columns
         self._columns = None if columns is None else torch.from_numpy(columns)
-        self._stamps = np.zeros(int(tables.layout.rows.sum()), dtype=np.int32)
+        self._stamps = np.zeros(tables.layout.row_total, dtype=np.int32)
         self._lock = threading.Lock()
 
     def plan(self, batch: Batch, shared: bool = False) -> Lookup:
@@ -81,9 +81,7 @@ class HostRows:
     @torch.no_grad()
     def update(self, lookup: Lookup, gathered: Gathered, gradient: Tensor, rate: float) -> None:
         """Update the rows by the gradient of the bags' vectors, (bags, dim) on the host."""
-        gradient = self._spread(lookup, gradient)
-        summed = gradient.new_zeros(gathered.rows.shape)
-        summed.index_add_(0, torch.from_numpy(lookup.inverse), gradient)
+        summed = _sum_by_row(lookup, self._spread(lookup, gradient))
         self._tables.update(gathered, summed, rate)
 
     def merge(self, parts: Sequence[tuple[Lookup, Tensor]]) -> tuple[Lookup, Tensor]:
@@ -95,10 +93,8 @@ class HostRows:
     def sum_rows(self, parts: Sequence[tuple[Lookup, Tensor]]) -> tuple[Lookup, Tensor]:
         """Return distinct rows and their summed gradient, as `merge` returns all occurrences."""
         lookup, gradient = self.merge(parts)
-        rows = len(lookup.distinct.hot) + len(lookup.distinct.cold)
-        summed = gradient.new_zeros((rows, gradient.shape[1]))
-        summed.index_add_(0, torch.from_numpy(lookup.inverse), gradient)
-        return Lookup(lookup.distinct, np.arange(rows), None), summed
+        summed = _sum_by_row(lookup, gradient)
+        return Lookup(lookup.distinct, np.arange(len(summed)), None), summed
 
     def slots_of(self, lookup: Lookup) -> Tensor:
         """Return the slot of each id of a lookup, (ids,)."""
@@ -163,6 +159,13 @@ class SlotFinder:
             ids = ids[: len(feature)]  # those of a selection have others behind them
         slots: Ints = (ids + np.where(ids < below, hot, cold)).ravel()
         return slots
+
+
+def _sum_by_row(lookup: Lookup, gradient: Tensor) -> Tensor:
+    """Return the sum of the ids' gradients, (ids, dim), for each distinct row, in their order."""
+    rows = len(lookup.distinct.hot) + len(lookup.distinct.cold)
+    summed = gradient.new_zeros((rows, gradient.shape[1]))
+    return summed.index_add_(0, torch.from_numpy(lookup.inverse), gradient)
 
 
 def _find_bags(offsets: Ints) -> tuple[Tensor, Tensor]:
