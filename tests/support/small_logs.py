@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def staged(
 
 
 def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
-    """Return all staged rows, in order."""
+    """Return all staged rows, in order; times are fractions of seconds."""
     schema = staging.schema
     plain = ["label", *(column.name for column in schema.dense)]
     found: list[tuple[Any, ...]] = []
@@ -146,7 +147,10 @@ def staged_rows(staging: Staging) -> list[tuple[Any, ...]]:
             values = part.read_values(column.name).to_pylist()
             columns.append(cells(part.read_codes(column.name), values))
         if schema.time:
-            columns.append(part.read_columns(["@time"])["@time"].to_pylist())
+            seconds, *rest = (times.to_pylist() for times in part.read_times())
+            parts = rest[0] if rest else [0] * len(seconds)
+            pairs = zip(seconds, parts, strict=True)
+            columns.append([second + Fraction(micro, 10**6) for second, micro in pairs])
         found += zip(*columns, strict=True)
     return found
 
