@@ -129,11 +129,15 @@ class Ranks:
                 )
 
 
+#: One process, which trains by itself.
+ALONE = Ranks()
+
+
 def find_ranks() -> Ranks:
     """Return this process's rank in the process group that exists, or a single rank."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
-    return Ranks()
+    return ALONE
 
 
 @contextmanager
@@ -149,7 +153,7 @@ def join_ranks() -> Iterator[Ranks]:
         return
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Ranks()
+        yield ALONE
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from fae.format.errors import FaeError
 from fae_trainer.embedding.distributed import Ranks
-from fae_trainer.embedding.layout import Layout
-from fae_trainer.embedding.optimizers import RowOptimizer
 from fae_trainer.embedding.page_locked import lock_pages
 from fae_trainer.embedding.shard import Shard
 from fae_trainer.embedding.tables import Tables
@@ -30,19 +28,6 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 class LockedTables(Tables):
     """The tables as one of several ranks has them. All ranks make every call together."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        dim: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        optimizer: RowOptimizer,
-        ranks: Ranks,
-    ) -> None:
-        """Allocate tables; call `initialise` or `load` before use."""
-        self._ranks = ranks
-        super().__init__(layout, dim, device, dtype, optimizer)
 
     def initialise(self, seed: int) -> None:
         """Set every row and state, like any tables."""

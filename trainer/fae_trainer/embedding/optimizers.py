@@ -65,6 +65,11 @@ class NetworkOptimizer:
         rule = torch.optim.SGD if name == "sgd" else torch.optim.Adagrad
         self._optimizer: torch.optim.Optimizer = rule(self.weights, lr=rate)
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The weights' gradients from `differentiate`."""
+        return [weight.grad for weight in self.weights if weight.grad is not None]
+
     def differentiate(self, loss: Tensor, vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the gradients of the loss for `vectors`, and keep those for the weights."""
         gradients = torch.autograd.grad(loss, [*vectors, *self.weights])

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fae_trainer.embedding.distributed import Ranks, sum_by_row
-from fae_trainer.embedding.layout import Layout
-from fae_trainer.embedding.optimizers import RowOptimizer
+from fae_trainer.embedding.distributed import sum_by_row
 from fae_trainer.embedding.shard import Shard
 from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
 
@@ -42,19 +40,6 @@ class SharedGathered(Gathered):
 
 class SharedTables(Tables):
     """The tables as one of several ranks has them. All ranks gather and update together."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        dim: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        optimizer: RowOptimizer,
-        ranks: Ranks,
-    ) -> None:
-        """Allocate tables; call `initialise` or `load` before use."""
-        self._ranks = ranks
-        super().__init__(layout, dim, device, dtype, optimizer)
 
     def gather(self, distinct: DistinctRows) -> Gathered:
         """Return the distinct rows of this rank's part of a batch, cold ones from their owners."""

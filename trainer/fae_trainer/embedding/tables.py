@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fae.format.errors import ParameterError
 from fae_trainer.data.batches import Ints
+from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer
 from fae_trainer.embedding.page_locked import zeros_in_locked_pages
@@ -68,10 +69,12 @@ class Tables:
         dtype: torch.dtype,
         optimizer: RowOptimizer,
         page_locked: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Allocate tables; call `initialise` or `load` before use.
 
-        With `page_locked`, a CUDA device can read and write the cold rows.
+        With `page_locked`, a CUDA device can read and write the cold rows. `ranks` tells the
+        tables of several processes which of them this one is.
         """
         self.layout = layout
         self.dim = dim
@@ -79,6 +82,7 @@ class Tables:
         self.dtype = dtype
         self.optimizer = optimizer
         self.page_locked = page_locked
+        self._ranks = ranks
         self.staging: Staging | None = None
         self.hot, self.cold = self._allocate()
 

@@ -75,8 +75,7 @@ class RankedStep:
         for rows, (slots, _), gradient in zip(self.groups, found, of_vectors, strict=True):
             rows.update(*self._gather_all(slots, gradient, sizes))
         loss = loss.detach()
-        gradients = [weight.grad for weight in self._network.weights if weight.grad is not None]
-        self._ranks.all_reduce([loss, *gradients])
+        self._ranks.all_reduce([loss, *self._network.gradients])
         self._network.update()
         return loss
 

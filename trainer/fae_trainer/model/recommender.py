@@ -17,7 +17,7 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.data.prefetch import prefetch
 from fae_trainer.data.upload import upload_ahead
 from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
-from fae_trainer.embedding.distributed import Ranks
+from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.host_rows import HostRows, Lookup
 from fae_trainer.embedding.layout import Layout, make_layouts
 from fae_trainer.embedding.locked_tables import LockedTables
@@ -29,9 +29,6 @@ from fae_trainer.model.device_step import DeviceStep, find_vectors, split_by_sam
 from fae_trainer.model.dlrm import Dlrm
 from fae_trainer.model.ranked_step import RankedStep
 from fae_trainer.parameters import TrainParameters, find_largest_dim
-
-#: One process, which trains by itself.
-ALONE = Ranks()
 
 #: Batches that are copied to a GPU ahead of the one that a step is on.
 UPLOADS_AHEAD = 2
@@ -212,7 +209,7 @@ class Recommender:
         arguments = (layout, dim, there, self.dtype, rule)
         if self.ranks.size > 1:
             shared = LockedTables if by_device else SharedTables
-            return shared(*arguments, self.ranks)
+            return shared(*arguments, ranks=self.ranks)
         if parameters.placement == "fae":
             return ReplicatedTables(*arguments)
         return Tables(*arguments, page_locked=by_device and self.device.type == "cuda")
@@ -276,8 +273,7 @@ class Recommender:
             each.update(lookup, gathered, of_vectors.flatten(0, 1).cpu(), self.lr)
         loss = loss.detach()
         if self.ranks.size > 1:
-            weights = self.network_optimizer.weights
-            self.ranks.all_reduce([loss, *(w.grad for w in weights if w.grad is not None)])
+            self.ranks.all_reduce([loss, *self.network_optimizer.gradients])
         self.network_optimizer.update()
         return loss
 
