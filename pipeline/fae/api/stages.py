@@ -6,6 +6,8 @@ Importing this module loads no engine: the command line reads its signatures to 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -28,6 +30,7 @@ from fae.format.errors import ParameterError
 
 if TYPE_CHECKING:
     from fae.api.dataset import Dataset
+    from fae.execution.executor import Executor
     from fae.hotset.hot_set import HotSet
     from fae.ingestion.staging import Staging
     from fae.logs.schema import Schema
@@ -188,10 +191,8 @@ def ingest(
     parameters = IngestParameters.of(max_reject_share=max_reject_share)
     loaded = to_schema(schema)
     files = find_all_logs(logs, valid_logs, test_logs, loaded)
-    with open_chosen_executor(**execution) as executor:
-        staging = run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
-        executor.timings.write(os.fspath(out))
-    return staging
+    with _measuring(out, execution) as executor:
+        return run(files, loaded, os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
 def profile(
@@ -210,11 +211,8 @@ def profile(
     from fae.profiling.stage import profile as run
 
     parameters = profile_parameters(valid, test, min_count, sample, seed)
-    with open_chosen_executor(**execution) as executor:
-        rows, folder = to_staging(staging), os.fspath(out)
-        frequencies = run(rows, folder, executor, parameters, overwrite=overwrite)
-        executor.timings.write(folder)
-    return frequencies
+    with _measuring(out, execution) as executor:
+        return run(to_staging(staging), os.fspath(out), executor, parameters, overwrite=overwrite)
 
 
 def calibrate(
@@ -248,8 +246,8 @@ def calibrate(
         cold_ids=cold_ids,
         cold_buckets=cold_buckets,
     )
-    with open_chosen_executor(**execution) as executor:
-        hot_set = run(
+    with _measuring(out, execution) as executor:
+        return run(
             to_staging(staging),
             to_frequencies(frequencies),
             os.fspath(out),
@@ -257,8 +255,6 @@ def calibrate(
             parameters,
             overwrite=overwrite,
         )
-        executor.timings.write(os.fspath(out))
-    return hot_set
 
 
 def partition(
@@ -278,7 +274,7 @@ def partition(
     from fae.hotset.hot_set import HotSet
 
     chosen = hot_set if isinstance(hot_set, HotSet) else HotSet.read(os.fspath(hot_set))
-    with open_chosen_executor(**execution) as executor:
+    with _measuring(out, execution) as executor:
         manifest = write_dataset(
             to_staging(staging),
             to_frequencies(frequencies),
@@ -288,5 +284,12 @@ def partition(
             PartitionParameters.of(seed=seed),
             overwrite=overwrite,
         )
-        executor.timings.write(os.fspath(out))
     return Dataset(out, manifest)
+
+
+@contextmanager
+def _measuring(out: PathLike, execution: Execution) -> Iterator[Executor]:
+    """Yield the executor of one stage, and write beside its output where the time went."""
+    with open_chosen_executor(**execution) as executor:
+        yield executor
+        executor.timings.write(os.fspath(out))

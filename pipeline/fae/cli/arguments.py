@@ -23,7 +23,7 @@ from fae.cli.options import (
     add_groups,
     positive,
 )
-from fae.format.manifest import SPLITS as NAMES
+from fae.format.manifest import SPLITS as SPLIT_NAMES
 from fae.format.program import USAGE_ERROR
 from fae.format.version import __version__
 from fae_trainer.arguments import add_command, add_commands, add_options
@@ -244,7 +244,7 @@ def _add_other_commands(commands: Any) -> None:
         help="The data set that RUN was trained on (default: the one RUN names).",
     )
     predict.add_argument(
-        "--split", choices=NAMES, help="The split of a data set to score (default: test)."
+        "--split", choices=SPLIT_NAMES, help="The split of a data set to score (default: test)."
     )
     predict.add_argument(
         "--device",
