@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fae.dataset.encoder import Encoder
 from fae.format.errors import LogError
 from fae.ingestion.cast.rows import ParsedLines
-from fae.ingestion.stage import parse_block
+from fae.ingestion.stage import parse_block, parse_head
 from fae.logs.blocks import BLOCK_BYTES, cut_blocks
 from fae.logs.columns import Column, DroppedColumn
 from fae.logs.files import Log, find_logs
@@ -88,7 +88,7 @@ def _drop_labels(schema: Schema) -> Schema:
 
 def _count_head_rows(log: Log, schema: Schema) -> int:
     """Return how many rows a log's beginning has by a schema."""
-    head = next(parse_block(cut_blocks(log, _HEAD_BYTES)[0], schema, _HEAD_BYTES), None)
+    head = parse_head(log, schema, _HEAD_BYTES)
     return 0 if head is None else head.rows.height
 
 

@@ -124,10 +124,6 @@ def _stage_dense_of(column: DenseColumn) -> Stager:
     return stage_dense
 
 
-def _is_plain_decimal(cell: Any) -> bool:
-    return type(cell) is str and _is_decimal(cell) is not None
-
-
 def _stage_unix(cell: Any) -> Any:
     staged = _stage_integer(cell)
     if staged is None or staged is ODD:

@@ -11,12 +11,11 @@ from fae.inference.document import write_document
 from fae.inference.labels import choose_label
 from fae.inference.sample import SAMPLED_BYTES, Sample, read_sample
 from fae.ingestion.rejects import Reject
-from fae.ingestion.stage import parse_block
-from fae.logs.blocks import cut_blocks
+from fae.ingestion.stage import parse_head
 from fae.logs.files import find_logs
+from fae.logs.schema import PARTITION_KEYS
 from fae.logs.schema_files import parse_schema
 
-_RESERVED = ("label", "split", "temperature")
 #: A column is mended where more than this share of the sample is rejected for it.
 _MAX_REJECT_SHARE = 0.001
 
@@ -47,7 +46,7 @@ def _name(sample: Sample) -> list[tuple[str, dict[str, str]]]:
     for field in sample.columns:
         name = re.sub(r"[^\w .+-]", "_", field.strip()) or "field"
         name = name if re.match(r"\w", name) else f"field{name}"
-        name = f"{name}_" if name in _RESERVED[1:] else name
+        name = f"{name}_" if name in PARTITION_KEYS else name
         while name in taken:
             name += "_"
         taken.add(name)
@@ -112,8 +111,7 @@ def _try(log: str, sample: Sample, guesses: Sequence[Guess]) -> tuple[str, list[
     text = write_document(log, sample, guesses)
     schema = parse_schema(text, "the inferred schema")
     (found,) = find_logs([log], schema)
-    blocks = cut_blocks(found, SAMPLED_BYTES)
-    parsed = next(parse_block(blocks[0], schema, SAMPLED_BYTES), None) if blocks else None
+    parsed = parse_head(found, schema, SAMPLED_BYTES)
     if parsed is None:
         raise LogError(f"{found.name} has no rows to infer a schema from.")
     return text, parsed.rejects, parsed.rows.height + len(parsed.rejects)

@@ -12,7 +12,7 @@ import polars as pl
 
 from fae.format.errors import LogError
 from fae.logs.compression import check_text, explain_read_errors
-from fae.logs.files import Log, locate_log, open_parquet, open_text, read_partitions
+from fae.logs.files import UTF8_BOM, Log, locate_log, open_parquet, open_text, read_partitions
 
 SAMPLED_BYTES, SAMPLED_ROWS = 8 << 20, 20_000
 #: Tried in this order; of two that fit as well, the first is chosen.
@@ -20,7 +20,6 @@ _SEPARATORS = ("\t", "::", ",", ";", "|", "\x01", " ")
 #: The share of lines that must have one number of fields.
 _UNIFORM_SHARE = 0.9
 _MAX_SKIPPED_LINES = 20
-_UTF8_BOM = b"\xef\xbb\xbf"
 _NAME = re.compile(r"[^\W\d][\w .:+/-]*")
 
 #: A raw value: text, the texts of a list, or None where it is missing.
@@ -48,7 +47,7 @@ def read_sample(url: str) -> Sample:
         check_text(stream, log.name)
         data = stream.read(SAMPLED_BYTES)
     whole = len(data) < SAMPLED_BYTES or b"\n" not in data
-    data = data.removeprefix(_UTF8_BOM)
+    data = data.removeprefix(UTF8_BOM)
     if not whole:
         data = data[: data.rindex(b"\n") + 1]
     doubts: list[str] = []
@@ -159,8 +158,9 @@ def _find_separator(lines: list[str], name: str) -> str:
     """Return what is between the fields of nearly all lines."""
     best, most = "", 0.0
     joined = any(line.count('"') % 2 for line in lines)
+    has_quotes = any('"' in line for line in lines)
     for separator in _SEPARATORS:
-        quoted = len(separator) == 1 and any('"' in line for line in lines)
+        quoted = len(separator) == 1 and has_quotes
         widths = Counter(len(row) for row in _split(lines, separator, quoted, joined))
         width, count = widths.most_common(1)[0]
         share = count / widths.total()

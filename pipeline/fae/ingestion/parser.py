@@ -27,11 +27,11 @@ from fae.ingestion.record_formats import split_records
 from fae.ingestion.rejects import Reject, preview
 from fae.logs.blocks import Text
 from fae.logs.columns import Column
+from fae.logs.files import UTF8_BOM
 from fae.logs.schema import Schema
 
 #: Stands for a separator of several characters, in text that does not have it.
 _UNIT_SEPARATOR = b"\x1f"
-_UTF8_BOM = b"\xef\xbb\xbf"
 #: The types of values that any column can hold, beside numbers.
 _PLAIN_TYPES = (pl.String(), pl.Boolean(), pl.Null())
 
@@ -239,7 +239,7 @@ def _read_csv(
     quoted = schema.quote is not None and schema.quote.encode() in data
     if quoted or b"\0" in data or not _have_all_fields(data, lines, len(fields), separator):
         return None
-    if data.startswith(_UTF8_BOM):  # Polars would drop it, even in the middle of a file
+    if data.startswith(UTF8_BOM):  # Polars would drop it, even in the middle of a file
         return None
     if data.count(b"\r") != data.count(b"\r\n"):  # Polars would drop it at the end of any field
         return None

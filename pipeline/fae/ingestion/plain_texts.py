@@ -38,8 +38,7 @@ from fae.logs.columns import Column, DenseColumn
 #: A view of a text, as Arrow has it: its length, and in the rest of its bytes the text itself where
 #: it has at most 12 bytes, else the number of the buffer that holds it and its position there.
 _VIEW_BYTES, _MAX_INLINE_BYTES = 16, 12
-_MINUS, _POINT, _ZERO, _NINE = b"-.09"
-_NO_BYTES = np.empty(0, dtype=np.uint8)
+_MINUS, _POINT, _ZERO = b"-.0"
 
 
 def parse_plain_texts(texts: pl.Series, column: Column) -> tuple[pl.Series, BoolArray] | None:

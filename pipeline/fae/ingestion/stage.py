@@ -165,6 +165,12 @@ def parse_block(block: Block, schema: Schema, block_bytes: int) -> Iterator[Pars
     yield parsed
 
 
+def parse_head(log: Log, schema: Schema, head_bytes: int) -> ParsedLines | None:
+    """Return the parsed rows of about the first `head_bytes` of a log; None where it has none."""
+    blocks = cut_blocks(log, head_bytes)
+    return next(parse_block(blocks[0], schema, head_bytes), None) if blocks else None
+
+
 def _read_row_group(block: Block, schema: Schema) -> pa.Table:
     """Return the columns of a Parquet log's row group that the schema uses."""
     used = (*schema.plain_columns, *schema.raw_fields)

@@ -32,7 +32,7 @@ _ABSENT = object()
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 #: Separators that logs have.
 _SEPARATORS = (",", "\t", ";", "|", " ")
-_UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -212,10 +212,10 @@ def _read_head(log: Log, schema: Schema) -> Log:
 
 def _skip_byte_order_mark(stream: IO[bytes], name: str) -> int:
     """Skip a byte order mark at a stream's beginning, and return its length."""
-    head = stream.peek(len(_UTF8_BOM))  # type: ignore[attr-defined]
+    head = stream.peek(len(UTF8_BOM))  # type: ignore[attr-defined]
     if head.startswith(_UTF16_BOMS):
         raise LogError(f"{name} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
-    return len(stream.read(len(_UTF8_BOM))) if head.startswith(_UTF8_BOM) else 0
+    return len(stream.read(len(UTF8_BOM))) if head.startswith(UTF8_BOM) else 0
 
 
 def _split_header(line: bytes, schema: Schema, log: Log) -> tuple[str, ...]:

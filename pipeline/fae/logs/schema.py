@@ -31,7 +31,7 @@ _NAME = re.compile(r"[\w][\w .+-]*")
 _NAME_RULE = "use letters, digits, '_', '.', '+', '-' and ' '"
 _MAX_RANGE_COLUMNS = 10_000
 #: Readers of a data set take these from the names of its directories.
-_PARTITION_KEYS = ("split", "temperature")
+PARTITION_KEYS = ("split", "temperature")
 #: The value of `split_by` that names no column.
 RANDOM = "random"
 SplitOrder = Literal["position", "time", "random", "value", "given"]
@@ -119,7 +119,7 @@ class Schema(Strict):
                     f"only the label may be called {LABEL!r}; give the column another `name`, and "
                     f"`field: {LABEL}`"
                 )
-            if name in _PARTITION_KEYS:
+            if name in PARTITION_KEYS:
                 raise ValueError(
                     f"{name!r} is reserved for a data set's directories; give the column another "
                     f"`name`, and `field: {name}`"
