@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fae.format.errors import ParameterError
-from fae_trainer.data.batches import Batch
+from fae_trainer.data.batches import Batch, select_features
 
 
 def make_batch(ids: Tensor, offsets: Tensor | None, limits: Tensor) -> Batch:
@@ -45,12 +45,11 @@ def select_bags(
     """Return the ids and offsets of some `features` of a batch with features `names`."""
     if tuple(features) == tuple(names):
         return batch.ids, batch.offsets
-    columns = [names.index(name) for name in features]
-    if batch.offsets is None:
-        return batch.ids.view(len(batch), len(names))[:, columns].flatten(), None
-    begins = batch.offsets[:-1].view(len(batch), len(names))[:, columns]
-    lengths = batch.offsets.diff().view(len(batch), len(names))[:, columns]
-    return _gather_bags(batch.ids, begins, lengths)
+    columns = torch.tensor([names.index(name) for name in features], device=batch.ids.device)
+    chosen = select_features(batch, columns)
+    if chosen.offsets is None:
+        return chosen.ids, None
+    return chosen.ids[: int(chosen.offsets[-1])], chosen.offsets
 
 
 def transpose_bags(keyed: Any, features: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -73,13 +73,18 @@ class Batch:
     def slice(self, start: int, stop: int) -> Batch:
         """Return the samples from `start` to before `stop`, as views of this batch's tensors."""
         first, last = start * self.features, stop * self.features
-        offsets = self.offsets
-        if offsets is not None:
-            bounds = offsets[first : last + 1]
-            first, last, offsets = int(bounds[0]), int(bounds[-1]), bounds - bounds[0]
+        if self.offsets is None:
+            return self.cut(start, stop, first, last)
+        return self.cut(start, stop, int(self.offsets[first]), int(self.offsets[last]))
+
+    def cut(self, start: int, stop: int, begin: int, end: int) -> Batch:
+        """Return what `slice` does, given that the samples' ids are those from `begin` to `end`."""
+        offsets = None
+        if self.offsets is not None:
+            offsets = self.offsets[start * self.features : stop * self.features + 1] - begin
         label, dense = self.label[start:stop], self.dense[start:stop]
         weight = None if self.weight is None else self.weight[start:stop]
-        return Batch(label, dense, self.ids[first:last], offsets, self.hot, weight=weight)
+        return Batch(label, dense, self.ids[begin:end], offsets, self.hot, weight=weight)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Return the batch on a device; a batch with a buffer takes one copy."""
@@ -202,15 +207,10 @@ class Block:
 
     def slice(self, start: int, stop: int) -> Batch:
         """Return rows as views, without waiting for a device."""
-        batch = self.batch
-        if self.offsets is None or batch.offsets is None:
-            return batch.slice(start, stop)
-        first, last = start * batch.features, stop * batch.features
-        begin, end = int(self.offsets[first]), int(self.offsets[last])
-        offsets = batch.offsets[first : last + 1] - begin
-        label, dense = batch.label[start:stop], batch.dense[start:stop]
-        weight = None if batch.weight is None else batch.weight[start:stop]
-        return Batch(label, dense, batch.ids[begin:end], offsets, batch.hot, weight=weight)
+        if self.offsets is None:
+            return self.batch.slice(start, stop)
+        first, last = start * self.batch.features, stop * self.batch.features
+        return self.batch.cut(start, stop, int(self.offsets[first]), int(self.offsets[last]))
 
 
 @dataclass(frozen=True)
