@@ -30,7 +30,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,11 +37,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "pipeline"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "trainer"))
 
 from dense_reference import train_densely
+from gpu_inputs import DIMS, Workload, choose_manifest, make_batches, make_workload
 from uvm_caching import UvmRecommender, importable
 
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.schedule import make_schedule
 from fae_trainer.model.device_step import DeviceStep
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import resolve_parameters
@@ -52,28 +51,9 @@ from fae_trainer.run.evaluate import resolve_device
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
 
-#: The published cardinalities of Criteo Kaggle.
-KAGGLE = (
-    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992,
-    5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572,
-)  # fmt: skip
-DENSE = 13
-DIMS = {"kaggle": 16, "terabyte": 64}
-
 #: Of Kaggle's rows, how many times the two models' tables have; 1 is 33.8 million.
 SCALES = {"kaggle": 1.0, "terabyte": 0.6} if CUDA else {"kaggle": 1e-4, "terabyte": 1e-4}
 INPUTS = 1 << 20 if CUDA else 1 << 10
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A model's tables and its inputs: ids (inputs, tables), hottest ids smallest in each table."""
-
-    rows: tuple[int, ...]
-    dim: int
-    ids: np.ndarray
-    dense: np.ndarray
-    label: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -94,61 +74,6 @@ class Case:
         """The way to train in a few words."""
         marks = [self.placement, "mixed" * self.mixed, "" if self.ahead else "not ahead"]
         return " ".join(filter(None, [*marks, "tf32" * self.tf32, self.amp.replace("none", "")]))
-
-
-def make_workload(scale: float, dim: int, inputs: int, seed: int) -> Workload:
-    """Draw ids whose log-rank is a common factor of the input plus one of the access."""
-    rng = np.random.default_rng(seed)
-    rows = tuple(max(3, int(size * scale)) for size in KAGGLE)
-    common = rng.random((inputs, 1), dtype=np.float32)
-    ids = np.empty((inputs, len(rows)), dtype=np.int32)
-    for table, size in enumerate(rows):
-        own = rng.random((inputs, 1), dtype=np.float32)
-        quantile = np.where(rng.random((inputs, 1), dtype=np.float32) < 0.6, common, own)
-        ids[:, table] = np.minimum((size ** quantile[:, 0].astype(np.float64)), size - 1)
-    label = rng.integers(0, 2, inputs).astype(np.float32)
-    return Workload(rows, dim, ids, rng.random((inputs, DENSE), dtype=np.float32), label)
-
-
-def choose_by_accesses(work: Workload, share: float) -> list[int]:
-    """Return the hot rows of each table: the likeliest `share` of all rows.
-
-    Id k of a table of n rows has probability 1/(k ln n), so the rows above a probability are the
-    first 1/(probability ln n) of each table.
-    """
-    rows = np.array(work.rows, dtype=np.float64)
-    if not 0 < share < 1:
-        return (rows * share).astype(np.int64).tolist()
-    low, high = 1e-12, 1.0
-    for _ in range(100):
-        middle = (low * high) ** 0.5
-        hot = np.clip(1 / (middle * np.log(rows)), 1, rows)
-        low, high = (middle, high) if hot.sum() > share * rows.sum() else (low, middle)
-    return hot.astype(np.int64).tolist()
-
-
-def choose_manifest(work: Workload, share: float) -> Manifest:
-    """Return a manifest without files, with the hot rows of a share."""
-    return make_manifest(work.rows, choose_by_accesses(work, share), work.dim, DENSE)
-
-
-def make_batches(work: Workload, manifest: Manifest, size: int, mixed: bool = False) -> list[Batch]:
-    """Return whole batches, page-locked: hot and cold apart and interleaved, or mixed."""
-    limits = np.array([table.hot_rows for table in manifest.tables])
-    is_hot = (work.ids < limits).all(axis=1) & (not mixed)
-    leaves = {hot: np.flatnonzero(is_hot == hot) for hot in (True, False)}
-    count = {hot: len(rows) // size for hot, rows in leaves.items()}
-    order = make_schedule(count[True], count[False], 0, 0)
-    taken = {True: 0, False: 0}
-    found = []
-    for position in range(order.batches):
-        hot = order.is_hot(position)
-        at = leaves[hot][taken[hot] * size : (taken[hot] + 1) * size]
-        taken[hot] += 1
-        arrays = (work.label[at], work.dense[at], work.ids[at].ravel())
-        batch = Batch(*map(torch.from_numpy, arrays), offsets=None, hot=hot)
-        found.append(batch.pin_memory() if CUDA else batch)
-    return found
 
 
 def make_recommender(manifest: Manifest, case: Case, **given: Any) -> Recommender:
