@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-from rich.console import Console
 
 from fae.cli import printing
 from fae.commit.lock import lock_output
@@ -22,6 +21,7 @@ from fae.commit.task_log import make_steps, perform_step, read_finished
 from fae.dataset.parameters import PartitionParameters
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
+from fae.execution.progress import VisibleConsole
 from fae.format.errors import FaeError, SchemaError
 from fae.format.manifest import Manifest
 from fae.format.units import parse_bytes
@@ -207,7 +207,7 @@ def _read_rejects(place: Path) -> None:
 
 def _show_to_nobody(show: Callable[..., None], *arguments: Any) -> None:
     """Call a function that prints, and drop what it prints."""
-    usual, printing.output = printing.output, Console(quiet=True)
+    usual, printing.output = printing.output, VisibleConsole(quiet=True)
     try:
         show(*arguments)
     finally:

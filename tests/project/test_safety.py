@@ -256,3 +256,28 @@ def test_a_signed_log_leaves_its_signature_nowhere() -> None:
     log = Log(f"https://host/a.csv?sig={SECRET}", "a.csv", 1, "plain", False, (), 0, 1, None)
     assert SECRET not in repr(log)  # which Dask's workers log where a task fails
     assert log.root == "https://host/"
+
+
+# ── Terminals ────────────────────────────────────────────────────────────────────────────────────
+
+#: Who alone may write to a terminal; the rest calls them.
+_WRITERS = {"format/terminal.py", "format/program.py", "run/progress.py", "execution/progress.py"}
+
+
+def test_all_text_goes_through_the_places_that_make_it_visible() -> None:
+    for path in SOURCES:
+        if "faults" in path.parts or "examples" in path.parts:
+            continue
+        called = {
+            ast.unparse(n.func)
+            for n in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(n, ast.Call)
+        }
+        if "/".join(path.parts[-2:]) not in _WRITERS:
+            assert not called & {
+                "print",
+                "Console",
+                "rich.console.Console",
+                "sys.stdout.write",
+                "sys.stderr.write",
+            }, path

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from fae.format.manifest import SPLITS
+from fae.format.terminal import make_visible
 from fae.format.version import __version__
 from fae_trainer.parameters import (
     AMPS,
@@ -24,6 +25,14 @@ from fae_trainer.parameters import (
 )
 
 Settings = dict[str, Any]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser of command lines whose messages are visible: a file's name may be an argument."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process with `status`, after `message` on standard error."""
+        super().exit(status, message and make_visible(message))
 
 
 def value(metavar: str, text: str, **more: Any) -> Settings:
@@ -176,7 +185,7 @@ _DEVICE = {
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Return the parser of all commands; its result has `command` and the options given."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog=prog, description="Train a DLRM on a prepared data set.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"fae {__version__}")

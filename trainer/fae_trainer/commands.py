@@ -12,6 +12,7 @@ from typing import Any
 
 from fae.format.errors import require
 from fae.format.signals import signals_deferred
+from fae.format.terminal import print_text
 
 RESUME_HINT = "the last checkpoint, if any, is kept; train again with --resume"
 
@@ -46,7 +47,7 @@ def _train(options: dict[str, Any]) -> None:
     if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
         run = Path(options["out"])
         names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
-        print(format_summary(metrics, {name: str(run / file) for name, file in names.items()}))
+        print_text(format_summary(metrics, {name: str(run / file) for name, file in names.items()}))
 
 
 @_with_torch
@@ -60,7 +61,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     metrics = evaluate(data, run, split, **options)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, metrics)
-    print(json.dumps(metrics, indent=1))
+    print_text(json.dumps(metrics, indent=1))
 
 
 @_with_torch
@@ -76,9 +77,9 @@ def _import(options: dict[str, Any]) -> None:
         overwrite=options.get("overwrite", False),
     )
     for table in tables:
-        print(f"{table.name}: {table.known:,} of {table.rows:,} rows carried over")
+        print_text(f"{table.name}: {table.known:,} of {table.rows:,} rows carried over")
     data, out = options["data"], options["out"]
-    print(f"run in {out}; to continue: train {data} --out {out} --resume")
+    print_text(f"run in {out}; to continue: train {data} --out {out} --resume")
 
 
 @_with_torch
@@ -89,7 +90,7 @@ def _bench_device(options: dict[str, Any]) -> None:
     out = Path(options.pop("out"))
     profile = measure_device(options)
     write_json(out, profile)
-    print(json.dumps(profile, indent=1))
+    print_text(json.dumps(profile, indent=1))
 
 
 COMMANDS: dict[str, Command] = {

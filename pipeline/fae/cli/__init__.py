@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from fae.format.errors import explain_error
+from fae.format.terminal import print_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         if (message := explain_error(error)) is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print_text(f"error: {message}", sys.stderr)
         return 1
     finally:
         gc.freeze()  # spare the interpreter's exit a pass over everything that was imported

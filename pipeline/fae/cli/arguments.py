@@ -26,7 +26,7 @@ from fae.cli.options import (
 from fae.format.manifest import SPLITS as SPLIT_NAMES
 from fae.format.program import USAGE_ERROR
 from fae.format.version import __version__
-from fae_trainer.arguments import add_command, add_commands, add_options
+from fae_trainer.arguments import CommandParser, add_command, add_commands, add_options
 
 _DESCRIPTION = """\
 Find the embedding rows that nearly all accesses go to, give them the GPU bytes that you have, and
@@ -61,7 +61,7 @@ def subparsers(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program, with a parser for each command."""
-    top = argparse.ArgumentParser(prog="fae", description=_DESCRIPTION, allow_abbrev=False)
+    top = CommandParser(prog="fae", description=_DESCRIPTION, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"fae {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
     _add_prepare(commands)

@@ -11,6 +11,7 @@ from fae.api import stages
 from fae.cli.arguments import parse
 from fae.format.errors import ParameterError
 from fae.format.program import USER_ERROR, run_program
+from fae.format.terminal import print_text
 from fae.format.version import __version__
 from fae_trainer.commands import COMMANDS as TRAINER_COMMANDS
 from fae_trainer.commands import RESUME_HINT as TRAINER_HINT
@@ -86,10 +87,10 @@ def _verify(dataset: str, threads: int | None = None) -> int:
 
     found = Dataset(dataset).verify(threads)
     for fault in found.faults:
-        print(f"fault: {fault}", file=sys.stderr)
+        print_text(f"fault: {fault}", sys.stderr)
     if found.faults:
         return USER_ERROR
-    print(f"{dataset}: {found.files} files and {found.rows:,} rows are as the manifest says.")
+    print_text(f"{dataset}: {found.files} files and {found.rows:,} rows are as the manifest says.")
     return 0
 
 
@@ -110,14 +111,16 @@ def _report(dataset: str, **options: Any) -> None:
     from fae.storage.folder import Folder
 
     written = write_report(Folder.of(dataset).path, **options)
-    print(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
+    print_text(f"{written.page}, and {len(written.figures)} figures in {written.figures[0].parent}")
 
 
 def _export(**options: Any) -> None:
     from fae.api.export import export
 
     tables = export(**options)
-    print(f"{options['out']}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows")
+    print_text(
+        f"{options['out']}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows"
+    )
 
 
 def _predict(**options: Any) -> None:
@@ -126,7 +129,7 @@ def _predict(**options: Any) -> None:
 
     require("torch", "train", "Prediction")
     rows = predict(**options)
-    print(f"{options['out']}: {rows:,} rows")
+    print_text(f"{options['out']}: {rows:,} rows")
 
 
 def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
@@ -135,8 +138,8 @@ def _synth(kind: str, out: Path, rows: int, seed: int) -> None:
 
     with rows_progress("synth", rows) as advance:
         log = write_log(kind, rows, out, seed, advance)
-    print(f"{log.path}: {log.rows:,} rows, {log.bytes:,} bytes")
-    print(f"the best AUC that a model can reach on it: {log.best_auc:.4f}")
+    print_text(f"{log.path}: {log.rows:,} rows, {log.bytes:,} bytes")
+    print_text(f"the best AUC that a model can reach on it: {log.best_auc:.4f}")
 
 
 def _schema(action: str, log: str, out: Path | None = None) -> None:
@@ -145,18 +148,18 @@ def _schema(action: str, log: str, out: Path | None = None) -> None:
     assert action == "infer"
     text = infer_schema(log)
     if out is None:
-        print(text, end="")
+        print_text(text.removesuffix("\n"))
         return
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise ParameterError(f"--out {out} exists. Name another file, or remove it.") from None
-    print(f"{out}: read it, correct it, and give it to `fae prepare` as --schema.")
+    print_text(f"{out}: read it, correct it, and give it to `fae prepare` as --schema.")
 
 
 def _version() -> None:
-    print(f"fae {__version__}")
+    print_text(f"fae {__version__}")
 
 
 _COMMANDS: dict[str, Callable[..., int | None]] = {

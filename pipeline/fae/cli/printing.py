@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from dask.utils import format_bytes
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fae.appending.drift import Drift
 from fae.commit import outputs
+from fae.execution.progress import VisibleConsole
 from fae.execution.progress import console as messages
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
@@ -31,7 +31,7 @@ _CHANGED_TABLES = 5
 #: Headings of the three shares of hot samples.
 _SHARES = ("train", "held out", "known")
 
-output = Console(highlight=False, soft_wrap=True)
+output = VisibleConsole(soft_wrap=True)
 
 
 def _raising_on_damage(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
@@ -138,10 +138,11 @@ def _print_shares(shares: Sequence[HotShares], objective: str) -> None:
     for other in shares[1:]:
         if shares[0].is_reversed(other):
             output.print(
-                f"[yellow]{shares[0].rule} is better than {other.rule} on training samples, but "
+                f"{shares[0].rule} is better than {other.rule} on training samples, but "
                 "worse on held-out ones: it keeps rows that training accesses once, and few of "
                 "these come back. If new rows matter more than training time, use --objective "
-                "future, or --min-count 2 to give values seen once no row[/]"
+                "future, or --min-count 2 to give values seen once no row",
+                style="yellow",
             )
 
 
@@ -155,7 +156,7 @@ def _print_sample(check: SampleCheck, objective: str) -> None:
         remedy = "raise --sample"
         if objective != "future":
             remedy += ", or use --rule inputs --objective future"
-        output.print(f"[yellow]the sample is too small to be representative: {remedy}[/]")
+        output.print(f"the sample is too small to be representative: {remedy}", style="yellow")
 
 
 def _print_sharing(parameters: Mapping[str, Any], shared: Sequence[Sharing], tables: int) -> None:

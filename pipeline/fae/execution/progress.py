@@ -16,9 +16,24 @@ from typing import Any
 import rich.console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
+
+from fae.format.terminal import make_visible
+
+
+class VisibleConsole(rich.console.Console):
+    """A console that takes texts and cells of tables literally, and makes them visible."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as rich prints and measures it."""
+        return super().render_str(make_visible(text), **options)
+
 
 #: Where messages and progress go.
-console = rich.console.Console(stderr=True, highlight=False)
+console = VisibleConsole(stderr=True)
 #: Seconds between two lines of a long stage in a log, and between two looks of a notebook's bar.
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.5
@@ -188,7 +203,7 @@ def _repeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
 
 
 def _print_line(stage: StageProgress) -> None:
-    console.print(stage.sentence(), soft_wrap=True, markup=False)
+    console.print(stage.sentence(), soft_wrap=True)
 
 
 def _format_clock(seconds: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fae.format.errors import FaeError, explain_error
 from fae.format.signals import Terminated, terminate_on_sigterm
+from fae.format.terminal import make_visible, print_text
 
 USER_ERROR, USAGE_ERROR, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -23,10 +24,10 @@ def run_program(program: Callable[[], int], resume_hint: str) -> int:
     except FaeError as error:
         print_error(str(error))
     except KeyboardInterrupt:
-        print(f"interrupted; {resume_hint}", file=sys.stderr)
+        print_text(f"interrupted; {resume_hint}", sys.stderr)
         return INTERRUPTED
     except Terminated:
-        print(f"terminated; {resume_hint}", file=sys.stderr)
+        print_text(f"terminated; {resume_hint}", sys.stderr)
         return TERMINATED
     except (SystemExit, GeneratorExit):
         raise
@@ -41,4 +42,4 @@ def print_error(message: str) -> None:
     """Print `error: message` to standard error, the first word in red on a terminal."""
     in_color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     word = "\x1b[1;31merror:\x1b[0m" if in_color else "error:"
-    print(word, message, file=sys.stderr)
+    print(word, make_visible(message), file=sys.stderr)

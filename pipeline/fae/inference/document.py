@@ -17,9 +17,10 @@ def write_document(log: str, sample: Sample, guesses: Sequence[Guess]) -> str:
     name = re.sub(r"\W+", "-", file.split(".")[0]).strip("-") or "log"
     doubts = len(sample.doubts) + sum(bool(guess.doubt) for guess in guesses)
     lines = [
-        f"# Inferred from the first {rows:,} rows of {file}: a proposal, to be read and corrected.",
+        f"# Inferred from the first {rows:,} rows of {_one_line(file)}: a proposal, "
+        "to be read and corrected.",
         f"# Guesses marked UNSURE: {doubts}.",
-        *(f"# UNSURE: {doubt}." for doubt in sample.doubts),
+        *(f"# UNSURE: {_one_line(doubt)}." for doubt in sample.doubts),
         f"name: {_to_yaml(name)}",
         *(f"{key}: {_to_yaml(value)}" for key, value in sample.keys.items()),
         "embedding: {dim: 16}",
@@ -41,8 +42,13 @@ def _order(column: dict[str, Any]) -> dict[str, Any]:
 
 def _to_yaml(value: Any) -> str:
     """Return a value as YAML on one line."""
+    text = _dump(value, allow_unicode=True)
+    return text if text.isprintable() else _dump(value, allow_unicode=False)
+
+
+def _dump(value: Any, **options: Any) -> str:
     text: str = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31 - 1
+        value, default_flow_style=True, sort_keys=False, width=2**31 - 1, **options
     )
     return text.removesuffix("...\n").strip()
 

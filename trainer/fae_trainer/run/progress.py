@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from fae.format.terminal import make_visible
 from fae_trainer.run.history import History
 
 #: Seconds between updates: of the one line of a terminal, and of the lines of a log.
@@ -47,7 +48,7 @@ class Progress:
     def note(self, message: str) -> None:
         """Write a message on a line of its own."""
         if not self._quiet:
-            self._write(message + "\n")
+            self._write(make_visible(message) + "\n")
 
     def __enter__(self) -> Progress:
         return self
