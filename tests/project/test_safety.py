@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -179,6 +180,38 @@ def test_a_link_out_of_the_data_set_is_refused_by_all_who_read_there(
     reader = Encoder if name == CITY else HotColdLoader
     with pytest.raises(DatasetError, match=f"{re.escape(name)} is a link that leads out of"):
         reader(shop_copy)
+
+
+def test_files_linked_into_dvcs_cache_are_as_good_as_files(shop_copy: Path, tmp_path: Path) -> None:
+    link_into_cache(shop_copy, tmp_path / "cache")
+    assert verify(shop_copy, Executor(1)).faults == ()
+    assert len(HotColdLoader(shop_copy, batch_size=8)) > 0
+    assert Encoder(shop_copy).manifest.fingerprint
+
+
+@pytest.mark.parametrize("target", ["outside", f"files/md5/ab/{30 * 'c'}/file"])
+def test_a_link_through_a_name_of_the_cache_is_refused(
+    shop_copy: Path, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+    (shop_copy / "manifest.json").rename(tmp_path / target)
+    through = tmp_path / "files" / "md5" / "cd" / (30 * "e")
+    through.parent.mkdir(parents=True)
+    through.symlink_to(tmp_path / target)
+    (shop_copy / "manifest.json").symlink_to(through)
+    with pytest.raises(DatasetError, match="is a link that leads out of"):
+        HotColdLoader(shop_copy)
+
+
+def link_into_cache(folder: Path, cache: Path) -> None:
+    """Replace a folder's files by links to read-only files in a cache, as DVC does."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        cached = cache / "files" / "md5" / digest[:2] / digest[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(cached)
+        cached.chmod(0o444)
+        path.symlink_to(cached)
 
 
 def test_a_linked_data_set_is_as_good_as_any(shop: Stages, tmp_path: Path) -> None:

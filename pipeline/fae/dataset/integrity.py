@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fae.commit.outputs import MADE_FROM
 from fae.format.errors import DatasetError
-from fae.format.integrity import DataFile, check_file, check_links, find_fault
+from fae.format.integrity import DataFile, check_file, check_links, find_fault, is_cached
 from fae.format.manifest import MANIFEST_FILE as MANIFEST
 from fae.format.manifest import SUCCESS, Manifest
 from fae.storage.folder import Folder
@@ -25,7 +25,10 @@ READ_ERRORS = (
 
 
 def find_unknown_files(directory: Folder, manifest: Manifest) -> Iterator[str]:
-    """Yield the faults of the folder: files that the manifest does not name, and links."""
+    """Yield the faults of the folder: files that the manifest does not name, and links.
+
+    Links to files of DVC's cache are none.
+    """
     known = {file.path for file in manifest.files()} | {MANIFEST, SUCCESS}
     known |= {MADE_FROM} if directory.remote else set()
     for name in directory.list_files():
@@ -33,7 +36,7 @@ def find_unknown_files(directory: Folder, manifest: Manifest) -> Iterator[str]:
             yield f"{_escape(name)}: not in the manifest"
     for path in [] if directory.remote else sorted(directory.path.rglob("*")):
         mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_cached(path)):
             kind = "a link" if stat.S_ISLNK(mode) else "neither file nor folder"
             yield f"{_escape(path.relative_to(directory.path).as_posix())}: {kind}"
 

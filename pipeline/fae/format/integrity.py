@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from fae.format.errors import DatasetError
 
 _MISSING = "missing"
+
+#: Where DVC's cache keeps a file, by the md5 of its content; links to such files replace outputs.
+_DVC_CACHE_FILE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}\Z")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ def compute_sha256(path: Path) -> str:
 
 
 def check_links(directory: Path, paths: Iterable[str]) -> None:
-    """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`."""
+    """Raise DatasetError where one of the files is, or lies in, a link that leaves `directory`.
+
+    A file may be a link to one of DVC's cache, which `cache.type symlink` makes of outputs.
+    """
     is_link: dict[Path, bool] = {}
     for path in paths:
         path_to = directory
@@ -42,12 +49,18 @@ def check_links(directory: Path, paths: Iterable[str]) -> None:
             path_to = path_to / part
             if path_to not in is_link:
                 is_link[path_to] = path_to.is_symlink()
-            if is_link[path_to] and not _is_inside(path_to, directory):
+            if is_link[path_to] and not (_is_inside(path_to, directory) or is_cached(path_to)):
                 raise DatasetError(
                     f"{path_to} is a link that leads out of {directory}, which must hold its own "
-                    "files. Replace the link by the file: `cp -rL` copies what links point to, and "
-                    "`dvc config cache.type hardlink,copy` keeps DVC from making links."
+                    "files, or links to those of DVC's cache. Replace the link by the file: "
+                    "`cp -rL` copies what links point to."
                 )
+
+
+def is_cached(path: Path) -> bool:
+    """Return whether `path` is a link to a file of DVC's cache."""
+    real = os.path.realpath(path)
+    return _DVC_CACHE_FILE.search(real) is not None and Path(real).is_file()
 
 
 def _is_inside(path: Path, directory: Path) -> bool:
