@@ -65,7 +65,7 @@ def test_every_option_has_a_help_text(command: str) -> None:
 def test_a_stage_has_the_same_parameters_as_command_and_as_function(command: str) -> None:
     names = {action.dest for action in subparsers(parser())[command]._actions}
     parameters = {*inspect.signature(getattr(stages, command)).parameters, *EXECUTION_NAMES}
-    assert names - {"help", "append", "timings"} == parameters - {"execution"}
+    assert names - {"help", "append", "timings", "params"} == parameters - {"execution"}
 
 
 def test_the_choices_in_the_help_are_those_of_the_program() -> None:

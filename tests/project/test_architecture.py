@@ -142,7 +142,15 @@ def test_the_trainer_needs_torch_pyarrow_and_numpy_alone() -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("argparse", {"fae.cli.arguments", "fae.cli.options", "fae_trainer.arguments"}),
+        (
+            "argparse",
+            {
+                "fae.cli.arguments",
+                "fae.cli.options",
+                "fae.cli.params_file",
+                "fae_trainer.arguments",
+            },
+        ),
         (
             "distributed",
             {"fae.execution.dask_backend", "fae.execution.executor", "fae.storage.file_cache"},

@@ -28,7 +28,13 @@ def three_tables(out: Path) -> Path:
 
 def run(data: Path, out: Path, **given: Any) -> dict[str, Any]:
     flags = {name: given.pop(name, False) for name in ("resume", "overwrite")}
-    return train({"data": str(data), "out": str(out), **SMALL, **given}, quiet=True, **flags)
+    callbacks = given.pop("callbacks", ())
+    return train(
+        {"data": str(data), "out": str(out), **SMALL, **given},
+        quiet=True,
+        callbacks=callbacks,
+        **flags,
+    )
 
 
 def chosen(data: Path, **given: Any) -> TrainParameters:

@@ -22,7 +22,9 @@ def data(tmp_path: Path) -> Path:
     ("arguments", "code", "message"),
     [
         ([], 2, "required"),
-        (["train", "DATA"], 2, "--out"),
+        (["train"], 2, "DIR"),
+        (["train", "DATA", "--resume"], 1, "error: --resume and --overwrite need --out RUN"),
+        (["train", "DATA", "--log-to", "paper"], 2, "invalid choice"),
         (["train", "DATA", "--out", "RUN", "--placement", "moon"], 2, "invalid choice"),
         (["train", "DATA", "--out", "RUN", "--bottom-mlp", "8-x"], 2, "not a list of widths"),
         (["train", "absent", "--out", "RUN"], 1, "error: absent is not a finished data set"),

@@ -28,19 +28,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fae_trainer.data.loader import HotColdLoader
     from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+    from fae_trainer.run.callbacks import Callback
     from fae_trainer.run.evaluate import evaluate
+    from fae_trainer.run.loggers import open_logger
     from fae_trainer.run.train import train
 
 #: The module of each public name.
 _MODULES = {
+    "Callback": "fae_trainer.run.callbacks",
     "HotColdEmbedding": "fae_trainer.embedding.module",
     "HotColdLoader": "fae_trainer.data.loader",
     "HotColdOptimizer": "fae_trainer.embedding.module",
     "evaluate": "fae_trainer.run.evaluate",
+    "open_logger": "fae_trainer.run.loggers",
     "train": "fae_trainer.run.train",
 }
 
-__all__ = ["HotColdEmbedding", "HotColdLoader", "HotColdOptimizer", "evaluate", "train"]
+__all__ = [
+    "Callback",
+    "HotColdEmbedding",
+    "HotColdLoader",
+    "HotColdOptimizer",
+    "evaluate",
+    "open_logger",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from fae_trainer.parameters import (
     CACHES,
     DEVICES,
     DTYPES,
+    LOGGERS,
     MODELS,
     OPTIMIZERS,
     PLACEMENTS,
@@ -135,23 +136,29 @@ _TRAINING = {
         "(default: five times an epoch).",
         type=int,
     ),
+    "--eval-every-samples": value(
+        "N",
+        "The same by samples, whatever the batch size: evaluate after the batches that come "
+        "closest to N samples.",
+        type=int,
+    ),
+    "--patience": value(
+        "N",
+        "Stop when N evaluations in a row have not lowered the valid log loss; the run keeps its "
+        "last weights (default: 0, never).",
+        type=int,
+    ),
     "--checkpoint-every": value(
         "BATCHES",
         "Save a checkpoint after this many batches, and at the end of each epoch (default: 0, only "
         "then).",
         type=int,
     ),
-    "--resume": flag(
-        "Continue from RUN's checkpoint, with its parameters where you give none; start from "
-        "scratch if there is none yet."
-    ),
-    "--overwrite": flag("Replace the run that RUN already holds."),
     "--no-cuda-graph": {
         "dest": "cuda_graph",
         "action": "store_false",
         "help": "On CUDA, launch a step's kernels one by one instead of as a CUDA graph.",
     },
-    "--quiet": flag("Print nothing but errors."),
 }
 
 _MACHINE = {
@@ -173,6 +180,27 @@ _MACHINE = {
         "published: like hybrid, with the hot rows copied to the device and back; cpu, rows and "
         "MLPs on the host (default: hot-cold).",
     ),
+}
+
+_OUTPUT = {
+    "--out": value(
+        "RUN", "The run's directory (default: a new one in runs, named by date and time)."
+    ),
+    "--resume": flag(
+        "Continue from RUN's checkpoint, with its parameters where you give none; start from "
+        "scratch if there is none yet."
+    ),
+    "--overwrite": flag("Replace the run that RUN already holds."),
+    "--log-to": {
+        **choice(
+            LOGGERS,
+            "Tell the run to this tool as well; repeatable. TensorBoard's and DVCLive's files are "
+            "in RUN; MLflow and Weights & Biases go by their own settings, such as "
+            "MLFLOW_TRACKING_URI and WANDB_MODE.",
+        ),
+        "action": "append",
+    },
+    "--quiet": flag("Print nothing but errors."),
 }
 
 _DEVICE = {
@@ -198,7 +226,7 @@ def add_commands(commands: Any) -> None:
     train = add_command(
         commands,
         "train",
-        "DIR --out RUN",
+        "DIR",
         "train a model",
         "Train a DLRM on the data set DIR, and write checkpoint.pt, metrics.json, curve.csv and "
         "parameters.json to RUN.",
@@ -206,7 +234,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "data", metavar="DIR", type=_local, help="The data set that `fae prepare` wrote."
     )
-    train.add_argument("--out", metavar="RUN", required=True, help="The run's directory.")
+    add_options(train.add_argument_group("output"), _OUTPUT)
     add_options(train.add_argument_group("model"), _MODEL)
     add_options(train.add_argument_group("training"), _TRAINING)
     add_options(train.add_argument_group("machine"), _DEVICE | _MACHINE)
@@ -283,4 +311,5 @@ def add_command(
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    command._positionals.title = "arguments"
     return command

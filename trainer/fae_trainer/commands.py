@@ -6,11 +6,12 @@ import functools
 import importlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fae.format.errors import require
+from fae.format.errors import ParameterError, require
 from fae.format.signals import signals_deferred
 from fae.format.terminal import print_text
 
@@ -39,15 +40,30 @@ def _with_torch(command: Callable[[dict[str, Any]], None]) -> Command:
 @_with_torch
 def _train(options: dict[str, Any]) -> None:
     from fae_trainer.run.checkpoint import FILE_NAME
+    from fae_trainer.run.loggers import open_logger
     from fae_trainer.run.progress import format_summary
     from fae_trainer.run.train import CURVE, METRICS, train
 
     flags = {name: options.pop(name, False) for name in ("resume", "overwrite", "quiet")}
-    metrics = train(options, **flags)
+    if "out" not in options:
+        options["out"] = _choose_out(**flags)
+    loggers = [open_logger(name, options["out"]) for name in options.pop("log_to", [])]
+    metrics = train(options, **flags, callbacks=loggers)
     if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
         run = Path(options["out"])
         names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
         print_text(format_summary(metrics, {name: str(run / file) for name, file in names.items()}))
+
+
+def _choose_out(resume: bool, overwrite: bool, **_: bool) -> str:
+    """Return the path of a new run, named by the time; raise ParameterError where one must exist.
+
+    Processes that train together may get several, of which the first one's is written to.
+    """
+    if resume or overwrite:
+        raise ParameterError("--resume and --overwrite need --out RUN, the run that they mean.")
+    run = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    return str(run if not run.exists() else run.with_name(f"{run.name}-{os.getpid()}"))
 
 
 @_with_torch

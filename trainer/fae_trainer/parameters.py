@@ -18,6 +18,7 @@ OPTIMIZERS = ("sgd", "rowwise_adagrad")
 DTYPES = ("float32", "float64")
 AMPS = ("none", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+LOGGERS = ("tensorboard", "mlflow", "wandb", "dvclive")
 CACHES = ("auto", "device", "host", "none")
 
 _CHOICES = {
@@ -58,6 +59,7 @@ DEFAULTS = {
     "cuda_graph": True,
     "cache": "auto",
     "verify": False,
+    "patience": 0,
 }
 
 #: Evaluations in an epoch, unless `eval_every` is set.
@@ -84,9 +86,9 @@ FIXED = (
 class TrainParameters:
     """All parameters of a training run.
 
-    `eval_every` and `checkpoint_every` count batches; 0 `checkpoint_every` saves at the end of each
-    epoch only. 0 `threads` lets torch choose, and 0 `clip_norm` clips nothing. Raises
-    ParameterError where a value is out of range.
+    `eval_every` and `checkpoint_every` count batches, `patience` evaluations; 0 `checkpoint_every`
+    saves at the end of each epoch only, and 0 `patience` never stops early. 0 `threads` lets torch
+    choose, and 0 `clip_norm` clips nothing. Raises ParameterError where a value is out of range.
     """
 
     data: str
@@ -112,6 +114,7 @@ class TrainParameters:
     cuda_graph: bool
     cache: str
     verify: bool
+    patience: int
 
     def __post_init__(self) -> None:
         """Raise ParameterError where a value is out of range."""
@@ -129,6 +132,7 @@ class TrainParameters:
         _check(self.eval_every > 0, "--eval-every", self.eval_every, "at least 1")
         every = self.checkpoint_every
         _check(every >= 0, "--checkpoint-every", every, "at least 0")
+        _check(self.patience >= 0, "--patience", self.patience, "at least 0")
         _check(self.threads >= 0, "--threads", self.threads, "at least 0")
         for option, widths in (("--bottom-mlp", self.bottom_mlp), ("--top-mlp", self.top_mlp)):
             _check(all(width > 0 for width in widths), option, widths, "widths above 0")
@@ -142,6 +146,8 @@ class TrainParameters:
     def to_document(self) -> dict[str, Any]:
         """Return the parameters as lists, numbers and strings, for JSON."""
         values = dataclasses.asdict(self)
+        if not self.patience:  # without it, a run's files are those of versions before it
+            del values["patience"]
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 
@@ -154,7 +160,7 @@ def resolve_parameters(
     Raises ParameterError where an option would change the arithmetic of a resumed run, or where the
     layers do not fit the data set.
     """
-    chosen = {key: value for key, value in given.items() if key != "model"}
+    chosen = {key: v for key, v in given.items() if key not in ("model", "eval_every_samples")}
     layers = _preset_layers(given.get("model", "kaggle"), manifest)
     if "model" in given:
         chosen = layers | chosen
@@ -163,6 +169,8 @@ def resolve_parameters(
     known = {key: value for key, value in (stored or {}).items() if key != "device"} | chosen
     optimizer = known.get("optimizer", choose_optimizer(manifest))
     batch_size = known.get("batch_size", DEFAULTS["batch_size"])
+    if "eval_every_samples" in given:
+        known["eval_every"] = _count_batches(given, batch_size)
     lr, dense_lr = RATES.get(optimizer, RATES["sgd"])
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
     derived = {
@@ -177,6 +185,14 @@ def resolve_parameters(
     result = TrainParameters(**values)
     _check_bottom(result.bottom_mlp, manifest)
     return result
+
+
+def _count_batches(given: Mapping[str, Any], batch_size: int) -> int:
+    """Return the batches, at least one, that come closest to `eval_every_samples`."""
+    samples = given["eval_every_samples"]
+    _check("eval_every" not in given, "--eval-every-samples", samples, "without --eval-every")
+    _check(samples > 0, "--eval-every-samples", samples, "at least 1")
+    return max(1, round(samples / max(batch_size, 1)))
 
 
 def choose_optimizer(manifest: Manifest) -> str:

@@ -2,6 +2,8 @@
 
 arguments      the commands, with their help
 options        the options that several commands share
+params_file    options from a file, such as DVC's params.yaml
+completion     the script for a shell that completes them
 commands       what each command calls, and what it prints
 printing       tables for people, on standard output
 print_timings  the table of where the time went

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fae.api import stages
+from fae.cli.completion import SHELLS
 from fae.cli.options import (
     EXECUTION,
     HOT_SET,
@@ -23,6 +24,7 @@ from fae.cli.options import (
     add_groups,
     positive,
 )
+from fae.cli.params_file import add_params_option, expand_params
 from fae.format.manifest import SPLITS as SPLIT_NAMES
 from fae.format.program import USAGE_ERROR
 from fae.format.version import __version__
@@ -33,11 +35,15 @@ Find the embedding rows that nearly all accesses go to, give them the GPU bytes 
 train on hot/cold-partitioned Parquet. Start with `fae prepare`."""
 
 
+#: Commands whose options nobody keeps in a file.
+_WITHOUT_PARAMS = {"completion", "init", "schema", "version"}
+
+
 def parse(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return the command and the options given in a command line without the program's name.
 
     Paths may stand before, between and after options. Exits with 2 where the command line is wrong,
-    and with 0 after help or version.
+    and with 0 after help or version. Raises ParameterError where a file of options is wrong.
     """
     top = parser()
     if not words:
@@ -47,7 +53,8 @@ def parse(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         top.parse_args(words[:1])
         raise AssertionError("an option of the program exits, and another word is an error")
     command = subparsers(top)[words[0]]
-    options = vars(command.parse_intermixed_args(words[1:]))
+    options = vars(command.parse_intermixed_args(expand_params(command, words[0], words[1:])))
+    options.pop("params", None)
     if words[0] == "prepare" and not {"schema", "append"} & set(options):
         command.error("--schema is required, except with --append")
     return words[0], options
@@ -64,12 +71,71 @@ def parser() -> argparse.ArgumentParser:
     top = CommandParser(prog="fae", description=_DESCRIPTION, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"fae {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
+    _add_beginnings(commands)
     _add_prepare(commands)
     _add_stages(commands)
     _add_dataset_commands(commands)
     add_commands(commands)
     _add_other_commands(commands)
+    for name, command in subparsers(top).items():
+        if name not in _WITHOUT_PARAMS:
+            add_params_option(command)
     return top
+
+
+def _add_beginnings(commands: Any) -> None:
+    schema = add_command(
+        commands,
+        "schema",
+        "infer LOG --out FILE",
+        "propose a schema for a log of your own",
+        "Look at the beginning of a CSV, TSV, JSON-lines or Parquet log, and write a commented "
+        "schema for it that says what it is unsure of. Read it before you prepare the log.",
+    )
+    schema.add_argument("action", choices=("infer",), metavar="infer", help="The one thing to do.")
+    schema.add_argument("log", metavar="LOG", help="One file, or its URL.")
+    schema.add_argument(
+        "--out", type=Path, metavar="FILE", help="The file to write (default: standard output)."
+    )
+    init = add_command(
+        commands,
+        "init",
+        "dvc LOGS... --schema NAME",
+        "write dvc.yaml and params.yaml for your own logs",
+        "Write dvc.yaml, with a stage for each command, and params.yaml, with their options, for "
+        "logs of your own. Then: git init, dvc init, dvc repro. Existing files are not replaced.",
+    )
+    init.add_argument("tool", choices=("dvc",), metavar="dvc", help="What runs the stages.")
+    _add_logs(init)
+    add_options(init, {"--schema": {**OPTIONS["--schema"], "required": True}})
+    init.add_argument(
+        "--hot-budget", metavar="SIZE", help="GPU bytes for hot rows (default: 256MiB)."
+    )
+    synth = add_command(
+        commands,
+        "synth",
+        "KIND --out FILE",
+        "write a synthetic log",
+        "Write a synthetic log with the skew and dependence of a real one, and a label to learn.",
+    )
+    synth.add_argument("kind", choices=SYNTHETIC, metavar="KIND", help="criteo or avazu.")
+    synth.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="The file to write; .gz and .zst are compressed.",
+    )
+    synth.add_argument(
+        "--rows", type=positive, default=100_000, metavar="N", help="Rows (default: 100000)."
+    )
+    synth.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="The same seed gives the same bytes (default: 0).",
+    )
 
 
 def _add_prepare(commands: Any) -> None:
@@ -188,19 +254,6 @@ def _add_dataset_commands(commands: Any) -> None:
 
 
 def _add_other_commands(commands: Any) -> None:
-    schema = add_command(
-        commands,
-        "schema",
-        "infer LOG --out FILE",
-        "propose a schema for a log of your own",
-        "Look at the beginning of a CSV, TSV, JSON-lines or Parquet log, and write a commented "
-        "schema for it that says what it is unsure of. Read it before you prepare the log.",
-    )
-    schema.add_argument("action", choices=("infer",), metavar="infer", help="The one thing to do.")
-    schema.add_argument("log", metavar="LOG", help="One file, or its URL.")
-    schema.add_argument(
-        "--out", type=Path, metavar="FILE", help="The file to write (default: standard output)."
-    )
     export = add_command(
         commands,
         "export",
@@ -257,31 +310,15 @@ def _add_other_commands(commands: Any) -> None:
         default=None,
         help="Run the functions of your own that the data set's schema names.",
     )
-    synth = add_command(
+    completion = add_command(
         commands,
-        "synth",
-        "KIND --out FILE",
-        "write a synthetic log",
-        "Write a synthetic log with the skew and dependence of a real one, and a label to learn.",
+        "completion",
+        "SHELL",
+        "print a script with which a shell completes commands",
+        "Print the script with which a shell completes commands, options and paths. For bash: "
+        "fae completion bash > ~/.local/share/bash-completion/completions/fae",
     )
-    synth.add_argument("kind", choices=SYNTHETIC, metavar="KIND", help="criteo or avazu.")
-    synth.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="The file to write; .gz and .zst are compressed.",
-    )
-    synth.add_argument(
-        "--rows", type=positive, default=100_000, metavar="N", help="Rows (default: 100000)."
-    )
-    synth.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="The same seed gives the same bytes (default: 0).",
-    )
+    completion.add_argument("shell", choices=SHELLS, help="The shell.")
     add_command(commands, "version", "", "print the version", "Print the version.")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fae.api import stages
-from fae.cli.arguments import parse
+from fae.cli.arguments import parse, parser, subparsers
+from fae.cli.completion import make_script
 from fae.format.errors import ParameterError
 from fae.format.program import USER_ERROR, run_program
 from fae.format.terminal import print_text
@@ -158,6 +159,19 @@ def _schema(action: str, log: str, out: Path | None = None) -> None:
     print_text(f"{out}: read it, correct it, and give it to `fae prepare` as --schema.")
 
 
+def _init(tool: str, logs: list[str], schema: str, **options: Any) -> None:
+    from fae.api.dvc_project import PARAMETERS_FILE, STAGES_FILE, write_dvc_project
+
+    assert tool == "dvc"
+    write_dvc_project(logs, schema, Path(), **options)
+    print(f"{STAGES_FILE} and {PARAMETERS_FILE}: read them, and run `dvc repro`.")
+
+
+def _completion(shell: str) -> None:
+    top = parser()
+    print(make_script(shell, top, subparsers(top)), end="")
+
+
 def _version() -> None:
     print_text(f"fae {__version__}")
 
@@ -175,5 +189,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "predict": _predict,
     "synth": _synth,
     "schema": _schema,
+    "init": _init,
+    "completion": _completion,
     "version": _version,
 }

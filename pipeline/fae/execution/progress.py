@@ -3,9 +3,6 @@
 All of it goes to standard error or the notebook's cell; standard output is for results.
 """
 
-import html
-import importlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fae.format.notebook import NotebookBar, in_notebook
 from fae.format.terminal import make_visible
 
 
@@ -121,7 +119,7 @@ class RunProgress:
     def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
         self._line_seconds = line_seconds
         self._has_header = False
-        self._bar = _NotebookBar()
+        self._bar = NotebookBar()
 
     @contextmanager
     def stage(self, name: str, total: int, kept: int = 0) -> Iterator[StageProgress]:
@@ -132,39 +130,16 @@ class RunProgress:
 
     def _show(self, stage: StageProgress) -> AbstractContextManager[object]:
         if in_notebook():
-            self._bar.show(stage)
-            return _repeat(lambda: self._bar.show(stage), BAR_SECONDS)
+            self._show_bar(stage)
+            return _repeat(lambda: self._show_bar(stage), BAR_SECONDS)
         if not console.is_terminal:
             return _repeat(lambda: _print_line(stage), self._line_seconds)
         line = _TableLine(stage, show_header=not self._has_header)
         self._has_header = True
         return Live(line, console=console, refresh_per_second=4)
 
-
-def in_notebook() -> bool:
-    """Whether this process is a Jupyter kernel, which displays HTML."""
-    ipython: Any = sys.modules.get("IPython")  # a kernel has imported it
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
-
-
-class _NotebookBar:
-    """One HTML progress element of a notebook's cell, which all stages of a run move."""
-
-    def __init__(self) -> None:
-        self._handle: Any = None
-
-    def show(self, stage: StageProgress) -> None:
-        """Display the stage, in place of what the bar showed."""
-        notebook = importlib.import_module("IPython.display")  # which only a kernel has for sure
-        done = stage.done + stage.kept
-        element = notebook.HTML(
-            f'<progress value="{done}" max="{stage.total}" style="width: 20em"></progress> '
-            f"{html.escape(stage.sentence())}"
-        )
-        if self._handle is None:
-            self._handle = notebook.display(element, display_id=True)
-        else:
-            self._handle.update(element)
+    def _show_bar(self, stage: StageProgress) -> None:
+        self._bar.show(stage.done + stage.kept, stage.total, stage.sentence())
 
 
 @dataclass(frozen=True)

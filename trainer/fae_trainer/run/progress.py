@@ -1,4 +1,4 @@
-"""Show a run: a progress line while it trains, and a table of results."""
+"""Show a run: a progress line or a notebook's bar while it trains, and a table of results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from fae.format.notebook import NotebookBar, in_notebook
 from fae.format.terminal import make_visible
 from fae_trainer.run.history import History
 
@@ -17,7 +18,7 @@ _LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A progress line on standard error, or nothing if quiet; its context clears the line."""
+    """A line on standard error or a notebook's bar, or nothing if quiet; its context ends it."""
 
     def __init__(self, samples: int, done: int, quiet: bool, stream: TextIO | None = None) -> None:
         """Make a line that counts from `done` samples to `samples`."""
@@ -26,24 +27,38 @@ class Progress:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._terminal = self._stream.isatty()
-        self._every = _TERMINAL_SECONDS if self._terminal else _LOG_SECONDS
+        self._bar = NotebookBar() if in_notebook() else None
+        self._shown: History | None = None
+        self._every = _TERMINAL_SECONDS if self._terminal or self._bar else _LOG_SECONDS
         self._began = self._last = time.monotonic()
 
     def show(self, history: History) -> None:
         """Show how far the run is, unless that was shown just now."""
+        self._shown = history
         now = time.monotonic()
         if self._quiet or now - self._last < self._every:
             return
         self._last = now
+        if self._bar:
+            self._move_bar(history)
+        else:
+            line = self._describe(history, now)
+            self._write(line if self._terminal else line + "\n")
+
+    def _move_bar(self, history: History) -> None:
+        assert self._bar is not None
+        line = self._describe(history, time.monotonic())
+        self._bar.show(history.samples, self._samples, line)
+
+    def _describe(self, history: History, now: float) -> str:
         rate = (history.samples - self._first) / (now - self._began)
         left = (self._samples - history.samples) / rate if rate else 0.0
         loss = history.recent_loss  # NaN until the first losses have come from the device
-        line = (
+        return (
             f"{history.samples:,} of {self._samples:,} samples, {rate:,.0f} samples/s, "
             + ("" if math.isnan(loss) else f"loss {loss:.4f}, ")
             + f"{left:,.0f} s left"
         )
-        self._write(line if self._terminal else line + "\n")
 
     def note(self, message: str) -> None:
         """Write a message on a line of its own."""
@@ -54,8 +69,11 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._quiet:
-            self._write("")
+        if self._quiet:
+            return
+        if self._bar and self._shown:
+            self._move_bar(self._shown)
+        self._write("")
 
     def _write(self, text: str) -> None:
         """Replace the line of a terminal, or append to a log."""

@@ -23,6 +23,7 @@ from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
+from fae_trainer.run.callbacks import Callback, is_stale
 from fae_trainer.run.evaluate import PREFETCH_DEPTH, measure_split, open_split, resolve_device
 from fae_trainer.run.history import History
 from fae_trainer.run.lock import lock_run
@@ -43,20 +44,27 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train a run and return its metrics, which metrics.json holds too.
 
     `options` maps `data`, `out` and any other names of TrainParameters, and `model`, to values;
-    the others have defaults. Under torchrun each process calls this, all train together, and the
-    first one writes. Raises FaeError for anything that the user can fix, and OSError where `out`
-    cannot be written; the last checkpoint is kept.
+    the others have defaults. `callbacks` follow the run, and may stop it. Under torchrun each
+    process calls this, all train together, and the first one writes and calls back. Raises
+    FaeError for anything that the user can fix, and OSError where `out` cannot be written; the last
+    checkpoint is kept.
     """
     with join_ranks() as ranks:
-        return _train(options, ranks, resume, overwrite, quiet or not ranks.is_first)
+        return _train(options, ranks, resume, overwrite, quiet or not ranks.is_first, callbacks)
 
 
 def _train(
-    options: Mapping[str, Any], ranks: Ranks, resume: bool, overwrite: bool, quiet: bool
+    options: Mapping[str, Any],
+    ranks: Ranks,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     data, out = Path(options["data"]), Path(options["out"])
     manifest = Manifest.read(data)
@@ -79,11 +87,15 @@ def _train(
             progress.note("note: each process decodes all rows; they have no memory in common.")
         if warning := check_row_cost(manifest, p):
             progress.note(f"warning: {warning}")
-        run = Run(loaders, out, manifest, p, recommender, history, progress)
+        run = Run(loaders, out, manifest, p, recommender, history, progress, callbacks)
         if ranks.is_first:
             start_run(out, p, overwrite)
-        while history.epoch < p.epochs:
-            run.train_round()
+            for callback in callbacks:
+                stack.callback(callback.close)
+                callback.on_start(p.to_document(), resumed=saved is not None)
+        stopped = is_stale(history.curve, p.patience)
+        while history.epoch < p.epochs and not stopped:
+            stopped = run.train_round()
         return run.finish()
 
 
@@ -98,34 +110,57 @@ class Run:
     recommender: Recommender
     history: History
     progress: Progress
+    callbacks: Sequence[Callback]
 
-    def train_round(self) -> None:
-        """Train the rest of the epoch, or the part whose order is known; evaluate and save."""
+    def train_round(self) -> bool:
+        """Train the rest of the epoch, or the part whose order is known; evaluate and save.
+
+        Returns whether an evaluation says that the run shall stop.
+        """
         p, history = self.parameters, self.history
         order = schedule_epoch(self.manifest, p, history.epoch, history.feedback)
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
         with self.recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
             history.resume_clock()
+            stopped = False
             for batch, plan in ahead:
                 history.add(self.recommender.step(batch, plan), batch)
                 self.progress.show(history)
                 last = history.position == order.batches
                 if last or history.step % p.eval_every == 0:
-                    self.evaluate()
+                    stopped = self.evaluate()
                 if last and p.schedule == "adaptive":
                     history.add_feedback()
                 ended = last and order.complete
                 if ended:
                     history.next_epoch()
-                if ended or (p.checkpoint_every and history.step % p.checkpoint_every == 0):
+                due = p.checkpoint_every and history.step % p.checkpoint_every == 0
+                if ended or stopped or due:
                     self.save()
+                if stopped:
+                    break
+        return stopped
 
-    def evaluate(self) -> None:
-        """Evaluate the valid split and add a point to the curve."""
-        with self.history.paused():
-            self.history.record(self._measure("valid"))
-            if self.recommender.ranks.is_first:
-                write_text(self.out / CURVE, self.history.curve_csv())
+    def evaluate(self) -> bool:
+        """Evaluate the valid split and add a point to the curve; return whether to stop."""
+        history, ranks, patience = self.history, self.recommender.ranks, self.parameters.patience
+        with history.paused():
+            history.record(self._measure("valid"))
+            if ranks.is_first:
+                write_text(self.out / CURVE, history.curve_csv())
+            stopped = is_stale(history.curve, patience)
+            if stopped:
+                self.progress.note(
+                    f"stopped: the valid log loss fell in none of {patience} evaluations."
+                )
+            if self.callbacks:
+                answers = [call.on_evaluation(history.curve) for call in self._own_callbacks()]
+                stopped = any(ranks.gather_objects(stopped or any(answers)))
+        return stopped
+
+    def _own_callbacks(self) -> Sequence[Callback]:
+        """Return the callbacks on the first process, and none on the others."""
+        return self.callbacks if self.recommender.ranks.is_first else ()
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -164,6 +199,8 @@ class Run:
         if self.recommender.ranks.is_first:
             write_text(self.out / CURVE, history.curve_csv())
             write_json(self.out / METRICS, results)
+        for callback in self._own_callbacks():
+            callback.on_end(results)
         return results
 
     def _measure(self, split: str) -> dict[str, float | None]:
@@ -217,10 +254,12 @@ def schedule_epoch(
     hot, cold = (count_batches(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
     if not hot + cold:
         raise DatasetError(f"{p.data} has no rows to train on: its train split is empty.")
-    if p.schedule == "adaptive" and not any(leaf.rows for leaf in valid.values()):
+    adaptive = p.schedule == "adaptive"
+    if (adaptive or p.patience) and not any(leaf.rows for leaf in valid.values()):
+        option = "--schedule adaptive" if adaptive else "--patience"
         raise DatasetError(
-            f"{p.data} has no valid rows, whose loss --schedule adaptive needs. Prepare it with "
-            "--valid, or use another schedule."
+            f"{p.data} has no valid rows, whose loss {option} needs. Prepare it with --valid, or "
+            "omit the option."
         )
     return make_schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
 
@@ -260,7 +299,8 @@ def _check_ranks(
             f"--placement fae needs a single process, and there are {ranks.size}. Use --placement "
             "hot-cold."
         )
-    same = {key: value for key, value in p.to_document().items() if key not in _PER_PROCESS}
+    document = {**p.to_document(), "patience": p.patience}
+    same = {key: value for key, value in document.items() if key not in _PER_PROCESS}
     step = saved.history["step"] if saved else 0
     ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
 
