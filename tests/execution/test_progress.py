@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from fae.execution import progress
 from fae.execution.progress import RunProgress, StageProgress
+from tests.support.notebook import Display, run_in_notebook
 from tests.support.project import PYTHONPATH
 from tests.support.small_logs import written
 
@@ -152,31 +152,10 @@ def test_the_terminal_of_these_tests_draws_over_what_it_drew() -> None:
     assert drawn("one\r\ntwo\x1b[1A\r\x1b[2Kthree\r\n") == ["three", "two"]
 
 
-class Display:
-    """The display area of a notebook's cell: what each displayed element shows."""
-
-    def __init__(self) -> None:
-        self.elements: list[str] = []
-
-    def display(self, element: str, *, display_id: bool) -> Display:
-        assert display_id
-        self.elements.append(element)
-        return self
-
-    def update(self, element: str) -> None:
-        self.elements[-1] = element
-
-
 @pytest.fixture
 def display(monkeypatch: pytest.MonkeyPatch) -> Display:
     """The cell of a Jupyter kernel, in which this process seems to run."""
-    cell = Display()
-    ipython, module = ModuleType("IPython"), ModuleType("IPython.display")
-    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
-    module.HTML, module.display = str, cell.display
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", module)
-    return cell
+    return run_in_notebook(monkeypatch)
 
 
 def test_a_notebook_shows_one_bar_for_all_stages(

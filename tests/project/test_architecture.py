@@ -30,6 +30,8 @@ ROOMS = {
 #: The rooms that join the two packages, and the contract that the trainer may use.
 JOINTS, CONTRACT = {"api", "cli"}, "format"
 TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "triton"}
+#: What one module of the trainer imports by name, once a run is told to use it.
+LOGGED_TO = {"fae_trainer.run.loggers": {"torch", "mlflow", "wandb", "dvclive"}}
 #: Policy: functions of arrays and frames alone, without paths, engines or a clock.
 PURE = [
     *("arrays/run_length", "arrays/row_keys", "ingestion/fast_parser", "ingestion/parser"),
@@ -137,6 +139,17 @@ def test_the_trainer_needs_torch_pyarrow_and_numpy_alone() -> None:
     for path in TRAINER.rglob("*.py"):
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
         assert outside <= {*TRAINER_NEEDS, "fae", "fae_trainer"}, path
+        assert imported_by_name(path) <= LOGGED_TO.get(name_of(path), {"torch"}), path
+
+
+def imported_by_name(path: Path) -> set[str]:
+    """The packages of texts in calls of importlib.import_module."""
+    return {
+        node.args[0].value.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module"
+        if isinstance(node.args[0], ast.Constant)
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import functools
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,11 +46,14 @@ def _train(options: dict[str, Any]) -> None:
     from fae_trainer.run.train import CURVE, METRICS, train
 
     flags = {name: options.pop(name, False) for name in ("resume", "overwrite", "quiet")}
+    told = not flags["quiet"] and os.environ.get("RANK", "0") == "0"
     if "out" not in options:
         options["out"] = _choose_out(**flags)
+        if told:
+            print_text(f"run in {options['out']}", sys.stderr)
     loggers = [open_logger(name, options["out"]) for name in options.pop("log_to", [])]
     metrics = train(options, **flags, callbacks=loggers)
-    if not flags["quiet"] and os.environ.get("RANK", "0") == "0":
+    if told:
         run = Path(options["out"])
         names = {"checkpoint": FILE_NAME, "metrics": METRICS, "curve": CURVE}
         print_text(format_summary(metrics, {name: str(run / file) for name, file in names.items()}))

@@ -189,7 +189,7 @@ def resolve_parameters(
 
 def _count_batches(given: Mapping[str, Any], batch_size: int) -> int:
     """Return the batches, at least one, that come closest to `eval_every_samples`."""
-    samples = given["eval_every_samples"]
+    samples: int = given["eval_every_samples"]
     _check("eval_every" not in given, "--eval-every-samples", samples, "without --eval-every")
     _check(samples > 0, "--eval-every-samples", samples, "at least 1")
     return max(1, round(samples / max(batch_size, 1)))

@@ -105,6 +105,8 @@ plots:
 #: What git need not keep, beside what DVC itself tells git to ignore.
 _IGNORED = ("*.timings.json", "*.partial/")
 
+_TRAINED = ("placement", "schedule", "device", "batch_size", "epochs", "seed")
+
 _HEADER = """\
 # Options of the stages in dvc.yaml, a section for each; null stands for a command's own default.
 # Change one and run `dvc repro`, or try one: dvc exp run -S calibrate.hot_budget=512MiB
@@ -139,7 +141,7 @@ def write_dvc_project(
         ),
         "partition": _defaults(stages.partition, "seed"),
         "report": {"compare_rows": None, "seed": None},
-        "train": {"model": "kaggle", "lr": None, "dense_lr": None}
+        "train": {"model": "kaggle", "lr": None, "dense_lr": None, "log_to": ["dvclive"]}
         | {name: TRAINING[name] for name in _TRAINED},
         "evaluate": {"split": "test"},
     }
@@ -147,9 +149,6 @@ def write_dvc_project(
     write_text(folder / PARAMETERS_FILE, _HEADER + "".join(map(_section, sections.items())))
     write_text(folder / STAGES_FILE, _STAGES.format(deps=_to_yaml(map(_literal, deps))))
     _ignore(folder / ".gitignore")
-
-
-_TRAINED = ("placement", "schedule", "device", "batch_size", "epochs", "seed")
 
 
 def _defaults(stage: Callable[..., Any], *names: str) -> dict[str, Any]:

@@ -164,12 +164,12 @@ def _init(tool: str, logs: list[str], schema: str, **options: Any) -> None:
 
     assert tool == "dvc"
     write_dvc_project(logs, schema, Path(), **options)
-    print(f"{STAGES_FILE} and {PARAMETERS_FILE}: read them, and run `dvc repro`.")
+    print_text(f"{STAGES_FILE} and {PARAMETERS_FILE}: read them, and run `dvc repro`.")
 
 
 def _completion(shell: str) -> None:
     top = parser()
-    print(make_script(shell, top, subparsers(top)), end="")
+    print_text(make_script(shell, top, subparsers(top)))
 
 
 def _version() -> None:

@@ -26,5 +26,5 @@ def make_script(shell: str, parser: Any, commands: dict[str, Any]) -> str:
     for action in (action for command in commands.values() for action in command._actions):
         if action.metavar in _PATHS:
             action.complete = shtab.FILE
-    script: str = shtab.complete(parser, shell=shell)
+    script: str = shtab.complete(parser, shell)
     return script

@@ -83,7 +83,7 @@ def _to_words(
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise ParameterError(f"{where} is {value!r}; it must be true or false.")
-        return action.option_strings[:1] if value else []
+        return [action.option_strings[0]] if value else []
     several = action.nargs == "+" or isinstance(action, argparse._AppendAction)
     values = value if isinstance(value, list) and several else [value]
     if any(isinstance(each, bool | list | dict | None) for each in values):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,55 +74,96 @@ def test_dvclive_has_the_curve_and_goes_on_with_a_resumed_run(data: Path, tmp_pa
     assert "batch_size: 16" in (tmp_path / "dvclive" / "params.yaml").read_text()
 
 
-def test_mlflow_has_parameters_curve_and_results(
+class FakeTool:
+    """A tool's library and its run at once, which keeps what it is told.
+
+    The real ones start services, or need versions of libraries that others do not bear.
+    """
+
+    def __init__(self, active: bool) -> None:
+        self.run = self if active else None
+        self.calls: list[str] = []
+        self.parameters: dict[str, Any] = {}
+        self.metrics: dict[int, dict[str, float]] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics.setdefault(step, {}).update(metrics)
+
+
+class FakeMLflow(FakeTool):
+    """What a run calls of MLflow."""
+
+    def active_run(self) -> FakeTool | None:
+        return self.run
+
+    def start_run(self, run_name: str) -> None:
+        self.calls.append(run_name)
+
+    def log_params(self, parameters: dict[str, Any]) -> None:
+        self.parameters = parameters
+
+    def end_run(self, status: str) -> None:
+        self.calls.append(status)
+
+
+class FakeWandb(FakeTool):
+    """What a run calls of Weights & Biases."""
+
+    log = FakeTool.log_metrics
+    config = property(lambda self: self)
+
+    def init(self, name: str, dir: str) -> FakeTool:
+        self.calls.append(name)
+        return self
+
+    def update(self, parameters: dict[str, Any], allow_val_change: bool) -> None:
+        assert allow_val_change
+        self.parameters = parameters
+
+    def finish(self, exit_code: int) -> None:
+        self.calls.append(str(exit_code))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "active", "calls"),
+    [
+        ("mlflow", FakeMLflow, False, ["run", "FINISHED"]),
+        ("mlflow", FakeMLflow, True, []),
+        ("wandb", FakeWandb, False, ["run", "0"]),
+        ("wandb", FakeWandb, True, []),
+    ],
+)
+def test_a_service_has_parameters_curve_and_results(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: type[FakeTool],
+    active: bool,
+    calls: list[str],
+) -> None:
+    tool, out = kind(active), tmp_path / "run"
+    monkeypatch.setitem(sys.modules, name, tool)
+    monkeypatch.setattr("fae_trainer.run.loggers.require", lambda *_: None)
+    run(data, out, eval_every=5, callbacks=[open_logger(name, out)])
+    assert tool.calls == calls
+    assert tool.parameters["bottom_mlp"] == "8-4"
+    assert list(tool.metrics) == [5, 10, 15]
+    for step, point in curve(out).items():
+        assert tool.metrics[step].items() >= point.items()
+    assert "test_auc" in tool.metrics[15]
+
+
+def test_a_run_that_failed_is_told_as_failed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    metrics = run(
-        data, tmp_path / "run", eval_every=5, callbacks=[open_logger("mlflow", tmp_path / "run")]
-    )
-    assert mlflow.active_run() is None
-    client = mlflow.MlflowClient()
-    (logged,) = client.search_runs(["0"])
-    assert logged.info.status == "FINISHED"
-    assert logged.data.params["bottom_mlp"] == "8-4"
-    assert logged.data.metrics["test_auc"] == pytest.approx(metrics["test_auc"])
-    points = client.get_metric_history(logged.info.run_id, "valid_logloss")
-    assert {point.step: point.value for point in points} == pytest.approx(
-        {step: p["valid_logloss"] for step, p in curve(tmp_path / "run").items()}
-    )
-
-
-def test_wandb_has_parameters_and_curve_in_the_run_that_is_active(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class FakeRun:
-        """An active run of Weights & Biases; the library itself starts a service of its own."""
-
-        def __init__(self) -> None:
-            self.config: dict[str, Any] = {}
-            self.config_update = self.config.update
-            self.logged: dict[int, dict[str, float]] = {}
-
-        def log(self, metrics: dict[str, float], step: int) -> None:
-            self.logged.setdefault(step, {}).update(metrics)
-
-    class Config(dict[str, Any]):
-        def update(self, values: dict[str, Any], allow_val_change: bool) -> None:
-            assert allow_val_change
-            super().update(values)
-
-    wandb = pytest.importorskip("wandb")
-    active = FakeRun()
-    active.config = Config()
-    monkeypatch.setattr(wandb, "run", active)
-    run(data, tmp_path, eval_every=5, callbacks=[open_logger("wandb", tmp_path)])
-    assert active.config["batch_size"] == 16
-    for step, point in curve(tmp_path).items():
-        assert active.logged[step].items() >= point.items()
-    assert "test_auc" in active.logged[15]
+    tool = FakeMLflow(active=False)
+    monkeypatch.setitem(sys.modules, "mlflow", tool)
+    monkeypatch.setattr("fae_trainer.run.loggers.require", lambda *_: None)
+    monkeypatch.setattr("fae_trainer.run.train.measure_split", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(data, tmp_path / "run", callbacks=[open_logger("mlflow", tmp_path / "run")])
+    assert tool.calls == ["run", "FAILED"]
 
 
 class Broken(Logger):
