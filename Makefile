@@ -41,4 +41,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove what the demo made; .venv stays
-	rm -rf work datasets runs metrics dvc.lock .dvc/cache .dvc/tmp
+	rm -rf work datasets runs metrics report dvc.lock .dvc/cache .dvc/tmp
