@@ -242,7 +242,7 @@ def test_a_kill_at_a_renaming_leaves_a_whole_data_set_and_the_next_call_resumes(
     assert append_killed(-1)[0] == 0  # none is killed
     total = int(events.read_text())
     seen = []
-    for number in [*range(0, total - 8, 4), *range(total - 8, total)]:
+    for number in [*range(0, total - 8, 6), *range(total - 8, total)]:
         code, out = append_killed(number)
         assert code == -signal.SIGKILL
         found = contents(out)
@@ -253,5 +253,5 @@ def test_a_kill_at_a_renaming_leaves_a_whole_data_set_and_the_next_call_resumes(
         assert not list(tmp_path.glob("*.partial"))
         assert sorted(p.name for p in Path(f"{out}.work").iterdir()) == ["staging"]
     assert seen == sorted(seen)
-    assert seen.count(False) >= 4
+    assert seen.count(False) >= 3
     assert seen.count(True) >= 3

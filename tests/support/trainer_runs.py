@@ -19,10 +19,15 @@ SMALL = {"bottom_mlp": (8, 4), "top_mlp": (8, 1), "batch_size": 16, "device": "c
 OPTIONS = ["--bottom-mlp", "8-4", "--top-mlp", "8-1", "--batch-size", "16", "--device", "cpu"]
 
 
+#: One id a feature, and one table entirely hot.
+THREE_TABLES = Shape(
+    {"a": (50, 10), "b": (7, 7), "c": (40, 15)}, (Column("a"), Column("b"), Column("c"))
+)
+
+
 def three_tables(out: Path) -> Path:
-    """Write a data set of one id a feature with one table entirely hot."""
-    tables = {"a": (50, 10), "b": (7, 7), "c": (40, 15)}
-    write_dataset(out, Shape(tables, (Column("a"), Column("b"), Column("c"))))
+    """Write a data set of `THREE_TABLES`."""
+    write_dataset(out, THREE_TABLES)
     return out
 
 

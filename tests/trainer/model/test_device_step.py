@@ -6,6 +6,7 @@ On a GPU they run as CUDA graphs, elsewhere Triton's interpreter runs their kern
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,23 @@ from fae_trainer.parameters import TrainParameters
 from fae_trainer.run.train import schedule_epoch
 from tests.support.trainer_batches import epoch_batches
 from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Column, Shape, write_dataset
-from tests.support.trainer_runs import assert_close, chosen, three_tables, train_epoch, values
+from tests.support.trainer_runs import (
+    THREE_TABLES,
+    assert_close,
+    chosen,
+    three_tables,
+    train_epoch,
+    values,
+)
 from tests.support.trainer_runs import trained as trained_by
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DATA = {
-    "one id": three_tables,
-    "lists": lambda out: write_dataset(out, RAGGED),
-    "weights": lambda out: write_dataset(out, Shape(weighted=True)),
-    "three dims": lambda out: write_dataset(out, Shape(dims={"a": 8, "c": 2})),
-    "three dims, lists": lambda out: write_dataset(out, SEVERAL_DIMS),
+SHAPES = {
+    "one id": THREE_TABLES,
+    "lists": RAGGED,
+    "weights": Shape(weighted=True),
+    "three dims": Shape(dims={"a": 8, "c": 2}),
+    "three dims, lists": SEVERAL_DIMS,
 }
 
 pytestmark = pytest.mark.skipif(
@@ -49,6 +57,12 @@ def on_host(found: Any) -> Any:
     return found.cpu() if isinstance(found, torch.Tensor) else found
 
 
+def few_rows(out: Path, kind: str = "one id") -> Path:
+    """Write a data set of three hot and three cold batches, since the interpreter is slow."""
+    write_dataset(out, replace(SHAPES[kind], hot=40, cold=44))
+    return out
+
+
 def in_float64(data: Path, **given: Any) -> tuple[TrainParameters, TrainParameters]:
     """Return parameters for the device and for the host; errors of rounding are below 1e-12."""
     given = {"dtype": "float64", "clip_norm": 0.05, "optimizer": "rowwise_adagrad", **given}
@@ -64,7 +78,6 @@ def in_float64(data: Path, **given: Any) -> tuple[TrainParameters, TrainParamete
         ("one id", "fae"),
         ("lists", "hot-cold"),
         ("weights", "hot-cold"),
-        ("three dims", "hot-cold"),
         ("three dims", "fae"),
         ("three dims", "gpu"),
         ("three dims, lists", "hot-cold"),
@@ -72,9 +85,9 @@ def in_float64(data: Path, **given: Any) -> tuple[TrainParameters, TrainParamete
     ],
 )
 def test_training_equals_the_hosts(tmp_path: Path, kind: str, placement: str) -> None:
-    DATA[kind](tmp_path / "data")
+    data = few_rows(tmp_path / "data", kind)
     optimizer = "sgd" if placement == "uva" else "rowwise_adagrad"
-    there, here = in_float64(tmp_path / "data", placement=placement, optimizer=optimizer)
+    there, here = in_float64(data, placement=placement, optimizer=optimizer)
     assert_close(trained(there), trained(here, by_device=False), rtol=1e-12)
 
 
@@ -98,7 +111,7 @@ def test_the_order_of_the_streams_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     order(monkeypatch)
-    there, here = in_float64(three_tables(tmp_path / "data"))
+    there, here = in_float64(few_rows(tmp_path / "data"))
     assert_close(trained(there), trained(here, by_device=False), rtol=1e-12)
 
 
@@ -126,7 +139,7 @@ def test_a_lost_update_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
 
 @pytest.mark.parametrize("kind", ["one id", "three dims, lists"])
 def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path, kind: str) -> None:
-    DATA[kind](tmp_path / "data")
+    few_rows(tmp_path / "data", kind)
     found = []
     for by_device, p in zip((True, False), in_float64(tmp_path / "data"), strict=True):
         manifest = Manifest.read(tmp_path / "data")
@@ -141,7 +154,7 @@ def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path, ki
                 model.step(batch, plan)
                 if number % 3 == 1:
                     seen += [model.logits(batch, plan), values(model)]
-                if number == 6:  # as when a checkpoint is loaded
+                if number == 3:  # as when a checkpoint is loaded
                     model.tables.load(model.tables.rows(), model.tables.states())
                     halves = {name: rows / 2 for name, rows in model.tables.rows().items()}
                     for tables in model.tables.groups:
@@ -152,7 +165,7 @@ def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path, ki
 
 def test_batches_in_any_order_and_repeated_are_stepped_on(tmp_path: Path) -> None:
     """The batch that was announced need not come."""
-    DATA["lists"](tmp_path / "data")
+    few_rows(tmp_path / "data", "lists")
     ends = []
     for by_device, p in zip((True, False), in_float64(tmp_path / "data"), strict=True):
         manifest = Manifest.read(tmp_path / "data")
