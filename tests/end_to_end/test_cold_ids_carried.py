@@ -105,7 +105,7 @@ def test_a_model_goes_between_exact_and_hashed_ids(
     at_once(days, SHOP, tmp_path / "one", one)
     at_once(days, SHOP, tmp_path / "two", replace(two, calibrate=wider))
     run(tmp_path / "one", tmp_path / "old", epochs=3)
-    carried = import_run(tmp_path / "old", tmp_path / "two", tmp_path / "new")
+    carried = import_run(tmp_path / "old", tmp_path / "two", tmp_path / "new").tables
     rivals = assert_carried(
         tmp_path / "old",
         tmp_path / "new",
@@ -125,7 +125,7 @@ def test_a_model_follows_logs_that_are_added(
     old = {name: vocabulary(data, name) for name in SHOP.tables}
     run(data, tmp_path / "old", epochs=3)
     added(days[2:], SHOP, data, **HASHED)
-    carried = import_run(tmp_path / "old", data, tmp_path / "new")
+    carried = import_run(tmp_path / "old", data, tmp_path / "new").tables
     rivals = assert_carried(
         tmp_path / "old",
         tmp_path / "new",

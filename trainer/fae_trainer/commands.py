@@ -89,15 +89,21 @@ def _import(options: dict[str, Any]) -> None:
     from fae_trainer.run.import_run import import_run
 
     former = Path(options["former"]) if "former" in options else None
-    tables = import_run(
+    imported = import_run(
         Path(options["run"]),
         Path(options["data"]),
         Path(options["out"]),
         former=former,
         overwrite=options.get("overwrite", False),
     )
-    for table in tables:
+    for table in imported.tables:
         print_text(f"{table.name}: {table.known:,} of {table.rows:,} rows carried over")
+    if imported.restandardized:
+        print_text(
+            f"note: the mean and standard deviation of {', '.join(imported.restandardized)} were "
+            "learnt again and differ, so these numbers mean slightly others to the model. Train on "
+            "before you use it."
+        )
     data, out = options["data"], options["out"]
     print_text(f"run in {out}; to continue: train {data} --out {out} --resume")
 

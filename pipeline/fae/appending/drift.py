@@ -16,7 +16,7 @@ from fae.commit import outputs
 from fae.dataset.integrity import read_checked
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
-from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest, Table
+from fae.format.manifest import DRIFT, MAPPING, OOV_ID, LearntMoments, Manifest, Table
 from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
@@ -80,6 +80,7 @@ class Drift:
     an earlier version does not tell them apart.
     `former` is the fingerprint of the data set before logs were appended. A value that it did not
     know is cold under its hot set; a value that has no row now is hot under both, as id 0 is.
+    `former_standardized` says how its dense columns were standardised, where that was learnt.
     """
 
     former: str
@@ -90,6 +91,7 @@ class Drift:
     tables: tuple[TableDrift, ...]
     new_train_rows: Coverage | None = None
     new_held_out_rows: Coverage | None = None
+    former_standardized: tuple[LearntMoments, ...] = ()
 
     @classmethod
     def read(cls, dataset: Folder, manifest: Manifest) -> Drift | None:
@@ -164,8 +166,12 @@ def write_drift(
         tables=tuple(table_drifts),
         new_train_rows=_sum_coverage(of_new[:, :1]),
         new_held_out_rows=_sum_coverage(of_new[:, 1:]),
+        former_standardized=manifest.features.standardized,
     )
-    text = json.dumps(asdict(drift), indent=1, ensure_ascii=False) + "\n"
+    document = asdict(drift)
+    if not drift.former_standardized:
+        del document["former_standardized"]
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     with partial.write(DRIFT) as path:
         path.write_text(text, encoding="utf-8")
         return (*files, describe_file(path, DRIFT, len(table_drifts)))

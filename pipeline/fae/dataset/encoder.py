@@ -26,6 +26,7 @@ from fae.ingestion.parser import convert_arrow_table, parse_table
 from fae.ingestion.rejects import Reject
 from fae.logs.columns import DenseColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
+from fae.profiling.moments import Floats, standardize
 from fae.storage.folder import Folder, FolderLike
 
 #: Tables are encoded in pieces of so many rows, which threads take side by side.
@@ -68,6 +69,9 @@ class Encoder:
         }
         #: Whether features derive from the time, so that rows must have one.
         self.needs_time = any(column.source for column in self.schema.sparse)
+        learnt = {moments.column: moments for moments in self.manifest.features.standardized}
+        with damage_reported(self.directory / MANIFEST_FILE):
+            self._moments = {name: learnt[name] for name in self.schema.learnt_columns}
         self._dtypes = {
             table.name: pl.Int32() if table.rows < 2**31 else pl.Int64()
             for table in self.manifest.tables
@@ -141,7 +145,7 @@ class Encoder:
                 return None
             staged[column.name] = values
         series = [
-            pl.Series(column.name, np.array(staged[column.name], dtype=np.float32))
+            self._finish_dense(column.name, np.array(staged[column.name], dtype=np.float32))
             for column in self.schema.dense
         ]
         for sparse in self.schema.sparse:
@@ -213,7 +217,12 @@ class Encoder:
 
     def encode_staged(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the dense features and ids of rows that the parser has read by the schema."""
-        dense = [rows[column.name] for column in self.schema.dense]
+        dense = [
+            self._finish_dense(column.name, rows[column.name].to_numpy())
+            if column.name in self._moments
+            else rows[column.name]
+            for column in self.schema.dense
+        ]
         ids = []
         for column in self.schema.sparse:
             staged, index = rows[column.name], self._indexes[column.table_name]
@@ -223,6 +232,11 @@ class Encoder:
             found = pl.Series(column.name, index.find(values)).cast(self._dtypes[column.table_name])
             ids.append(found if column.multi is None else _regroup(found, staged.list.len()))
         return pl.DataFrame([*dense, *ids])
+
+    def _finish_dense(self, name: str, staged: Floats) -> pl.Series:
+        """Return a dense feature, standardised if that is learnt."""
+        moments = self._moments.get(name)
+        return pl.Series(name, staged if moments is None else standardize(staged, moments))
 
     def _fill_columns(self, frame: pl.DataFrame, rows: int) -> pl.DataFrame:
         """Return `frame` with empty columns filled: a time that nothing needs by 0, others as text.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fae.arrays.arrow import to_arrow
 from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.row_codec import PackedRows, unpack_texts
-from fae.format.manifest import LABEL, Features, SparseFeature
+from fae.format.manifest import LABEL, Features, LearntMoments, SparseFeature
 from fae.logs.schema import Schema
 
 #: The types of the columns that are no features, by their role.
@@ -42,8 +42,8 @@ def open_data_file(schema: Schema, path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, pa.schema(fields), compression="zstd", **encodings)
 
 
-def list_features(schema: Schema) -> Features:
-    """Return the columns of the data files."""
+def list_features(schema: Schema, standardized: tuple[LearntMoments, ...] = ()) -> Features:
+    """Return the columns of the data files; `standardized` are those that learnt how."""
     sparse = tuple(
         SparseFeature(column.name, column.table_name, column.multi is not None)
         for column in schema.sparse
@@ -56,6 +56,7 @@ def list_features(schema: Schema) -> Features:
         weight=schema.weight.name if schema.weight else "",
         keys=tuple(key.name for key in schema.key_columns),
         unlabeled=any(label.missing == "keep" for label in schema.labels),
+        standardized=standardized,
     )
 
 

@@ -37,6 +37,7 @@ from fae.ingestion.part import IntegerArray
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
+from fae.profiling.moments import standardize
 from fae.storage.folder import Folder
 
 ROWS_PER_FILE = 1 << 20
@@ -195,6 +196,7 @@ def _encode_parts(
     hot_rows = {table.name: table.hot_rows for table in hot_set.tables}
     ids_by_table = hot_set.read_ids()
     lists: dict[int, list[Words]] = {}
+    moments = {column.column: column for column in frequencies.moments}
     for part in parts:
         first = staging.first_row(part) - staging.first_row(parts.start)
         own = slice(first, first + staging.parts[part].rows)
@@ -202,7 +204,10 @@ def _encode_parts(
         table = staged.read_columns([LABEL, *(column.name for column in dense)])
         fields[0, own] = to_numpy(table[LABEL].chunk(0))
         for field, name in enumerate(table.column_names[1:], start=1):
-            fields[field, own] = to_numpy(table[name].chunk(0)).view(np.int32)
+            numbers = to_numpy(table[name].chunk(0))
+            if name in moments:
+                numbers = standardize(numbers, moments[name])
+            fields[field, own] = numbers.view(np.int32)
         for field, column in enumerate(sparse, start=1 + len(dense)):
             # Translate each distinct value of the part once, then look up the rows' codes.
             ranks = frequencies.read_ranks(column.name, part)

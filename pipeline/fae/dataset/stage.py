@@ -88,7 +88,7 @@ def write_dataset(
             seed=parameters.seed,
             embedding=hot_set.embedding,
             budget=hot_set.budget,
-            features=parquet.list_features(staging.schema),
+            features=parquet.list_features(staging.schema, frequencies.moments),
             tables=tables,
             splits=splits,
             schema=staging.schema.document(),

@@ -63,11 +63,24 @@ class SparseFeature:
 
 
 @dataclass(frozen=True)
+class LearntMoments:
+    """The mean and the standard deviation of a dense column's train rows, before `standardize`.
+
+    The column's values in the data files are `(x - mean) / std`, or 0 where `std` is 0.
+    """
+
+    column: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class Features:
     """The columns of every data file: `label` (int8), dense (float32), sparse (int32 or int64).
 
     After them come, where the schema has any, further `labels` (int8), a `weight` of each row
     (float32, from 0 on) and `keys` (text). With `unlabeled`, a row without a label has label -1.
+    `standardized` says how dense columns are, where that was learnt.
     """
 
     label: str
@@ -77,6 +90,7 @@ class Features:
     weight: str = optional("")
     keys: tuple[str, ...] = optional(())
     unlabeled: bool = optional(False)
+    standardized: tuple[LearntMoments, ...] = optional(())
 
     @property
     def columns(self) -> list[str]:

@@ -7,7 +7,16 @@ stay as they were before the key existed.
 import zoneinfo
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Encoding = Literal["hex", "integer", "unsigned", "string"]
 Derivation = Literal["hour_of_day", "day_of_week"]
@@ -15,6 +24,8 @@ Derivation = Literal["hour_of_day", "day_of_week"]
 UNIX, UNIX_MS, UNIX_US, ISO_8601 = "unix", "unix_ms", "unix_us", "iso8601"
 _OPTIONAL = "optional"
 _MAX_FLOAT32 = 3.4028234e38
+#: Names that errors have for the two forms of `standardize`.
+CONSTANTS, LEARNT = "constants", "learnt"
 #: More hexadecimal digits than a 64-bit number has.
 _MAX_NUMBER_DIGITS = 16
 
@@ -147,12 +158,25 @@ class Moments(Strict):
     std: float = Field(gt=0, allow_inf_nan=False)
 
 
+def _tag_standardize(value: Any) -> str:
+    return LEARNT if value is True else CONSTANTS
+
+
+#: How a column is standardised: by constants, or by those that are learnt from the train rows.
+Standardize = Annotated[
+    Annotated[Moments, Tag(CONSTANTS)] | Annotated[Literal[True], Tag(LEARNT)],
+    Discriminator(_tag_standardize),
+]
+
+
 class DenseColumn(RawValues):
     """A number; a missing one becomes `missing`, and then `transform` is applied.
 
     `log1p` is Criteo's convention: log(x + 1), where a negative x counts as 0. Before it, numbers
     are cut to the range `clip`; after it, `standardize` subtracts a mean and divides by a standard
-    deviation. A `vector` of numbers becomes a column for each, NAME_1, NAME_2 and so on.
+    deviation, which are given, or with True learnt from the train rows: then staged numbers are
+    those before this step. A `vector` of numbers becomes a column for each, NAME_1, NAME_2 and so
+    on.
     """
 
     role: Literal["dense"]
@@ -160,7 +184,7 @@ class DenseColumn(RawValues):
     missing: float = Field(default=0.0, ge=-_MAX_FLOAT32, le=_MAX_FLOAT32, allow_inf_nan=False)
     transform: Literal["none", "log1p"] = "log1p"
     clip: tuple[float, float] | None = optional(None)
-    standardize: Moments | None = optional(None)
+    standardize: Standardize | None = optional(None)
     vector: VectorShape | None = optional(None)
 
     @model_validator(mode="after")
@@ -171,8 +195,13 @@ class DenseColumn(RawValues):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the log writes one number, to which nothing but `transform` is applied."""
-        return (self.clip, self.standardize, self.vector) == (None, None, None)
+        """Whether the log writes one number, which is staged with nothing but `transform`."""
+        return (self.clip, self.moments, self.vector) == (None, None, None)
+
+    @property
+    def moments(self) -> Moments | None:
+        """The constants that the schema gives to standardise by."""
+        return self.standardize if isinstance(self.standardize, Moments) else None
 
     @property
     def list_text(self) -> ListText | None:

@@ -245,6 +245,11 @@ class Schema(Strict):
         return tuple(feature for column in dense for feature in column.features)
 
     @cached_property
+    def learnt_columns(self) -> tuple[str, ...]:
+        """The dense features that are standardised by what is learnt from the train rows."""
+        return tuple(feature.name for feature in self.dense if feature.standardize is True)
+
+    @cached_property
     def sparse(self) -> tuple[SparseColumn, ...]:
         """The sparse columns, in order, including derived ones."""
         return tuple(column for column in self.columns if isinstance(column, SparseColumn))

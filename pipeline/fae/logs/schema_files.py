@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from fae.format.errors import SchemaError
 from fae.logs.columns import (
+    CONSTANTS,
+    LEARNT,
     DenseColumn,
     DroppedColumn,
     KeyColumn,
@@ -106,15 +108,16 @@ def _explain(mistake: Any, document: dict[Any, Any]) -> str:
     for step in location:
         if isinstance(step, str) and step in _MODELS:
             model = _MODELS[step]
-        if step not in _ROLES:
+        if step not in (*_ROLES, CONSTANTS, LEARNT):
             words.append(f"`{step}`")
     prefix = "".join(f"{word}: " for word in words)
     if mistake["type"] == "extra_forbidden":
         return f"{prefix}unknown key. Valid keys: {_keys(model)}."
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{prefix}`role` must be one of {', '.join(_ROLES)}."
-    if mistake["type"] == "model_type" and location and location[-1] in _MODELS:
-        return f"{prefix}write its keys: {{{_keys(model)}}} (found {mistake['input']!r})."
+    if mistake["type"] == "model_type" and model is not Schema:
+        learnt = "true, or " if model is Moments else ""
+        return f"{prefix}write {learnt}its keys: {{{_keys(model)}}} (found {mistake['input']!r})."
     if mistake["type"] == "missing":
         return f"{prefix}missing."
     message = mistake["msg"].removeprefix("Value error, ")

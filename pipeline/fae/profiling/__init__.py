@@ -6,6 +6,7 @@ splits         which rows are train, valid and test, by time and position
 split_counts   how often each entry of a part's dictionaries occurs in each split
 value_ranges   intervals of a table's values, which tasks count each by itself
 counting       merge the dictionaries of all parts, and rank values by their accesses
+moments        the mean and standard deviation of dense columns that learn them
 histogram      how many values have each number of accesses, which fixes their ranks
 merge_ranges   one order for the values of a table that was counted in several ranges
 frequencies    what the stage writes, and how later stages read it

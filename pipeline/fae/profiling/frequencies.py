@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fae.arrays.run_length import RunLengthArray
 from fae.commit import outputs
 from fae.format.errors import DatasetError
+from fae.format.manifest import LearntMoments
 from fae.ingestion.staging import Staging
 from fae.profiling.histogram import Ranks
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
@@ -56,7 +57,8 @@ class TableFrequencies:
 class Frequencies:
     """Finished frequencies, made by `parameters` from `staging`, a fingerprint.
 
-    `ranges` says in how many ranges of values, a file each, a sparse column's ranks are.
+    `ranges` says in how many ranges of values, a file each, a sparse column's ranks are. `moments`
+    are those of dense columns that learn them.
     """
 
     directory: Folder
@@ -68,6 +70,7 @@ class Frequencies:
     seed: int
     parameters: dict[str, Any]
     staging: str
+    moments: tuple[LearntMoments, ...] = ()
 
     def read_accesses(self, table: str, *columns: str) -> pl.DataFrame:
         """Return a table's rows by access rank, from rank 1: all columns, or `columns` alone.

@@ -19,6 +19,7 @@ from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.histogram import merge_histograms
 from fae.profiling.merge_ranges import Move, merge_ranges
+from fae.profiling.moments import learn_moments
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.split_counts import SplitCounts
 from fae.profiling.splits import StepCounts, Timeline, TimeWindow, find_split_points
@@ -70,6 +71,8 @@ def profile(
             "parameters": parameters.model_dump(mode="json"),
             "staging": outputs.read_fingerprint(staging.directory),
         }
+        if moments := learn_moments(staging, cuts, executor, partial):
+            document["moments"] = [asdict(column) for column in moments]
         outputs.write_document(partial, FILE_NAME, document)
     return Frequencies.read(out)
 

@@ -147,7 +147,7 @@ def test_rows_go_by_raw_value_and_new_ones_begin_as_in_training(
     run(data, tmp_path / "old", epochs=2, seed=5)
     before = {what: by_value(data, tmp_path / "old", what) for what in ("rows", "states")}
     add_day(data, min_count={"city": 2})
-    carried = import_run(tmp_path / "old", data, tmp_path / "new")
+    carried = import_run(tmp_path / "old", data, tmp_path / "new").tables
     with monkeypatch.context() as patch:  # an optimiser that learns nothing leaves first values
         patch.setattr(Tables, "update", lambda *_: None)
         run(data, tmp_path / "fresh", seed=5)

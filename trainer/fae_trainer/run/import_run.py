@@ -15,7 +15,7 @@ import torch
 
 from fae.format.errors import DatasetError, ParameterError
 from fae.format.integrity import check_file, check_files
-from fae.format.manifest import DRIFT, MAPPING, OOV_ID, Manifest
+from fae.format.manifest import DRIFT, MAPPING, OOV_ID, LearntMoments, Manifest
 from fae_trainer.data.batches import Ints
 from fae_trainer.data.decoding import reading
 from fae_trainer.model.recommender import Recommender
@@ -37,9 +37,30 @@ class ImportedTable:
     known: int
 
 
+@dataclass(frozen=True)
+class ImportedRun:
+    """What came of a run: its tables, and the dense columns whose learnt constants now differ."""
+
+    tables: list[ImportedTable]
+    restandardized: list[str]
+
+
+@dataclass(frozen=True)
+class _Match:
+    """How the former data set maps to the new one.
+
+    `moves` has for each table the `old` and `new` id and the `accesses` of each value of the run;
+    `new` is the id in the new data set, or 0 where the value has no row there. `standardized` says
+    how the former dense columns were standardised.
+    """
+
+    moves: dict[str, pa.Table]
+    standardized: tuple[LearntMoments, ...]
+
+
 def import_run(
     run: Path, data: Path, out: Path, former: Path | None = None, overwrite: bool = False
-) -> list[ImportedTable]:
+) -> ImportedRun:
     """Convert the trained `run` to the data set `data`, as the new run `out` before its first step.
 
     A row whose raw value the run knew keeps its values and optimiser state, whatever its new id and
@@ -57,14 +78,14 @@ def import_run(
         raise ParameterError(f"--out {out} is the run to convert; choose another directory.")
     check_out(out, overwrite)
     chosen = resolve_parameters({"data": str(data), "out": str(out)}, manifest, saved.parameters)
-    moves = _map_ids(saved, manifest, data, former, run)
+    match = _match_data(saved, manifest, data, former, run)
     on_host = dataclasses.replace(chosen, device="cpu", placement="cpu")
     recommender = Recommender(manifest, on_host)
     recommender.initialise(chosen.seed)
     rows, states = recommender.tables.rows(), recommender.tables.states()
     tables = []
     for table in manifest.tables:
-        old, new = _choose_rows(moves[table.name])
+        old, new = _choose_rows(match.moves[table.name])
         old_rows, new_rows = torch.from_numpy(old), torch.from_numpy(new)
         rows[table.name][new_rows] = saved.rows[table.name][old_rows]
         states[table.name][new_rows] = saved.states[table.name][old_rows]
@@ -72,7 +93,10 @@ def import_run(
     dataclasses.replace(saved, rows=rows, states=states).restore(recommender)
     start_run(out, chosen, overwrite)
     checkpoint.save(out, manifest, chosen, recommender, History())
-    return tables
+    changed = set(manifest.features.standardized) - set(match.standardized)
+    return ImportedRun(
+        tables, [one.column for one in manifest.features.standardized if one in changed]
+    )
 
 
 def _choose_rows(moves: pa.Table) -> tuple[Ints, Ints]:
@@ -92,18 +116,17 @@ def _choose_rows(moves: pa.Table) -> tuple[Ints, Ints]:
     return np.append(OOV_ID, old[kept]), np.append(OOV_ID, new[kept])
 
 
-def _map_ids(
+def _match_data(
     saved: checkpoint.Checkpoint, manifest: Manifest, data: Path, former: Path | None, run: Path
-) -> dict[str, pa.Table]:
-    """Return for each table the `old` and `new` id and the `accesses` of each value of the run.
-
-    `new` is the id in `data`, or 0 where the value has no row there.
-    """
-    if former is None and _read_appended_to(manifest, data) == saved.fingerprint:
-        return {
+) -> _Match:
+    """Return how the data set that the run was trained on maps to `data`."""
+    appended_to, standardized = _read_appended_to(manifest, data)
+    if former is None and appended_to == saved.fingerprint:
+        moves = {
             table.name: _read_columns(data, manifest, f"{MAPPING}/{table.name}.parquet", _MOVED)
             for table in manifest.tables
         }
+        return _Match(moves, standardized)
     place = former or Path(saved.parameters["data"])
     try:
         known = Manifest.read(place)
@@ -119,23 +142,31 @@ def _map_ids(
             f"{data} and {place}, on which {run} was trained, have different schemas, so the "
             "model's features differ. Train a new run."
         )
-    return {
+    moves = {
         table.name: _match_values(
             _read_vocabulary(place, known, table.name),
             _read_vocabulary(data, manifest, table.name),
         )
         for table in manifest.tables
     }
+    return _Match(moves, known.features.standardized)
 
 
-def _read_appended_to(manifest: Manifest, data: Path) -> str | None:
-    """Return the fingerprint of the data set that this one was appended to, or None."""
+def _read_appended_to(
+    manifest: Manifest, data: Path
+) -> tuple[str | None, tuple[LearntMoments, ...]]:
+    """Return the fingerprint of the data set that this one was appended to, or None.
+
+    Beside it is how that data set's dense columns were standardised.
+    """
     if DRIFT not in {record.path for record in manifest.records}:
-        return None
+        return None, ()
     _check_file(data, manifest, DRIFT)
     try:
-        return str(json.loads((data / DRIFT).read_text(encoding="utf-8"))["former"])
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        drift = json.loads((data / DRIFT).read_text(encoding="utf-8"))
+        former = drift.get("former_standardized", [])
+        return str(drift["former"]), tuple(LearntMoments(**one) for one in former)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{data / DRIFT} is damaged ({error}). Prepare the data set again."
         ) from None

@@ -63,6 +63,6 @@ def _transform(number: pl.Expr, column: DenseColumn) -> pl.Expr:
         number = number.clip(*column.clip)
     if column.transform == "log1p":
         number = number.clip(lower_bound=0).log1p()
-    if column.standardize is not None:
-        number = (number - column.standardize.mean) / column.standardize.std
+    if column.moments is not None:
+        number = (number - column.moments.mean) / column.moments.std
     return number.cast(pl.Float32())
