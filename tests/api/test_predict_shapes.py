@@ -143,6 +143,29 @@ def test_logs_of_several_labels_are_scored(tmp_path: Path, labels: str) -> None:
     )
 
 
+def test_where_further_fields_hide_whether_there_are_labels_the_user_says_so(
+    tmp_path: Path,
+) -> None:
+    lines = "1\t0\tu0\trest\n0\t1\tu1\trest\n" * 20
+    trained = train(tmp_path, lines, [CLICK, ITEM, USER], ignore_rest=True)
+    log, out = tmp_path / "new.txt", tmp_path / "new.csv"
+    log.write_text("0\tu0\trest\n1\tu1\trest\n")
+    options = ["--run", trained, "--out", out, "--device", "cpu"]
+    refused = command_line.fae("predict", log, *options)
+    assert refused.exit_code == 1
+    assert "new.txt: with `ignore_rest`, its lines could have labels or not." in refused.output
+    scores = []
+    for text, labels in (("", "absent"), ("1\t", "present")):
+        log.write_text(f"{text}0\tu0\trest\n{text}1\tu1\trest\n")
+        assert command_line.fae("predict", log, *options, "--labels", labels).exit_code == 0
+        scores.append(pl.read_csv(out)["score"].to_list())
+    assert scores[0] == scores[1]
+    last = train(
+        tmp_path, "u0\ta\t1\trest\nu1\tb\t0\trest\n" * 20, [USER, ITEM, CLICK], ignore_rest=True
+    )
+    assert predict(last, "u0\ta\t1\trest\n").equals(predict(last, "u0\ta\n"))
+
+
 def test_a_parquet_log_may_lack_the_label_whatever_the_schema_says_of_lines(
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fae.api.conversions import PathLike, Paths, to_texts
 from fae.api.dataset import Dataset
-from fae.api.served_logs import find_served_logs, parse_served_logs
+from fae.api.served_logs import AUTO, LABELS, find_served_logs, parse_served_logs
 from fae.arrays.arrow import Int64Array
 from fae.dataset.encoder import Encoder
 from fae.format.atomic_files import replace_file
@@ -37,27 +37,31 @@ def predict(
     data: PathLike | None = None,
     split: str = "test",
     device: str = "auto",
+    labels: str = AUTO,
     own_functions: bool = False,
 ) -> int:
     """Write the score of each row of `logs` to the file `out`; return the number of rows.
 
     Logs are like those of the data set `data`, by default the one that `run` was trained on; labels
-    may be absent, and are not looked at. In place of logs, a data set may be given, of which a
-    `split` is scored. `out`, a .csv or .parquet, has the keys of the schema, or else `row`, the
-    number of the row from 0, in all logs or as `Dataset.read` returns the split, and `score`, the
-    probability that the first label is 1. Of a line that holds several samples, each has a score:
-    `row` is then the line's, and `element` the sample's number in it from 0. Functions of a user's
-    own in the schema run only with `own_functions`. Raises LogError at the first malformed line, as
-    every row needs a score, and where there is no row.
+    may be absent, and are not looked at; `labels` is `present` or `absent` where lines do not tell.
+    In place of logs, a data set may be given, of which a `split` is scored. `out`, a .csv or
+    .parquet, has the keys of the schema, or else `row`, the number of the row from 0, in all logs
+    or as `Dataset.read` returns the split, and `score`, the probability that the first label is 1.
+    Of a line that holds several samples, each has a score: `row` is then the line's, and `element`
+    the sample's number in it from 0. Functions of a user's own in the schema run only with
+    `own_functions`. Raises LogError at the first malformed line, as every row needs a score, and
+    where there is no row.
     """
     run, out, patterns = Path(run), Path(out), to_texts(logs)
     if out.suffix not in _FORMATS:
         raise ParameterError(f"--out {out}: name a file that ends in {' or '.join(_FORMATS)}.")
+    if labels not in LABELS:
+        raise ParameterError(f"--labels {labels!r}: must be one of {', '.join(LABELS)}.")
     if len(patterns) == 1 and (Path(patterns[0]) / SUCCESS).is_file():
         scored = _score_split(Path(patterns[0]), run, split, device)
     else:
         data = Path(data) if data is not None else _read_data_path(run)
-        scored = _score_logs(patterns, data, run, device, own_functions)
+        scored = _score_logs(patterns, data, run, device, labels, own_functions)
     rows = 0
     with replace_file(out) as partial, _open_output(partial, out.suffix) as write:
         for keys, scores in scored:
@@ -86,13 +90,13 @@ def _score_split(data: Path, run: Path, split: str, device: str) -> Iterator[Sco
 
 
 def _score_logs(
-    patterns: list[str], data: Path, run: Path, device: str, own_functions: bool
+    patterns: list[str], data: Path, run: Path, device: str, labels: str, own_functions: bool
 ) -> Iterator[Scored]:
     """Yield the keys and the scores of the rows of logs, piece by piece."""
     from fae_trainer.run.evaluate import open_scorer
 
     encoder = Encoder(data, own_functions)
-    found = find_served_logs(patterns, encoder)
+    found = find_served_logs(patterns, encoder, labels)
     score = open_scorer(data, run, device=device)
     names = [column.name for column in encoder.schema.key_columns]
     lines = 0

@@ -15,16 +15,22 @@ from fae.logs.schema import Schema
 
 #: What of a log is read to see whether its lines have labels.
 _HEAD_BYTES = 1 << 20
+#: The roles of columns that a model is asked with, and of keys.
+_ASKED = {"dense", "sparse", "key"}
+#: Whether logs have labels: as their lines say, or as the user does.
+AUTO, PRESENT, ABSENT = LABELS = ("auto", "present", "absent")
 
 
-def find_served_logs(patterns: list[str], encoder: Encoder) -> list[tuple[Log, Schema]]:
+def find_served_logs(
+    patterns: list[str], encoder: Encoder, labels: str = AUTO
+) -> list[tuple[Log, Schema]]:
     """Return the logs, and the schema to read each by: without labels and what else is not used.
 
     Fields without names and samples of one field may have all parts of the schema, or all but the
-    labels.
+    labels. Raises LogError where `labels` is AUTO and a log's lines do not tell.
     """
     schema = encoder.schema
-    used = {"dense", "sparse", "key", *(["time"] if encoder.needs_time else [])}
+    used = _ASKED | ({"time"} if encoder.needs_time else set())
     named = _keep_columns(schema, used, labelled=False, has_names=True)
     served = []
     for log in find_logs(patterns, named):
@@ -33,6 +39,10 @@ def find_served_logs(patterns: list[str], encoder: Encoder) -> list[tuple[Log, S
             served.append((log, named))
             continue
         shapes = [_keep_columns(schema, used, labelled, has_names) for labelled in (True, False)]
+        if labels != AUTO:
+            shape = shapes[labels == ABSENT]
+            served.append((find_logs([log.url], shape)[0], _drop_labels(shape)))
+            continue
         if schema.slots is not None:  # a label could be any pair
             shapes.reverse()
         first, second = ((find_logs([log.url], shape)[0], shape) for shape in shapes)
@@ -44,10 +54,28 @@ def find_served_logs(patterns: list[str], encoder: Encoder) -> list[tuple[Log, S
 def _choose(first: tuple[Log, Schema], second: tuple[Log, Schema]) -> tuple[Log, Schema]:
     """Return the first way to read a log, unless the second gives its beginning many more rows.
 
-    A sample with a label could be one without, so a few more rows mean malformed samples.
+    A sample with a label could be one without, so a few more rows mean malformed samples. Raises
+    LogError where lines may have further fields, so that most could be either.
     """
     rows = _count_head_rows(*first), _count_head_rows(*second)
+    log, schema = first
+    if _could_be_both(schema, second[1]) and 0 < rows[0] <= 2 * rows[1] <= 4 * rows[0]:
+        raise LogError(
+            f"{log.name}: with `ignore_rest`, its lines could have labels or not. Say which: "
+            f"--labels {PRESENT} or --labels {ABSENT}."
+        )
     return first if 2 * rows[0] >= rows[1] else second
+
+
+def _could_be_both(labelled: Schema, unlabelled: Schema) -> bool:
+    """Return whether lines may fit both schemas, which then read features from other fields."""
+    if not labelled.ignore_rest or labelled.slots or labelled.explode:
+        return False
+    first, second = (
+        [(place, column) for place, column in enumerate(shape.columns) if column.role in _ASKED]
+        for shape in (labelled, unlabelled)
+    )
+    return first != second
 
 
 def _keep_columns(schema: Schema, used: set[str], labelled: bool, has_names: bool) -> Schema:

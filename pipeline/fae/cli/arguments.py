@@ -305,6 +305,11 @@ def _add_other_commands(commands: Any) -> None:
         help="Where the network runs (default: auto, which is CUDA if there is one).",
     )
     predict.add_argument(
+        "--labels",
+        choices=("auto", "present", "absent"),
+        help="Whether the logs have labels (default: auto, which goes by the fields of a line).",
+    )
+    predict.add_argument(
         "--own-functions",
         action="store_true",
         default=None,
