@@ -206,3 +206,13 @@ def test_the_command_writes_a_file_once(tmp_path: Path) -> None:
     assert fae("schema", "infer", log, "--out", out).exit_code == 0
     assert_mistake(fae("schema", "infer", log, "--out", out), "exists", "Name another file")
     assert_mistake(fae("schema", "infer", tmp_path / "none.csv"), "no log found")
+
+
+def test_a_pattern_is_read_by_its_first_file(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"day={day}").mkdir()
+        frame = pl.DataFrame({"click": [0, 1] * 30, "user": [n % 7 for n in range(ROWS)]})
+        frame.write_parquet(tmp_path / f"day={day}" / "log.parquet")
+    pattern = str(tmp_path / "day=*" / "*.parquet")
+    schema = parse_schema(infer_schema(pattern), "inferred")
+    assert [column.name for column in schema.columns] == ["click", "user", "day"]

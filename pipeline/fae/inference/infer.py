@@ -12,7 +12,7 @@ from fae.inference.labels import choose_label
 from fae.inference.sample import SAMPLED_BYTES, Sample, read_sample
 from fae.ingestion.rejects import Reject
 from fae.ingestion.stage import parse_head
-from fae.logs.files import find_logs
+from fae.logs.files import find_logs, locate_log
 from fae.logs.schema import PARTITION_KEYS
 from fae.logs.schema_files import parse_schema
 
@@ -23,9 +23,10 @@ _MAX_REJECT_SHARE = 0.001
 def infer_schema(log: str) -> str:
     """Return a schema for a log as commented YAML, which says what it is unsure of.
 
-    `log` is a path or URL of one file. Raises LogError where it cannot be read, or where its lines
-    have no fields that can be told apart.
+    `log` is a path, a URL or a pattern, of whose files the first is read. Raises LogError where it
+    cannot be read, or where its lines have no fields that can be told apart.
     """
+    log = locate_log(log).url
     sample = read_sample(log)
     guesses = [guess_column(names, sample.columns[field]) for field, names in _name(sample)]
     guesses = _share_tables(_keep_one_time(choose_label(guesses)))
