@@ -19,6 +19,7 @@ from fae.format.version import __version__
 if TYPE_CHECKING:
     from fae.api.dataset import Dataset, open_dataset
     from fae.api.export import export
+    from fae.api.exported import ExportedModel, load_exported
     from fae.api.predict import predict
     from fae.api.stages import append, calibrate, ingest, partition, prepare, profile
     from fae.dataset.encoder import Encoder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Dataset": "fae.api.dataset",
     "Encoder": "fae.dataset.encoder",
+    "ExportedModel": "fae.api.exported",
     "FaeError": "fae.format.errors",
     "HotColdEmbedding": "fae_trainer.embedding.module",
     "HotColdLoader": "fae_trainer.data.loader",
@@ -43,6 +45,7 @@ _MODULES = {
     "export": "fae.api.export",
     "infer_schema": "fae.inference.infer",
     "ingest": "fae.api.stages",
+    "load_exported": "fae.api.exported",
     "load_schema": "fae.logs.schema_files",
     "open_dataset": "fae.api.dataset",
     "partition": "fae.api.stages",
@@ -54,6 +57,7 @@ _MODULES = {
 __all__ = [
     "Dataset",
     "Encoder",
+    "ExportedModel",
     "FaeError",
     "HotColdEmbedding",
     "HotColdLoader",
@@ -65,6 +69,7 @@ __all__ = [
     "export",
     "infer_schema",
     "ingest",
+    "load_exported",
     "load_schema",
     "open_dataset",
     "partition",

@@ -24,12 +24,12 @@ ROOMS = {
         *("inference", "reporting", "synthetic", "api", "cli", "__main__"),
     ],
     "fae_trainer": [
-        *("parameters", "arguments", "data", "embedding", "model", "run", "commands", "__main__"),
+        *("parameters", "arguments", "data", "embedding", "model", "run", "serving", "commands", "__main__"),
     ],
 }
 #: The rooms that join the two packages, and the contract that the trainer may use.
 JOINTS, CONTRACT = {"api", "cli"}, "format"
-TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "triton"}
+TRAINER_NEEDS = {"torch", "pyarrow", "numpy", "triton", "safetensors"}
 #: What one module of the trainer imports by name, once a run is told to use it.
 LOGGED_TO = {"fae_trainer.run.loggers": {"torch", "mlflow", "wandb", "dvclive"}}
 #: Policy: functions of arrays and frames alone, without paths, engines or a clock.

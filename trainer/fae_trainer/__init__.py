@@ -14,6 +14,7 @@ data/        batches of a data set, read ahead in threads
 embedding/   tables of rows on the device and the host, and how they learn
 model/       the DLRM, and one step of its training
 run/         training, evaluation, checkpoints, metrics
+serving/     a run as a model that scores without this package
 
 The package needs torch, numpy and pyarrow, and of this project only `fae.format`. A room imports
 only from those listed before it. Public names are loaded when they are first used, so importing the

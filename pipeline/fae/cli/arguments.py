@@ -27,6 +27,7 @@ from fae.cli.options import (
 from fae.cli.params_file import add_params_option, expand_params
 from fae.format.manifest import SPLITS as SPLIT_NAMES
 from fae.format.program import USAGE_ERROR
+from fae.format.serving import EXPORT_FORMATS
 from fae.format.version import __version__
 from fae_trainer.arguments import CommandParser, add_command, add_commands, add_options
 
@@ -258,11 +259,19 @@ def _add_other_commands(commands: Any) -> None:
         commands,
         "export",
         "DIR RUN --out OUT",
-        "write trained tables in raw values",
-        "Write the trained tables in raw values, one Parquet file per table: id, value, embedding.",
+        "write a trained model for serving",
+        "Write the trained tables in raw values, one Parquet file per table: id, value, embedding. "
+        "With --to, write instead a model that scores without the trainer, beside an encoder of "
+        "raw rows, and a serving.json that names its inputs and outputs.",
     )
     _add_dataset(export)
     export.add_argument("run", type=Path, metavar="RUN", help="A run trained on it.")
+    export.add_argument(
+        "--to",
+        choices=EXPORT_FORMATS,
+        help="parquet: tables in raw values; onnx: a model for ONNX Runtime; torch: one for "
+        "torch.export.load; safetensors: the weights alone (default: parquet).",
+    )
     add_options(
         export,
         {

@@ -117,11 +117,17 @@ def _report(dataset: str, **options: Any) -> None:
 
 def _export(**options: Any) -> None:
     from fae.api.export import export
+    from fae.format.errors import require
 
-    tables = export(**options)
-    print_text(
-        f"{options['out']}: {len(tables)} tables, {sum(table.rows for table in tables):,} rows"
-    )
+    from fae.format.errors import require
+
+    require("torch", "train", "Export")
+    files = export(**options)
+    rows = f"{sum(file.rows for file in files):,} rows"
+    if options.get("to", "parquet") == "parquet":
+        print_text(f"{options['out']}: {len(files)} tables, {rows}")
+    else:
+        print_text(f"{options['out']}: {', '.join(file.path for file in files)} with {rows}")
 
 
 def _predict(**options: Any) -> None:

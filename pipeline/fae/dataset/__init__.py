@@ -12,5 +12,5 @@ encoder     turns new raw rows into ids and features, for serving
 cells       rows as columns, each cell by its own type
 plain_cells a few rows cell by cell, without the cost of a table
 value_index the id of each value of a vocabulary, found at once
-export      trained embedding tables by raw value, for serving
+export      trained embedding tables by raw value, or a model beside its encoder, for serving
 """

@@ -1,8 +1,10 @@
-"""Export: a trained model's embedding tables by raw value, for serving."""
+"""Export a trained model for serving: its tables by raw value, or a model beside its encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ import pyarrow.parquet as pq
 
 from fae.commit import outputs
 from fae.dataset.integrity import read_checked
+from fae.format.errors import ParameterError, disk_errors_reported
 from fae.format.integrity import DataFile, describe_file
-from fae.format.manifest import OOV_ID, Table
+from fae.format.manifest import MANIFEST_FILE, OOV_ID, SUCCESS, Table
+from fae.format.serving import ENCODER_FOLDER, SERVING_FILE, Serving
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -50,6 +54,44 @@ def write_tables(
                 pq.write_table(lines, path, compression="zstd")
                 files.append(describe_file(path, name, lines.num_rows))
     return files
+
+
+def write_serving_folder(
+    dataset: FolderLike,
+    to: str,
+    write_model: Callable[[Path], Serving],
+    checkpoint_sha256: str,
+    out: FolderLike,
+    *,
+    overwrite: bool = False,
+) -> list[DataFile]:
+    """Write a model `to` a format beside what encodes raw rows for it; return the model's files.
+
+    `write_model` writes them to a folder and describes them. Raises ParameterError where `out` is
+    in an object store.
+    """
+    source, out = Folder.of(dataset), Folder.of(out)
+    if out.remote:
+        raise ParameterError(
+            f"--out {out}: a model is written to a local disk. Name a folder there, and copy it."
+        )
+    manifest = outputs.read_manifest(source)
+    sources = (manifest.fingerprint, checkpoint_sha256)
+    made_from = outputs.compute_fingerprint({"stage": "export", "to": to}, *sources)
+    if outputs.is_made(out, made_from, overwrite):
+        return list(Serving.read(out.path).files)
+    with outputs.build_output(out, made_from) as partial, disk_errors_reported(out):
+        serving = write_model(partial.path)
+        for name in (MANIFEST_FILE, SUCCESS):
+            partial.write_text(f"{ENCODER_FOLDER}/{name}", source.read_text(name))
+        for table in manifest.tables:
+            with (
+                read_checked(source, table.vocabulary) as path,
+                partial.write(f"{ENCODER_FOLDER}/{table.vocabulary.path}") as copy,
+            ):
+                shutil.copyfile(path, copy)
+        partial.write_text(SERVING_FILE, serving.to_json())
+    return list(serving.files)
 
 
 def _describe(out: Folder, table: Table) -> DataFile:

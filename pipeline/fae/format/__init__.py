@@ -1,6 +1,7 @@
 """The contract on disk and the ground of every program, with the standard library alone.
 
 manifest      `manifest.json` and `_SUCCESS`: what a finished data set is
+serving       `serving.json`: what an exported model's folder holds
 budget        the arithmetic of the byte budget: what a row costs
 integrity     checks that files are those that the manifest names
 json_codec    dataclasses to JSON and back, every type checked

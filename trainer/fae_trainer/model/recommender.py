@@ -59,6 +59,21 @@ def count_hot_rows(manifest: Manifest, placement: str) -> list[int]:
     return [0 for _ in manifest.tables]
 
 
+def make_network(manifest: Manifest, parameters: TrainParameters) -> Dlrm:
+    """Return the network above the embeddings, with unset weights of the parameters' dtype."""
+    bottom = parameters.bottom_mlp
+    dim = bottom[-1] if bottom else find_largest_dim(manifest)
+    dims = dict.fromkeys(table.dim for table in manifest.tables)
+    return Dlrm(
+        len(manifest.features.dense),
+        len(manifest.features.sparse),
+        dim,
+        bottom,
+        parameters.top_mlp,
+        others=[other for other in dims if other != dim],
+    ).to(_DTYPES[parameters.dtype])
+
+
 class Recommender:
     """A DLRM and its embedding tables, placed as the parameters say.
 
@@ -96,16 +111,7 @@ class Recommender:
             [self._make_tables(dim, each, parameters, by_device) for dim, each in layouts.items()]
         )
         self._host_rows = [HostRows(tables) for tables in self.tables.groups]
-        bottom = parameters.bottom_mlp
-        network_dim = bottom[-1] if bottom else find_largest_dim(manifest)
-        self.network = Dlrm(
-            len(manifest.features.dense),
-            len(manifest.features.sparse),
-            network_dim,
-            bottom,
-            parameters.top_mlp,
-            others=[dim for dim in layouts if dim != network_dim],
-        ).to(self.device, self.dtype)
+        self.network = make_network(manifest, parameters).to(self.device)
         self.network_optimizer = NetworkOptimizer(
             parameters.optimizer,
             self.network.parameters(),

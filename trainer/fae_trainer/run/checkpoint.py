@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fae.format.atomic_files import replace_file
 from fae.format.errors import DatasetError, FaeError
@@ -51,15 +53,31 @@ class Checkpoint:
 
         Raises DatasetError where the values belong to another model.
         """
-        try:
+        with _misfits_reported():
             self._check_sizes(recommender)
             recommender.tables.load(self.rows, self.states)
             recommender.network.load_state_dict(self.network)
             recommender.network_optimizer.load_state_dict(copy.deepcopy(self.network_optimizer))
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise DatasetError(
-                f"{FILE_NAME} does not fit its own parameters ({_first_line(error)}). Train again."
-            ) from None
+
+    def restore_network(self, network: nn.Module) -> None:
+        """Load the network's weights alone; raises DatasetError where they are another one's."""
+        with _misfits_reported():
+            network.load_state_dict(self.network)
+
+    def check_weights(self, manifest: Manifest, run: Path) -> None:
+        """Raise DatasetError unless every table has its rows, and all weights are finite."""
+        with _misfits_reported():
+            for table in manifest.tables:
+                if tuple(self.rows[table.name].shape) != (table.rows, table.dim):
+                    raise ValueError(f"table {table.name!r} does not have {table.rows} rows")
+            weights = {f"table {table.name!r}": self.rows[table.name] for table in manifest.tables}
+            weights |= {f"the network's {name}": layer for name, layer in self.network.items()}
+            for name, values in weights.items():
+                if not _is_finite(values):
+                    raise DatasetError(
+                        f"{run}: {name} has values that are not finite (NaN or infinity): the "
+                        "training diverged. Train again with a lower --lr or --dense-lr."
+                    )
 
     def _check_sizes(self, recommender: Recommender) -> None:
         """Raise ValueError unless each table has all of its rows and of their states."""
@@ -148,6 +166,23 @@ def load(run: Path) -> Checkpoint:
 def load_table_weights(run: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
     """Return each table's trained rows by name, (rows, dim), in the order of the data set's ids."""
     return {name: rows.numpy() for name, rows in load(run).rows.items()}
+
+
+@contextmanager
+def _misfits_reported() -> Iterator[None]:
+    """Raise DatasetError where the block finds that a checkpoint's values belong elsewhere."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DatasetError(
+            f"{FILE_NAME} does not fit its own parameters ({_first_line(error)}). Train again."
+        ) from None
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Tell whether all values are finite, without a second tensor of their size."""
+    least, greatest = values.aminmax()  # NaN if one value is
+    return bool(least.isfinite() and greatest.isfinite())
 
 
 def _first_line(error: Exception) -> str:
