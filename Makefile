@@ -24,6 +24,7 @@ docs: $(INSTALLED)  ## the documentation as a site, in build/site
 lint: $(INSTALLED)
 	ruff check
 	ruff format --check
+	hadolint docker/*.Dockerfile
 
 types: $(INSTALLED)
 	mypy

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from fae.api.export import export
 from fae.format.errors import DatasetError
@@ -36,3 +40,26 @@ def test_a_run_on_another_data_set_of_the_same_sizes_is_refused(
     with pytest.raises(DatasetError, match="its ids mean other values"):
         export(shop.dataset, tmp_path / "run", tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda saved: saved["rows"]["city"][2].fill_(math.nan), "RUN: table 'city' has values"),
+        (lambda saved: saved["network"]["top.0.bias"].fill_(math.inf), r"network's top\.0\.bias"),
+        (lambda saved: saved["rows"].pop("item"), "does not fit its own parameters"),
+        (lambda saved: saved["rows"].update(item=torch.ones(5, 3)), "'item' does not have 5 rows"),
+    ],
+    ids=["a NaN row", "an infinite bias", "no table", "another dim"],
+)
+def test_a_model_that_cannot_score_is_refused(
+    shop: Stages, tmp_path: Path, damage: Callable[[dict[str, Any]], object], named: str
+) -> None:
+    run(shop.dataset, tmp_path / "RUN")
+    saved = torch.load(tmp_path / "RUN" / "checkpoint.pt", weights_only=True)
+    damage(saved)
+    torch.save(saved, tmp_path / "RUN" / "checkpoint.pt")
+    for to in ("parquet", "onnx"):
+        with pytest.raises(DatasetError, match=named):
+            export(shop.dataset, tmp_path / "RUN", tmp_path / "OUT", to=to)
+    assert not (tmp_path / "OUT").exists()

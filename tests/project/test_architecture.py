@@ -24,7 +24,17 @@ ROOMS = {
         *("inference", "reporting", "synthetic", "api", "cli", "__main__"),
     ],
     "fae_trainer": [
-        *("parameters", "arguments", "data", "embedding", "model", "run", "serving", "commands", "__main__"),
+        *(
+            "parameters",
+            "arguments",
+            "data",
+            "embedding",
+            "model",
+            "run",
+            "serving",
+            "commands",
+            "__main__",
+        ),
     ],
 }
 #: The rooms that join the two packages, and the contract that the trainer may use.

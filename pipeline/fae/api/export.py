@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fae.commit.outputs import read_manifest
 from fae.dataset.export import write_serving_folder, write_tables
+from fae.execution.progress import console
 from fae.format.errors import ParameterError
 from fae.format.integrity import DataFile, compute_sha256
 from fae.format.serving import EXPORT_FORMATS
@@ -48,5 +49,11 @@ def export(
         weights = {name: rows.numpy() for name, rows in checkpoint.rows.items()}
         return write_tables(dataset, weights, sha256, out, overwrite=overwrite)
     check_libraries(to)
+    if checkpoint.parameters.get("amp") == "bf16" and to != "safetensors":
+        console.print(
+            f"note: {run} was trained with --amp bf16. The exported model computes in float32, so "
+            "its scores differ from those of `fae predict` by the rounding of bfloat16.",
+            soft_wrap=True,
+        )
     write = partial(write_model, to, manifest, run, checkpoint, sha256)
     return write_serving_folder(dataset, to, write, sha256, out, overwrite=overwrite)

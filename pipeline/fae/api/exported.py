@@ -55,7 +55,7 @@ class ExportedModel:
         first = 0
         while first < encoded.height:
             piece = encoded[first : first + self._count_rows(encoded[first : first + _ROWS])]
-            inputs = {tensors.name: _fill(piece, tensors) for tensors in self.serving.inputs}
+            inputs = fill_inputs(piece, self.serving.inputs)
             logits.append(self._score(inputs).astype(np.float64))
             first += piece.height
         score: npt.NDArray[np.float64] = 1 / (1 + np.exp(-np.concatenate(logits)))
@@ -95,6 +95,11 @@ def _open_torch(path: Path) -> Callable[[dict[str, Array]], Array]:
 
 
 _OPENERS = {"onnx": _open_onnx, "torch": _open_torch}
+
+
+def fill_inputs(encoded: pl.DataFrame, inputs: Sequence[Tensors]) -> dict[str, Array]:
+    """Return a model's inputs, by name, for rows with the features of a data set."""
+    return {tensors.name: _fill(encoded, tensors) for tensors in inputs}
 
 
 def _fill(encoded: pl.DataFrame, tensors: Tensors) -> Array:

@@ -119,8 +119,6 @@ def _export(**options: Any) -> None:
     from fae.api.export import export
     from fae.format.errors import require
 
-    from fae.format.errors import require
-
     require("torch", "train", "Export")
     files = export(**options)
     rows = f"{sum(file.rows for file in files):,} rows"

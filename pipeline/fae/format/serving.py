@@ -110,8 +110,7 @@ def describe_inputs(manifest: Manifest) -> tuple[Tensors, ...]:
         Tensors("ids", "int64", ("batch", len(plain)), plain),
     ]
     lists = [
-        Tensors(f"list_{f.name}", "int64", ("batch", f"longest_{f.name}"), (f.name,), True)
-        for f in sparse
-        if f.multi
+        Tensors(f"list_{name}", "int64", ("batch", f"longest_{number}"), (name,), True)
+        for number, name in enumerate(f.name for f in sparse if f.multi)
     ]
     return (*(tensors for tensors in inputs if tensors.columns), *lists)

@@ -21,9 +21,6 @@ from fae.format.version import __version__
 from fae_trainer.run.checkpoint import Checkpoint
 from fae_trainer.serving.scoring_model import ScoringModel
 
-#: Samples that a program is traced with, and ids in their longest list. Sizes of 0 and 1 would be
-#: taken for fixed.
-_TRACED_SAMPLES, _TRACED_LIST = 3, 2
 #: What writing each format needs beside torch.
 _LIBRARIES = {"onnx": ("onnx", "onnxscript"), "safetensors": ("safetensors",), "torch": ()}
 
@@ -93,6 +90,7 @@ def _write_onnx(model: ScoringModel, _: Manifest, folder: Path) -> None:
             _trace(model),
             input_names=[tensors.name for tensors in model.inputs],
             output_names=["logit", "score"],
+            dynamic_shapes=_find_varying_axes(model),  # for the sizes' names
             dynamo=True,
             verbose=False,
         )
@@ -109,17 +107,31 @@ _WRITERS: Mapping[str, Callable[[ScoringModel, Manifest, Path], None]] = {
 
 def _trace(model: ScoringModel) -> ExportedProgram:
     """Return the model as a program for batches of any size and lists of any length."""
-    samples: list[torch.Tensor] = []
-    varying: list[dict[int, Any]] = []
-    for tensors in model.inputs:
-        width = _TRACED_LIST if tensors.holds_lists else len(tensors.columns)
-        dtype = getattr(torch, tensors.dtype)
-        samples.append(torch.zeros(_TRACED_SAMPLES, width, dtype=dtype))
-        sizes = {0: Dim("batch")}
-        if tensors.holds_lists:
-            sizes[1] = Dim(f"longest_{len(samples)}")
-        varying.append(sizes)
-    return torch.export.export(model, tuple(samples), dynamic_shapes=(tuple(varying),))
+    # Sizes of 0 and 1 would be taken for fixed, and equal ones for one size.
+    traced = {name: 2 + number for number, name in enumerate(_name_sizes(model))}
+    samples = (
+        torch.zeros(
+            [traced.get(size, size) for size in tensors.shape], dtype=getattr(torch, tensors.dtype)
+        )
+        for tensors in model.inputs
+    )
+    return torch.export.export(model, tuple(samples), dynamic_shapes=_find_varying_axes(model))
+
+
+def _find_varying_axes(model: ScoringModel) -> tuple[tuple[dict[int, Any], ...]]:
+    """Return the axes of each input that vary, and their sizes by name."""
+    dims = {name: Dim(name) for name in _name_sizes(model)}
+    axes = (
+        {axis: dims[size] for axis, size in enumerate(tensors.shape) if size in dims}
+        for tensors in model.inputs
+    )
+    return (tuple(axes),)
+
+
+def _name_sizes(model: ScoringModel) -> list[str]:
+    """Return the names of the sizes that vary, each once."""
+    sizes = (size for tensors in model.inputs for size in tensors.shape)
+    return list(dict.fromkeys(size for size in sizes if isinstance(size, str)))
 
 
 @contextmanager

@@ -49,7 +49,8 @@ class ScoringModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and outputs."""
-        return self.tables[0].dtype
+        dtype: torch.dtype = self.tables[0].dtype
+        return dtype
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the probabilities that the first label is 1."""
