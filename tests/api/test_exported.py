@@ -156,7 +156,7 @@ def test_the_command_exports_once(served: Served) -> None:
     result = command_line.fae("export", served.data, served.run, "--to", "onnx", "--out", out)
     assert (result.exit_code, result.stdout) == (
         0,
-        f"{out}: model.onnx, model.onnx.data with 11 rows\n",
+        f"{out}: model.onnx, model.onnx.data with 9 rows\n",
     )
     assert out.stat().st_ino == before
 
@@ -178,6 +178,8 @@ def test_a_stopped_export_leaves_no_model_and_a_rerun_makes_it(
     assert [path.name for path in tmp_path.iterdir()] == ["MODEL"]
     whole = served.models / "safetensors" / "model.safetensors"
     assert (out / "model.safetensors").read_bytes() == whole.read_bytes()
+    modes = {(out / name).stat().st_mode for name in ("model.safetensors", "serving.json")}
+    assert len(modes) == 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from fae.format.version import __version__
 from fae_trainer.run.checkpoint import Checkpoint
 from fae_trainer.serving.scoring_model import ScoringModel
 
+_FILES = "model.*"
 #: What writing each format needs beside torch.
 _LIBRARIES = {"onnx": ("onnx", "onnxscript"), "safetensors": ("safetensors",), "torch": ()}
 
@@ -39,6 +40,8 @@ def write_model(
     Raises DatasetError where the checkpoint's weights do not fit the data set or are not finite.
     """
     model = ScoringModel(manifest, checkpoint, run)
+    for path in folder.glob(_FILES):  # of an export that was killed
+        path.unlink()
     _WRITERS[to](model, manifest, folder)
     dtype = str(model.dtype).removeprefix("torch.")
     p = model.parameters_of_run
@@ -62,7 +65,7 @@ def write_model(
 
 def _describe_files(folder: Path, manifest: Manifest) -> Iterator[DataFile]:
     """Yield the model's file, then those that it needs. The last one holds the tables' rows."""
-    files = sorted(path for path in folder.iterdir() if path.name.startswith("model."))
+    files = sorted(folder.glob(_FILES))
     rows = sum(table.rows for table in manifest.tables)
     for path in files:
         yield describe_file(path, path.name, rows if path == files[-1] else 0)
@@ -75,8 +78,11 @@ def _write_safetensors(model: ScoringModel, manifest: Manifest, folder: Path) ->
     names = (table.name for table in manifest.tables)
     weights = {f"tables.{name}": rows for name, rows in zip(names, model.tables, strict=True)}
     weights |= {f"network.{name}": layer for name, layer in model.network.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()},
-              folder / "model.safetensors")  # fmt: skip
+    path = folder / "model.safetensors"
+    path.touch()
+    mode = path.stat().st_mode  # as the user's umask has it; the library's file is the user's alone
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    path.chmod(mode)
 
 
 def _write_torch(model: ScoringModel, _: Manifest, folder: Path) -> None:
