@@ -17,8 +17,9 @@ test: lint types unit  ## everything that CI checks
 faults: $(INSTALLED)  ## fault campaigns for an hour and more; ends with a table
 	python -m faults
 
-docs: $(INSTALLED)  ## the documentation as a site, in build/site
+docs: $(INSTALLED)  ## run the code of README.md and docs/, and make the site in build/site
 	python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	pytest -n 3 -m docs tests/project/test_documents.py
 	mkdocs build --strict
 
 lint: $(INSTALLED)
