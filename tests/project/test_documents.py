@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import dataclasses
 import gzip
 import json
 import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -26,6 +28,9 @@ import yaml
 
 import fae_trainer.arguments
 from fae.cli.arguments import parse, parser, subparsers
+from fae.format.budget import Budget, Embedding
+from fae.format.integrity import DataFile
+from fae.format.manifest import Features, Leaf, Manifest, SparseFeature, Table
 from tests.support import documents
 from tests.support.documents import PAGES, Block, read_blocks, read_code_spans, split_commands
 from tests.support.object_store import object_store
@@ -42,6 +47,7 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 #: Languages whose blocks are text to read.
 PLAIN = {"", "text", "csv"}
 #: Options that the pages name and that are other programs'.
+DASK_PORT = "8786"
 FOREIGN_OPTIONS = {"--lifetime", "--block-mib"}
 
 
@@ -106,7 +112,7 @@ def test_a_wrong_option_or_command_is_found() -> None:
 
 def test_only_what_is_not_everywhere_is_not_run() -> None:
     needs = {block.needs for block in BLOCKS if block.needs}
-    assert needs <= {"a checkout", "a GPU", "Docker", "Kubernetes", "Slurm", "your S3 bucket"}
+    assert needs <= {"a checkout", "a Git repository", "a GPU", "Docker", "Kubernetes", "Slurm", "your S3 bucket"}
 
 
 # ── What is named exists ─────────────────────────────────────────────────────────────────────────
@@ -137,6 +143,16 @@ def test_the_links_of_the_files_outside_the_site_lead_somewhere() -> None:
     for page in ROOT.glob("*.md"):  # those of the site: `mkdocs build --strict`
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             assert "://" in target or (ROOT / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_timeout_and_the_fields_of_the_format_are_the_stated_ones() -> None:
+    from fae.execution.dask_backend import worker_timeout
+
+    assert "`DASK_FAE__WORKER_TIMEOUT` (`10 minutes`)" in (ROOT / "docs/cluster.md").read_text()
+    assert worker_timeout() == 600
+    spans = set(read_code_spans(ROOT / "docs" / "format.md"))
+    for part in (Manifest, Table, Features, SparseFeature, Leaf, DataFile, Embedding, Budget):
+        assert {field.name for field in dataclasses.fields(part)} <= spans, part.__name__
 
 
 # ── Notebooks and pictures ───────────────────────────────────────────────────────────────────────
@@ -194,10 +210,16 @@ def served(text: str, folder: Path) -> Iterator[None]:
         yield
 
 
+def find_free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @pytest.mark.docs
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_every_block_of_the_page_runs(page: Path, readers_folder: Path) -> None:
-    script = documents.write_script(page, readers_folder)
+    script = documents.write_script(page, readers_folder).replace(DASK_PORT, find_free_port())
     (readers_folder / ".page.sh").write_text(f"pip() {{ true; }}\n{script}", encoding="utf-8")
     programs = Path(sys.executable).parent
     settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": PYTHONPATH}

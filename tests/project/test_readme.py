@@ -3,11 +3,8 @@
 import gzip
 import json
 import re
-import shlex
 from pathlib import Path
 
-import duckdb
-import pandas
 import polars
 import pytest
 import torch
@@ -17,16 +14,10 @@ from fae.format.manifest import Manifest
 from fae.synthetic.log import write_log
 from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support import command_line
+from tests.support.documents import README, find_block, split_commands
 from tests.support.project import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLE = ROOT / "data" / "criteo-sample.tsv"
-
-
-def code(language: str, holds: str) -> str:
-    """The README's block of `language` with `holds` in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(block for block in blocks if holds in block)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +30,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_one_liners_read_every_train_row(dataset, monkeypatch):
     monkeypatch.chdir(dataset.parent)
-    lines = code("python", "duckdb.sql").strip().splitlines()
+    imports, _, calls = find_block(README, "python", "duckdb.sql").partition("\n\n")
+    scope: dict[str, object] = {}
+    exec(imports, scope)
+    lines = calls.strip().splitlines()
     expected = sum(leaf.rows for leaf in Manifest.read(dataset).splits["train"].values())
-    scope = {"polars": polars, "duckdb": duckdb, "pandas": pandas}
     assert len(lines) == 3
     for line in lines:
         frame = eval(line, scope)
@@ -56,34 +49,33 @@ def test_the_lines_of_python_prepare_read_and_encode(tmp_path, monkeypatch):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "day.gz").write_bytes(gzip.compress(SAMPLE.read_bytes()))
     scope: dict[str, object] = {}
-    exec(code("python", "fae.prepare("), scope)
+    exec(find_block(README, "python", "fae.prepare("), scope)
     dataset = scope["dataset"]
     assert sum(split.rows for split in dataset.splits.values()) == 2000
-    assert Manifest.read("DIR") == dataset.manifest
+    assert Manifest.read("CLICKS") == dataset.manifest
 
 
 def test_the_days_follow_each_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = SAMPLE.read_bytes().splitlines(keepends=True)
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "day_1.tsv").write_text("".join(lines[:1000]), encoding="utf-8")
-    (tmp_path / "logs" / "day_2.tsv").write_text("".join(lines[1000:]), encoding="utf-8")
-    commands = code("sh", "--append").strip().splitlines()
+    (tmp_path / "logs" / "day_1.gz").write_bytes(gzip.compress(b"".join(lines[:1000])))
+    (tmp_path / "logs" / "day_2.gz").write_bytes(gzip.compress(b"".join(lines[1000:])))
+    commands = list(split_commands(find_block(README, "sh", "--append")))
     assert len(commands) == 5
-    for command in commands:
-        program, *arguments = shlex.split(command)
+    for program, *arguments in commands:
         assert program == "fae"
         result = command_line.fae(*arguments)
         assert result.exit_code == 0, result.output
     assert {"checkpoint.pt", "metrics.json"} <= {path.name for path in Path("RUN_2").iterdir()}
-    rows = sum(log["rows"] for log in Manifest.read("DIR").preparation["logs"])
+    rows = sum(log["rows"] for log in Manifest.read("DAYS").preparation["logs"])
     assert rows == len(lines)
 
 
 def test_the_training_loop_of_an_own_model_runs(dataset, monkeypatch):
     monkeypatch.chdir(dataset.parent)
     scope: dict[str, object] = {}
-    exec(code("python", "fae.HotColdLoader("), scope)
+    exec(find_block(README, "python", "fae.HotColdLoader("), scope)
     before = HotColdEmbedding(scope["loader"].manifest).tables.rows()
     after = scope["embedding"].tables.rows()
     assert any(not torch.equal(after[name], before[name]) for name in before)
@@ -92,7 +84,7 @@ def test_the_training_loop_of_an_own_model_runs(dataset, monkeypatch):
 
 def test_the_schema_prepares_and_trains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("schema.yaml").write_text(code("yaml", "my-log"), encoding="utf-8")
+    Path("schema.yaml").write_text(find_block(README, "yaml", "my-log"), encoding="utf-8")
     header = ["id", "click", "when", "price", *(f"C{n}" for n in range(1, 10)), "item", "history"]
     lines = [",".join(header)]
     for n in range(400):
@@ -117,7 +109,7 @@ def test_the_schema_prepares_and_trains(tmp_path, monkeypatch):
 
 
 def test_every_path_in_the_table_of_files_exists():
-    table = README.split("## The files")[1]
+    table = README.read_text(encoding="utf-8").split("## The files")[1]
     for path in re.findall(r"`([\w./]+)`", table):
         if "/" in path or path[0].isupper() or path.endswith(".yaml"):
             assert (ROOT / path).exists(), path
