@@ -30,7 +30,7 @@ import fae_trainer.arguments
 from fae.cli.arguments import parse, parser, subparsers
 from fae.format.budget import Budget, Embedding
 from fae.format.integrity import DataFile
-from fae.format.manifest import Features, Leaf, Manifest, SparseFeature, Table
+from fae.format.manifest import Features, Leaf, LearntMoments, Manifest, SparseFeature, Table
 from tests.support import documents
 from tests.support.documents import PAGES, Block, read_blocks, read_code_spans, split_commands
 from tests.support.object_store import object_store
@@ -112,7 +112,15 @@ def test_a_wrong_option_or_command_is_found() -> None:
 
 def test_only_what_is_not_everywhere_is_not_run() -> None:
     needs = {block.needs for block in BLOCKS if block.needs}
-    assert needs <= {"a checkout", "a Git repository", "a GPU", "Docker", "Kubernetes", "Slurm", "your S3 bucket"}
+    assert needs <= {
+        "a checkout",
+        "a Git repository",
+        "a GPU",
+        "Docker",
+        "Kubernetes",
+        "Slurm",
+        "your S3 bucket",
+    }
 
 
 # ── What is named exists ─────────────────────────────────────────────────────────────────────────
@@ -151,7 +159,8 @@ def test_the_timeout_and_the_fields_of_the_format_are_the_stated_ones() -> None:
     assert "`DASK_FAE__WORKER_TIMEOUT` (`10 minutes`)" in (ROOT / "docs/cluster.md").read_text()
     assert worker_timeout() == 600
     spans = set(read_code_spans(ROOT / "docs" / "format.md"))
-    for part in (Manifest, Table, Features, SparseFeature, Leaf, DataFile, Embedding, Budget):
+    parts = (Manifest, Table, Features, SparseFeature, LearntMoments, Leaf, DataFile)
+    for part in (*parts, Embedding, Budget):
         assert {field.name for field in dataclasses.fields(part)} <= spans, part.__name__
 
 
@@ -223,6 +232,8 @@ def test_every_block_of_the_page_runs(page: Path, readers_folder: Path) -> None:
     (readers_folder / ".page.sh").write_text(f"pip() {{ true; }}\n{script}", encoding="utf-8")
     programs = Path(sys.executable).parent
     settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": PYTHONPATH}
+    for role in ("AUTHOR", "COMMITTER"):
+        settings |= {f"GIT_{role}_NAME": "Reader", f"GIT_{role}_EMAIL": "reader@example.com"}
     with served(script, readers_folder), (readers_folder / ".out").open("w+") as out:
         run = subprocess.Popen(
             ["bash", ".page.sh"],
