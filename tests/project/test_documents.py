@@ -15,6 +15,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,15 +193,15 @@ def draw_pictures() -> dict[str, Callable[[], str]]:
 
 @pytest.fixture
 def readers_folder(tmp_path: Path) -> Path:
-    """Make what the pages take for granted: logs of a few days in `logs/` and `new/`."""
+    """Make what pages take for granted: the examples, and logs of days in `logs/` and `new/`."""
     lines = SAMPLE.read_bytes().splitlines(keepends=True)
     days = {"logs/day_1": lines[:900], "logs/day_2": lines[900:1900], "new/day_3": lines[1900:]}
     for name, rows in days.items():
         path = tmp_path / f"{name}.gz"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(gzip.compress(b"".join(rows)))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / SAMPLE.name).write_bytes(SAMPLE.read_bytes())
+    for name in ("data", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
 
 
