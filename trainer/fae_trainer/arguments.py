@@ -305,7 +305,7 @@ def add_command(
     """
     command: argparse.ArgumentParser = commands.add_parser(
         name,
-        usage=f"%(prog)s {usage} [OPTIONS]",
+        usage=" ".join(filter(None, ("%(prog)s", usage, "[OPTIONS]"))),
         help=text,
         description=description,
         argument_default=argparse.SUPPRESS,

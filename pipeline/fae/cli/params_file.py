@@ -21,8 +21,8 @@ def add_params_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--params",
         metavar="FILE[:SECTION]",
-        help="Take options from a section of this YAML file, by default the one called as the "
-        "command; an option given here wins. For DVC: --params params.yaml.",
+        help="Take options from a section of this YAML file (default: the command's name); an "
+        "option given here wins. For DVC: --params params.yaml.",
     )
 
 
