@@ -1,12 +1,13 @@
 """The command `fae`: it parses, calls and prints; what is done is done elsewhere.
 
-arguments      the commands, with their help
-options        the options that several commands share
-params_file    options from a file, such as DVC's params.yaml
-completion     the script for a shell that completes them
-commands       what each command calls, and what it prints
-printing       tables for people, on standard output
-print_timings  the table of where the time went
+arguments        the commands, with their help
+stage_arguments  those of them that make a data set
+options          the options that several commands share
+params_file      options from a file, such as DVC's params.yaml
+completion       the script for a shell that completes them
+commands         what each command calls, and what it prints
+printing         tables for people, on standard output
+print_timings    the table of where the time went
 """
 
 from __future__ import annotations

@@ -12,19 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fae.api import stages
 from fae.cli.completion import SHELLS
-from fae.cli.options import (
-    EXECUTION,
-    HOT_SET,
-    LOGS,
-    OPTIONS,
-    SPLITS,
-    SYNTHETIC,
-    add_groups,
-    positive,
-)
+from fae.cli.options import OPTIONS, SYNTHETIC, add_logs, positive
 from fae.cli.params_file import add_params_option, expand_params
+from fae.cli.stage_arguments import add_stages
 from fae.format.manifest import SPLITS as SPLIT_NAMES
 from fae.format.program import USAGE_ERROR
 from fae.format.serving import EXPORT_FORMATS
@@ -34,7 +25,6 @@ from fae_trainer.arguments import CommandParser, add_command, add_commands, add_
 _DESCRIPTION = """\
 Find the embedding rows that nearly all accesses go to, give them the GPU bytes that you have, and
 train on hot/cold-partitioned Parquet. Start with `fae prepare`."""
-
 
 #: Commands whose options nobody keeps in a file.
 _WITHOUT_PARAMS = {"completion", "init", "schema", "version"}
@@ -73,8 +63,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"fae {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
     _add_beginnings(commands)
-    _add_prepare(commands)
-    _add_stages(commands)
+    add_stages(commands)
     _add_dataset_commands(commands)
     add_commands(commands)
     _add_other_commands(commands)
@@ -107,7 +96,7 @@ def _add_beginnings(commands: Any) -> None:
         "logs of your own. Then: git init, dvc init, dvc repro. Existing files are not replaced.",
     )
     init.add_argument("tool", choices=("dvc",), metavar="dvc", help="What runs the stages.")
-    _add_logs(init)
+    add_logs(init)
     add_options(init, {"--schema": {**OPTIONS["--schema"], "required": True}})
     init.add_argument(
         "--hot-budget", metavar="SIZE", help="GPU bytes for hot rows (default: 256MiB)."
@@ -137,75 +126,6 @@ def _add_beginnings(commands: Any) -> None:
         metavar="N",
         help="The same seed gives the same bytes (default: 0).",
     )
-
-
-def _add_prepare(commands: Any) -> None:
-    prepare = add_command(
-        commands,
-        "prepare",
-        "LOGS... --schema NAME --hot-budget SIZE --out OUT",
-        "prepare a data set from raw logs in one go",
-        "Prepare a data set from raw logs: ingest, profile, calibrate and partition in one go. "
-        "After an interruption, run the same command to resume.",
-    )
-    _add_logs(prepare)
-    add_groups(
-        prepare,
-        stages.prepare,
-        {
-            "logs": (*LOGS, "--append"),
-            "splits and rare values": SPLITS,
-            "hot set": HOT_SET,
-            "output": ("--out", "--seed", "--overwrite", "--keep-work", "--timings"),
-            "where to run": EXECUTION,
-        },
-        optional=("--schema",),  # with --append, the data set's own
-    )
-
-
-def _add_stages(commands: Any) -> None:
-    ingest = add_command(
-        commands,
-        "ingest",
-        "LOGS... --schema NAME --out OUT",
-        "stage 1: parse logs into typed columns",
-        "Stage 1: parse logs into typed columns. Malformed lines go to OUT/rejects.",
-    )
-    _add_logs(ingest)
-    add_groups(ingest, stages.ingest, {"logs": LOGS, **_output()})
-    profile = add_command(
-        commands,
-        "profile",
-        "STAGING --out OUT",
-        "stage 2: count the accesses to each embedding row",
-        "Stage 2: split the rows, and count the accesses to each embedding row in train.",
-    )
-    _add_inputs(profile, "staging")
-    splits = {"splits and rare values": (*SPLITS, "--seed")}
-    add_groups(profile, stages.profile, {**splits, **_output()})
-    calibrate = add_command(
-        commands,
-        "calibrate",
-        "STAGING FREQUENCIES --hot-budget SIZE --out OUT",
-        "stage 3: choose the hot rows",
-        "Stage 3: choose the hot rows that the byte budget holds.",
-    )
-    _add_inputs(calibrate, "staging", "frequencies")
-    add_groups(calibrate, stages.calibrate, {"hot set": HOT_SET, **_output()})
-    partition = add_command(
-        commands,
-        "partition",
-        "STAGING FREQUENCIES HOT_SET --out OUT",
-        "stage 4: write the hot/cold data set",
-        "Stage 4: write the shuffled hot/cold data set with its vocabularies and manifest.",
-    )
-    _add_inputs(partition, "staging", "frequencies", "hot_set")
-    add_groups(partition, stages.partition, _output("--seed"))
-
-
-def _output(*more: str) -> dict[str, tuple[str, ...]]:
-    output = ("--out", *more, "--overwrite", "--timings")
-    return {"output": output, "where to run": EXECUTION}
 
 
 def _add_dataset_commands(commands: Any) -> None:
@@ -293,7 +213,7 @@ def _add_other_commands(commands: Any) -> None:
         "score, so the first malformed line is an error and nothing is written. In place of logs, "
         "name a data set to score a split of it.",
     )
-    _add_logs(predict)
+    add_logs(predict)
     predict.add_argument(
         "--run", type=Path, required=True, metavar="RUN", help="The trained run's directory."
     )
@@ -334,23 +254,6 @@ def _add_other_commands(commands: Any) -> None:
     )
     completion.add_argument("shell", choices=SHELLS, help="The shell.")
     add_command(commands, "version", "", "print the version", "Print the version.")
-
-
-def _add_logs(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "logs",
-        nargs="+",
-        metavar="LOGS",
-        help="Logs: paths, quoted globs or URLs; TSV, CSV or Parquet; plain, .gz or .zst.",
-    )
-
-
-def _add_inputs(command: argparse.ArgumentParser, *names: str) -> None:
-    makers = {"staging": "ingest", "frequencies": "profile", "hot_set": "calibrate"}
-    for name in names:
-        command.add_argument(
-            name, metavar=name.upper(), help=f"The output of `fae {makers[name]}`."
-        )
 
 
 def _add_dataset(command: argparse.ArgumentParser) -> None:

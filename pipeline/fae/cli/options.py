@@ -158,3 +158,13 @@ def add_groups(
             elif default not in (None, False, ()):
                 settings["help"] += f" (default: {default})"
             group.add_argument(option, **settings)
+
+
+def add_logs(command: argparse.ArgumentParser) -> None:
+    """Add the argument LOGS."""
+    command.add_argument(
+        "logs",
+        nargs="+",
+        metavar="LOGS",
+        help="Logs: paths, quoted globs or URLs; TSV, CSV or Parquet; plain, .gz or .zst.",
+    )

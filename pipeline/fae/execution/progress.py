@@ -15,8 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fae.format.notebook import NotebookBar, in_notebook
-from fae.format.terminal import make_visible
+from fae.format.terminal import NotebookBar, in_notebook, make_visible
 
 
 class VisibleConsole(rich.console.Console):

@@ -9,8 +9,7 @@ atomic_files  files that appear whole or not at all
 file_lock     locks that end with their process
 errors        the errors that users can fix, and words for what the system refuses
 signals       SIGINT and SIGTERM: deferred, or an exception
-notebook      a bar of progress in a notebook's cell
-terminal      prints what was read so that a terminal shows it and does not obey it
+terminal      prints so that a terminal shows and does not obey; a notebook's bar
 program       runs a command so that it ends in one message and an exit code
 units         sizes such as 256MiB
 version       the program's version

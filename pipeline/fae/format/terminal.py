@@ -1,10 +1,15 @@
-"""Print to people: whatever was read from a file shows, and never commands the terminal."""
+"""Print to people: whatever was read from a file shows, and never commands the terminal.
+
+In a notebook, progress is a bar of the cell.
+"""
 
 from __future__ import annotations
 
+import html
+import importlib
 import re
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 #: Control characters but tab and line feed, what turns the direction of text around it, line ends
 #: of Unicode, and bytes that were no text.
@@ -21,3 +26,28 @@ def make_visible(text: str) -> str:
 def print_text(text: str, file: TextIO | None = None) -> None:
     """Print `text`, made visible, and a line end to standard output or `file`."""
     print(make_visible(text), file=file or sys.stdout)
+
+
+def in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel, which displays HTML."""
+    ipython: Any = sys.modules.get("IPython")  # a kernel has imported it
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+class NotebookBar:
+    """An HTML progress element of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, done: int, total: int, sentence: str) -> None:
+        """Display `done` of `total` and a sentence, in place of what the bar showed."""
+        notebook = importlib.import_module("IPython.display")  # which only a kernel has for sure
+        element = notebook.HTML(
+            f'<progress value="{done}" max="{total}" style="width: 20em"></progress> '
+            f"{html.escape(sentence)}"
+        )
+        if self._handle is None:
+            self._handle = notebook.display(element, display_id=True)
+        else:
+            self._handle.update(element)

@@ -8,8 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from fae.format.notebook import NotebookBar, in_notebook
-from fae.format.terminal import make_visible
+from fae.format.terminal import NotebookBar, in_notebook, make_visible
 from fae_trainer.run.history import History
 
 #: Seconds between updates: of the one line of a terminal, and of the lines of a log.
