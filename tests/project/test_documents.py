@@ -27,6 +27,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import fae
+import fae_trainer
 import fae_trainer.arguments
 from fae.cli.arguments import parse, parser, subparsers
 from fae.format.budget import Budget, Embedding
@@ -146,6 +148,14 @@ def test_every_command_and_option_in_a_sentence_exists(page: Path) -> None:
             continue
         named = {word for word in words if re.fullmatch(r"--[\w-]+", word)}
         assert named <= known_here, f"{span}: {sorted(named - known_here)}"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^::: (\S+)", text, re.MULTILINE))
+    public = {f"fae.{name}" for name in fae.__all__ if name != "__version__"}
+    trainer = {f"fae_trainer.{name}" for name in fae_trainer.__all__ if name not in fae.__all__}
+    assert listed == public | trainer
 
 
 def test_the_links_of_the_files_outside_the_site_lead_somewhere() -> None:

@@ -22,6 +22,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCE = re.compile(r'^( *)```(\w*)(?: title="([^"]*)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
+_SNIPPET = re.compile(r'^--8<-- "(.*)"$', re.MULTILINE)
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
@@ -52,14 +53,15 @@ class Block:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    """Return the fenced blocks of a page in their order."""
+    """Return the fenced blocks of a page in their order, with the files that they include."""
     text = page.read_text(encoding="utf-8")
     blocks = []
     for found in _FENCE.finditer(text):
         indent, language, title, code = found.groups()
         lines = (line.removeprefix(indent) for line in code.splitlines(keepends=True))
+        code = _SNIPPET.sub(lambda found: (ROOT / found[1]).read_text("utf-8"), "".join(lines))
         line = text.count("\n", 0, found.start()) + 1
-        blocks.append(Block(page, line, language, title or "", "".join(lines)))
+        blocks.append(Block(page, line, language, title or "", code))
     return blocks
 
 
