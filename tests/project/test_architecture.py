@@ -232,7 +232,7 @@ def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) ->
     )
     loaded = loaded_by(program)
     assert "polars" in loaded
-    assert {"pandas", "distributed", "torch", "matplotlib"} & loaded == set()
+    assert {"pandas", "distributed", "torch", "vl_convert"} & loaded == set()
 
 
 def test_the_public_names_are_the_same_for_people_and_for_type_checkers() -> None:

@@ -160,7 +160,7 @@ def test_without_torch_it_names_the_extra_for_training(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("library", ["vl_convert", "jinja2"])
 def test_without_its_libraries_the_report_names_the_extra(
     environment: Environment, library: str
 ) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +29,8 @@ from tests.support.small_logs import (
     stages,
     written,
 )
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -104,24 +110,50 @@ def test_rejects_are_counted_and_shown(criteo_page: Page) -> None:
     assert page.table("The logs")[0]["lines"] == "4,002"
 
 
-def test_the_page_loads_nothing_and_runs_nothing(criteo_report: tuple[Page, Report]) -> None:
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(
+    criteo_report: tuple[Page, Report],
+) -> None:
     page, report = criteo_report
     text = report.page.read_text(encoding="utf-8")
-    assert "://" not in text
-    assert "@import" not in text
-    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "img"} == set()
+    assert len(text) < 1_900_000
+    markup = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "://" not in markup
+    assert "@import" not in markup
+    assert {tag for tag, _ in page.tags} & {"link", "iframe", "object", "img"} == set()
+    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "charts"}, {}]
+    digest = base64.b64encode(hashlib.sha256(page.scripts[-1].encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy in [attributes.get("content") for tag, attributes in page.tags if tag == "meta"]
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("href", "src", "xlink:href"):
             assert (attributes.get(name) or "#").startswith("#")
-    assert all(one.startswith("#") for one in re.findall(r"url\(([^)]*)\)", text))
+    assert all(one.startswith("#") for one in re.findall(r"url\(([^)]*)\)", markup))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_draws_the_charts_without_a_request_or_an_error(
+    criteo_report: tuple[Page, Report], tmp_path: Path
+) -> None:
+    """The page's policy makes the console tell of each request."""
+    assert BROWSER
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    options += [f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--dump-dom"]
+    address = criteo_report[1].page.as_uri()
+    command = [BROWSER, *options, "--virtual-time-budget=10000", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    charts = re.findall(r'<div data-chart="([^"]*)"[^>]*><div class="chart[^>]*><svg', done.stdout)
+    assert set(charts) == FIGURES
+    assert 'class="picture"' not in done.stdout
 
 
 def test_links_lead_somewhere_and_ids_are_unique(criteo_report: tuple[Page, Report]) -> None:
     page, report = criteo_report
     ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
     assert set(ids.values()) == {1}
-    text = report.page.read_text(encoding="utf-8")
+    text = report.page.read_text(encoding="utf-8").partition("<script")[0]
     targets = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text)
     assert targets
     assert {one or other for one, other in targets} <= set(ids)
@@ -150,14 +182,15 @@ def test_texts_of_a_log_or_a_schema_are_never_markup(tmp_path: Path) -> None:
     edit_manifest(made.dataset, "budget", "rule", value=HOSTILE)
     edit_manifest(made.dataset, "preparation", "rejects", value={HOSTILE: 2})
     page, report = write_page(made.dataset, tmp_path)
-    assert {tag for tag, _ in page.tags} & {"script", "img", "b"} == set()
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert {tag for tag, _ in page.tags} & {"img", "b"} == set()
     assert HOSTILE in page.text
     texts = [row["text"] for row in page.table("The first rejected lines")]
     assert HOSTILE in texts[0]
     assert r"\u202e<b>\x00" in texts[1]
     assert page.table("The logs")[0]["log"] == log_name
     raw = report.page.read_text(encoding="utf-8")
-    assert "<script" not in raw
+    assert raw.count("<script") == raw.count("</script") == 2
     assert "\u202e" not in raw
 
 

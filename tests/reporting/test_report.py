@@ -77,7 +77,7 @@ def test_the_figures_folder_is_named_for_the_page(shop: Stages, tmp_path: Path) 
     assert (page.name, folder.name) == ("a.b.html", "a.b-figures")
 
 
-@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("library", ["vl_convert", "jinja2"])
 def test_a_missing_library_is_named_with_the_extra_that_has_it(
     shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from fae.reporting.style import (
-    LIGHT,
     PALETTE,
     format_count,
     format_share,
     format_size,
-    matplotlib_settings,
-    new_figure,
-    render,
     to_printable,
 )
 from tests.support.report_pages import spaced
@@ -29,7 +23,6 @@ def test_colours_have_enough_contrast(scheme: int) -> None:
             assert contrast(colours[name], colours[under]) >= 4.5, name
         for name in marks:
             assert contrast(colours[name], colours[under]) >= 3, name
-    assert len({light for light, _ in PALETTE.values()}) == len(PALETTE)
 
 
 def luminance(colour: str) -> float:
@@ -57,16 +50,3 @@ def test_text_is_made_printable_and_short() -> None:
     assert to_printable("x" * 60, 60) == "x" * 60
     assert to_printable("x" * 100, 60) == "x" * 59 + "…"
     assert len(to_printable("\x00" * 100, 60)) == 60
-
-
-def test_an_svg_has_the_page_s_colours_but_keeps_its_text() -> None:
-    with matplotlib_settings():
-        figure, axes = new_figure(300, "#1c2128 <b>&")
-        axes.plot([1, 2], color=LIGHT["hot"])
-        svg = render("name", figure, "alt").svg
-    assert svg.startswith("<svg viewBox=")
-    assert svg.endswith("</svg>")
-    assert "#1c2128 &lt;b&gt;&amp;</text>" in svg
-    assert "var(--hot)" in svg
-    assert re.findall("#[0-9a-f]{6}", svg) == ["#1c2128"]
-    assert "axes_1" not in svg

@@ -24,6 +24,7 @@ class Page(HTMLParser):
         self.tables: dict[str, list[list[str]]] = {}
         self.open: list[str] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self._caption, self._rows = "", []
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
@@ -49,8 +50,10 @@ class Page(HTMLParser):
             self.tables[self._caption] = self._rows
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
+        if "script" in self.open:
+            self.scripts.append(data)
         if "caption" in self.open:
             self._caption += data
         elif {"td", "th"} & set(self.open):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,17 +109,26 @@ class Dataset:
         self,
         out: str | os.PathLike[str] = "report.html",
         *,
+        runs: Sequence[str | os.PathLike[str]] = (),
         compare_rows: int = 1_000_000,
         seed: int = 0,
     ) -> Report:
         """Write an HTML page about this data set to `out`, its figures as PNGs beside it.
+
+        `runs` are folders of runs trained on it, whose learning curves and speeds it shows.
 
         The rules that choose hot rows are compared on at most `compare_rows` training rows, drawn
         by `seed`. Needs the extra `report`.
         """
         from fae.reporting.report import write_report
 
-        return write_report(self.folder.path, Path(out), compare_rows=compare_rows, seed=seed)
+        return write_report(
+            self.folder.path,
+            Path(out),
+            runs=[Path(run) for run in runs],
+            compare_rows=compare_rows,
+            seed=seed,
+        )
 
     def __repr__(self) -> str:
         splits = "".join(f"\n  {name:5} {text}" for name, text in self._lines())

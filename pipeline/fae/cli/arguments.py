@@ -155,7 +155,8 @@ def _add_dataset_commands(commands: Any) -> None:
         "report",
         "DIR --out FILE",
         "write an HTML page about a data set",
-        "Write an HTML page about a data set: skew, hot set, rules side by side, rejects.",
+        "Write an HTML page about a data set: skew, hot set, a recommended budget, rules side by "
+        "side, drift, rejects, and the runs trained on it.",
     )
     _add_dataset(report)
     report.add_argument(
@@ -164,6 +165,14 @@ def _add_dataset_commands(commands: Any) -> None:
         required=True,
         metavar="FILE",
         help="The page to write; its figures go beside it as PNGs.",
+    )
+    report.add_argument(
+        "--run",
+        action="append",
+        dest="runs",
+        type=Path,
+        metavar="RUN",
+        help="A run trained on it, to show its learning curves and speed; repeatable.",
     )
     report.add_argument(
         "--compare-rows",

@@ -1,12 +1,16 @@
 """Describe a finished data set on one HTML page of figures and tables.
 
-report      the public call: `write_report` reads, compares, draws and publishes
-facts       what the data set records about itself: manifest, curve, rejected lines
-data        its embedding rows with their accesses, and a subset of its train samples
-comparison  every rule on these samples, budget by budget
-style       colours, number formats, and a figure as SVG and PNG
-figures     the seven figures
-page        the page's numbers and tables, for `page.html.jinja` and `page.css`
+report          the public call: `write_report` reads, compares, draws and publishes
+facts           what the data set records about itself: manifest, curve, drift, rejected lines
+data            its embedding rows with their accesses, and a subset of its train samples
+comparison      every rule on these samples, budget by budget
+recommendation  the budget to take, and why
+training        what runs trained on the data set reached
+style           colours and formats of numbers and text
+charts          charts in Vega-Lite: live ones, and pictures of them
+figures         what each figure shows
+tables          the tables of the page
+page            the page itself, by `page.html.jinja`, `page.css` and `page.js`
 
-Only `style`, `figures` and `page` need matplotlib and jinja2; `report` imports them when called.
+Only `charts`, `figures` and `page` need vl-convert and jinja2; `report` imports them when called.
 """

@@ -1,4 +1,4 @@
-"""Read what a finished data set records about itself: manifest, curve and rejected lines."""
+"""Read what a finished data set records about itself: manifest, curve, drift, rejected lines."""
 
 from dataclasses import dataclass, field
 from itertools import islice
@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from fae.appending.drift import Coverage, Drift
 from fae.dataset.integrity import READ_ERRORS
 from fae.format.errors import DatasetError
 from fae.format.manifest import SPLITS, Manifest
@@ -18,6 +19,7 @@ from fae.ingestion.rejects import REJECTS_FILE, Reject, parse_rejects
 from fae.ingestion.staging import StagedLog
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import TableFrequencies
+from fae.storage.folder import Folder
 
 #: Examples are taken from the first rejected lines, a few of each reason.
 _MAX_REJECTS_READ = 1_000
@@ -49,12 +51,14 @@ class Facts(Preparation):
     """The manifest with its preparation typed, the curve, and example rejects.
 
     `curve` has hot and access shares by `budget_bytes`; the chosen budget is one of its rows.
+    `drift` is that of the last append, where there was one.
     """
 
     manifest: Manifest
     schema: Schema
     example_rejects: tuple[Reject, ...]
     curve: pl.DataFrame
+    drift: Drift | None = None
 
     def rows(self, split: str) -> int:
         """Return the rows of a split, hot and cold."""
@@ -77,6 +81,17 @@ class Facts(Preparation):
         return nearest if abs(nearest["budget_bytes"] / budget_bytes - 1) <= 1 / 6 else None
 
 
+def drift_groups(drift: Drift) -> list[tuple[str, Coverage]]:
+    """Return the groups of rows whose coverage is known, and what to call them."""
+    groups = {
+        "new logs": drift.new_rows,
+        "new, train": drift.new_train_rows,
+        "new, held out": drift.new_held_out_rows,
+        "all logs": drift.all_rows,
+    }
+    return [(words, coverage) for words, coverage in groups.items() if coverage]
+
+
 def read_facts(dataset: Path) -> Facts:
     """Return the facts of the data set in `dataset`.
 
@@ -91,6 +106,7 @@ def read_facts(dataset: Path) -> Facts:
             schema=Schema.model_validate(manifest.schema),
             example_rejects=_read_example_rejects(dataset / REJECTS_FILE),
             curve=pl.read_csv(dataset / CURVE, glob=False),
+            drift=Drift.read(Folder.of(dataset), manifest),
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,56 +1,52 @@
-"""Draw the report's figures: skew of accesses, budgets, rules, hot rows, vocabulary and splits."""
+"""Draw the report's figures: what each shows, in the charts of `charts`."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
+from fae.appending.drift import Drift
 from fae.arrays.arrow import Int64Array
-from fae.format.manifest import SPLITS, Table
+from fae.format.manifest import SPLITS, TEMPERATURES, Table
 from fae.hotset.problem import StackedRows
+from fae.reporting.charts import Axis, Bar, Drawing, Mark, Point, Series, draw_bars, draw_lines
 from fae.reporting.comparison import Comparison
-from fae.reporting.facts import Facts
+from fae.reporting.facts import Facts, drift_groups
 from fae.reporting.style import (
-    DASHES,
-    LIGHT,
-    MARKERS,
     NO_BREAK_SPACE,
-    Drawing,
     format_count,
-    format_power_of_ten,
     format_share,
-    format_share_tick,
     format_size,
-    new_figure,
     ratio,
-    render,
-    set_byte_axis,
-    set_share_axis,
     to_printable,
 )
+from fae.reporting.training import Run
 
 #: Bars that a figure shows at most, so that it fits a screen or two; the page's tables have all.
 MAX_BARS = 40
-_LINE_CHART_UNITS = 330
-_BAR_CHART_UNITS = 120
-_UNITS_PER_BAR = 16
 #: The largest tables have a colour of their own; all others are drawn in grey.
 _COLOURED_TABLES = 4
-#: Points of a line on a logarithmic axis.
-_LINE_POINTS = 120
+#: Points of a line on a logarithmic axis, and of one of the grey ones.
+_LINE_POINTS, _GREY_LINE_POINTS = 60, 20
 _MAX_NAME_LENGTH = 18
+DRIFT_NAMES = ("former hot set", "this hot set")
+#: A little more than all, for points at the top.
+_SHARE_DOMAIN = (0.0, 1.04)
 
 
 def draw_figures(
-    facts: Facts, rows: StackedRows, hot_rows: Int64Array, comparison: Comparison
+    facts: Facts,
+    rows: StackedRows,
+    hot_rows: Int64Array,
+    comparison: Comparison,
+    runs: Sequence[Run] = (),
 ) -> list[Drawing]:
-    """Draw all figures of a report, inside `matplotlib_settings`.
+    """Draw all figures of a report; those of drift and of runs where there are any.
 
     `rows` are the data set's rows with their accesses in train, and `hot_rows` those that are hot.
     """
+    drift = [_draw_drift(facts.drift)] if facts.drift else []
     return [
         _draw_access_skew(rows),
         _draw_cumulative_accesses(rows, hot_rows),
@@ -60,112 +56,107 @@ def draw_figures(
         _draw_hot_rows(facts),
         _draw_out_of_vocabulary(facts),
         _draw_splits(facts),
+        *drift,
+        *_draw_runs(runs),
     ]
 
 
 def _draw_access_skew(rows: StackedRows) -> Drawing:
     """Draw accesses against rank, a line for each table, on two logarithmic axes."""
-    figure, axes = new_figure(_LINE_CHART_UNITS, "Accesses of each row, by rank")
-    most_accesses, most_rows = 0, 0
-    for table, style in _line_styles(rows):
+    series, most_accesses = [], 0
+    for table, line in _table_lines(rows):
         accesses = _sorted_accesses(rows, table)
         accesses = accesses[accesses > 0]
         most_accesses = max(most_accesses, int(accesses.max(initial=0)))
-        most_rows = max(most_rows, accesses.size)
-        indices = _log_spaced_indices(accesses.size)
-        axes.plot(indices + 1, accesses[indices], **style)
-    axes.set(
-        xscale="log", yscale="log",
-        xlabel="rank of the row within its table", ylabel="accesses in train",
-    )  # fmt: skip
-    for axis, most in ((axes.xaxis, most_rows), (axes.yaxis, most_accesses)):
-        steps = (1.0,) if most >= 100 else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=steps, numticks=7))
-        axis.set_major_formatter(format_power_of_ten)
-        axis.set_minor_locator(NullLocator())
+        points = [
+            Point(index + 1, count, format_count(index + 1), format_count(count))
+            for index, count in _sample_log_spaced(accesses, _count_points(line))
+        ]
+        series.append(replace(line, points=points))
+    x = Axis("rank of the row within its table", "count", logarithmic=True)
+    chart = draw_lines(x, Axis("accesses in train", "count", logarithmic=True), series)
     alt = (
         "Line chart, both axes logarithmic: accesses of each embedding row against its rank in its "
         f"table. The most accessed row has {format_count(most_accesses)} accesses; the lines fall "
         "steeply."
     )
-    return render("access-skew", figure, alt)
+    return Drawing("access-skew", "Accesses of each row, by rank", alt, chart)
 
 
 def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawing:
     """Draw the share of accesses to the most accessed rows, for all tables and the largest."""
-    figure, axes = new_figure(_LINE_CHART_UNITS, "Share of accesses that a share of rows gets")
-    for table, style in _line_styles(rows):
-        _plot_cumulative(axes, _sorted_accesses(rows, table), style)
+    series = [
+        replace(line, points=_cumulative_points(_sorted_accesses(rows, table), _count_points(line)))
+        for table, line in _table_lines(rows)
+    ]
     accesses = np.sort(rows.accesses)[::-1]
-    style = {"color": LIGHT["ink"], "linewidth": 2.6, "label": "all tables"}
-    _plot_cumulative(axes, accesses, style)
+    series.append(Series("all tables", _cumulative_points(accesses, _LINE_POINTS), "ink", width=3))
     total = max(int(accesses.sum()), 1)
     row_share = hot_rows.size / rows.accesses.size
     access_share = float(rows.accesses[hot_rows].sum()) / total
-    axes.plot(
-        row_share, access_share, marker="*", markersize=13, linestyle="", color=LIGHT["hot"],
-        label="the hot set", markeredgecolor=LIGHT["page"], zorder=5, clip_on=False,
-    )  # fmt: skip
-    axes.set(
-        xscale="log", xlabel="share of rows, the most accessed first", ylabel="share of accesses"
+    shares = format_share(row_share), format_share(access_share)
+    hot_set = Mark("the hot set", row_share, "hot", y=access_share, at=shares[0], value=shares[1])
+    chart = draw_lines(
+        Axis("share of rows, the most accessed first", "share", logarithmic=True),
+        Axis("share of accesses", "share", domain=_SHARE_DOMAIN),
+        series,
+        [hot_set],
     )
-    set_share_axis(axes)
-    axes.xaxis.set_major_locator(LogLocator(numticks=7))
-    axes.xaxis.set_major_formatter(format_share_tick)
     top_tenth = format_share(float(accesses[: max(1, accesses.size // 10)].sum()) / total)
     alt = (
         f"Line chart: over all tables, the most accessed tenth of the rows gets {top_tenth} of the "
-        f"accesses. The hot set is {format_share(row_share)} of the rows and gets "
-        f"{format_share(access_share)}."
+        f"accesses. The hot set is {shares[0]} of the rows and gets {shares[1]}."
     )
-    return render("cumulative-accesses", figure, alt)
+    title = "Share of accesses that a share of rows gets"
+    return Drawing("cumulative-accesses", title, alt, chart)
 
 
 def _draw_hot_share_by_budget(facts: Facts) -> Drawing:
     """Draw each split's hot share and the share of accesses against the budget, from the curve."""
-    figure, axes = new_figure(_LINE_CHART_UNITS, "Hot share against budget")
     curve = facts.curve
-    budgets = curve["budget_bytes"].to_numpy()
-    lines = [(f"{split}_hot_share", f"hot samples, {split}") for split in SPLITS]
-    lines.append(("access_share", "accesses to hot rows"))
-    for index, (column, label) in enumerate(lines):
-        if column in curve.columns:
-            axes.plot(budgets, curve[column].to_numpy(), label=label, **_series_style(index))
+    lines = [(f"{split}_hot_share", f"hot, {split}") for split in SPLITS]
+    lines.append(("access_share", "accesses"))
+    series = [
+        Series(label, _budget_points(curve["budget_bytes"], curve[column]), index)
+        for index, (column, label) in enumerate(lines)
+        if column in curve.columns
+    ]
     chosen, knee = facts.manifest.budget.bytes, facts.knee_bytes
-    _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
-    _mark_budget(axes, knee, LIGHT["muted"], (0, (3, 3)), f"knee: {format_size(knee)}")
-    axes.set(xlabel="bytes for hot rows", ylabel="share")
-    set_byte_axis(axes, int(budgets[0]), int(budgets[-1]))
-    set_share_axis(axes)
+    chart = draw_lines(
+        Axis("bytes for hot rows", "bytes", logarithmic=True),
+        Axis("share", "share", domain=_SHARE_DOMAIN),
+        series,
+        [_mark_chosen(chosen), Mark(f"knee: {format_size(knee)}", knee, "muted", is_dashed=True)],
+    )
     alt = (
         f"Line chart of hot shares against the byte budget. At the chosen {format_size(chosen)}, "
         f"{format_share(facts.hot_share(SPLITS[0]))} of the train samples are hot; the knee is at "
         f"{format_size(knee)}."
     )
-    return render("hot-share-by-budget", figure, alt)
+    return Drawing("hot-share-by-budget", "Hot share against budget", alt, chart)
 
 
 def _draw_rules(comparison: Comparison, samples: str) -> Drawing:
     """Draw the hot share of `train` (with the bound) or `held_out` samples by rule and budget."""
     words = samples.replace("_", "-")
-    figure, axes = new_figure(_LINE_CHART_UNITS, f"Hot share by rule, {words} samples")
     budgets, chosen = comparison.budgets, comparison.chosen_budget
+    series = []
     if samples == "train" and None not in comparison.bounds:
-        bounds = np.array(comparison.bounds, dtype=np.float64)
-        axes.plot(budgets, bounds, color=LIGHT["faint"], linewidth=6, label="at most (bound)")
+        points = _budget_points(budgets, comparison.bounds)
+        series.append(Series("at most (bound)", points, "faint", width=7))
     by_rule = {
         rule: [getattr(point, samples) for point in points]
         for rule, points in comparison.shares.items()
     }
     for index, (rule, shares) in enumerate(by_rule.items()):
-        series = index % len(DASHES)
-        drawn = np.array(shares, dtype=np.float64)  # None, of no samples, becomes no point
-        axes.plot(budgets, drawn, label=rule, marker=MARKERS[series], **_series_style(series))
-    _mark_budget(axes, chosen, LIGHT["ink"], "-", f"chosen: {format_size(chosen)}")
-    axes.set(xlabel="bytes for hot rows", ylabel=f"share of {words} samples that are hot")
-    if budgets:
-        set_byte_axis(axes, budgets[0], budgets[-1])
-    set_share_axis(axes)
+        series.append(Series(rule, _budget_points(budgets, shares), index))
+    chart = draw_lines(
+        Axis("bytes for hot rows", "bytes", logarithmic=True),
+        Axis(f"share of {words} samples that are hot", "share", domain=_SHARE_DOMAIN),
+        series,
+        [_mark_chosen(chosen)],
+        dots=True,
+    )
     index = budgets.index(chosen) if chosen in budgets else -1
     reached = ", ".join(
         f"{rule} {format_share(shares[index])}" for rule, shares in by_rule.items() if shares
@@ -174,108 +165,174 @@ def _draw_rules(comparison: Comparison, samples: str) -> Drawing:
         f"Line chart of the hot share of {words} samples against budget by rule. "
         f"At {format_size(chosen)}: {reached}."
     )
-    return render("rules" if samples == "train" else "rules-held-out", figure, alt)
+    name = "rules" if samples == "train" else "rules-held-out"
+    return Drawing(name, f"Hot share by rule, {words} samples", alt, chart)
 
 
 def _draw_hot_rows(facts: Facts) -> Drawing:
     """Draw the share of each table's rows that is hot, for the largest tables if there are many."""
     tables = _largest_tables(facts.manifest.tables)
-    figure, axes = _new_bar_chart("Hot share of each table’s rows", len(tables))
-    shares = [table.hot_rows / table.rows for table in tables]
-    positions = range(len(tables))
-    axes.barh(positions, [1.0] * len(tables), color=LIGHT["grid"], label="all rows")
-    axes.barh(positions, shares, color=LIGHT["hot"], label="hot rows")
-    for position, table, hot_share in zip(positions, tables, shares, strict=True):
-        text = f"{format_share(hot_share)} of {format_count(table.rows)}"
-        axes.text(1.02, position, text, va="center", fontsize=10)
-    _name_bars(axes, [table.name for table in tables])
-    axes.set(xlim=(0, 1), xlabel="share of the table’s rows")
-    axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    axes.xaxis.set_major_formatter(format_share_tick)
+    bars = []
+    for name, table in zip(name_uniquely([table.name for table in tables]), tables, strict=True):
+        share = table.hot_rows / table.rows
+        value = f"{format_count(table.hot_rows)} of {format_count(table.rows)} rows"
+        bars.append(Bar(name, "hot rows", share, value, format_share(share)))
+    chart = draw_bars(
+        Axis("share of the table’s rows that is hot", "share", domain=(0, 1.2)),
+        bars,
+        {"hot rows": "hot"},
+    )
     alt = "Bar chart of the share of each table’s rows that is hot; the table below has numbers."
-    return render("hot-rows", figure, alt)
+    return Drawing("hot-rows", "Hot share of each table’s rows", alt, chart)
 
 
 def _draw_out_of_vocabulary(facts: Facts) -> Drawing:
     """Draw the share of each column's accesses that are out of vocabulary, by split."""
     columns = [item for table in facts.tables for item in table.columns.items()][:MAX_BARS]
-    figure, axes = _new_bar_chart("Accesses out of vocabulary", len(columns))
-    most = 0.0
-    for index, split in enumerate(SPLITS):
-        counts = [splits[split] for _, splits in columns]
-        shares = [ratio(count.out_of_vocabulary, count.accesses) for count in counts]
-        points = [(share, place) for place, share in enumerate(shares) if share is not None]
-        if not points:
-            continue
-        most = max(most, *(share for share, _ in points))
-        axes.plot(
-            *zip(*points, strict=True), linestyle="", marker=MARKERS[index], markersize=6,
-            color=LIGHT[f"series-{index + 1}"], fillstyle="none" if index else "full",
-            markeredgewidth=1.5, label=split, clip_on=False, zorder=3,
-        )  # fmt: skip
-    _name_bars(axes, [column for column, _ in columns])
-    axes.set(xlim=(0, max(most * 1.05, 0.01)), xlabel="share of the column’s accesses")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(format_share_tick)
+    bars = []
+    for name, (_, splits) in zip(
+        name_uniquely([column for column, _ in columns]), columns, strict=True
+    ):
+        for split in SPLITS:
+            count = splits[split]
+            share = ratio(count.out_of_vocabulary, count.accesses)
+            if share is not None:
+                bars.append(Bar(name, split, share, format_share(share)))
+    most = max((bar.length for bar in bars), default=0)
+    chart = draw_bars(
+        Axis("share of the column’s accesses", "share", domain=(0, max(most * 1.05, 0.01))),
+        bars,
+        {split: f"series-{place}" for place, split in enumerate(SPLITS, 1)},
+        how="dots",
+    )
     alt = (
         "Dot chart of the share of accesses out of vocabulary by column and split, at most "
         f"{format_share(most)}; the table below has the numbers."
     )
-    return render("out-of-vocabulary", figure, alt, legend_columns=3)
+    return Drawing("out-of-vocabulary", "Accesses out of vocabulary", alt, chart)
 
 
 def _draw_splits(facts: Facts) -> Drawing:
     """Draw the hot and cold rows of each split."""
-    figure, axes = _new_bar_chart("Hot and cold samples", 2 * len(SPLITS))
-    left = np.zeros(len(SPLITS))
-    for temperature in ("hot", "cold"):
-        leaves = [facts.manifest.splits[split][temperature] for split in SPLITS]
-        rows = np.array([leaf.rows for leaf in leaves], dtype=np.float64)
-        color = LIGHT[temperature]
-        axes.barh(range(len(SPLITS)), rows, left=left, color=color, label=temperature, height=0.6)
-        left += rows
-    for place, split in enumerate(SPLITS):
-        text = f"{format_count(facts.rows(split))}: {format_share(facts.hot_share(split))} hot"
-        text = text if facts.rows(split) else "empty"
-        end = (float(left[place]), place)
-        axes.annotate(text, end, (6, 0), textcoords="offset points", va="center", fontsize=10)
-    _name_bars(axes, SPLITS)
-    axes.set(xlim=(0, float(left.max()) * 1.5), xlabel="samples")
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(lambda value, _: format_count(round(value)))
+    bars = []
+    for split in SPLITS:
+        rows = facts.rows(split)
+        for temperature in TEMPERATURES:
+            count = facts.manifest.splits[split][temperature].rows
+            share = ratio(count, rows)
+            value = f"{format_count(count)} ({format_share(share)})"
+            bars.append(Bar(split, temperature, count, value))
+    most = max(facts.rows(split) for split in SPLITS)
+    axis = Axis("samples", "count", domain=(0, most * 1.05))
+    chart = draw_bars(axis, bars, {temperature: temperature for temperature in TEMPERATURES})
     numbers = ", ".join(
         f"{split} {format_count(facts.rows(split))}, {format_share(facts.hot_share(split))} hot"
         for split in SPLITS
     )
     alt = f"Stacked bar chart of hot and cold samples by split: {numbers}."
-    return render("splits", figure, alt)
+    return Drawing("splits", "Hot and cold samples", alt, chart)
 
 
-def _line_styles(rows: StackedRows) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each table with the style of its line: the largest last, in colours, above the grey."""
+def _draw_drift(drift: Drift) -> Drawing:
+    """Draw what the former hot set and this one cover of the new logs and of all."""
+    bars = []
+    for words, coverage in drift_groups(drift):
+        for (samples, _), name in zip(coverage.shares(), DRIFT_NAMES, strict=True):
+            bars.append(Bar(words, name, samples, format_share(samples), format_share(samples)))
+    axis = Axis("share of samples that are hot", "share", domain=(0, 1.2))
+    styles = {DRIFT_NAMES[0]: "faint", DRIFT_NAMES[1]: "hot"}
+    chart = draw_bars(axis, bars, styles, how="grouped")
+    numbers = "; ".join(f"{bar.row}, {bar.name}: {bar.value}" for bar in bars)
+    alt = f"Bar chart of the hot share of samples under the former hot set and this one. {numbers}."
+    return Drawing("drift", "Hot share before and after the new logs", alt, chart)
+
+
+def _draw_runs(runs: Sequence[Run]) -> list[Drawing]:
+    """Draw the runs' learning curves where they have several points, and their speeds."""
+    drawings = []
+    if any(run.curve.height > 1 for run in runs):
+        series = [
+            Series(run.label, _curve_points(run, "valid_auc"), index)
+            for index, run in enumerate(runs)
+        ]
+        if any(line.points for line in series):
+            drawings.append(_draw_learning("valid-auc", "AUC on valid", series, "AUC"))
+        series = [
+            Series(f"{run.label}, {split}", _curve_points(run, f"{split}_logloss"), style, width)
+            for index, run in enumerate(runs)
+            for split, style, width in (("train", index, 1), ("valid", index, 2.5))
+        ]
+        drawings.append(
+            _draw_learning("log-loss", "Log loss", series, "log loss", _cut_high(series))
+        )
+    if len(runs) > 1:
+        drawings.append(_draw_speeds(runs))
+    return drawings
+
+
+def _draw_learning(
+    name: str,
+    title: str,
+    series: Sequence[Series],
+    measure: str,
+    domain: tuple[float, float] | None = None,
+) -> Drawing:
+    chart = draw_lines(
+        Axis("samples trained", "count"), Axis(measure, "number", domain=domain), series, dots=True
+    )
+    last = ", ".join(f"{line.name} {line.points[-1].value}" for line in series if line.points)
+    alt = f"Line chart of {measure} against samples trained, by run. At the end: {last}."
+    return Drawing(name, title, alt, chart)
+
+
+def _cut_high(series: Sequence[Series]) -> tuple[float, float]:
+    """Return the ends of an axis on which losses of the first batches do not flatten the rest."""
+    losses = sorted(point.y for line in series for point in line.points)
+    least, middle, most = losses[0], losses[len(losses) // 2], losses[-1]
+    room = max(middle - least, 0.02 * middle)
+    return least - 0.3 * room, min(most + 0.1 * room, middle + 4 * room)
+
+
+def _draw_speeds(runs: Sequence[Run]) -> Drawing:
+    speeds = [run.metrics.samples_per_second for run in runs]
+    labels = [format_count(round(speed)) for speed in speeds]
+    bars = [
+        Bar(run.label, "speed", speed, label, label)
+        for run, speed, label in zip(runs, speeds, labels, strict=True)
+    ]
+    axis = Axis("samples a second", "count", domain=(0, max(speeds) * 1.2))
+    numbers = ", ".join(f"{bar.row} {bar.value}" for bar in bars)
+    alt = f"Bar chart of the samples that each run trains in a second: {numbers}."
+    return Drawing("speeds", "Speed by run", alt, draw_bars(axis, bars, {"speed": "cold"}))
+
+
+def _curve_points(run: Run, column: str) -> list[Point]:
+    """Return the points of a run's curve where a measure is defined."""
+    points = run.curve.select("samples", column).drop_nulls().rows()
+    return [Point(at, value, format_count(at), f"{value:.4f}") for at, value in points]
+
+
+def _table_lines(rows: StackedRows) -> Iterator[tuple[int, Series]]:
+    """Yield each table with its line, without points: the largest last, above the grey others."""
     sizes = np.diff(rows.table_offsets)
+    names = name_uniquely(rows.tables)
     largest = np.argsort(-sizes, kind="stable")[:_COLOURED_TABLES].tolist()
     others = [table for table in range(sizes.size) if table not in largest]
+    shared_name = f"{len(others)} other table{'s' if len(others) > 1 else ''}"
     for table in others:
-        style = {"color": LIGHT["faint"], "linewidth": 1.0}
-        if table == others[0]:
-            style["label"] = f"{len(others)} other table{'s' if len(others) > 1 else ''}"
-        yield table, style
+        yield table, Series(shared_name, (), "faint", width=1, detail=names[table])
     for index, table in enumerate(largest):
-        name, size = _short_name(rows.tables[table]), format_count(int(sizes[table]))
-        yield table, {"label": f"{name} ({size}{NO_BREAK_SPACE}rows)", **_series_style(index)}
+        size = format_count(int(sizes[table]))
+        yield table, Series(f"{names[table]} ({size}{NO_BREAK_SPACE}rows)", (), index)
 
 
-def _series_style(index: int) -> dict[str, Any]:
-    """Return the colour and the dashes of one of a figure's lines."""
-    return {"color": LIGHT[f"series-{index + 1}"], "linestyle": DASHES[index]}
-
-
-def _short_name(name: str) -> str:
-    """Return a table's or a column's name, short, and such that no legend leaves it out."""
-    short = to_printable(name, _MAX_NAME_LENGTH)
-    # Matplotlib hides labels that begin with an underscore.
-    return f"\u200b{short}" if short.startswith("_") else short
+def name_uniquely(names: Sequence[str]) -> list[str]:
+    """Return names short and printable, and different where that would make two alike."""
+    short = [to_printable(name, _MAX_NAME_LENGTH) for name in names]
+    times = Counter(short)
+    return [
+        name if times[name] == 1 else f"{name} ({place})" for place, name in enumerate(short, 1)
+    ]
 
 
 def _sorted_accesses(rows: StackedRows, table: int) -> Int64Array:
@@ -283,33 +340,38 @@ def _sorted_accesses(rows: StackedRows, table: int) -> Int64Array:
     return np.sort(rows.accesses[rows.table_offsets[table] : rows.table_offsets[table + 1]])[::-1]
 
 
-def _log_spaced_indices(length: int) -> Int64Array:
-    """Return indices below `length`, evenly spaced on a logarithmic axis, with both ends."""
-    if not length:
-        return np.zeros(0, dtype=np.int64)
-    return np.unique(np.geomspace(1, length, _LINE_POINTS).round().astype(np.int64)) - 1
+def _count_points(line: Series) -> int:
+    return _GREY_LINE_POINTS if line.detail else _LINE_POINTS
 
 
-def _plot_cumulative(axes: Axes, accesses: Int64Array, style: dict[str, Any]) -> None:
-    indices = _log_spaced_indices(accesses.size)
-    shares = np.cumsum(accesses) / max(int(accesses.sum()), 1)
-    axes.plot((indices + 1) / accesses.size, shares[indices], **style)
+def _sample_log_spaced(values: Int64Array, points: int) -> Iterator[tuple[int, int]]:
+    """Yield places and their values, evenly spaced on a logarithmic axis, with both ends."""
+    if values.size:
+        spaced = np.geomspace(1, values.size, points).round().astype(np.int64)
+        for place in np.unique(spaced) - 1:
+            yield int(place), int(values[place])
 
 
-def _mark_budget(axes: Axes, budget: int, color: str, dashes: Any, label: str) -> None:
-    axes.axvline(budget, color=color, linewidth=1.2, linestyle=dashes, label=label, zorder=1)
+def _cumulative_points(accesses: Int64Array, most_points: int) -> list[Point]:
+    total = max(int(accesses.sum()), 1)
+    points = []
+    for place, sum_ in _sample_log_spaced(np.cumsum(accesses), most_points):
+        rows, share = (place + 1) / accesses.size, sum_ / total
+        points.append(Point(rows, share, format_share(rows), format_share(share)))
+    return points
 
 
-def _new_bar_chart(title: str, bars: int) -> tuple[Figure, Axes]:
-    return new_figure(_BAR_CHART_UNITS + _UNITS_PER_BAR * max(bars, 3), title)
+def _budget_points(budgets: Sequence[int], shares: Sequence[float | None]) -> list[Point]:
+    """Return the points of the budgets whose share is known."""
+    return [
+        Point(budget, share, format_size(budget), format_share(share))
+        for budget, share in zip(budgets, shares, strict=True)
+        if share is not None
+    ]
 
 
-def _name_bars(axes: Axes, names: Sequence[str]) -> None:
-    """Order horizontal bars from top to bottom and write their names beside them."""
-    axes.set_yticks(range(len(names)), [_short_name(name) for name in names], fontsize=10)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0, pad=7)
+def _mark_chosen(budget: int) -> Mark:
+    return Mark(f"chosen: {format_size(budget)}", budget, "ink")
 
 
 def _largest_tables(tables: Sequence[Table]) -> list[Table]:

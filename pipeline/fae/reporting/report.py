@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from fae.hotset.problem import Problem
 from fae.reporting.comparison import Comparison, compare_rules
 from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
 from fae.reporting.facts import read_facts
+from fae.reporting.training import read_runs
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,28 @@ class Report:
 
 
 def write_report(
-    dataset: Path, out: Path, *, compare_rows: int = 1_000_000, seed: int = 0
+    dataset: Path,
+    out: Path,
+    *,
+    runs: Sequence[Path] = (),
+    compare_rows: int = 1_000_000,
+    seed: int = 0,
 ) -> Report:
     """Write the page `out` about the data set `dataset`, and its figures as `STEM-figures/*.png`.
 
     The rules are compared on at most `compare_rows` train samples, drawn by `seed`, and on as many
-    held-out ones. The same data
-    set gives the same bytes. Raises DatasetError where the data set is absent or damaged, or where
-    `out` would replace something that is not a report, and MissingExtraError where matplotlib or
-    jinja2 is not installed.
+    held-out ones. `runs` are folders of runs trained on it. The same data set and runs give the
+    same bytes. Raises DatasetError where one of them is absent or damaged, or where `out` would
+    replace something that is not a report, and MissingExtraError where jinja2 or vl_convert is not
+    installed.
     """
-    for library in ("matplotlib", "jinja2"):
+    for library in ("jinja2", "vl_convert"):
         require(library, extra="report", purpose="The report")
     from fae.reporting.figures import draw_figures
     from fae.reporting.page import render_page
-    from fae.reporting.style import matplotlib_settings
 
     page, folder = output_paths(dataset, out)
+    trained = read_runs(runs)
     executor = Executor(1)
     with executor.track("read", 3) as end_step:
         facts = read_facts(dataset)
@@ -63,11 +69,14 @@ def write_report(
     comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
     access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
-    with executor.track("draw", 1) as end_step, matplotlib_settings():
-        figures = draw_figures(facts, rows.stacked, hot_rows, comparison)
+    figures = draw_figures(facts, rows.stacked, hot_rows, comparison, trained)
+    pngs = {}
+    with executor.track("draw", 1 + len(figures)) as end_step:
+        text = render_page(facts, access_share, comparison, figures, trained)
         end_step()
-    text = render_page(facts, access_share, comparison, figures)
-    pngs = {f"{figure.name}.png": figure.png for figure in figures}
+        for figure in figures:
+            pngs[f"{figure.name}.png"] = figure.to_png()
+            end_step()
     publish(page, text, folder, pngs)
     return Report(page, tuple(folder / name for name in pngs), comparison)
 
