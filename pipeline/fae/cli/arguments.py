@@ -155,24 +155,14 @@ def _add_dataset_commands(commands: Any) -> None:
         "report",
         "DIR --out FILE",
         "write an HTML page about a data set",
-        "Write an HTML page about a data set: skew, hot set, a recommended budget, rules side by "
-        "side, drift, rejects, and the runs trained on it.",
+        "Write an HTML page about a data set: skew, hot set, a budget to take, rules, drift, runs.",
     )
     _add_dataset(report)
+    page_help = "The page to write; its figures go beside it as PNGs."
+    report.add_argument("--out", type=Path, required=True, metavar="FILE", help=page_help)
+    runs_help = "A run trained on it, to show its learning curves and speed; repeatable."
     report.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="The page to write; its figures go beside it as PNGs.",
-    )
-    report.add_argument(
-        "--run",
-        action="append",
-        dest="runs",
-        type=Path,
-        metavar="RUN",
-        help="A run trained on it, to show its learning curves and speed; repeatable.",
+        "--run", action="append", dest="runs", type=Path, metavar="RUN", help=runs_help
     )
     report.add_argument(
         "--compare-rows",

@@ -7,10 +7,12 @@ comparison      every rule on these samples, budget by budget
 recommendation  the budget to take, and why
 training        what runs trained on the data set reached
 style           colours and formats of numbers and text
-charts          charts in Vega-Lite: live ones, and pictures of them
-figures         what each figure shows
+charts          charts in Vega-Lite
+vega            pictures of charts, and the library that draws live ones
+figures         what each figure about the data set shows
+run_figures     the figures about runs
 tables          the tables of the page
 page            the page itself, by `page.html.jinja`, `page.css` and `page.js`
 
-Only `charts`, `figures` and `page` need vl-convert and jinja2; `report` imports them when called.
+Only `vega` and `page` need vl-convert and jinja2; `report` imports both when called.
 """

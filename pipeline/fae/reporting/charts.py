@@ -1,4 +1,4 @@
-"""Draw charts in Vega-Lite: live ones for the page, with tooltips and zoom, and pictures of them.
+"""Draw charts in Vega-Lite, with tooltips and zoom where they are live.
 
 Colours are CSS variables of the page, so that one chart serves light, dark and print. Names from a
 data set are values in a chart and never fields or expressions.
@@ -6,16 +6,10 @@ data set are values in a chart and never fields or expressions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-from xml.etree import ElementTree
 
-import vl_convert
+from fae.reporting.style import NO_BREAK_SPACE
 
-from fae.reporting.style import LIGHT, NO_BREAK_SPACE
-
-#: A version that all supported versions of vl-convert have.
-_VEGA_LITE = "6.1"
 #: The size of pictures; live charts are as wide as their place on the page.
 _WIDTH, _HEIGHT, _BAR_STEP = 480, 230, 20
 #: Series differ in dashes too, for print and for eyes that see no colour.
@@ -66,17 +60,6 @@ class Drawing:
     title: str
     alt: str
     chart: dict[str, Any]
-
-    def to_svg(self) -> str:
-        """Return the figure as an element of the page; the same chart gives the same text."""
-        return to_page_svg(vl_convert.vegalite_to_svg(self.chart, vl_version=_VEGA_LITE), self.name)
-
-    def to_png(self) -> bytes:
-        """Return the figure in light colours, with its title."""
-        chart = _in_light_colours({**self.chart, "title": self.title})
-        chart["config"] = {**chart["config"], "background": LIGHT["page"]}
-        png: bytes = vl_convert.vegalite_to_png(chart, vl_version=_VEGA_LITE, scale=2)
-        return png
 
     def to_live(self) -> dict[str, Any]:
         """Return the specification of a chart as wide as its place, with tooltips and zoom."""
@@ -299,7 +282,9 @@ def draw_bars(
     layers: list[dict[str, Any]] = [{"data": data, "mark": mark, "encoding": encoding}]
     if any(bar.label for bar in bars):
         text = {"type": "text", "align": "left", "dx": 5, "fontSize": 12, "fill": "var(--ink)"}
-        shown = {name: encoding[name] for name in ("y", "x", "yOffset") if name in encoding}
+        shown: dict[str, Any] = {key: encoding[key] for key in ("y", "x")}
+        if how == "grouped":
+            shown["yOffset"] = encoding["yOffset"]
         if how == "stacked":
             shown["detail"] = names
         shown["text"] = {"field": "label", "type": "nominal"}
@@ -322,38 +307,3 @@ def _look(style: int | str) -> tuple[str, tuple[int, ...]]:
 def _rounded(number: float) -> float:
     """Return a number as short as a screen can show it."""
     return float(f"{number:.6g}")
-
-
-def _in_light_colours(chart: Any) -> Any:
-    """Return a chart whose CSS variables are the light colours."""
-    if isinstance(chart, dict):
-        return {key: _in_light_colours(value) for key, value in chart.items()}
-    if isinstance(chart, list | tuple):
-        return [_in_light_colours(value) for value in chart]
-    if isinstance(chart, str) and chart.startswith("var(--"):
-        return LIGHT.get(chart[len("var(--") : -1], chart)
-    return chart
-
-
-@cache
-def library_source() -> str:
-    """Return the JavaScript that draws live charts: Vega, Vega-Lite and Vega-Embed."""
-    source: str = vl_convert.javascript_bundle(vl_version=_VEGA_LITE)
-    return source
-
-
-def to_page_svg(document: str, name: str) -> str:
-    """Return an SVG document as an element of the page, with ids of its own."""
-    root = ElementTree.fromstring(document)  # noqa: S314 (vl-convert wrote it)
-    ids = [element.get("id") for element in root.iter() if element.get("id")]
-    renamed = {f"url(#{old})": f"url(#{name}-{place})" for place, old in enumerate(ids)}
-    for element in root.iter():
-        # HTML knows SVG without namespaces.
-        element.tag = element.tag.rpartition("}")[2]
-        for key, value in element.attrib.items():
-            if value in renamed:
-                element.set(key, renamed[value])
-        if element.get("id"):
-            element.set("id", f"{name}-{ids.index(element.get('id'))}")
-    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
-    return ElementTree.tostring(root, encoding="unicode").strip()

@@ -17,13 +17,14 @@ from fae.format.manifest import SPLITS
 from fae.format.version import __version__
 from fae.hotset.rules import RULES
 from fae.reporting import tables
-from fae.reporting.charts import Drawing, library_source
+from fae.reporting.charts import Drawing
 from fae.reporting.comparison import Comparison
 from fae.reporting.facts import Facts
 from fae.reporting.figures import MAX_BARS
 from fae.reporting.recommendation import recommend_budget
 from fae.reporting.style import PALETTE, format_count, format_share, format_size, to_printable
 from fae.reporting.training import Run
+from fae.reporting.vega import draw_svg, library_source
 
 #: What each rule does, for people who have not read its module.
 RULE_MEANINGS = {
@@ -74,6 +75,7 @@ def render_page(
         access_share=access_share,
         comparison=comparison,
         figures={figure.name: figure for figure in figures},
+        pictures={figure.name: Markup(draw_svg(figure)) for figure in figures},  # noqa: S704
         charts={figure.name: figure.to_live() for figure in figures},
         script=Markup(script),  # noqa: S704 (the library's and our own)
         script_digest=_digest(script),

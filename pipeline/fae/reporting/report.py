@@ -14,6 +14,7 @@ from fae.hotset.problem import Problem
 from fae.reporting.comparison import Comparison, compare_rules
 from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
 from fae.reporting.facts import read_facts
+from fae.reporting.figures import draw_figures
 from fae.reporting.training import read_runs
 
 
@@ -44,8 +45,8 @@ def write_report(
     """
     for library in ("jinja2", "vl_convert"):
         require(library, extra="report", purpose="The report")
-    from fae.reporting.figures import draw_figures
     from fae.reporting.page import render_page
+    from fae.reporting.vega import draw_png
 
     page, folder = output_paths(dataset, out)
     trained = read_runs(runs)
@@ -75,7 +76,7 @@ def write_report(
         text = render_page(facts, access_share, comparison, figures, trained)
         end_step()
         for figure in figures:
-            pngs[f"{figure.name}.png"] = figure.to_png()
+            pngs[f"{figure.name}.png"] = draw_png(figure)
             end_step()
     publish(page, text, folder, pngs)
     return Report(page, tuple(folder / name for name in pngs), comparison)

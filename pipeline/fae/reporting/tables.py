@@ -41,7 +41,7 @@ class Table:
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[object]]
     text_columns: int = 1
     code_column: int | None = None
     chosen_row: int | None = None
@@ -234,7 +234,7 @@ def changed_rows_table(drift: Drift) -> Table:
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """Return what each run reached, and how fast."""
-    rows: list[list[Cell | str]] = []
+    rows = []
     for run in runs:
         got = run.metrics
         speed = Cell(format_count(round(got.samples_per_second)), got.samples_per_second)
