@@ -53,13 +53,6 @@ stages:
     deps: [work/staging, work/frequencies, work/hot_set]
     outs: [work/dataset]
 
-  report:
-    cmd: fae report work/dataset --params params.yaml --out report/report.html
-    params: [report]
-    deps: [work/dataset]
-    outs: [report/report.html]
-    plots: [report/report-figures]
-
   train:
     cmd: fae train work/dataset --params params.yaml --out work/run
     params: [train]
@@ -74,6 +67,13 @@ stages:
     metrics:
       - metrics/evaluation.json:
           cache: false  # small, and so kept by git
+
+  report:
+    cmd: fae report work/dataset --run work/run --params params.yaml --out report/report.html
+    params: [report]
+    deps: [work/dataset, work/run]
+    outs: [report/report.html]
+    plots: [report/report-figures]
 
 metrics:
   - work/run/metrics.json
