@@ -120,6 +120,28 @@ def test_derived_columns_are_features_but_not_fields() -> None:
         ("{name: w, role: label, map: {a: 2}}", ["`map`", "found 2"]),
         ("{name: w, role: dense, clip: [2, 1]}", ["`clip` must be [lowest, highest]"]),
         ("{name: x, role: sparse, buckets: [1]}", ["`buckets` needs `encoding: integer`"]),
+        (
+            "{name: x, role: dense, standardize: 5}",
+            ["write true, or its keys: {mean, std} (found 5"],
+        ),
+        ("{name: x, role: sparse, history: 5}", ["`history`", "{of, by, length} (found 5)"]),
+        ("{name: x, role: sparse, history: {of: [C1], by: C1, length: 2}}", ["`of`", "string"]),
+        (
+            "{name: x, role: sparse, history: {of: I1, by: C1, length: 2}}",
+            ["'x': `of` must name a sparse column without `multi` and `buckets`"],
+        ),
+        (
+            "{name: x, role: sparse, history: {of: C1, by: I1, length: 2}}",
+            ["'x': `by` must name a key or a sparse column that is no list"],
+        ),
+        (
+            "{name: x, field: y, role: sparse, history: {of: C1, by: C1, length: 2}}",
+            ["'x'", "a column made from others takes no values from the log"],
+        ),
+        (
+            "{name: x, role: sparse, table: x, history: {of: C1, by: C1, length: 2}}",
+            ["'x': its table must be that of 'C1'"],
+        ),
         ("{name: k, role: key, function: x}", ["'k'", "`function`"]),
         ("{name: t2, role: time}", ["at most one column may have `role: time`"]),
         ("{name: a/b, role: sparse}", ["'a/b' cannot be a column's name; use letters"]),

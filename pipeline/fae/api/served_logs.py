@@ -30,10 +30,16 @@ def find_served_logs(
     labels. Raises LogError where `labels` is AUTO and a log's lines do not tell.
     """
     schema = encoder.schema
+    lists = ", ".join(column.name for column in encoder.histories)
     used = _ASKED | ({"time"} if encoder.needs_time else set())
     named = _keep_columns(schema, used, labelled=False, has_names=True)
     served = []
-    for log in find_logs(patterns, named):
+    try:
+        logs = find_logs(patterns, named)
+    except LogError as error:
+        hint = f" New rows bring their histories with them, as lists: {lists}." if lists else ""
+        raise LogError(f"{error}{hint}") from None
+    for log in logs:
         has_names = schema.header or schema.format != "text" or log.parquet
         if has_names and schema.explode is None:
             served.append((log, named))

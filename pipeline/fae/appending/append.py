@@ -76,7 +76,9 @@ def append(
         new = ingest(
             logs, schema, folder, executor, parameters.ingest, checksums=checksums, overwrite=True
         )
-        merged = merge_stagings(former, former_root, new, logs[0].root, work / _MERGED_STAGING)
+        merged = merge_stagings(
+            former, former_root, new, logs[0].root, work / _MERGED_STAGING, executor
+        )
         manifest = _replace_dataset(merged, out, executor, parameters)
         executor.timings.begin_stage("tidying up")
         _replace_former_staging(work)

@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from fae.commit import outputs
+from fae.execution.executor import Executor
 from fae.format.errors import LogError
 from fae.format.manifest import SPLITS
+from fae.ingestion.histories import add_histories
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.part import ROWS_SUFFIX, VALUES_SUFFIX
 from fae.ingestion.rejects import REJECTS_FILE, REJECTS_FOLDER, Reject, parse_rejects, write_rejects
@@ -48,12 +50,13 @@ def check_logs_are_new(
 
 
 def merge_stagings(
-    former: Staging, root: str, new: Staging, new_root: str, out: Folder
+    former: Staging, root: str, new: Staging, new_root: str, out: Folder, executor: Executor
 ) -> MergedStaging:
     """Write the staging of `former`'s and `new`'s logs to `out`.
 
-    It is the one that ingesting all logs together gives. Parts are hard-linked, or copied where the
-    file system has no links. `root` and `new_root` complete the logs' names to URLs.
+    It is the one that ingesting all logs together gives: histories are made again from all rows.
+    Parts are hard-linked, or copied where the file system has no links. `root` and `new_root`
+    complete the logs' names to URLs.
     """
     urls = [root + log.name for log in former.logs] + [new_root + log.name for log in new.logs]
     names = name_logs(urls)
@@ -78,7 +81,8 @@ def merge_stagings(
         rejects.sort(key=lambda reject: position[reject.file])
         write_rejects(rejects, partial / REJECTS_FOLDER)
         reasons = dict(sorted((Counter(former.reasons) + Counter(new.reasons)).items()))
-        Staging(partial, former.schema, tuple(parts), tuple(logs), reasons).write()
+        staging = Staging(partial, former.schema, tuple(parts), tuple(logs), reasons)
+        add_histories(staging, executor).write()
         write_log_root(partial, urls[0].removesuffix(names[0]))
     return MergedStaging(Staging.read(out), new_parts)
 

@@ -51,7 +51,10 @@ class Encoder:
         self.directory = Folder.of(directory)
         self.manifest = read_manifest(self.directory)
         with damage_reported(self.directory / MANIFEST_FILE):
-            self.schema = Schema.model_validate(self.manifest.schema)
+            prepared = Schema.model_validate(self.manifest.schema)
+        #: The columns that were made of earlier rows, and that new rows bring with them as lists.
+        self.histories = prepared.histories
+        self.schema = prepared.with_given_histories()
         if self.schema.functions and not own_functions:
             raise DatasetError(
                 f"{self.directory}: its schema calls {', '.join(self.schema.functions)}. If you "

@@ -10,6 +10,7 @@ record_formats  split lines of JSON, and of `slot:value` pairs
 quoted_records  read records that hold line breaks
 explosion       make a row of each sample of a line
 rejects         a reject, and `rejects.jsonl`
+histories       lists of what earlier rows of a user have, beside the parts
 part            one staged part: write it, and read its columns
 dictionaries    encode a column as positions in the dictionary of its values
 staging         the staging as a whole, as later stages read it

@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 
 from fae.arrays.arrow import Int64Array, shrink_dtype, to_arrow, to_numpy, wrap_in_list, write_table
 from fae.arrays.buffers import read_into_buffer
-from fae.ingestion.cast.times import MICROSECOND_COLUMN, TIME_COLUMN
+from fae.ingestion.cast.times import MICROSECOND_COLUMN, MICROSECONDS_PER_SECOND, TIME_COLUMN
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.storage.folder import Folder
 
 IntegerArray = npt.NDArray[np.integer[Any]]
+#: What follows the name of a part in that of its histories, a part of their columns alone.
+HISTORIES = ".histories"
 #: Microseconds since 1970, one for each row.
 Times = npt.NDArray[np.int64]
 
@@ -68,22 +70,34 @@ class StagedPart:
         names = (TIME_COLUMN, MICROSECOND_COLUMN)
         return [self._rows[name] for name in names if name in self._rows.column_names]
 
+    def read_moments(self) -> Times:
+        """Return the time of each row in microseconds since 1970."""
+        seconds, *microseconds = (to_numpy(column.chunk(0)) for column in self.read_times())
+        times: Times = sum(microseconds, seconds * MICROSECONDS_PER_SECOND)
+        return times
+
+    def list_sparse(self) -> list[str]:
+        """Return the names of the sparse columns but the histories."""
+        names = self._values.column_names
+        return [name for name in names if _accesses_key(name) in names]
+
     def list_columns(self) -> list[str]:
         """Return the names of all columns of the rows."""
         return list(self._rows.column_names)
 
     def read_values(self, column: str) -> pa.Array:
         """Return a sparse column's dictionary: its distinct values, with null for missing ones."""
-        return self._values[column].chunk(0).values
+        return self._find(self._values, column).chunk(0).values
 
     def read_accesses(self, column: str) -> IntegerArray:
         """Return how often each value of a sparse column's dictionary occurs in the part."""
-        counts: IntegerArray = to_numpy(self._values[_accesses_key(column)].chunk(0).values)
+        found = self._find(self._values, _accesses_key(column))
+        counts: IntegerArray = to_numpy(found.chunk(0).values)
         return counts
 
     def read_codes(self, column: str) -> Codes:
         """Return the accesses of a sparse column."""
-        array = self._rows[column].chunk(0)
+        array = self._find(self._rows, column).chunk(0)
         if pa.types.is_large_list(array.type):
             return Codes(to_numpy(array.values), np.diff(to_numpy(array.offsets)))
         return Codes(to_numpy(array), None)
@@ -91,6 +105,13 @@ class StagedPart:
     def release_rows(self) -> None:
         """Let the system drop the file of rows from its page cache."""
         self._folder.forget(self._path + ROWS_SUFFIX)
+
+    def _find(self, table: pa.Table, name: str) -> pa.ChunkedArray:
+        """Return a column of `_rows` or `_values`, or that of the part's histories."""
+        if name in table.schema.names:
+            return table[name]
+        suffix = HISTORIES + (ROWS_SUFFIX if table is self._rows else VALUES_SUFFIX)
+        return self._open(suffix, _map)[name]
 
     @property
     def _rows(self) -> pa.Table:

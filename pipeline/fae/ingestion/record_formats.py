@@ -9,8 +9,8 @@ import polars as pl
 
 from fae.ingestion.cast.raw_columns import LINE_COLUMN
 from fae.ingestion.rejects import Reject, preview
-from fae.logs.columns import ListText
 from fae.logs.files import find_key
+from fae.logs.forms import ListText
 from fae.logs.schema import Schema
 
 #: A field's text, or the texts of its list; None is missing.

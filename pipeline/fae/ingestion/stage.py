@@ -12,6 +12,7 @@ from fae.commit import outputs
 from fae.execution.executor import Executor
 from fae.format.errors import LogError
 from fae.ingestion.cast.rows import ParsedLines
+from fae.ingestion.histories import add_histories
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.parser import convert_arrow_table, parse_fields, parse_table, parse_text
 from fae.ingestion.part import write_part
@@ -100,7 +101,7 @@ def ingest(
             raise LogError(f"the logs hold no rows: {lines:,} lines{example}.{hint}")
         staging = _build_staging(partial, schema, logs, checksums, blocks, rejects)
         _check_splits(staging, rejects)
-        staging.write()
+        add_histories(staging, executor).write()
     return Staging.read(out)
 
 
@@ -126,7 +127,7 @@ def _stage_block(task: _Task) -> _StagedBlock:
     """Parse one block and write its rows, one part for each text that it is read in."""
     parts: list[Part] = []
     rejects: list[Reject] = []
-    sparse = [column.name for column in task.schema.sparse]
+    sparse = [column.name for column in task.schema.sparse if column.history is None]
     lines = 0
     for parsed in parse_block(task.block, task.schema, task.block_bytes):
         name = f"parts/{task.log:05d}-{task.number:06d}-{len(parts):06d}"

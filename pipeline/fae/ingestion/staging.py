@@ -19,7 +19,6 @@ from fae.arrays.row_keys import generate_row_keys
 from fae.commit import outputs
 from fae.ingestion.cast.own_functions import read_sources
 from fae.ingestion.cast.rows import ORDER_BITS, SPLIT_COLUMN
-from fae.ingestion.cast.times import MICROSECONDS_PER_SECOND
 from fae.ingestion.part import StagedPart, Times
 from fae.logs.files import Log
 from fae.logs.schema import Schema
@@ -96,10 +95,7 @@ class Staging:
         if order in ("value", "given"):
             given: Times = to_numpy(self._read(part, SPLIT_COLUMN)).astype(np.int64)
             return given
-        columns = self.open_part(part).read_times()
-        seconds, *microseconds = (to_numpy(column.chunk(0)) for column in columns)
-        times: Times = sum(microseconds, seconds * MICROSECONDS_PER_SECOND)
-        return times
+        return self.open_part(part).read_moments()
 
     def _read(self, part: int, name: str) -> pa.Array:
         """Return a column of a part that is not sparse."""

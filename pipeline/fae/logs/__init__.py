@@ -1,6 +1,7 @@
 """The logs: what a log is, where its files are, and how to read them.
 
 schema       a log's shape as data, as a whole
+forms        parts of both: how lists, vectors and histories are described
 columns      its columns: what each means and how its values are written
 schema_files read schemas from files, and explain the mistakes in them
 presets/     the schemas of public logs that come with the program, as YAML

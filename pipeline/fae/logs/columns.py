@@ -1,72 +1,29 @@
-"""The columns of a schema: what each means and how its values are written in the log.
-
-A key that a schema does not use is not written into the documents of its data sets, so that these
-stay as they were before the key existed.
-"""
+"""The columns of a schema: what each means and how its values are written in the log."""
 
 import zoneinfo
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
+from pydantic import Field, field_validator, model_validator
+
+from fae.logs.forms import (
+    History,
+    ListShape,
+    ListText,
+    Moments,
+    Standardize,
+    Strict,
+    Text,
+    VectorShape,
+    optional,
 )
 
 Encoding = Literal["hex", "integer", "unsigned", "string"]
 Derivation = Literal["hour_of_day", "day_of_week"]
 #: Formats of times that are not strftime's; all but the first keep fractions of a second.
 UNIX, UNIX_MS, UNIX_US, ISO_8601 = "unix", "unix_ms", "unix_us", "iso8601"
-_OPTIONAL = "optional"
 _MAX_FLOAT32 = 3.4028234e38
-#: Names that errors have for the two forms of `standardize`.
-CONSTANTS, LEARNT = "constants", "learnt"
 #: More hexadecimal digits than a 64-bit number has.
 _MAX_NUMBER_DIGITS = 16
-
-
-def optional(default: Any, **rules: Any) -> Any:
-    """Return a key that a schema may leave out, and that its document then leaves out too."""
-    return Field(default=default, json_schema_extra={_OPTIONAL: True}, **rules)
-
-
-def _to_text(value: Any) -> Any:
-    """Return a plain word, whole number or truth value of YAML as the log writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) or value is None:
-        raise ValueError(f"YAML reads this as {value}; put the log's text between quotes")
-    return str(value) if isinstance(value, int) else value
-
-
-#: A value as the log writes it.
-Text = Annotated[str, BeforeValidator(_to_text)]
-
-
-class Strict(BaseModel):
-    """A part of a schema: it takes its own keys only, and never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def document(self) -> dict[str, Any]:
-        """Return the part as plain data, which `model_validate` reads back."""
-        document = {}
-        for name, info in type(self).model_fields.items():
-            value, extra = getattr(self, name), info.json_schema_extra
-            if not (isinstance(extra, dict) and _OPTIONAL in extra and value == info.default):
-                document[name] = _to_plain(value)
-        return document
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, Strict):
-        return value.document()
-    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 class RawValues(Strict):
@@ -132,43 +89,6 @@ class LabelColumn(RawValues):
         return (self.threshold, self.positive, self.map) != (None, None, None)
 
 
-class ListText(Strict):
-    """How a list is written in text: its separator, and whether it stands in `[` and `]`."""
-
-    separator: str = Field(default=",", min_length=1, max_length=1)
-    brackets: bool = optional(False)
-
-
-class ListShape(ListText):
-    """How a multi-valued column is written in text, and how many of its last values are kept."""
-
-    max_length: int | None = Field(default=None, ge=1)
-
-
-class VectorShape(ListText):
-    """How many numbers a vector has, and how it is written in text."""
-
-    size: int = Field(ge=1, le=65536)
-
-
-class Moments(Strict):
-    """The mean and the standard deviation that numbers are standardised by."""
-
-    mean: float = Field(allow_inf_nan=False)
-    std: float = Field(gt=0, allow_inf_nan=False)
-
-
-def _tag_standardize(value: Any) -> str:
-    return LEARNT if value is True else CONSTANTS
-
-
-#: How a column is standardised: by constants, or by those that are learnt from the train rows.
-Standardize = Annotated[
-    Annotated[Moments, Tag(CONSTANTS)] | Annotated[Literal[True], Tag(LEARNT)],
-    Discriminator(_tag_standardize),
-]
-
-
 class DenseColumn(RawValues):
     """A number; a missing one becomes `missing`, and then `transform` is applied.
 
@@ -223,7 +143,8 @@ class SparseColumn(RawValues):
     `encoding` says how values are written: as hexadecimal digits (exactly `digits` of them, if
     set), 64-bit integers, signed or `unsigned`, or any text. `multi` makes the column a list.
     Columns that name the same `table` share it. `buckets` makes a number the count of these that it
-    reaches. `source` and `derive` make the column from the time column instead.
+    reaches. `source` and `derive` make the column from the time column instead, and `history` makes
+    it from other rows.
     """
 
     role: Literal["sparse"]
@@ -236,6 +157,7 @@ class SparseColumn(RawValues):
     source: str | None = None
     derive: Derivation | None = None
     buckets: tuple[float, ...] | None = optional(None, min_length=1)
+    history: History | None = optional(None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -251,9 +173,16 @@ class SparseColumn(RawValues):
             )
         if self.buckets is not None and list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError("`buckets` must ascend")
-        if self.source is not None and (self.field is not None or not self.is_raw):
-            raise ValueError("a column derived from the time takes no values from the log")
+        if self.source is not None and self.history is not None:
+            raise ValueError("a column is derived from the time or is a `history`, not both")
+        if self.is_made and (self.field or self.slot or not self.is_raw):
+            raise ValueError("a column made from others takes no values from the log")
         return self
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the column is made from others, so that lines of the log do not hold it."""
+        return self.source is not None or self.history is not None
 
     @property
     def table_name(self) -> str:

@@ -19,17 +19,14 @@ from fae.logs.columns import (
     LabelColumn,
     SparseColumn,
     SplitColumn,
-    Strict,
-    Text,
     TimeColumn,
     WeightColumn,
-    optional,
 )
+from fae.logs.forms import Strict, Text, complete_histories, expand_range, optional
 
 #: Names of columns and tables, which become names of files.
 _NAME = re.compile(r"[\w][\w .+-]*")
 _NAME_RULE = "use letters, digits, '_', '.', '+', '-' and ' '"
-_MAX_RANGE_COLUMNS = 10_000
 #: Readers of a data set take these from the names of its directories.
 PARTITION_KEYS = ("split", "temperature")
 #: The value of `split_by` that names no column.
@@ -83,10 +80,10 @@ class Schema(Strict):
     @field_validator("columns", mode="before")
     @classmethod
     def expand_ranges(cls, columns: Any) -> Any:
-        """Replace each range such as `I1..I13` by one column for each name."""
+        """Replace ranges such as `I1..I13` by their columns, and complete histories."""
         if not isinstance(columns, list):
             return columns
-        return [single for column in columns for single in expand_range(column)]
+        return complete_histories([one for column in columns for one in expand_range(column)])
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -106,6 +103,7 @@ class Schema(Strict):
         for column in self.sparse:
             if column.source is not None and (self.time is None or self.time.name != column.source):
                 raise ValueError(f"{column.name!r}: `source` must name the column of `role: time`")
+            self._check_history(column)
         self._check_text()
         self._check_splits()
         return self
@@ -157,7 +155,7 @@ class Schema(Strict):
             return
         if self.split is not None:
             raise ValueError("give `split_by` or a column of `role: split`, not both")
-        if self.split_by != RANDOM and self.split_by not in self._splitting:
+        if self.split_by != RANDOM and self.split_by not in self._single:
             raise ValueError(
                 f"`split_by` must be {RANDOM}, or name a key or a sparse column that is no list"
             )
@@ -176,10 +174,33 @@ class Schema(Strict):
             if self.dim(column) != self.dim(other):
                 raise ValueError(f"{other.name!r} and {column.name!r} share a table but not `dim`")
 
+    def _check_history(self, column: SparseColumn) -> None:
+        """Raise ValueError where a column's history cannot be made."""
+        if column.history is None:
+            return
+        if self.time is None:
+            raise ValueError(f"{column.name!r}: `history` needs a column of `role: time`")
+        of, by = column.history.of, column.history.by
+        if of not in {c.name for c in self.sparse if not (c.multi or c.buckets)}:
+            raise ValueError(
+                f"{column.name!r}: `of` must name a sparse column without `multi` and `buckets`"
+            )
+        if by not in self._single:
+            raise ValueError(
+                f"{column.name!r}: `by` must name a key or a sparse column that is no list"
+            )
+        if column.table_name != next(c.table_name for c in self.sparse if c.name == of):
+            raise ValueError(f"{column.name!r}: its table must be that of {of!r}")
+
     @cached_property
     def fields(self) -> tuple[Column, ...]:
-        """The columns that a line of the log holds, which are all but the derived ones."""
-        return tuple(c for c in self.columns if not (isinstance(c, SparseColumn) and c.source))
+        """The columns that a line of the log holds, which are all but those made from others."""
+        return tuple(c for c in self.columns if not (isinstance(c, SparseColumn) and c.is_made))
+
+    @cached_property
+    def histories(self) -> tuple[SparseColumn, ...]:
+        """The sparse columns that are made from earlier rows."""
+        return tuple(column for column in self.sparse if column.history is not None)
 
     @cached_property
     def log_names(self) -> tuple[str, ...]:
@@ -293,8 +314,8 @@ class Schema(Strict):
         return "position" if self.time is None else "time"
 
     @cached_property
-    def _splitting(self) -> set[str]:
-        """The columns whose values rows can be split by."""
+    def _single(self) -> set[str]:
+        """The log's columns of one value a row: keys, and sparse columns that are no lists."""
         sparse = (column for column in self.sparse if not (column.multi or column.source))
         return {column.name for column in (*self.key_columns, *sparse)}
 
@@ -315,20 +336,14 @@ class Schema(Strict):
         columns = tuple(column for column in self.columns if column.role in roles)
         return self.replace(columns=columns, explode=None, split_by=None)
 
+    def with_given_histories(self) -> "Schema":
+        """Return the schema of rows that bring their histories with them, as lists."""
+        columns = (
+            column.model_copy(update={"history": None}) if column in self.histories else column
+            for column in self.columns
+        )
+        return self.replace(columns=tuple(columns))
+
     def dim(self, column: SparseColumn) -> int:
         """Return the number of elements in an embedding row of `column`'s table."""
         return column.dim or self.embedding.dim
-
-
-def expand_range(column: Any) -> list[Any]:
-    """Return one column for each name of a range (`I1..I3`: I1, I2, I3), or `column` itself."""
-    name = column.get("name") if isinstance(column, dict) else None
-    match = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", name) if isinstance(name, str) else None
-    if match is None or match[1] != match[3]:
-        return [column]
-    first, last = int(match[2]), int(match[4])
-    if not first <= last < first + _MAX_RANGE_COLUMNS:
-        raise ValueError(
-            f"{name!r} is not a valid range of columns; write the smaller number first"
-        )
-    return [{**column, "name": f"{match[1]}{number}"} for number in range(first, last + 1)]

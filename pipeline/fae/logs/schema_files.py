@@ -9,21 +9,25 @@ from pydantic import BaseModel, ValidationError
 
 from fae.format.errors import SchemaError
 from fae.logs.columns import (
-    CONSTANTS,
-    LEARNT,
     DenseColumn,
     DroppedColumn,
     KeyColumn,
     LabelColumn,
-    ListShape,
-    Moments,
     SparseColumn,
     SplitColumn,
     TimeColumn,
-    VectorShape,
     WeightColumn,
 )
-from fae.logs.schema import EmbeddingShape, Explosion, Schema, expand_range
+from fae.logs.forms import (
+    CONSTANTS,
+    LEARNT,
+    History,
+    ListShape,
+    Moments,
+    VectorShape,
+    expand_range,
+)
+from fae.logs.schema import EmbeddingShape, Explosion, Schema
 
 
 def list_presets() -> list[str]:
@@ -88,6 +92,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     **_ROLES,
     "embedding": EmbeddingShape,
     "explode": Explosion,
+    "history": History,
     "multi": ListShape,
     "vector": VectorShape,
     "standardize": Moments,

@@ -5,7 +5,8 @@ from typing import cast
 import polars as pl
 
 from fae.ingestion.cast.missing_values import is_present, strip_blanks, text_or_null
-from fae.logs.columns import ListText, SparseColumn
+from fae.logs.columns import SparseColumn
+from fae.logs.forms import ListText
 
 #: Floats hold integers below two to this power exactly; 11 is that of the rest, 16-bit floats.
 _MANTISSA_BITS: dict[pl.DataType, int] = {pl.Float64(): 53, pl.Float32(): 24}

@@ -11,7 +11,8 @@ import polars as pl
 from fae.ingestion.cast.missing_values import is_present
 from fae.ingestion.cast.own_functions import call_function
 from fae.ingestion.rejects import Reject, preview_value
-from fae.logs.columns import Column, LabelColumn, ListText, SplitColumn
+from fae.logs.columns import Column, LabelColumn, SplitColumn
+from fae.logs.forms import ListText
 from fae.logs.schema import Schema
 
 #: In raw frames, the number of each row's line, from 0.

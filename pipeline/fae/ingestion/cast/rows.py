@@ -138,7 +138,7 @@ def _finish(rows: pl.DataFrame, schema: Schema, typed: frozenset[str]) -> pl.Dat
     if SPLIT_COLUMN in rows.columns:
         extra.append(SPLIT_COLUMN)
     labels = [LABEL] if schema.labels else []
-    features = [column.name for column in (*schema.dense, *schema.sparse)]
+    features = [c.name for c in (*schema.dense, *schema.sparse) if c not in schema.histories]
     return rows.select(labels + features + extra)
 
 
