@@ -51,6 +51,8 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 PLAIN = {"", "text", "csv"}
 #: Options that the pages name and that are other programs'.
 DASK_PORT = "8786"
+#: What a page may take on a busy machine.
+MOST_SECONDS = 900
 FOREIGN_OPTIONS = {"--lifetime", "--block-mib"}
 
 
@@ -256,7 +258,7 @@ def test_every_block_of_the_page_runs(page: Path, readers_folder: Path) -> None:
             start_new_session=True,
         )
         try:
-            code = run.wait()
+            code = run.wait(timeout=MOST_SECONDS)
         finally:
             with contextlib.suppress(ProcessLookupError):  # a page may leave servers running
                 os.killpg(run.pid, signal.SIGKILL)
