@@ -25,11 +25,10 @@ LISTS = replace(RAGGED, columns=RAGGED.columns[1::2], tables={"items": (60, 20),
     ("shape", "options"),
     [
         (replace(SEVERAL_DIMS, dense=0), {"bottom_mlp": ()}),
-        (replace(SEVERAL_DIMS, weighted=True), {"dtype": "float64"}),
+        (Shape(weighted=True), {"dtype": "float64"}),
         (LISTS, {}),
-        (Shape(), {}),
     ],
-    ids=["no dense features", "float64", "lists alone", "no lists"],
+    ids=["several dims without dense features", "float64 without lists", "lists alone"],
 )
 def test_it_scores_as_evaluate_does(tmp_path: Path, shape: Shape, options: dict[str, str]) -> None:
     write_dataset(tmp_path / "DIR", shape)
