@@ -23,8 +23,9 @@ _ROWS, _IDS = 8192, 1 << 20
 class ExportedModel:
     """A model with its encoder, as `fae export --to onnx` or `torch` writes them.
 
-    >>> model = fae.load_exported("MODEL")                                  # doctest: +SKIP
-    >>> model.predict([{"I1": 3, "C1": "68fd1e64", ...}])                   # doctest: +SKIP
+    Examples:
+        >>> model = fae.load_exported("MODEL")                              # doctest: +SKIP
+        >>> model.predict([{"I1": 3, "C1": "68fd1e64", ...}])               # doctest: +SKIP
     """
 
     def __init__(self, directory: PathLike, own_functions: bool = False) -> None:

@@ -71,12 +71,13 @@ def prepare(
     other parameters are those of `fae prepare --help`. Where `out` is already made from these logs
     and parameters, nothing is done.
 
-    >>> import fae                                                          # doctest: +SKIP
-    >>> fae.prepare("logs/*.gz", schema="criteo-kaggle",
-    ...             hot_budget="256MiB", out="DIR")                         # doctest: +SKIP
-
     Raises FaeError for what the user can fix: LogError, SchemaError, ParameterError, BudgetError,
     DatasetError where `out` holds something else, StorageError and ClusterError.
+
+    Examples:
+        >>> import fae                                                      # doctest: +SKIP
+        >>> fae.prepare("logs/*.gz", schema="criteo-kaggle",
+        ...             hot_budget="256MiB", out="DIR")                     # doctest: +SKIP
     """
     from fae.api.dataset import Dataset
     from fae.dataset.parameters import PartitionParameters

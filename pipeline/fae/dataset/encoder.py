@@ -38,8 +38,9 @@ _FEW_ROWS = 32
 class Encoder:
     """An encoder of raw rows into the features of a data set, exactly as it was prepared.
 
-    >>> encoder = Encoder("DIR")                                        # doctest: +SKIP
-    >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])              # doctest: +SKIP
+    Examples:
+        >>> encoder = Encoder("DIR")                                    # doctest: +SKIP
+        >>> encoder.encode([{"I1": 3, "C1": "68fd1e64", ...}])          # doctest: +SKIP
     """
 
     def __init__(self, directory: FolderLike, own_functions: bool = False) -> None:
