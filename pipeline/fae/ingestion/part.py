@@ -87,17 +87,17 @@ class StagedPart:
 
     def read_values(self, column: str) -> pa.Array:
         """Return a sparse column's dictionary: its distinct values, with null for missing ones."""
-        return self._find(self._values, column).chunk(0).values
+        return self._find(VALUES_SUFFIX, column).chunk(0).values
 
     def read_accesses(self, column: str) -> IntegerArray:
         """Return how often each value of a sparse column's dictionary occurs in the part."""
-        found = self._find(self._values, _accesses_key(column))
+        found = self._find(VALUES_SUFFIX, _accesses_key(column))
         counts: IntegerArray = to_numpy(found.chunk(0).values)
         return counts
 
     def read_codes(self, column: str) -> Codes:
         """Return the accesses of a sparse column."""
-        array = self._find(self._rows, column).chunk(0)
+        array = self._find(ROWS_SUFFIX, column).chunk(0)
         if pa.types.is_large_list(array.type):
             return Codes(to_numpy(array.values), np.diff(to_numpy(array.offsets)))
         return Codes(to_numpy(array), None)
@@ -106,12 +106,12 @@ class StagedPart:
         """Let the system drop the file of rows from its page cache."""
         self._folder.forget(self._path + ROWS_SUFFIX)
 
-    def _find(self, table: pa.Table, name: str) -> pa.ChunkedArray:
-        """Return a column of `_rows` or `_values`, or that of the part's histories."""
-        if name in table.schema.names:
-            return table[name]
-        suffix = HISTORIES + (ROWS_SUFFIX if table is self._rows else VALUES_SUFFIX)
-        return self._open(suffix, _map)[name]
+    def _find(self, suffix: str, name: str) -> pa.ChunkedArray:
+        """Return a column of one of the part's files, or of that of its histories."""
+        table = self._rows if suffix == ROWS_SUFFIX else self._values
+        if name not in table.schema.names:
+            table = self._open(HISTORIES + suffix, _map)
+        return table[name]
 
     @property
     def _rows(self) -> pa.Table:
