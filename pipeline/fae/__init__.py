@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from fae.logs.schema import Schema
     from fae.logs.schema_files import load_schema
     from fae_trainer.data.loader import HotColdLoader
-    from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+    from fae_trainer.embedding.module import HotColdEmbedding
+    from fae_trainer.embedding.row_optimizer import HotColdOptimizer
 
 #: The module that each public name comes from.
 _MODULES = {
@@ -38,7 +39,7 @@ _MODULES = {
     "FaeError": "fae.format.errors",
     "HotColdEmbedding": "fae_trainer.embedding.module",
     "HotColdLoader": "fae_trainer.data.loader",
-    "HotColdOptimizer": "fae_trainer.embedding.module",
+    "HotColdOptimizer": "fae_trainer.embedding.row_optimizer",
     "Schema": "fae.logs.schema",
     "append": "fae.api.stages",
     "calibrate": "fae.api.stages",

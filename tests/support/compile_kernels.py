@@ -36,7 +36,7 @@ def constants(lists: bool) -> dict[str, Any]:
     width, padded = DIM + STATE, triton.next_power_of_2(DIM)
     return {
         **dict.fromkeys(("LISTS", "MEAN"), lists),
-        **dict.fromkeys(("ADAGRAD", "STAGED", "WRITE"), True),
+        **dict.fromkeys(("ADAGRAD", "DECAYS", "STAGED", "WRITE"), True),
         **dict.fromkeys(("STEPS", "NEXT_STEPS"), STEPS),
         **dict.fromkeys(("BLOCK", "TILE"), 32),
         "COLD_CACHE": ".cv" if lists else "",

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fae_trainer.data.loader import HotColdLoader
-    from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+    from fae_trainer.embedding.module import HotColdEmbedding
+    from fae_trainer.embedding.row_optimizer import HotColdOptimizer
     from fae_trainer.run.callbacks import Callback
     from fae_trainer.run.evaluate import evaluate
     from fae_trainer.run.loggers import open_logger
@@ -39,7 +40,7 @@ _MODULES = {
     "Callback": "fae_trainer.run.callbacks",
     "HotColdEmbedding": "fae_trainer.embedding.module",
     "HotColdLoader": "fae_trainer.data.loader",
-    "HotColdOptimizer": "fae_trainer.embedding.module",
+    "HotColdOptimizer": "fae_trainer.embedding.row_optimizer",
     "evaluate": "fae_trainer.run.evaluate",
     "open_logger": "fae_trainer.run.loggers",
     "train": "fae_trainer.run.train",

@@ -25,7 +25,8 @@ from fae_trainer.data.batches import Batch
 from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.data.sharing import share_windows
 from fae_trainer.embedding.distributed import ALONE, Ranks, sum_by_row
-from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+from fae_trainer.embedding.module import HotColdEmbedding
+from fae_trainer.embedding.row_optimizer import HotColdOptimizer
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import resolve_parameters
 from fae_trainer.run import checkpoint, train

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
-from fae_trainer.embedding.module import HotColdEmbedding, HotColdOptimizer
+from fae_trainer.embedding.module import HotColdEmbedding
+from fae_trainer.embedding.row_optimizer import HotColdOptimizer
 from tests.support.project import ROOT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_same
@@ -197,7 +198,12 @@ def test_a_state_that_does_not_fit_is_named(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", Shape())
     embedding = made(manifest)
     state = embedding.state_dict()
-    missing = {key: value for key, value in state.items() if key != "rows.a"}
+    missing = {key: value * 2 for key, value in state.items() if key != "rows.a"}
+    loaded = made(manifest, seed=3)
+    first = loaded.tables.rows()["a"]
+    told = loaded.load_state_dict({**missing, "x": first}, strict=False)
+    assert (told.missing_keys, told.unexpected_keys) == (["rows.a"], ["x"])
+    assert_same(dict(loaded.state_dict()), {"rows.a": first, **missing})
     for wrong, message in (
         (missing, "Missing key.*rows.a"),
         ({**state, "rows.x": state["rows.a"]}, "Unexpected key.*rows.x"),
@@ -210,15 +216,17 @@ def test_a_state_that_does_not_fit_is_named(tmp_path: Path) -> None:
 def test_it_stands_in_a_model_beside_other_optimisers(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", Shape())
     model = nn.ModuleDict({"rows": made(manifest), "top": nn.Linear(4, 1)})
-    assert [name for name, _ in model.named_parameters()] == ["top.weight", "top.bias"]
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    assert sizes == {"rows.anchor": 0, "top.weight": 4, "top.bias": 1}
     rows = HotColdOptimizer(model["rows"], lr=0.4)
     halved = torch.optim.lr_scheduler.StepLR(rows, step_size=1, gamma=0.5)
     rows.step()
     halved.step()
-    assert rows.state_dict()["param_groups"] == [{"lr": 0.2, "initial_lr": 0.4}]
+    group = rows.state_dict()["param_groups"][0]
+    assert (group["lr"], group["initial_lr"], group["steps"]) == (0.2, 0.4, 0)
     model.to(torch.float32)
     assert model["rows"].tables.hot.rows.dtype == torch.float64
-    assert "4 features, dim=4, 32 hot rows, 95 cold rows" in repr(model["rows"])
+    assert "4 features, dim=4, 32 hot rows, 95 cold rows, 508 parameters" in repr(model["rows"])
 
 
 @pytest.mark.parametrize("shape", ["plain", "ragged"])
@@ -289,7 +297,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     wide = dataclasses.replace(manifest.tables[0], dim=8)
     mixed = dataclasses.replace(manifest, tables=(wide, *manifest.tables[1:]))
     for make, message in (
-        (lambda: made(manifest, optimizer="adam"), "optimizer is adam"),
+        (lambda: made(manifest, optimizer="lamb"), "optimizer is lamb"),
         (lambda: made(manifest, pooling="max"), "pooling is max"),
         (lambda: made(manifest, features=["x"]), "no feature 'x'"),
         (lambda: made(manifest, features=[]), "no sparse features"),
@@ -340,6 +348,7 @@ def test_an_empty_batch_has_no_vectors(tmp_path: Path) -> None:
 def test_gradients_without_a_step_hold_no_more_than_the_tables(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", Shape())
     embedding = made(manifest, optimizer="sgd")
+    rows = HotColdOptimizer(embedding, lr=0.1)
     bags = Bags(manifest, embedding, "sgd")
     batches = list(HotColdLoader(tmp_path / "data", batch_size=8)) * 3
     for batch in batches:
@@ -347,7 +356,7 @@ def test_gradients_without_a_step_hold_no_more_than_the_tables(tmp_path: Path) -
         loss_of(bags(batch.ids, batch.offsets), batch.label).backward()
     held = sum(gradient.numel() for _, gradient in embedding._arrived)
     assert held < sum(table.rows for table in manifest.tables) * 4 + 8 * (8 * 4 * 4)
-    HotColdOptimizer(embedding, lr=0.1).step()
+    rows.step()
     bags.step(0.1)
     assert_tables(embedding, bags)
     embedding.of(batches[0]).sum().backward()

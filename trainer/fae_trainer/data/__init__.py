@@ -9,8 +9,8 @@ pending       batches in the making, whose rows threads give
 buffers       memory that decoded rows and batches reuse
 cache         decoded rows kept in memory from epoch to epoch
 leaf_reader   the rows of one split and temperature, in an epoch's order
-prefetch      items made ahead of their use by threads
+prefetch      items made ahead of their use by threads, and batches copied to a GPU ahead
+vocabulary    the rows of raw values
 sharing       decoded windows shared among the processes of one machine
-upload        batches copied to a GPU ahead of their use
 loader        `HotColdLoader`: a split's batches, for any training loop
 """

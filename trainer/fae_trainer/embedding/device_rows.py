@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fae_trainer.data.batches import Batch, select_features
 from fae_trainer.embedding.layout import Layout
-from fae_trainer.embedding.optimizers import EPSILON, RowOptimizer
+from fae_trainer.embedding.optimizers import RowOptimizer, RowStep
 from fae_trainer.embedding.shard import Shard
 
 #: The most positions for each program of a kernel.
@@ -108,7 +108,10 @@ class DeviceRows:
         owner: int = 0,
         owners: int = 1,
     ) -> None:
-        """Make it for shards of at least one row; a bag's vector is the sum or mean of its rows."""
+        """Make it for shards of at least one row, and a rule that has a kernel.
+
+        A bag's vector is the sum or mean of its rows.
+        """
         # Loads Triton, which training on a CPU does not need.
         from fae_trainer.embedding import kernels
 
@@ -121,7 +124,7 @@ class DeviceRows:
         self.features = len(layout.feature_table)
         self.slot_type = torch.from_numpy(layout.rows.astype(layout.slot_type)).dtype
         self._mean = pooling == "mean"
-        self._adagrad = optimizer.state_width > 0
+        self._adagrad = optimizer.scalars > 0
         self._owner = (owner, owners)
         below, to_hot, to_cold = layout.shifts()
         self._shifts = [
@@ -130,16 +133,20 @@ class DeviceRows:
         ]
         columns = layout.columns
         self._columns = None if columns is None else torch.from_numpy(columns).to(self.device)
-        self._settings = torch.tensor([0.0, EPSILON], dtype=self.dtype, device=self.device)
+        self._settings = torch.zeros(3, dtype=self.dtype, device=self.device)
+        self._set = (0.0, 0.0, 0.0)
         self._sizes = {
             "WIDTH": self.width,
             "DIM": self.dim,
             "DIM_PADDED": _round_up(self.dim),
         }
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate of the next updates, also of those in a captured graph."""
-        self._settings[0] = rate
+    def set_step(self, step: RowStep) -> None:
+        """Set what the next updates need, also of those in a captured graph (not its decay)."""
+        settings = (step.rate, step.eps, step.weight_decay)
+        if settings != self._set:
+            self._settings.copy_(torch.tensor(settings, dtype=self.dtype))
+            self._set = settings
 
     def select(self, batch: Batch) -> Batch:
         """Return the batch with the features of the layout, which may be some of the data set's."""
@@ -289,6 +296,7 @@ class DeviceRows:
         then = (next_keys, next_rows, len(next_keys))
         rule = {
             "ADAGRAD": self._adagrad,
+            "DECAYS": self._set[2] != 0,
             "STAGED": staged is not None,
             "NEXT_STEPS": 0 if following is None else len(next_keys).bit_length(),
             **self._sizes,

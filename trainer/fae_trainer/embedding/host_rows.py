@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fae_trainer.data.batches import Batch, Ints, select_features
 from fae_trainer.embedding.layout import Layout
+from fae_trainer.embedding.optimizers import RowStep
 from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
 
 POOLINGS = ("sum", "mean")
@@ -79,10 +80,10 @@ class HostRows:
         return pooled, gathered
 
     @torch.no_grad()
-    def update(self, lookup: Lookup, gathered: Gathered, gradient: Tensor, rate: float) -> None:
+    def update(self, lookup: Lookup, gathered: Gathered, gradient: Tensor, step: RowStep) -> None:
         """Update the rows by the gradient of the bags' vectors, (bags, dim) on the host."""
         summed = _sum_by_row(lookup, self._spread(lookup, gradient))
-        self._tables.update(gathered, summed, rate)
+        self._tables.update(gathered, summed, step)
 
     def merge(self, parts: Sequence[tuple[Lookup, Tensor]]) -> tuple[Lookup, Tensor]:
         """Return several lookups and gradients of their bags' vectors as one."""

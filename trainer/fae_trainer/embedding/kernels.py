@@ -165,13 +165,14 @@ def look_up(
 def _apply_rule(
     key, at, gradient, mask, hot, cold, settings, hot_total, owner, owners,
     next_keys, next_staging, next_count,
-    ADAGRAD: tl.constexpr, STAGED: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr, NEXT_STEPS: tl.constexpr,
+    ADAGRAD: tl.constexpr, DECAYS: tl.constexpr, STAGED: tl.constexpr, WIDTH: tl.constexpr,
+    DIM: tl.constexpr, DIM_PADDED: tl.constexpr, NEXT_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Update distinct rows by the sums of their gradients, (rows, DIM_PADDED).
 
     `at` are the last positions of the slots `key` in the sorted slots. The new values also replace
     those that the next batch has staged, unless NEXT_STEPS is 0. Cold rows of other owners stay.
+    `settings` are the learning rate, the eps and the weight decay.
     """
     column = tl.arange(0, DIM_PADDED)
     fits = (column < DIM)[None, :]
@@ -183,6 +184,8 @@ def _apply_rule(
     cold_cells = cold_row[:, None] + column[None, :]
     row = tl.load(hot_cells, mask=in_hot[:, None] & fits, other=0.0)
     row += tl.load(cold_cells, mask=in_cold[:, None] & fits, other=0.0)
+    if DECAYS:
+        gradient += tl.load(settings + 2) * row
     change = tl.load(settings) * gradient
     if ADAGRAD:
         state = tl.load(hot_row + DIM, mask=in_hot, other=0.0)
@@ -216,9 +219,9 @@ def update_runs_in_tiles(
     keys, order, bags, offsets, gradient, hot, cold, settings, tails, heads, head_ends,
     count, hot_total, row_total, features, sample_stride, owner, owners,
     next_keys, next_staging, next_count,
-    LISTS: tl.constexpr, MEAN: tl.constexpr, ADAGRAD: tl.constexpr, STAGED: tl.constexpr,
-    WIDTH: tl.constexpr, DIM: tl.constexpr, DIM_PADDED: tl.constexpr, NEXT_STEPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    LISTS: tl.constexpr, MEAN: tl.constexpr, ADAGRAD: tl.constexpr, DECAYS: tl.constexpr,
+    STAGED: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
+    NEXT_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum each row's gradient over its occurrences and update the rows that lie within one tile.
 
@@ -254,7 +257,7 @@ def update_runs_in_tiles(
     _apply_rule(
         key, at, total, ends & began_here, hot, cold, settings, hot_total, owner, owners,
         next_keys, next_staging, next_count,
-        ADAGRAD, STAGED, WIDTH, DIM, DIM_PADDED, NEXT_STEPS,
+        ADAGRAD, DECAYS, STAGED, WIDTH, DIM, DIM_PADDED, NEXT_STEPS,
     )  # fmt: skip
     head = ends & (began_here == 0)
     last = valid & (ends == 0) & (at == tile * BLOCK + BLOCK - 1)
@@ -268,9 +271,9 @@ def update_runs_in_tiles(
 def update_runs_across_tiles(
     keys, hot, cold, settings, tails, heads, head_ends,
     count, hot_total, owner, owners, next_keys, next_staging, next_count,
-    ADAGRAD: tl.constexpr, STAGED: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr, STEPS: tl.constexpr, NEXT_STEPS: tl.constexpr, TILE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ADAGRAD: tl.constexpr, DECAYS: tl.constexpr, STAGED: tl.constexpr, WIDTH: tl.constexpr,
+    DIM: tl.constexpr, DIM_PADDED: tl.constexpr, STEPS: tl.constexpr, NEXT_STEPS: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Update the rows whose runs span tiles, after `update_runs_in_tiles`.
 
@@ -294,5 +297,5 @@ def update_runs_across_tiles(
         _apply_rule(
             key + one, end + one, total[None, :] + one[:, None].to(total.dtype), one == 0,
             hot, cold, settings, hot_total, owner, owners, next_keys, next_staging, next_count,
-            ADAGRAD, STAGED, WIDTH, DIM, DIM_PADDED, NEXT_STEPS,
+            ADAGRAD, DECAYS, STAGED, WIDTH, DIM, DIM_PADDED, NEXT_STEPS,
         )  # fmt: skip

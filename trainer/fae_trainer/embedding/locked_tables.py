@@ -19,8 +19,7 @@ from torch import Tensor
 
 from fae.format.errors import FaeError
 from fae_trainer.embedding.distributed import Ranks
-from fae_trainer.embedding.page_locked import lock_pages
-from fae_trainer.embedding.shard import Shard
+from fae_trainer.embedding.shard import Shard, lock_pages
 from fae_trainer.embedding.tables import Tables
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108

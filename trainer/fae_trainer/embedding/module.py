@@ -6,6 +6,13 @@
 In the model, `embedding.of(batch)` is (batch, features, dim): what one `nn.EmbeddingBag` a feature
 would return. In the loop, `rows_optimizer` is used beside the optimiser of the model's parameters.
 
+Rows are not parameters, so what is done to `model.parameters()` does not reach them:
+`torch.nn.utils.clip_grad_norm_` does not count or change their gradients, weight decay is an
+argument of HotColdOptimizer, and `parameter_count` tells how many numbers they have. The module has
+one parameter, `anchor`, which is empty: where it does not require a gradient, for example after
+`model.requires_grad_(False)`, the rows are frozen. To freeze some tables, make a module for them.
+`torch.compile` breaks its graph at the module, which runs as it is.
+
 A bag is the ids of one feature of one sample. Here bags are ordered by sample and then by feature;
 TorchRec's KeyedJaggedTensor orders them by feature first. Only its methods are used, so TorchRec
 need not be installed.
@@ -13,8 +20,10 @@ need not be installed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +32,25 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.bags import make_batch, select_bags, transpose_bags
 from fae_trainer.data.batches import Batch
+from fae_trainer.data.vocabulary import find_row_ids
 from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
-from fae_trainer.embedding.distributed import Ranks, find_ranks
+from fae_trainer.embedding.distributed import Ranks
 from fae_trainer.embedding.host_rows import POOLINGS, HostRows
 from fae_trainer.embedding.layout import check_choice, make_layout, restrict_features
-from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
+from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, RowStep
 from fae_trainer.embedding.tables import Tables
 
-#: What rows learn from where several processes train.
-PROCESSES = ("average", "alone")
+_Forward = TypeVar("_Forward", bound=Callable[..., Tensor])
 
 #: Lookups whose gradients are noted one by one.
 _MAX_NOTED = 8
+
+_NOBODY_STEPS = (
+    "Rows of a HotColdEmbedding got a gradient, and nothing updates them. Make its "
+    "HotColdOptimizer before the first backward pass, or freeze the rows by requires_grad_(False)."
+)
+
+_run_eagerly: Callable[[_Forward], _Forward] = torch.compiler.disable
 
 #: The prefix of a table's name in a module's state_dict.
 ROWS = "rows."
@@ -44,8 +60,9 @@ class HotColdEmbedding(nn.Module):
     """A data set's embedding tables, or those of some `features`, all of one dimension.
 
     Rows are not parameters of the module: `.to()` does not move them, and only HotColdOptimizer
-    changes them. The state_dict has each table's rows in the order of the data set's ids,
-    (rows, dim), so it loads under any placement.
+    changes them, for which gradients are kept. The state_dict has each table's rows in the order of
+    the data set's ids, (rows, dim), so it loads under any placement. A copy, by `copy.deepcopy` or
+    pickling, has rows of its own, and no gradients.
     """
 
     def __init__(
@@ -63,8 +80,9 @@ class HotColdEmbedding(nn.Module):
         """Make tables with initial values uniform in ±1/√rows, which depend on `seed`.
 
         `hot_rows` overrides how many rows of a table live on `device`, by the table's name.
-        `optimizer` is one of ROW_OPTIMIZERS; it decides each row's state. Raises ParameterError
-        where a value is out of range, or the tables differ in dimension.
+        `optimizer` is one of ROW_OPTIMIZERS; it decides each row's state. A GPU computes "sgd" and
+        "rowwise_adagrad" itself; "adagrad" and "adam" run on the host, more slowly. Raises
+        ParameterError where a value is out of range, or the tables differ in dimension.
         """
         super().__init__()
         check_choice("optimizer", optimizer, tuple(ROW_OPTIMIZERS))
@@ -74,6 +92,7 @@ class HotColdEmbedding(nn.Module):
         self.features = tuple(feature.name for feature in chosen.features.sparse)
         self.dim = chosen.tables[0].dim
         self.pooling = pooling
+        self._fingerprint = manifest.fingerprint
         hot = {table.name: table.hot_rows for table in chosen.tables} | dict(hot_rows or {})
         for table in chosen.tables:
             if not 0 <= hot[table.name] <= table.rows:
@@ -81,16 +100,22 @@ class HotColdEmbedding(nn.Module):
         layout = make_layout(chosen, [hot[table.name] for table in chosen.tables])
         device = torch.device(device)
         rule = ROW_OPTIMIZERS[optimizer]
-        by_device = device.type == "cuda" and runs_kernels(device)
+        by_device = device.type == "cuda" and runs_kernels(device) and rule.has_kernel
         self.tables = Tables(layout, self.dim, device, dtype, rule, page_locked=by_device)
         self.tables.initialise(seed)
-        self._rows: HostRows | DeviceRows = HostRows(self.tables, pooling)
-        if by_device:
-            shards = (self.tables.hot, self.tables.cold)
-            self._rows = DeviceRows(layout, *shards, rule, pooling=pooling)
+        self.anchor = nn.Parameter(torch.empty(0, device=device))
+        self._rows = self._make_access()
         self._limits = torch.from_numpy(layout.rows[layout.feature_table])  # (features,)
         self._arrived: list[tuple[Any, Tensor]] = []
+        #: Whether a HotColdOptimizer takes the gradients.
+        self.learns = False
 
+    @property
+    def parameter_count(self) -> int:
+        """The number of values of all rows, hot and cold."""
+        return self.tables.layout.row_total * self.dim
+
+    @_run_eagerly
     def forward(self, ids: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Return each sample's pooled vectors, (batch, features, dim) on the device.
 
@@ -103,15 +128,16 @@ class HotColdEmbedding(nn.Module):
             shape = (0, len(self.features), self.dim)
             return torch.empty(shape, dtype=self.tables.dtype, device=self.tables.device)
         vectors, lookup = self._look_up(batch)
-        if torch.is_grad_enabled():
-            anchor = torch.empty(0, requires_grad=True)
-            vectors = _NoteGradient.apply(anchor, vectors, self._note, lookup)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled() and self.anchor.requires_grad:
+            vectors = _NoteGradient.apply(self.anchor, vectors, self._note, lookup)  # type: ignore[no-untyped-call]
         return vectors.view(len(batch), len(self.features), self.dim)
 
+    @_run_eagerly
     def of(self, batch: Batch) -> Tensor:
         """Return the vectors of a loader's batch."""
         return self._embed(select_bags(batch, self._all, self.features))
 
+    @_run_eagerly
     def of_keyed(self, keyed: Any) -> Tensor:
         """Return the vectors of a TorchRec KeyedJaggedTensor, or of an object with its methods.
 
@@ -121,10 +147,36 @@ class HotColdEmbedding(nn.Module):
         """
         return self._embed(transpose_bags(keyed, self.features))
 
-    def apply_gradients(
-        self, rate: float, scale: Tensor | None = None, ranks: Ranks | None = None
+    def load_pretrained(
+        self, data: Path | str, table: str, values: Sequence[Any], vectors: Tensor
     ) -> None:
-        """Update the rows whose gradients arrived since the last call.
+        """Set the rows of raw `values` of a table to `vectors`, (values, dim).
+
+        `data` is the data set, whose vocabulary has the row of each value, as the log writes it; a
+        missing one is None. Rows of other values stay. Where several values share a row, it is the
+        mean of their vectors. Raises ParameterError where a value is unknown or given twice, or the
+        sizes do not fit, and DatasetError where the vocabulary is absent or damaged.
+        """
+        names = self.tables.layout.names
+        if table not in names:
+            raise ParameterError(f"The module has no table {table!r}; it has {list(names)}.")
+        if vectors.shape != (len(values), self.dim):
+            raise ParameterError(
+                f"vectors are {tuple(vectors.shape)}, and {len(values)} values of {table} need "
+                f"({len(values)}, {self.dim})."
+            )
+        manifest = Manifest.read(data)
+        if manifest.fingerprint != self._fingerprint:
+            raise ParameterError(f"{data} is another data set than the module's: its ids differ.")
+        ids = find_row_ids(Path(data), manifest.table(table), values)
+        distinct, number, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+        summed = vectors.new_zeros((len(distinct), self.dim)).index_add_(0, number, vectors)
+        self.tables.replace_rows(table, distinct, summed / counts.unsqueeze(1))
+
+    def apply_gradients(
+        self, step: RowStep, scale: Tensor | None = None, ranks: Ranks | None = None
+    ) -> bool:
+        """Update the rows whose gradients arrived since the last call; tell whether there are any.
 
         Gradients of a row from several lookups are summed, like those of a parameter. They are
         divided by `scale`, and nothing changes where one is not finite then. With `ranks`, all of
@@ -134,18 +186,19 @@ class HotColdEmbedding(nn.Module):
         if ranks is not None:
             arrived = self._average(arrived, ranks)
         if not arrived:
-            return
+            return False
         rows: Any = self._rows
         lookup, gradient = rows.merge(arrived)
         if scale is not None:
             gradient = gradient / scale.to(gradient.device)
             if not gradient.isfinite().all():
-                return
+                return False
         if isinstance(rows, DeviceRows):
-            rows.set_rate(rate)
+            rows.set_step(step)
             rows.update(lookup, gradient)
         else:
-            rows.update(lookup, self.tables.gather(lookup.distinct), gradient.cpu(), rate)
+            rows.update(lookup, self.tables.gather(lookup.distinct), gradient.cpu(), step)
+        return True
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop gradients, those of rows too."""
@@ -161,8 +214,24 @@ class HotColdEmbedding(nn.Module):
         layout = self.tables.layout
         return (
             f"{len(self.features)} features, dim={self.dim}, {layout.hot_total:,} hot rows, "
-            f"{layout.cold_total:,} cold rows, pooling={self.pooling}"
+            f"{layout.cold_total:,} cold rows, {self.parameter_count:,} parameters, "
+            f"pooling={self.pooling}"
         )
+
+    def _make_access(self) -> HostRows | DeviceRows:
+        """Return what looks up and updates the rows: kernels of the device where it has them."""
+        tables = self.tables
+        if tables.page_locked:
+            shards = (tables.hot, tables.cold)
+            return DeviceRows(tables.layout, *shards, tables.optimizer, pooling=self.pooling)
+        return HostRows(tables, self.pooling)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": None, "_arrived": [], "learns": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._rows = self._make_access()
 
     def _embed(self, bags: tuple[Tensor, Tensor | None]) -> Tensor:
         vectors: Tensor = self(*bags)
@@ -178,10 +247,13 @@ class HotColdEmbedding(nn.Module):
         return self._rows.look_up(lookup)[0].to(self.tables.device), lookup
 
     def _note(self, lookup: Any, gradient: Tensor) -> None:
-        """Note a gradient of the vectors of a lookup, (bags, dim).
+        """Note a gradient of the vectors of a lookup, (bags, dim), for a HotColdOptimizer.
 
         Many are summed by row, so that they never hold more than the tables do.
         """
+        if not self.learns:
+            warnings.warn(_NOBODY_STEPS, stacklevel=2)
+            return
         self._arrived.append((lookup, gradient))
         if len(self._arrived) > _MAX_NOTED:
             rows: Any = self._rows
@@ -207,9 +279,11 @@ class HotColdEmbedding(nn.Module):
         return [(rows.plan_slots(every), summed)]
 
     def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+        self,
+        destination: dict[str, Any],
+        prefix: str,
+        keep_vars: bool,  # noqa: ARG002
     ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, rows in self.tables.rows().items():
             destination[f"{prefix}{ROWS}{name}"] = rows
 
@@ -218,7 +292,7 @@ class HotColdEmbedding(nn.Module):
         state_dict: dict[str, Any],
         prefix: str,
         local_metadata: Any,  # noqa: ARG002
-        strict: bool,
+        strict: bool,  # noqa: ARG002
         missing_keys: list[str],
         unexpected_keys: list[str],
         error_msgs: list[str],
@@ -228,11 +302,9 @@ class HotColdEmbedding(nn.Module):
         shapes = {name: (rows, self.dim) for name, rows in sizes}
         keys = {name: f"{prefix}{ROWS}{name}" for name in shapes}
         loaded = {name: state_dict[key] for name, key in keys.items() if key in state_dict}
-        missing_keys += [key for key in keys.values() if strict and key not in state_dict]
+        missing_keys += [key for key in keys.values() if key not in state_dict]
         unexpected_keys += [
-            key
-            for key in state_dict
-            if strict and key.startswith(prefix) and key not in keys.values()
+            key for key in state_dict if key.startswith(prefix) and key not in keys.values()
         ]
         for name, rows in loaded.items():
             if tuple(rows.shape) != shapes[name]:
@@ -240,84 +312,8 @@ class HotColdEmbedding(nn.Module):
                     f"{keys[name]} is {tuple(rows.shape)}, but the table is {shapes[name]}: it "
                     "belongs to another data set."
                 )
-        if not error_msgs and len(loaded) == len(keys):
+        if not error_msgs:
             self.tables.load_rows(loaded)
-
-
-class HotColdOptimizer(torch.optim.Optimizer):
-    """Updates the rows of a HotColdEmbedding that a backward pass reached, where they live.
-
-    It uses the rule that the embedding was made with, "sgd" or "rowwise_adagrad". Learning-rate
-    schedulers work with it. Its state_dict has the rows' state in the order of the data set's ids.
-    """
-
-    #: Tells torch's GradScaler to hand the scale to `step`, which divides by it.
-    _step_supports_amp_scaling = True
-
-    def __init__(
-        self, embedding: HotColdEmbedding, lr: float, processes: str | None = None
-    ) -> None:
-        """Make an optimiser with learning rate `lr`.
-
-        Where several processes train (torch.distributed), say what rows learn from: "average" is
-        the mean of all processes' gradients, as DistributedDataParallel averages the network's, so
-        that all processes have the same rows; with "alone" each process has rows of its own.
-        """
-        if processes is not None:
-            check_choice("processes", processes, PROCESSES)
-        rows = [embedding.tables.hot.rows, embedding.tables.cold.rows]
-        super().__init__(rows, {"lr": lr})
-        self._embedding = embedding
-        self._processes = processes
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Apply the gradients that arrived since the last step; return the closure's value.
-
-        Raises ParameterError where several processes train and `processes` was not given, or where
-        a GradScaler has unscaled this optimiser beforehand, which it cannot.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        scale: Tensor | None = getattr(self, "grad_scale", None)
-        if scale is None and hasattr(self, "found_inf"):
-            raise ParameterError(
-                "Do not call unscale_ for HotColdOptimizer: GradScaler.step unscales its rows."
-            )
-        rate = self.param_groups[0]["lr"]
-        self._embedding.apply_gradients(rate, scale, self._find_ranks())
-        return loss
-
-    def _find_ranks(self) -> Ranks | None:
-        """Return the processes whose gradients are averaged, or None."""
-        ranks = find_ranks()
-        if ranks.size > 1 and self._processes is None:
-            raise ParameterError(
-                f"{ranks.size} processes train, and each would have rows of its own. Give "
-                "HotColdOptimizer processes='average' to keep them equal, as "
-                "DistributedDataParallel does, or processes='alone'."
-            )
-        return ranks if ranks.size > 1 and self._processes == "average" else None
-
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
-        """Drop the gradients that arrived since the last step."""
-        self._embedding.forget_gradients()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return each table's row states by name, (rows, width), and the learning rate."""
-        groups = [
-            {key: value for key, value in group.items() if key != "params"}
-            for group in self.param_groups
-        ]
-        return {"state": self._embedding.tables.states(), "param_groups": groups}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state from `state_dict`, saved under any placement."""
-        self._embedding.tables.load_states(state_dict["state"])
-        for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update(loaded)
 
 
 class _NoteGradient(torch.autograd.Function):
@@ -325,14 +321,14 @@ class _NoteGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, _: Tensor, vectors: Tensor, note: Callable[[Any, Tensor], None], lookup: Any
+        ctx: Any, anchor: Tensor, vectors: Tensor, note: Callable[[Any, Tensor], None], lookup: Any
     ) -> Tensor:
-        """Return the vectors; the first argument makes autograd differentiate."""
-        ctx.note, ctx.lookup = note, lookup
+        """Return the vectors; the empty first argument makes autograd differentiate."""
+        ctx.note, ctx.lookup, ctx.anchor = note, lookup, anchor.detach()
         return vectors.view_as(vectors)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, None]:
-        """Note the gradient of the vectors."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """Note the gradient of the vectors; that of the anchor is empty."""
         ctx.note(ctx.lookup, gradients[0])
-        return None, None, None, None
+        return torch.zeros_like(ctx.anchor), None, None, None

@@ -18,38 +18,87 @@ from torch import Tensor
 #: Added to the root of a row's state, as in FBGEMM's row-wise Adagrad.
 EPSILON = 1e-8
 
-RowRule = Callable[[Tensor, Tensor, Tensor, float], None]
+
+@dataclass(frozen=True)
+class RowStep:
+    """A step of the rows: the learning rate, and what a rule needs beside it.
+
+    `weight_decay` times a row is added to its gradient. `betas` are the rates at which Adam's
+    averages of the gradient and of its square forget; `number` counts the steps from 1.
+    """
+
+    rate: float
+    eps: float = EPSILON
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    number: int = 1
+
+
+RowRule = Callable[[Tensor, Tensor, Tensor, RowStep], None]
 
 
 @dataclass(frozen=True)
 class RowOptimizer:
-    """A rule (rows, state, gradient, rate), and the number of scalars of state for each row.
+    """A rule (rows, state, gradient, step), and the state that it keeps for each row.
 
-    Rows and gradient are (distinct, dim), the state is (distinct, state_width). The rule changes
-    rows and state in place.
+    Rows and gradient are (distinct, dim), the state is (distinct, `count_state(dim)`): so many
+    scalars, and so many numbers for each element of the row. Kernels know some rules only.
     """
 
     rule: RowRule
-    state_width: int
+    scalars: int = 0
+    vectors: int = 0
+    has_kernel: bool = False
+
+    def count_state(self, dim: int) -> int:
+        """Return the numbers of state of a row of `dim` elements."""
+        return self.scalars + self.vectors * dim
+
+    def update(self, rows: Tensor, state: Tensor, gradient: Tensor, step: RowStep) -> None:
+        """Change rows and state in place."""
+        if step.weight_decay:
+            gradient = gradient.add(rows, alpha=step.weight_decay)
+        self.rule(rows, state, gradient, step)
 
 
-def sgd(rows: Tensor, _: Tensor, gradient: Tensor, rate: float) -> None:
+def sgd(rows: Tensor, _: Tensor, gradient: Tensor, step: RowStep) -> None:
     """Apply stochastic gradient descent, which has no state."""
-    rows.sub_(gradient, alpha=rate)
+    rows.sub_(gradient, alpha=step.rate)
 
 
-def rowwise_adagrad(rows: Tensor, state: Tensor, gradient: Tensor, rate: float) -> None:
+def rowwise_adagrad(rows: Tensor, state: Tensor, gradient: Tensor, step: RowStep) -> None:
     """Apply Adagrad with one scalar a row: the sum over steps of its gradient's mean square.
 
-    This is FBGEMM's EXACT_ROWWISE_ADAGRAD, with 1/dim of the state of Adagrad (Duchi et al., 2011).
+    This is FBGEMM's EXACT_ROWWISE_ADAGRAD, with 1/dim of the state of Adagrad.
     """
     state.add_(gradient.square().mean(dim=1, keepdim=True))
-    rows.addcdiv_(gradient, state.sqrt().add_(EPSILON), value=-rate)
+    rows.addcdiv_(gradient, state.sqrt().add_(step.eps), value=-step.rate)
+
+
+def adagrad(rows: Tensor, state: Tensor, gradient: Tensor, step: RowStep) -> None:
+    """Apply Adagrad (Duchi et al., 2011), whose state is the sum of each element's squares."""
+    state.addcmul_(gradient, gradient)
+    rows.addcdiv_(gradient, state.sqrt().add_(step.eps), value=-step.rate)
+
+
+def adam(rows: Tensor, state: Tensor, gradient: Tensor, step: RowStep) -> None:
+    """Apply Adam (Kingma and Ba, 2015) to the rows of a batch, as torch's SparseAdam does.
+
+    The averages of other rows do not change meanwhile; the correction counts all steps.
+    """
+    average, square = state[:, : rows.shape[1]], state[:, rows.shape[1] :]
+    average.lerp_(gradient, 1 - step.betas[0])
+    square.mul_(step.betas[1]).addcmul_(gradient, gradient, value=1 - step.betas[1])
+    of_average, of_square = (1 - beta**step.number for beta in step.betas)
+    root = square.sqrt().div_(of_square**0.5).add_(step.eps)
+    rows.addcdiv_(average, root, value=-step.rate / of_average)
 
 
 ROW_OPTIMIZERS = {
-    "sgd": RowOptimizer(sgd, state_width=0),
-    "rowwise_adagrad": RowOptimizer(rowwise_adagrad, state_width=1),
+    "sgd": RowOptimizer(sgd, has_kernel=True),
+    "rowwise_adagrad": RowOptimizer(rowwise_adagrad, scalars=1, has_kernel=True),
+    "adagrad": RowOptimizer(adagrad, vectors=1),
+    "adam": RowOptimizer(adam, vectors=2),
 }
 
 

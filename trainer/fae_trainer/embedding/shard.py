@@ -1,8 +1,9 @@
-"""Read and update the rows of one owner with their optimiser state."""
+"""The rows of one owner with their optimiser state, and memory that a CUDA device reads too."""
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fae.format.errors import FaeError
+
 #: Rows that one thread copies on the host; fewer take less time than handing them to a thread.
 _ROWS_PER_THREAD = 16_384
 
 _THREADS = min(8, len(os.sched_getaffinity(0)))
+
+#: cudaHostRegisterPortable | cudaHostRegisterMapped: for every context, and in the device's
+#: address space.
+_FLAGS = 3
 
 _copiers = ThreadPoolExecutor(_THREADS, thread_name_prefix="rows")
 
@@ -86,6 +93,33 @@ class Shard:
             items[at[part]] = new[part]
 
         _run_in_threads(write, len(at))
+
+
+def lock_pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return `array` after locking its pages until it is deleted.
+
+    A tensor made by `torch.from_numpy` keeps the array; a NumPy view does not. torch's own
+    `pin_memory` would round large sizes up to the next power of two. Raises FaeError where the
+    system refuses.
+    """
+    if array.nbytes:
+        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        code = int(runtime.cudaHostRegister(array.ctypes.data, array.nbytes, _FLAGS))
+        if code:
+            raise FaeError(
+                f"CUDA cannot lock {array.nbytes:,} bytes of host memory for the cold rows (error "
+                f"{code}); a container or the machine may limit it. Use --placement hybrid, where "
+                "the host reads the rows, or gpu if all rows fit the device."
+            )
+        unlock = weakref.finalize(array, runtime.cudaHostUnregister, array.ctypes.data)
+        unlock.atexit = False
+    return array
+
+
+def zeros_in_locked_pages(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return zeros on the host that a CUDA device can read and write."""
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    return torch.from_numpy(lock_pages(np.zeros(shape, kind)))
 
 
 def _as_items(rows: Tensor) -> npt.NDArray[np.void]:

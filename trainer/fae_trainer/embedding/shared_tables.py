@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fae_trainer.embedding.distributed import sum_by_row
+from fae_trainer.embedding.optimizers import RowStep
 from fae_trainer.embedding.shard import Shard
 from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
 
@@ -49,7 +50,7 @@ class SharedTables(Tables):
             rows = torch.cat([rows, cold])
         return SharedGathered(distinct, rows, exchange)
 
-    def update(self, gathered: Gathered, gradient: Tensor, rate: float) -> None:
+    def update(self, gathered: Gathered, gradient: Tensor, step: RowStep) -> None:
         """Update the rows that any rank gathered, at their owners, by their summed gradients."""
         assert isinstance(gathered, SharedGathered)
         hot = torch.from_numpy(gathered.distinct.hot)
@@ -57,21 +58,21 @@ class SharedTables(Tables):
         if any(sizes):
             at = self._ranks.all_gather(hot, sizes)
             gradients = self._ranks.all_gather(gradient[: len(hot)], sizes)
-            self._update_summed(self.hot, at, gradients, rate)
+            self._update_summed(self.hot, at, gradients, step)
         if (exchange := gathered.exchange) is not None:
             sent = gradient[len(hot) :][exchange.order]
             received = self._ranks.all_to_all(sent, exchange.counts_in, exchange.counts_out)
             at, gradients = (
                 list(torch.split(rows, exchange.counts_out)) for rows in (exchange.asked, received)
             )
-            self._update_summed(self.cold, at, gradients, rate)
+            self._update_summed(self.cold, at, gradients, step)
 
     def _update_summed(
-        self, shard: Shard, at: list[Tensor], gradients: list[Tensor], rate: float
+        self, shard: Shard, at: list[Tensor], gradients: list[Tensor], step: RowStep
     ) -> None:
         """Update a shard's rows `at` by the gradients that each rank has for them."""
         distinct, gradient = sum_by_row(zip(at, gradients, strict=True))
-        self.update_shard(shard, distinct.numpy(), gradient, rate)
+        self.update_shard(shard, distinct.numpy(), gradient, step)
 
     def _exchange_cold(self, cold: Tensor) -> tuple[Exchange, Tensor]:
         """Return the exchange of a batch's cold rows, and this rank's, (cold, dim) on the host."""

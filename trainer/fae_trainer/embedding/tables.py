@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,9 +19,8 @@ from fae.format.errors import ParameterError
 from fae_trainer.data.batches import Ints
 from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.layout import Layout
-from fae_trainer.embedding.optimizers import RowOptimizer
-from fae_trainer.embedding.page_locked import zeros_in_locked_pages
-from fae_trainer.embedding.shard import Shard
+from fae_trainer.embedding.optimizers import RowOptimizer, RowStep
+from fae_trainer.embedding.shard import Shard, zeros_in_locked_pages
 
 #: Rows that are initialised at a time. Initial values depend on it: do not change it.
 _ROWS_PER_CHUNK = 65_536
@@ -89,7 +88,7 @@ class Tables:
     @property
     def width(self) -> int:
         """The number of values of a row with its state."""
-        return self.dim + self.optimizer.state_width
+        return self.dim + self.optimizer.count_state(self.dim)
 
     def prepare_for(self, hot: bool) -> None:
         """Prepare to step on a hot or a cold batch; with one owner a row there is nothing to do."""
@@ -99,17 +98,17 @@ class Tables:
         parts = [self.hot.take(distinct.hot).rows, self.cold.take(distinct.cold).rows]
         return Gathered(distinct, torch.cat(parts))
 
-    def update(self, gathered: Gathered, gradient: Tensor, rate: float) -> None:
+    def update(self, gathered: Gathered, gradient: Tensor, step: RowStep) -> None:
         """Update gathered rows, each at its owner, by their gradient, (distinct, dim)."""
         hot = len(gathered.distinct.hot)
-        self.update_shard(self.hot, gathered.distinct.hot, gradient[:hot], rate)
-        self.update_shard(self.cold, gathered.distinct.cold, gradient[hot:], rate)
+        self.update_shard(self.hot, gathered.distinct.hot, gradient[:hot], step)
+        self.update_shard(self.cold, gathered.distinct.cold, gradient[hot:], step)
 
-    def update_shard(self, shard: Shard, at: Ints, gradient: Tensor, rate: float) -> None:
+    def update_shard(self, shard: Shard, at: Ints, gradient: Tensor, step: RowStep) -> None:
         """Update the distinct rows `at` of a shard by their gradient, (rows, dim) on the host."""
         if len(at):
             rows = shard.take(at)
-            self.optimizer.rule(rows.rows, rows.state, gradient, rate)
+            self.optimizer.update(rows.rows, rows.state, gradient, step)
             shard.put(at, rows)
 
     def initialise(self, seed: int) -> None:
@@ -136,10 +135,23 @@ class Tables:
         self.load_states(states)
 
     def load_rows(self, rows: Mapping[str, Tensor]) -> None:
-        """Load values by the table's name, (rows, dim) in the order of ids."""
+        """Load values by the table's name, (rows, dim) in the order of ids; other tables stay."""
         self._drop_staged()
-        for table, name in enumerate(self.layout.names):
-            self._put(self.hot.rows, self.cold.rows, table, 0, rows[name])
+        for name, values in rows.items():
+            table = self.layout.names.index(name)
+            self._put(self.hot.rows, self.cold.rows, table, 0, values)
+
+    def replace_rows(self, name: str, ids: Tensor, values: Tensor) -> None:
+        """Set the rows of distinct `ids` of a table to `values`, (ids, dim)."""
+        self._drop_staged()
+        hot, cold = self._ranges(self.layout.names.index(name))
+        hot_rows = hot.stop - hot.start
+        for shard, begin, chosen in (
+            (self.hot, hot.start, ids < hot_rows),
+            (self.cold, cold.start - hot_rows, ids >= hot_rows),
+        ):
+            at, new = (each.to(shard.packed.device) for each in (ids[chosen], values[chosen]))
+            shard.rows[at + begin] = new.to(shard.packed.dtype)
 
     def load_states(self, states: Mapping[str, Tensor]) -> None:
         """Load states by the table's name, (rows, state width) in the order of ids."""
@@ -154,6 +166,22 @@ class Tables:
     def states(self) -> dict[str, Tensor]:
         """Return a copy of each table's optimiser state on the host, in the order of ids."""
         return self._sort_by_id(self.hot.state, self.cold.state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._ranks.size > 1:
+            raise ParameterError(
+                f"These rows belong to {self._ranks.size} processes together, so one of them "
+                "cannot copy or pickle them. Save a checkpoint, and load it in one process."
+            )
+        if self.staging is not None:
+            self.staging.write_back()
+        return {**self.__dict__, "staging": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.page_locked:
+            locked = zeros_in_locked_pages(tuple(self.cold.packed.shape), self.dtype)
+            self.cold = Shard(locked.copy_(self.cold.packed), self.dim)
 
     def _allocate(self) -> tuple[Shard, Shard]:
         """Return the shards of the hot and of the cold rows."""

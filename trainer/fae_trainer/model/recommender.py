@@ -14,14 +14,13 @@ from torch.nn import functional
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.prefetch import prefetch
-from fae_trainer.data.upload import upload_ahead
+from fae_trainer.data.prefetch import prefetch, upload_ahead
 from fae_trainer.embedding.device_rows import DeviceRows, runs_kernels
 from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.host_rows import HostRows, Lookup
 from fae_trainer.embedding.layout import Layout, make_layouts
 from fae_trainer.embedding.locked_tables import LockedTables
-from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer
+from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, NetworkOptimizer, RowStep
 from fae_trainer.embedding.replicated import ReplicatedTables
 from fae_trainer.embedding.shared_tables import SharedTables
 from fae_trainer.embedding.tables import TableGroups, Tables
@@ -243,7 +242,7 @@ class Recommender:
             owner=self.ranks.rank,
             owners=self.ranks.size,
         )
-        rows.set_rate(self.lr)
+        rows.set_step(RowStep(self.lr))
         return rows
 
     def _plan_lookups(self, mine: Batch, batch: Batch | None = None) -> tuple[Lookup, ...]:
@@ -275,8 +274,9 @@ class Recommender:
         if self.ranks.size > 1:
             loss = loss * self.ranks.share(batch)
         gradients = self.network_optimizer.differentiate(loss, vectors)
+        step = RowStep(self.lr)
         for (each, lookup), (_, gathered), of_vectors in zip(rows, found, gradients, strict=True):
-            each.update(lookup, gathered, of_vectors.flatten(0, 1).cpu(), self.lr)
+            each.update(lookup, gathered, of_vectors.flatten(0, 1).cpu(), step)
         loss = loss.detach()
         if self.ranks.size > 1:
             self.ranks.all_reduce([loss, *self.network_optimizer.gradients])

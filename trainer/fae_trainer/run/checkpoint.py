@@ -83,7 +83,7 @@ class Checkpoint:
         """Raise ValueError unless each table has all of its rows and of their states."""
         for tables in recommender.tables.groups:
             for name, count in zip(tables.layout.names, tables.layout.rows.tolist(), strict=True):
-                expected = (count, tables.dim), (count, tables.optimizer.state_width)
+                expected = (count, tables.dim), (count, tables.width - tables.dim)
                 if (tuple(self.rows[name].shape), tuple(self.states[name].shape)) != expected:
                     raise ValueError(f"table {name!r} does not have {count} rows")
 
