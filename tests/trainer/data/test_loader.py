@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pickle
+import sys
 import threading
+import types
 from collections import Counter
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fae.format.errors import DatasetError, ParameterError
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.loader import HotColdLoader, cut_share
+from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support.forked import CONTEXT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
 from tests.support.trainer_runs import assert_same, run, state
@@ -214,15 +219,85 @@ def test_workers_share_the_batches(tmp_path: Path, workers: int, context: str) -
     assert len(served) == len(plain)
 
 
-def test_workers_share_what_a_resumed_epoch_has_left(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_an_epoch_goes_on_with_other_numbers_of_workers(tmp_path: Path) -> None:
+    """The state of the last batch used, whoever read it, knows all that are left."""
     write_dataset(tmp_path / "data", Shape())
-    first = loader(tmp_path / "data")
-    begun = iter(first)
-    taken = [contents(next(begun)) for _ in range(6)]
-    second = loader(tmp_path / "data")
-    second.load_state_dict(first.state_dict())
-    rest = stream(DataLoader(second, batch_size=None, num_workers=2))
-    assert sorted(taken + rest, key=repr) == sorted(stream(loader(tmp_path / "data")), key=repr)
+    whole, taken, saved = loader(tmp_path / "data"), [], None
+    for workers, count in ((0, 2), (3, 4), (2, 3), (0, 99)):
+        opened = loader(tmp_path / "data")
+        if saved is not None:
+            opened.load_state_dict(pickle.loads(pickle.dumps(saved)))
+        served = DataLoader(
+            opened, num_workers=workers, multiprocessing_context="fork" if workers else None
+        )
+        for batch in itertools.islice(served, count):
+            taken.append(contents(batch))
+            saved = opened.state_dict(after=batch)
+        if workers:
+            with pytest.raises(ParameterError, match=r"Call state_dict\(after=batch\)"):
+                opened.state_dict()
+        elif count < 99:
+            assert opened.state_dict() == saved
+    assert len(taken) == len(whole)
+    assert sorted(taken, key=repr) == sorted(stream(whole), key=repr)
+    with pytest.raises(ParameterError, match="does not tell its place"):
+        whole.state_dict(after=batch.slice(0, 2))
+
+
+def test_a_batch_has_columns_by_name(tmp_path: Path) -> None:
+    features = write_dataset(tmp_path / "data", RAGGED).features
+    names = [feature.name for feature in features.sparse]
+    for batch in (one.to("cpu") for one in loader(tmp_path / "data")):
+        bounds = batch.offsets.view(-1)
+        for at, feature in enumerate(features.sparse):
+            lists = [
+                batch.ids[bounds[i * 4 + at] : bounds[i * 4 + at + 1]].tolist()
+                for i in range(len(batch))
+            ]
+            if feature.multi:
+                ids, offsets = batch[feature.name]
+                assert [part.tolist() for part in ids.tensor_split(offsets[1:-1])] == lists
+            else:
+                assert [[one] for one in batch[feature.name].tolist()] == lists
+        assert batch["dense_1"].equal(batch.dense[:, 1])
+        assert batch["label"] is batch.label
+    with pytest.raises(KeyError, match=f"{names}"[1:-1]):
+        batch["x"]
+    plain = next(iter(DataLoader(loader(write(tmp_path)), batch_size=2)))
+    assert plain["c"].equal(plain.ids.view(-1, 4)[:, 2])
+    assert (
+        repr(plain) == "Batch(32 cold samples, 3 dense and 4 sparse features, one id each, on cpu)"
+    )
+    assert "train: 0 hot and 9 cold batches of 16)" in repr(loader(tmp_path / "plain"))
+
+
+def write(path: Path) -> Path:
+    write_dataset(path / "plain", Shape())
+    return path / "plain"
+
+
+class Keyed:
+    """What is kept of a KeyedJaggedTensor's arguments."""
+
+    def __init__(self, keys: list[str], values: Tensor, lengths: Tensor) -> None:
+        self.keys, self.values, self.lengths = (lambda: keys), (lambda: values), (lambda: lengths)
+
+
+def test_a_batch_is_what_torchrec_reads(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec("torchrec") is None:
+        with pytest.raises(ParameterError, match="Install the packages torchrec and fbgemm-gpu"):
+            next(iter(loader(data))).to_kjt()
+        module = types.SimpleNamespace(KeyedJaggedTensor=Keyed)
+        monkeypatch.setitem(sys.modules, "torchrec", module)
+        monkeypatch.setitem(sys.modules, "torchrec.sparse", module)
+        monkeypatch.setitem(sys.modules, "torchrec.sparse.jagged_tensor", module)
+    opened = loader(data)
+    embedding = HotColdEmbedding(opened.manifest)
+    for batch in opened:
+        keyed = batch.to_kjt()
+        assert keyed.keys() == [feature.name for feature in opened.manifest.features.sparse]
+        assert embedding.of_keyed(keyed).equal(embedding.of(batch))
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from fae.format.manifest import Features
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,7 +39,8 @@ class Batch:
 
     Where `buffer` is given, all tensors are views of it (see `BatchShape`), and one copy of the
     buffer copies the batch. Where `part_of` is given, the batch is one process's part of a batch of
-    so many samples.
+    so many samples. A loader's batch has `columns`, the names of the data set's columns, and
+    `after`, from which the loader's `state_dict` knows the batches that come after it.
     """
 
     label: Tensor
@@ -47,10 +51,40 @@ class Batch:
     buffer: Tensor | None = None
     part_of: int | None = None
     weight: Tensor | None = None
+    columns: Features | None = None
+    after: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.label)
+
+    def __getitem__(self, name: str) -> Tensor | tuple[Tensor, Tensor]:
+        """Return a column: (batch,) of the label, the weight, a dense feature or a feature's ids.
+
+        Of a feature of lists it is the ids of all samples and where each sample's begin, (batch +
+        1,), as `nn.EmbeddingBag` takes them with `include_last_offset`. Raises KeyError where there
+        is none.
+        """
+        from fae_trainer.data.bags import find_column  # which needs this module
+
+        return find_column(self, name)
+
+    def to_kjt(self) -> Any:
+        """Return the ids as TorchRec's KeyedJaggedTensor, on their device, without weights.
+
+        Raises ParameterError where TorchRec is not installed.
+        """
+        from fae_trainer.data.bags import make_keyed  # which needs this module
+
+        return make_keyed(self)
+
+    def __repr__(self) -> str:
+        kind = "one id each" if self.offsets is None else f"{len(self.ids):,} ids"
+        return (
+            f"Batch({len(self):,} {'hot' if self.hot else 'cold'} samples, "
+            f"{self.dense.shape[1]} dense and {self.features} sparse features, {kind}, "
+            f"on {self.label.device})"
+        )
 
     @property
     def samples(self) -> int:
@@ -61,7 +95,7 @@ class Batch:
     def features(self) -> int:
         """The number of sparse features."""
         bags = len(self.ids) if self.offsets is None else len(self.offsets) - 1
-        return bags // len(self)
+        return bags // max(len(self), 1)
 
     @property
     def shape(self) -> BatchShape:
@@ -84,7 +118,8 @@ class Batch:
             offsets = self.offsets[start * self.features : stop * self.features + 1] - begin
         label, dense = self.label[start:stop], self.dense[start:stop]
         weight = None if self.weight is None else self.weight[start:stop]
-        return Batch(label, dense, self.ids[begin:end], offsets, self.hot, weight=weight)
+        ids, columns = self.ids[begin:end], self.columns
+        return Batch(label, dense, ids, offsets, self.hot, weight=weight, columns=columns)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Return the batch on a device; a batch with a buffer takes one copy."""
@@ -92,14 +127,13 @@ class Batch:
             buffer = self.buffer.to(device, non_blocking=non_blocking)
             if buffer is self.buffer:
                 return self
-            return replace(self.shape.view(buffer, self.hot), part_of=self.part_of)
+            return self._view(buffer)
         return self._map(lambda values: values.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Return the batch with its host tensors in page-locked memory, which a GPU can read."""
         if self.buffer is not None and not self.buffer.is_cuda:
-            pinned = self.shape.view(self.buffer.pin_memory(), self.hot)
-            return replace(pinned, part_of=self.part_of)
+            return self._view(self.buffer.pin_memory())
         return self._map(lambda values: values if values.is_cuda else values.pin_memory())
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
@@ -109,11 +143,16 @@ class Batch:
             if tensor is not None:
                 tensor.record_stream(stream)
 
+    def _view(self, buffer: Tensor) -> Batch:
+        """Return the batch whose arrays lie in a copy of its buffer."""
+        there = self.shape.view(buffer, self.hot)
+        return replace(there, part_of=self.part_of, columns=self.columns, after=self.after)
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         offsets = None if self.offsets is None else change(self.offsets)
         label, dense, ids = change(self.label), change(self.dense), change(self.ids)
         weight = None if self.weight is None else change(self.weight)
-        return Batch(label, dense, ids, offsets, self.hot, part_of=self.part_of, weight=weight)
+        return replace(self, label=label, dense=dense, ids=ids, offsets=offsets, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -268,29 +307,8 @@ def concatenate(pieces: Sequence[Batch]) -> Batch:
     )
     weights = [piece.weight for piece in pieces if piece.weight is not None]
     weight = torch.cat(weights) if weights else None
-    return Batch(label, dense, ids, offsets, pieces[0].hot, weight=weight)
-
-
-def select_features(batch: Batch, columns: Tensor) -> Batch:
-    """Return the batch with only the features numbered `columns`, without waiting for its device.
-
-    `columns` are on that device too. Where features have lists, there are as many ids as before,
-    since only the device knows how many are left; those behind the last offset belong to no bag.
-    """
-    if batch.offsets is None:
-        ids = batch.ids.view(len(batch), -1).index_select(1, columns).flatten()
-        return replace(batch, ids=ids, buffer=None)
-    begins, lengths = (
-        values.view(len(batch), -1).index_select(1, columns).flatten()
-        for values in (batch.offsets[:-1], batch.offsets.diff())
-    )
-    offsets = functional.pad(lengths.cumsum(0), (1, 0)).to(lengths.dtype)
-    at = torch.arange(len(batch.ids), dtype=offsets.dtype, device=offsets.device)
-    # Id k of the result comes from position k plus the shift of its bag, the first that ends later.
-    bag = torch.searchsorted(offsets[1:], at, right=True).clamp(max=len(lengths) - 1)
-    source = at + (begins - offsets[:-1]).index_select(0, bag)
-    ids = batch.ids.index_select(0, source.clamp(max=len(at) - 1))
-    return replace(batch, ids=ids, offsets=offsets, buffer=None)
+    hot, columns = all(piece.hot for piece in pieces), pieces[0].columns
+    return Batch(label, dense, ids, offsets, hot, weight=weight, columns=columns)
 
 
 def find_ids(offsets: Ints, features: int, rows: Ints) -> tuple[Ints, Ints]:

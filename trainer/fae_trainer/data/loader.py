@@ -5,8 +5,12 @@
         for batch in loader:  # batch.label, .dense, .ids, .offsets, .hot
             ...
 
-`torch.utils.data.DataLoader(loader, batch_size=None, num_workers=2)` works too: each worker reads a
-part of the batches and caches none. The loader's own threads decode as fast in one process.
+A batch has its columns by name (`batch["C1"]`), `to(device)`, and `to_kjt()` for TorchRec.
+
+`torch.utils.data.DataLoader(loader, num_workers=2)` works too, with persistent workers or without:
+each worker reads a part of the batches and caches none. Call `set_epoch` before each epoch, and
+save `loader.state_dict(after=batch)` with the last batch that was used: it resumes with any number
+of workers. The loader's own threads decode as fast in one process.
 """
 
 from __future__ import annotations
@@ -16,21 +20,29 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fae.format.errors import ParameterError
 from fae.format.integrity import check_files
 from fae.format.manifest import SPLITS, Manifest
-from fae_trainer.data.batches import Batch
+from fae_trainer.data.batches import Batch, concatenate
 from fae_trainer.data.cache import Cache, choose_cache
 from fae_trainer.data.leaf_reader import LeafReader
-from fae_trainer.data.schedule import count_batches, make_schedule
+from fae_trainer.data.schedule import (
+    HotFirst,
+    Order,
+    count_batches,
+    cut_spans,
+    drop_first,
+    make_schedule,
+)
 from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.data.windows import Shuffle
 
@@ -39,36 +51,6 @@ BUFFER_ROWS = 65_536
 
 #: The most decoding threads by default; each may have two windows and their batches in memory.
 MAX_DEFAULT_THREADS = 16
-
-
-class Order(Protocol):
-    """The order of an epoch's batches: which of them are hot, by position."""
-
-    @property
-    def batches(self) -> int:
-        """The number of batches, hot and cold."""
-
-    def hot_before(self, position: int) -> int:
-        """Return the number of hot batches among the first `position`."""
-
-    def is_hot(self, position: int) -> bool:
-        """Tell whether the batch at `position` is hot."""
-
-
-@dataclass(frozen=True)
-class HotFirst:
-    """All hot batches, then all cold ones: the order on disk."""
-
-    hot: int
-    batches: int
-
-    def hot_before(self, position: int) -> int:
-        """Return the number of hot batches among the first `position`."""
-        return min(position, self.hot)
-
-    def is_hot(self, position: int) -> bool:
-        """Tell whether the batch at `position` is hot."""
-        return position < self.hot
 
 
 @dataclass(frozen=True)
@@ -166,7 +148,7 @@ class HotColdLoader(IterableDataset[Batch]):
         device = torch.device(device)
         kind = choose_cache(cache, manifest, split, device)
         self.manifest = manifest
-        self.split = split
+        self.split, self._data = split, data
         self._shuffle, self._seed = shuffle, seed
         self._threads = threads
         leaves = {hot: manifest.splits[split]["hot" if hot else "cold"] for hot in (True, False)}
@@ -200,9 +182,11 @@ class HotColdLoader(IterableDataset[Batch]):
         # In shared memory, so that set_epoch reaches the workers of a DataLoader.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
-        self._position, self._stop = 0, len(self)
-        self._worker: tuple[int, int] | None = None
+        # Set by a worker of a DataLoader, whose batches the main process does not see.
+        self._by_workers = torch.zeros((), dtype=torch.bool)
+        self._by_workers.share_memory_()  # type: ignore[no-untyped-call]
         self._resumed: dict[str, Any] | None = None
+        self.set_epoch(0)
 
     @property
     def hot(self) -> int:
@@ -251,41 +235,52 @@ class HotColdLoader(IterableDataset[Batch]):
         Each worker has consecutive batches of the epoch's order.
         """
         info = get_worker_info()
-        self._worker = (info.id, info.num_workers) if info else None
-        state, self._resumed = self._resumed, None
-        start, stop = (state["position"], state["stop"]) if state else (0, len(self))
-        if state and state["worker"] is not None:
-            if self._worker is None or list(self._worker) != list(state["worker"]):
-                raise ParameterError(
-                    "The state was saved in a worker of a DataLoader; load it in the same worker."
-                )
-        elif info:
-            begin, batches = start, stop - start
-            start, stop = (
-                begin + batches * worker // info.num_workers for worker in (info.id, info.id + 1)
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        me = [worker, workers] if info else None
+        state, self._resumed = self._resumed or self._begin(), None
+        of_all = state["worker"] is None
+        if not of_all and state["worker"] != me:
+            raise ParameterError(
+                "The state was saved in a worker of a DataLoader; load it in the same worker."
             )
-        epoch = int(self._epoch)
-        self._position, self._stop = start, stop
-        for batch in self.batches(epoch, self.order(epoch), start, stop):
-            self._position += 1
-            yield batch
+        self._by_workers.fill_(info is not None)
+        parts = cut_spans(state["rest"], workers) if of_all else [state["rest"]] * workers
+        epoch, own, used = state["epoch"], parts[worker], 0
+        self._state = {"epoch": epoch, "rest": own, "worker": me}
+        for start, stop in own:
+            for batch in self.batches(epoch, self.order(epoch), start, stop):
+                used += 1
+                self._state = {"epoch": epoch, "rest": drop_first(own, used), "worker": me}
+                # A DataLoader takes a batch from each worker in turn.
+                left = [drop_first(part, used - (n > worker)) for n, part in enumerate(parts)]
+                after = {"epoch": epoch, "rest": list(itertools.chain(*left)), "worker": None}
+                columns = self.manifest.features
+                yield replace(batch, columns=columns, after=after if of_all else None)
         if info is None:
             self.set_epoch(epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch. With workers of a DataLoader, call it before each epoch."""
         self._epoch.fill_(epoch)
-        self._position, self._stop = 0, len(self)
-        self._resumed = None
+        self._by_workers.fill_(False)
+        self._state, self._resumed = self._begin(), None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, after: Batch | None = None) -> dict[str, Any]:
         """Return how far the last iteration is, from which `load_state_dict` resumes exactly.
 
-        Each worker of a DataLoader has a state of its own, which torchdata's StatefulDataLoader
-        keeps.
+        With workers of a DataLoader, give the last batch that was used, `after`: workers are ahead
+        of it. The state then resumes with any number of workers. torchdata's StatefulDataLoader
+        keeps a state of each worker by itself. Raises ParameterError where the batch is needed, or
+        is none of a loader's, such as a part of one.
         """
-        position = {"epoch": int(self._epoch), "position": self._position, "stop": self._stop}
-        return {**self._identity, **position, "worker": self._worker}
+        if after is None and get_worker_info() is None and self._by_workers:
+            raise ParameterError(
+                "Workers of a DataLoader read the batches, and only you know which were used. Call "
+                "state_dict(after=batch) with the last one."
+            )
+        if after is not None and after.after is None:
+            raise ParameterError("The batch does not tell its place; give one as a loader made it.")
+        return {**self._identity, **(self._state if after is None else after.after or {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume after the last batch that was yielded before the state was saved.
@@ -299,8 +294,17 @@ class HotColdLoader(IterableDataset[Batch]):
                     f"{value!r}. Use the same arguments, or start an epoch without the state."
                 )
         self.set_epoch(state["epoch"])
-        self._position, self._stop = state["position"], state["stop"]
-        self._resumed = state
+        self._resumed = self._state = {name: state[name] for name in self._state}
+
+    def __repr__(self) -> str:
+        return (
+            f"HotColdLoader({self._data}, {self.split}: {self.hot:,} hot and {self.cold:,} cold "
+            f"batches of {self._identity['batch_size']:,})"
+        )
+
+    def _begin(self) -> dict[str, Any]:
+        """Return the state at the start of the current epoch."""
+        return {"epoch": int(self._epoch), "rest": [(0, len(self))], "worker": None}
 
     def _read_leaf(
         self,
@@ -319,6 +323,15 @@ class HotColdLoader(IterableDataset[Batch]):
         shuffle = Shuffle(self._seed, epoch) if self._shuffle else None
         first = share.start + bounds[0]
         return self._readers[hot].read_batches(first, sizes, shuffle, pool, ahead, stopped)
+
+
+def _collate(batches: list[Batch], *, collate_fn_map: Any = None) -> Batch:  # noqa: ARG001
+    """Return what a DataLoader makes of the batches that it takes together, one by default."""
+    return concatenate(batches)
+
+
+# So that a DataLoader needs no function of its user's.
+default_collate_fn_map[Batch] = _collate
 
 
 def _default_threads() -> int:

@@ -13,14 +13,47 @@ batches keep the order of their leaf, and so do cold ones.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.bool_]
+Spans = list[tuple[int, int]]
+
+
+class Order(Protocol):
+    """The order of an epoch's batches: which of them are hot, by position."""
+
+    @property
+    def batches(self) -> int:
+        """The number of batches, hot and cold."""
+
+    def hot_before(self, position: int) -> int:
+        """Return the number of hot batches among the first `position`."""
+
+    def is_hot(self, position: int) -> bool:
+        """Tell whether the batch at `position` is hot."""
+
+
+@dataclass(frozen=True)
+class HotFirst:
+    """All hot batches, then all cold ones: the order on disk."""
+
+    hot: int
+    batches: int
+
+    def hot_before(self, position: int) -> int:
+        """Return the number of hot batches among the first `position`."""
+        return min(position, self.hot)
+
+    def is_hot(self, position: int) -> bool:
+        """Tell whether the batch at `position` is hot."""
+        return position < self.hot
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,3 +177,38 @@ def _alternate_rounds(hot: int, cold: int, epoch: int, feedback: Sequence[float]
                 return np.concatenate(kinds)
             pace = pace.after(loss)
     return np.concatenate(kinds)
+
+
+def cut_spans(spans: Spans, parts: int) -> list[Spans]:
+    """Cut spans of batches into consecutive parts, whose numbers of batches differ by one at most.
+
+    A span is the batches from position `start` to before `stop`.
+    """
+    total = sum(stop - start for start, stop in spans)
+    bounds = [total * part // parts for part in range(parts + 1)]
+    return [
+        take_first(drop_first(spans, begin), end - begin)
+        for begin, end in itertools.pairwise(bounds)
+    ]
+
+
+def drop_first(spans: Spans, count: int) -> Spans:
+    """Return spans without their first `count` batches."""
+    rest = []
+    for start, stop in spans:
+        begin = min(start + count, stop)
+        count -= begin - start
+        if begin < stop:
+            rest.append((begin, stop))
+    return rest
+
+
+def take_first(spans: Spans, count: int) -> Spans:
+    """Return the first `count` batches of spans."""
+    first = []
+    for start, stop in spans:
+        end = min(start + count, stop)
+        count -= end - start
+        if start < end:
+            first.append((start, end))
+    return first

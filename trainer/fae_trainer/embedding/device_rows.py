@@ -19,7 +19,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from fae_trainer.data.batches import Batch, select_features
+from fae_trainer.data.bags import select_features
+from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer, RowStep
 from fae_trainer.embedding.shard import Shard

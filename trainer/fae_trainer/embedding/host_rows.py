@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fae_trainer.data.batches import Batch, Ints, select_features
+from fae_trainer.data.bags import select_features
+from fae_trainer.data.batches import Batch, Ints
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowStep
 from fae_trainer.embedding.tables import DistinctRows, Gathered, Tables
