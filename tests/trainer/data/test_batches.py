@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fae_trainer.data.bags import select_features
 from fae_trainer.data.batches import (
     ALIGNMENT_BYTES,
     Batch,
@@ -18,7 +19,6 @@ from fae_trainer.data.batches import (
     Block,
     Piece,
     gather,
-    select_features,
 )
 from fae_trainer.data.buffers import Buffers
 
