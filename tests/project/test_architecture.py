@@ -27,6 +27,7 @@ ROOMS = {
         *(
             "parameters",
             "arguments",
+            "storage",
             "data",
             "embedding",
             "model",

@@ -10,6 +10,7 @@ These three serve any model. `train` and `evaluate` train and score a DLRM, as t
 arguments    the command line's options
 commands     what each command calls and prints
 parameters   the parameters of a run, and their defaults
+storage/     a data set's files, on the local disk or in S3
 data/        batches of a data set, read ahead in threads
 embedding/   tables of rows on the device and the host, and how they learn
 model/       the DLRM, and one step of its training

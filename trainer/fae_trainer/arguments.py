@@ -57,12 +57,11 @@ def add_options(parser: Any, options: Mapping[str, Settings]) -> None:
         parser.add_argument(option, **settings)
 
 
-def _local(path: str) -> str:
-    """Return `path`; training maps files into memory, so it cannot be a URL."""
-    if "://" in path:
+def _readable(path: str) -> str:
+    """Return the place of a data set, which may be a URL in S3 only."""
+    if "://" in path and not path.startswith("s3://"):
         raise argparse.ArgumentTypeError(
-            f"{path} is a URL, and training reads a local disk. Copy the data set first, for "
-            "example with `aws s3 sync`, and give the copy."
+            f"{path} is a URL, and training reads s3:// and local disks. Copy the data set to one."
         )
     return path
 
@@ -232,7 +231,7 @@ def add_commands(commands: Any) -> None:
         "parameters.json to RUN.",
     )
     train.add_argument(
-        "data", metavar="DIR", type=_local, help="The data set that `fae prepare` wrote."
+        "data", metavar="DIR", type=_readable, help="The data set that `fae prepare` wrote."
     )
     add_options(train.add_argument_group("output"), _OUTPUT)
     add_options(train.add_argument_group("model"), _MODEL)
@@ -247,7 +246,7 @@ def add_commands(commands: Any) -> None:
         "write them to a file.",
     )
     evaluate.add_argument(
-        "data", metavar="DIR", type=_local, help="The data set that the run was trained on."
+        "data", metavar="DIR", type=_readable, help="The data set that the run was trained on."
     )
     evaluate.add_argument("--run", metavar="RUN", required=True, help="The run's directory.")
     evaluate.add_argument(

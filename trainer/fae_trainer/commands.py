@@ -75,7 +75,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     from fae.format.atomic_files import write_json
     from fae_trainer.run.evaluate import evaluate
 
-    data, run = Path(options.pop("data")), Path(options.pop("run"))
+    data, run = options.pop("data"), Path(options.pop("run"))
     split = options.pop("split")
     out = Path(options.pop("out", run / f"evaluation-{split}.json"))
     metrics = evaluate(data, run, split, **options)

@@ -24,8 +24,11 @@ from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
 from fae.format.manifest import Features, Manifest, SparseFeature
 from fae_trainer.data.batches import Allocate, Batch, BatchShape, Ints
+from fae_trainer.storage.object_store import RemoteFile
 
 Values = npt.NDArray[Any]
+#: What messages say of where rows come from.
+Place = Path | RemoteFile | str
 
 
 def list_columns(manifest: Manifest) -> list[str]:
@@ -42,13 +45,13 @@ def id_type(manifest: Manifest) -> np.dtype[Any]:
     return np.dtype(np.int32 if small else np.int64)
 
 
-def read_footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
+def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
     """Return a file's Parquet metadata.
 
     Raises DatasetError where the file is absent, damaged or does not match the manifest.
     """
     with reading(path):
-        metadata = pq.read_metadata(path.absolute())
+        metadata = pq.read_metadata(_open(path))
         names = set(metadata.schema.to_arrow_schema().names)
     groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if metadata.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
@@ -61,7 +64,7 @@ def read_footer(path: Path, file: DataFile, manifest: Manifest) -> pq.FileMetaDa
 
 
 def decode_row_groups(
-    path: Path,
+    path: Path | RemoteFile,
     metadata: pq.FileMetaData,
     groups: Sequence[int],
     manifest: Manifest,
@@ -73,8 +76,7 @@ def decode_row_groups(
     Raises DatasetError where the file is damaged, or a value is null, not finite, not a label or
     not an id of its table.
     """
-    # Arrow takes a `~` that a path begins with for a home; a name may begin with one, too.
-    with reading(path), pq.ParquetFile(path.absolute(), metadata=metadata) as parquet:
+    with reading(path), pq.ParquetFile(_open(path), metadata=metadata) as parquet:
         table = parquet.read_row_groups(groups, columns=list_columns(manifest), use_threads=False)
         if table.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
             raise DatasetError(f"{path} is damaged: its row groups hold fewer rows than they say.")
@@ -82,7 +84,7 @@ def decode_row_groups(
 
 
 def decode_table(
-    table: pa.Table, path: Path, manifest: Manifest, hot: bool, allocate: Allocate
+    table: pa.Table, path: Place, manifest: Manifest, hot: bool, allocate: Allocate
 ) -> Batch:
     """Return the rows of a table with a data set's columns, in one buffer from `allocate`.
 
@@ -129,7 +131,7 @@ def decode_table(
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Place) -> Iterator[None]:
     """Raise what reading a file raises in the block as a DatasetError that names the file."""
     try:
         yield
@@ -142,6 +144,11 @@ def reading(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path} cannot be read as Parquet: {reason}") from None
 
 
+def _open(path: Path | RemoteFile) -> Any:
+    """Return what Arrow reads; it takes a `~` that a path begins with for a home."""
+    return path.absolute() if isinstance(path, Path) else path.open()
+
+
 @dataclass(frozen=True)
 class _Matrix:
     """Values of columns of one type, (columns, rows), and where they belong in the whole."""
@@ -152,7 +159,7 @@ class _Matrix:
 
 
 def _read_matrices(
-    table: pa.Table, names: Sequence[str], path: Path, fits: Callable[[pa.DataType], bool]
+    table: pa.Table, names: Sequence[str], path: Place, fits: Callable[[pa.DataType], bool]
 ) -> list[_Matrix]:
     """Return columns of numbers, a matrix for each run of columns of one type and each chunk.
 
@@ -184,20 +191,20 @@ def _interleave(matrices: Sequence[_Matrix], rows: Values) -> None:
         np.copyto(into, matrix.values.T, casting="unsafe")
 
 
-def _check_labels(labels: Values, features: Features, path: Path) -> None:
+def _check_labels(labels: Values, features: Features, path: Place) -> None:
     """Raise DatasetError unless all labels are 0 or 1, or -1 where rows may have none."""
     least, known = (-1, "-1, 0 and 1") if features.unlabeled else (0, "0 and 1")
     if labels.size and (labels.min() < least or labels.max() > 1):
         raise DatasetError(f"{path}: column {features.label!r} has labels other than {known}.")
 
 
-def _check_weights(weights: Values, name: str, path: Path) -> None:
+def _check_weights(weights: Values, name: str, path: Place) -> None:
     """Raise DatasetError unless all weights are numbers from 0 on."""
     if weights.size and not (np.isfinite(weights).all() and weights.min() >= 0):
         raise DatasetError(f"{path}: column {name!r} has weights that are no number from 0 on.")
 
 
-def _check_finite(matrix: _Matrix, names: Sequence[str], path: Path) -> None:
+def _check_finite(matrix: _Matrix, names: Sequence[str], path: Place) -> None:
     """Raise DatasetError where a value is not finite.
 
     A sum that is finite has finite terms; the terms are looked at where it is not.
@@ -210,7 +217,7 @@ def _check_finite(matrix: _Matrix, names: Sequence[str], path: Path) -> None:
             raise DatasetError(f"{path}: column {name!r} has a value that is not finite.")
 
 
-def _check_id_matrix(matrix: _Matrix, manifest: Manifest, path: Path, hot: bool) -> None:
+def _check_id_matrix(matrix: _Matrix, manifest: Manifest, path: Place, hot: bool) -> None:
     """Raise DatasetError as `_check_ids` does; one pass over the ids tells whether any is wrong.
 
     As unsigned numbers, negative ids are larger than every positive one.
@@ -234,7 +241,7 @@ def _is_float(kind: pa.DataType) -> bool:
 
 
 def _interleave_lists(
-    table: pa.Table, manifest: Manifest, path: Path, hot: bool
+    table: pa.Table, manifest: Manifest, path: Place, hot: bool
 ) -> tuple[Values, Values]:
     """Return the ids and offsets of rows of which some features are lists.
 
@@ -262,7 +269,7 @@ def _interleave_lists(
     return ids, offsets.astype(ids.dtype)
 
 
-def _check_nulls(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+def _check_nulls(table: pa.Table, name: str, path: Place) -> pa.ChunkedArray:
     """Return a column; raise DatasetError where it has nulls."""
     column = table.column(name)
     if column.null_count:
@@ -273,7 +280,7 @@ def _check_nulls(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
 
 
 def _check_column(
-    table: pa.Table, name: str, path: Path, fits: Callable[[pa.DataType], bool]
+    table: pa.Table, name: str, path: Place, fits: Callable[[pa.DataType], bool]
 ) -> pa.ChunkedArray:
     """Return a column; raise DatasetError where its type does not fit or it has nulls."""
     column = _check_nulls(table, name, path)
@@ -282,7 +289,7 @@ def _check_column(
     return column
 
 
-def _read_lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
+def _read_lists(table: pa.Table, name: str, path: Place) -> tuple[Values, Ints]:
     """Return the values of a list column end to end, and the length of each row's list."""
     column = _check_nulls(table, name, path).combine_chunks()
     kind = column.type
@@ -297,7 +304,7 @@ def _read_lists(table: pa.Table, name: str, path: Path) -> tuple[Values, Ints]:
 
 
 def _check_ids(
-    values: Values, feature: SparseFeature, manifest: Manifest, path: Path, hot: bool
+    values: Values, feature: SparseFeature, manifest: Manifest, path: Place, hot: bool
 ) -> None:
     """Raise DatasetError unless all ids are rows of the table, and hot rows in a hot leaf."""
     table = manifest.table(feature.table)

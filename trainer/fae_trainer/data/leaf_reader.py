@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pyarrow.parquet as pq
 from torch.utils.data import get_worker_info
 
-from fae.format.integrity import check_file
 from fae.format.manifest import Manifest
 from fae_trainer.data.batches import Batch, Block, Piece, concatenate, gather
 from fae_trainer.data.buffers import Buffers, allocate_pinned
@@ -28,6 +26,7 @@ from fae_trainer.data.pending import PendingBatch, WindowShare, cut_batches
 from fae_trainer.data.prefetch import map_ahead
 from fae_trainer.data.sharing import WindowName, WindowSharing
 from fae_trainer.data.windows import Shuffle, Window, WindowSlice, cut_windows
+from fae_trainer.storage.dataset_folder import LocalFolder, RemoteFolder
 
 
 class LeafReader:
@@ -35,7 +34,7 @@ class LeafReader:
 
     def __init__(
         self,
-        directory: Path,
+        folder: LocalFolder | RemoteFolder,
         manifest: Manifest,
         split: str,
         hot: bool,
@@ -53,7 +52,7 @@ class LeafReader:
         processes that share. `part` is the number of this process's part of each batch, and how
         many parts there are.
         """
-        self._directory = directory
+        self._folder = folder
         self._manifest = manifest
         self._files = manifest.splits[split]["hot" if hot else "cold"].files
         self._hot = hot
@@ -113,10 +112,10 @@ class LeafReader:
         """Return a file's windows in the epoch's order."""
         if file not in self._footers:
             entry = self._files[file]
-            path = self._directory / entry.path
             if self._verify:
-                check_file(path, entry)
-            self._footers[file] = read_footer(path, entry, self._manifest)
+                self._folder.check_content(entry)
+            place = self._folder.locate(entry)
+            self._footers[file] = read_footer(place, entry, self._manifest)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         windows = [
@@ -174,9 +173,8 @@ class LeafReader:
 
     def _decode(self, window: Window) -> Batch:
         """Return a window's rows in the order on disk."""
-        path = self._directory / self._files[window.file].path
         return decode_row_groups(
-            path,
+            self._folder.locate(self._files[window.file]),
             self._footers[window.file],
             window.groups,
             self._manifest,

@@ -30,8 +30,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fae.format.errors import ParameterError
-from fae.format.integrity import check_files
-from fae.format.manifest import SPLITS, Manifest
+from fae.format.manifest import SPLITS
 from fae_trainer.data.batches import Batch, concatenate
 from fae_trainer.data.cache import Cache, choose_cache
 from fae_trainer.data.leaf_reader import LeafReader
@@ -45,6 +44,7 @@ from fae_trainer.data.schedule import (
 )
 from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.data.windows import Shuffle
+from fae_trainer.storage.dataset_folder import open_folder
 
 #: The least rows that are shuffled among each other in an epoch; a full row group of a data set.
 BUFFER_ROWS = 65_536
@@ -117,7 +117,10 @@ class HotColdLoader(IterableDataset[Batch]):
         sharing: WindowSharing | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        """Open the data set in `data`, for process `rank` of `world_size`.
+        """Open the data set in `data`, a path or an s3:// URL, for process `rank` of `world_size`.
+
+        Of a data set in S3, only what is asked for is fetched, and kept on the local disk as far as
+        there is room (`storage/block_cache.py`).
 
         `cache` is "auto", "none", "host" or "device" (see `choose_cache`). If `device` is a GPU,
         batches on the host are in page-locked memory. 0 `threads` lets the loader choose. With
@@ -144,7 +147,8 @@ class HotColdLoader(IterableDataset[Batch]):
             raise ParameterError(
                 f"rank {rank} must be from 0 to world_size - 1, which is {world_size - 1}."
             )
-        manifest = Manifest.read(data)
+        folder = open_folder(data)
+        manifest = folder.read_manifest()
         device = torch.device(device)
         kind = choose_cache(cache, manifest, split, device)
         self.manifest = manifest
@@ -155,12 +159,12 @@ class HotColdLoader(IterableDataset[Batch]):
         self._shares = {
             hot: cut_share(leaf.rows, batch_size, rank, world_size) for hot, leaf in leaves.items()
         }
-        check_files(Path(data), [file for leaf in leaves.values() for file in leaf.files])
+        folder.check_sizes([file for leaf in leaves.values() for file in leaf.files])
         blocks = Cache(kind, device)
         pin = device.type == "cuda"
         self._readers = {
             hot: LeafReader(
-                Path(data),
+                folder,
                 manifest,
                 split,
                 hot,

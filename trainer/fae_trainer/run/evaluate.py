@@ -21,6 +21,7 @@ from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, resolve_parameters
 from fae_trainer.run import checkpoint
 from fae_trainer.run.metrics import Vector, compute_metrics
+from fae_trainer.storage.dataset_folder import open_folder
 
 #: Samples scored at a time; it affects the speed, not the results.
 BATCH_SIZE = 8192
@@ -30,7 +31,7 @@ PREFETCH_DEPTH = 4
 
 
 def open_split(
-    data: Path, split: str, p: TrainParameters, sharing: WindowSharing | None = None
+    data: Path | str, split: str, p: TrainParameters, sharing: WindowSharing | None = None
 ) -> HotColdLoader:
     """Return a loader of a split's rows in file order, the hot leaf first."""
     return HotColdLoader(
@@ -74,23 +75,23 @@ def measure_split(recommender: Recommender, loader: HotColdLoader) -> dict[str, 
     return compute_metrics(label, logit)
 
 
-def predict(data: Path, run: Path, split: str, **changes: Any) -> tuple[Vector, Vector]:
+def predict(data: Path | str, run: Path, split: str, **changes: Any) -> tuple[Vector, Vector]:
     """Return a split's labels and the probabilities that a run's checkpoint predicts.
 
     `changes` replace parameters that do not change the model, such as device and placement.
     """
-    recommender, p = load_recommender(data, Manifest.read(data), run, changes)
+    recommender, p = load_recommender(data, open_folder(data).read_manifest(), run, changes)
     label, logit = score_split(recommender, open_split(data, split, p))
     return label, _to_probability(logit)
 
 
-def open_scorer(data: Path, run: Path, **changes: Any) -> Callable[[pa.Table], Vector]:
+def open_scorer(data: Path | str, run: Path, **changes: Any) -> Callable[[pa.Table], Vector]:
     """Return a function of the probabilities that a run's checkpoint predicts for a table's rows.
 
     The table has the features of the data set, encoded as there, and no label. `changes` are those
     of `predict`. The function raises DatasetError where a value is not one of the data set's.
     """
-    manifest = Manifest.read(data)
+    manifest = open_folder(data).read_manifest()
     recommender, _ = load_recommender(data, manifest, run, changes)
 
     def score(table: pa.Table) -> Vector:
@@ -125,7 +126,7 @@ def _allocate(size: int) -> torch.Tensor:
     return torch.empty(size, dtype=torch.uint8)
 
 
-def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any]:
+def evaluate(data: Path | str, run: Path, split: str, **changes: Any) -> dict[str, Any]:
     """Return the metrics of a run's checkpoint on a split; `changes` are those of `predict`.
 
     Raises ParameterError where `split` is not a split, and DatasetError where the checkpoint or the
@@ -133,7 +134,7 @@ def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any
     """
     if split not in SPLITS:
         raise ParameterError(f"--split is {split}; it must be one of {', '.join(SPLITS)}.")
-    manifest = Manifest.read(data)
+    manifest = open_folder(data).read_manifest()
     recommender, p = load_recommender(data, manifest, run, changes)
     metrics = measure_split(recommender, open_split(data, split, p))
     rows = sum(leaf.rows for leaf in manifest.splits[split].values())
@@ -141,7 +142,7 @@ def evaluate(data: Path, run: Path, split: str, **changes: Any) -> dict[str, Any
 
 
 def load_recommender(
-    data: Path, manifest: Manifest, run: Path, changes: dict[str, Any]
+    data: Path | str, manifest: Manifest, run: Path, changes: dict[str, Any]
 ) -> tuple[Recommender, TrainParameters]:
     """Return the recommender of a run's checkpoint and its parameters, with `changes`."""
     saved = checkpoint.load(run)

@@ -28,6 +28,7 @@ from fae_trainer.run.evaluate import PREFETCH_DEPTH, measure_split, open_split, 
 from fae_trainer.run.history import History
 from fae_trainer.run.lock import lock_run
 from fae_trainer.run.progress import Progress
+from fae_trainer.storage.dataset_folder import open_folder
 
 METRICS = "metrics.json"
 CURVE = "curve.csv"
@@ -66,8 +67,8 @@ def _train(
     quiet: bool,
     callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
-    data, out = Path(options["data"]), Path(options["out"])
-    manifest = Manifest.read(data)
+    out = Path(options["out"])
+    manifest = open_folder(options["data"]).read_manifest()
     saved = _load_saved(out, manifest, resume, overwrite)
     p = resolve_device(resolve_parameters(options, manifest, saved.parameters if saved else None))
     schedule_epoch(manifest, p, 0)  # raises where there is nothing to train on
@@ -215,7 +216,7 @@ def open_loaders(
     With `cache="auto"`, the rows of a single epoch of training are not cached, and several ranks
     cache what all have room for.
     """
-    data = Path(p.data)
+    data = p.data
     if ranks.size > 1 and p.cache == "auto":
         kinds = set(ranks.gather_objects(_choose_cache(manifest, p, sharing)))
         p = dataclasses.replace(p, cache=kinds.pop() if len(kinds) == 1 else "none")
