@@ -137,9 +137,9 @@ class Tables:
     def load_rows(self, rows: Mapping[str, Tensor]) -> None:
         """Load values by the table's name, (rows, dim) in the order of ids; other tables stay."""
         self._drop_staged()
-        for name, values in rows.items():
-            table = self.layout.names.index(name)
-            self._put(self.hot.rows, self.cold.rows, table, 0, values)
+        for table, name in enumerate(self.layout.names):
+            if name in rows:
+                self._put(self.hot.rows, self.cold.rows, table, 0, rows[name])
 
     def replace_rows(self, name: str, ids: Tensor, values: Tensor) -> None:
         """Set the rows of distinct `ids` of a table to `values`, (ids, dim)."""
