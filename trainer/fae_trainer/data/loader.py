@@ -97,6 +97,11 @@ class HotColdLoader(IterableDataset[Batch]):
     first. Each iteration is one epoch; the next iteration is the next epoch, and `set_epoch` jumps
     to any. Threads, cache and device do not change the batches. The workers of a DataLoader yield
     the same batches, in an order of their own.
+
+    Rows are mixed within windows of `buffer_rows` consecutive rows of a file, which were shuffled
+    when they were written; two rows of a window meet in a batch more often than in a full shuffle,
+    by the number of windows. A larger `buffer_rows` mixes further, up to whole files, and decodes
+    as much at a time. `benchmarks/epoch_shuffle.py` measures what that changes.
     """
 
     def __init__(
