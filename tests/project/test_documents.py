@@ -124,7 +124,7 @@ def test_only_what_is_not_everywhere_is_not_run() -> None:
         "Docker",
         "Kubernetes",
         "Slurm",
-        "your S3 bucket",
+        "TorchRec",
     }
 
 
