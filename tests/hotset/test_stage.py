@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from fae.execution.executor import Executor
+from fae.execution.executor import Executor, open_executor
 from fae.format.budget import Budget, Embedding
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.hotset.hot_set import HotSet, HotShares
 from fae.hotset.parameters import CalibrateParameters
-from fae.hotset.rules import RULES
+from fae.hotset.rules import RULES, peeling
 from fae.hotset.stage import calibrate
+from fae.ingestion.parameters import IngestParameters
+from fae.ingestion.stage import ingest
 from fae.logs.files import find_logs
+from fae.logs.schema_files import load_schema
+from fae.profiling.parameters import ProfileParameters
+from fae.profiling.stage import profile
+from fae.synthetic.log import write_log
 from tests.support import oracle
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
@@ -349,3 +355,24 @@ def test_a_rule_that_needs_too_much_memory_names_the_remedies(shop: Stages, tmp_
         calibrate(*stages, Executor(1, memory=9), parameters)
     parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
     assert calibrate(*stages, Executor(1, memory=9), parameters).tables
+
+
+def test_the_rule_inputs_gives_the_same_bytes_wherever_tasks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Treat a small log as a large one, whose loads all threads balance."""
+    monkeypatch.setattr(peeling, "LARGE_ACCESSES", 0)
+    logs = [tmp_path / f"{day}.tsv" for day in range(3)]
+    for day, log in enumerate(logs):
+        write_log("criteo", 700, log, day, lambda _: None)
+    schema = load_schema("criteo-kaggle")
+    found = find_logs([str(log) for log in logs], schema)
+    staging = ingest(found, schema, tmp_path / "staging", Executor(1), IngestParameters())
+    frequencies = profile(staging, tmp_path / "counts", Executor(1), ProfileParameters())
+    parameters = CalibrateParameters.of(hot_budget=100_000, rule="inputs")
+    with open_executor(workers=2) as on_workers:
+        executors = [Executor(1), Executor(2), Executor(4), on_workers]
+        for number, executor in enumerate(executors):
+            calibrate(staging, frequencies, tmp_path / str(number), executor, parameters)
+    for name in ("ids.uint32", "curve.csv", "hot_set.json"):
+        assert len({(tmp_path / str(n) / name).read_bytes() for n in range(len(executors))}) == 1

@@ -4,6 +4,7 @@ stage           `calibrate`: rank the rows, spend the budget, and write the hot 
 hot_set         the hot set that the stage writes, and its files
 parameters      the options of the stage, checked
 problem         what a rule sees: rows with their costs, samples, an objective and a budget
+loads           the worth of samples distributed among rows, and the bound that it proves
 problem_data    builds a problem from the frequencies and the staged parts
 contested       the samples that rows hot in any case leave open, read by tasks
 rules/          ways to rank the rows: by samples (peeling), accesses, threshold, per table

@@ -27,7 +27,7 @@ _CONTESTED = 0
 _CORE_LEVELS = 255
 _LEVELS_FILE = "levels.partial/core.uint8"
 #: What a task returns: rows, lengths, and the charged rows with their charges.
-_PartResult = tuple[Int32Array, Int64Array, Int32Array, Int64Array]
+_PartResult = tuple[Int32Array, Int32Array, Int32Array, Int64Array]
 
 Levels = npt.NDArray[np.uint8]
 
@@ -63,13 +63,24 @@ def read_contested(
     write_numbers(scratch, _LEVELS_FILE, (c.astype(np.uint8) for _, c in levels.chunks()))
     folders = (staging.directory, frequencies.directory, scratch)
     tasks = [_Task(*folders, part) for part in range(len(staging.parts))]
-    parts = executor.run("contested", _read_part, tasks)
-    kept_rows, lengths, charged_rows, charges = zip(*parts, strict=True)
-    charged, inverse = np.unique(np.concatenate(charged_rows), return_inverse=True)
-    totals = np.bincount(inverse, weights=np.concatenate(charges), minlength=charged.size)
-    offsets = np.cumsum(np.concatenate([[0], *lengths]))
-    samples = StackedSamples(np.concatenate(kept_rows), offsets)
-    return ContestedSamples(samples, charged, totals.astype(np.int64))
+    return _concat_parts(executor.run("contested", _read_part, tasks))
+
+
+def _concat_parts(parts: list[_PartResult]) -> ContestedSamples:
+    """Return the contested samples of all parts; `parts` is emptied, to bound memory."""
+    rows = np.empty(sum(part[0].size for part in parts), dtype=np.int32)
+    offsets = np.zeros(sum(part[1].size for part in parts) + 1, dtype=np.int64)
+    charged, charges = zip(*(part[2:] for part in parts), strict=True)
+    row = sample = 0
+    parts.reverse()
+    while parts:
+        kept_rows, lengths, *_ = parts.pop()
+        rows[row : row + kept_rows.size] = kept_rows
+        offsets[sample + 1 : sample + 1 + lengths.size] = row + np.cumsum(lengths)
+        row, sample = row + kept_rows.size, sample + lengths.size
+    charged_rows, inverse = np.unique(np.concatenate(charged), return_inverse=True)
+    totals = np.bincount(inverse, weights=np.concatenate(charges), minlength=charged_rows.size)
+    return ContestedSamples(StackedSamples(rows, offsets), charged_rows, totals.astype(np.int64))
 
 
 def _read_part(task: _Task) -> _PartResult:
@@ -78,7 +89,8 @@ def _read_part(task: _Task) -> _PartResult:
     staging, frequencies = Staging.read(task.staging), Frequencies.read(task.frequencies)
     contested = _set_core_aside(stack_part(staging, frequencies, task.part), levels)
     samples = contested.samples
-    return samples.rows, np.diff(samples.offsets), contested.charged_rows, contested.charges
+    lengths = np.diff(samples.offsets).astype(np.int32)
+    return samples.rows, lengths, contested.charged_rows, contested.charges
 
 
 def _assign_levels(core: RowRanges, rows: int) -> RunLengthArray:

@@ -13,7 +13,7 @@ from fae.arrays.run_length import RowRanges
 from fae.format.manifest import SPLITS
 from fae.hotset.coverage import COUNTED, HELD_OUT, KNOWN, Coverage
 from fae.hotset.device_profile import DeviceProfile
-from fae.hotset.problem import Objective, Ranking, StackedRows, bound_worth, count_affordable_each
+from fae.hotset.problem import Objective, Ranking, StackedRows, count_affordable_each
 
 _POINTS = 60
 
@@ -62,7 +62,7 @@ def draw_curve(
             columns[f"{name}_hot_share"] = hot / total
     counted = coverage[COUNTED]
     if ranking.loads is not None and not objective.per_access:
-        bounds = bound_worth(rows, ranking.loads, budgets)
+        bounds = ranking.loads.bound_worth(budgets)
         columns["bound"] = np.minimum(bounds / (objective.per_sample * counted.total), 1.0)
     if device is not None:
         cold = (total_accesses - accesses).astype(np.float64)

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fae.format.errors import ParameterError
-from fae.hotset.problem import Floats, Objective
+from fae.hotset.loads import Floats
+from fae.hotset.problem import Objective
 
 
 class DeviceProfile(BaseModel):

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from fae.arrays.arrow import Int64Array
 from fae.arrays.run_length import RowRanges, RunLengthArray
+from fae.hotset.loads import Loads
 
 #: Stacked rows, of which there are fewer than 2^31, or numbers of them.
 RowNumbers = npt.NDArray[np.integer[Any]]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Problem:
     `read_contested`, where there is one, those that a core leaves open, without the others in
     memory. Where they are a sample of train, `all_accesses` has the accesses in all of train.
     `track` shows a rule's progress while a block runs: it takes the number of steps, and yields
-    what to call after each.
+    what to call after each. A rule may use so many `threads`; its ranking depends on none of it.
     """
 
     rows: StackedRows
@@ -191,6 +191,7 @@ class Problem:
     all_accesses: RunLengthArray | None = None
     read_contested: Callable[[RowRanges], ContestedSamples] | None = None
     track: Callable[[int], AbstractContextManager[Callable[[], None]]] = track_nothing
+    threads: int = 1
 
     @property
     def is_exact(self) -> bool:
@@ -207,13 +208,12 @@ class Problem:
 class Ranking:
     """A rule's answer: rows in the order in which a budget buys them, id 0 of each table first.
 
-    Rows that are not in `ranked_rows` are never bought. `loads` (rows,), where a rule computes
-    them, distribute the worth of every sample among its rows; `bound_worth` turns them into a bound
-    on what any hot set can reach. `notes` are figures that the rule reports about its work.
+    Rows that are not in `ranked_rows` are never bought. `loads`, where a rule computes them, bound
+    what any hot set can reach. `notes` are figures that the rule reports about its work.
     """
 
     ranked_rows: RowRanges
-    loads: Floats | None = None
+    loads: Loads | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -245,24 +245,14 @@ def sort_by_density(rows: StackedRows, ranges: RowRanges, accesses: RunLengthArr
     return ranges.take(np.argsort(-accesses.sum_ranges(ranges) / cost, kind="stable"))
 
 
-def bound_worth(rows: StackedRows, loads: Floats, budgets: Int64Array) -> Floats:
-    """Return an upper bound on the worth of any hot set at each of `budgets`, from loads.
+def rank_others(rows: StackedRows, ranked_rows: RowRanges, accesses: RunLengthArray) -> RowRanges:
+    """Return the rows that `ranked_rows` lack by `accesses` per byte, most first.
 
-    The worth of a hot set is the sum over its hot samples and its rows' accesses. Loads assign all
-    of a sample's worth to the sample's own rows. A hot sample has all its rows in the hot set, so
-    the hot set is worth at most the sum of its rows' loads. No set of that many bytes has a larger
-    sum than the rows of highest load per byte, the last of them in part: this is the fractional
-    knapsack, and the loads are a feasible point of the dual of the linear programme.
+    Ties are by table, then by access rank.
     """
-    oov_rows = rows.oov_rows
-    oov_bytes = int(rows.cost_bytes[oov_rows].sum())
-    oov_worth = float(loads[oov_rows].sum())
-    loaded = loads > 0
-    loaded[oov_rows] = False
-    candidates = np.flatnonzero(loaded)
-    density = loads[candidates] / rows.cost_bytes[candidates]
-    best = candidates[np.argsort(-density, kind="stable")]
-    spent = np.concatenate([[0], np.cumsum(rows.cost_bytes[best])])
-    worth = np.concatenate([[0.0], np.cumsum(loads[best])])
-    bounds: Floats = oov_worth + np.interp(np.maximum(budgets - oov_bytes, 0), spent, worth)
-    return bounds
+    others = ranked_rows.complement(rows.count)
+    # Cut them where their accesses change: ascending, they meet each run in turn.
+    before = np.searchsorted(others.begins, accesses.begins, side="right") - 1
+    within = np.minimum(accesses.begins - others.begins[before], others.lengths[before])
+    positions = np.where(before >= 0, (others.ends - others.lengths)[before] + within, 0)
+    return sort_by_density(rows, others.split_at(np.unique(positions)), accesses)

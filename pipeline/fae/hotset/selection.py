@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.format.errors import BudgetError
-from fae.hotset.problem import StackedRows, count_affordable, sort_by_density
+from fae.hotset.problem import StackedRows, count_affordable, rank_others
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,7 @@ def append_unsampled_rows(
     unranked = ranked_rows.complement(rows.count)
     if not unranked.size or rows.access_counts.sum_ranges(unranked).any():
         return ranked_rows
-    # Cut the unranked rows where their accesses change: ascending, they meet each run in turn.
-    before = np.searchsorted(unranked.begins, accesses.begins, side="right") - 1
-    within = np.minimum(accesses.begins - unranked.begins[before], unranked.lengths[before])
-    positions = np.where(before >= 0, (unranked.ends - unranked.lengths)[before] + within, 0)
-    pieces = unranked.split_at(np.unique(positions))
-    return RowRanges.concat(ranked_rows, sort_by_density(rows, pieces, accesses))
+    return RowRanges.concat(ranked_rows, rank_others(rows, ranked_rows, accesses))
 
 
 def check_budget(rows: StackedRows, budget_bytes: int) -> None:

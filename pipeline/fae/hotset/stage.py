@@ -68,7 +68,7 @@ from fae.storage.folder import Folder, FolderLike
 #: Peak memory of ranking by all samples.
 _BYTES_PER_ACCESS = 15
 #: Peak memory of peeling: see the growth in benchmarks/RESULTS.md.
-_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 25, 80
+_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 18, 20
 
 
 def calibrate(
@@ -204,6 +204,7 @@ class _Chooser:
             None if is_exact else self.train_accesses,
             self._read_contested,
             partial(self.executor.track, "rank"),
+            self.executor.threads,
         )
         ranking = find_rule(rule or self.parameters.rule)(problem)
         if is_exact:

@@ -14,7 +14,6 @@ from fae.hotset.problem import (
     Problem,
     Ranking,
     StackedSamples,
-    bound_worth,
     count_affordable,
     track_nothing,
 )
@@ -91,7 +90,7 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
             train, *others = (_measure_share(group, hot) for group in groups)
             shares[name].append(HotShares(name, train or 0.0, *others))
             if ranking.loads is not None:
-                worths[budget].append(bound_worth(rows, ranking.loads, np.array([budget]))[0])
+                worths[budget].append(ranking.loads.bound_worth(np.array([budget]))[0])
             end_step()
     # The least bound that a rule's loads prove holds for all.
     bounds = [

@@ -50,7 +50,7 @@ def write_report(
 
     page, folder = output_paths(dataset, out)
     trained = read_runs(runs)
-    executor = Executor(1)
+    executor = Executor()
     with executor.track("read", 3) as end_step:
         facts = read_facts(dataset)
         rows = read_rows(dataset, facts)
@@ -66,6 +66,7 @@ def write_report(
         seed=seed,
         all_accesses=None if samples.count == facts.rows("train") else rows.stacked.access_counts,
         track=partial(executor.track, "compare"),
+        threads=executor.threads,
     )
     comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses

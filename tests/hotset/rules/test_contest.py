@@ -37,9 +37,6 @@ def test_seen_rows_without_samples_are_contestants() -> None:
 
 def test_samples_are_kept_if_all_their_contestants_are() -> None:
     samples = stacked_samples([[0, 1], [1, 2], [2]])
-    charged = np.array([0, 2, 2], dtype=np.int32)
-    labels = np.array([-1, 1, 0], dtype=np.int32)
-    kept, kept_charged = keep_whole_samples(samples, charged, labels)
+    kept = keep_whole_samples(samples, np.array([-1, 1, 0], dtype=np.int32))
     assert kept.rows.tolist() == [1, 0, 0]
     assert kept.offsets.tolist() == [0, 2, 3]
-    assert kept_charged.tolist() == [0, 0]

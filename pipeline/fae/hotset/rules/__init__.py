@@ -5,6 +5,7 @@ in `cli/options.py` and to the report's meanings.
 A rule is a pure function of a Problem: no clock, and no randomness but that of its seed.
 
     peeling     `inputs`: the rows that make the most train samples wholly hot
+    balancing   even loads, by which large problems begin
     peeling_pass  one pass of peeling
     contest     what peeling decides: rows, those that one sample alone accesses as one
     future      `inputs` with the objective `future`: the same for samples that are still to come

@@ -18,6 +18,8 @@ from fae.hotset.problem import StackedRows, StackedSamples
 
 #: The label of a row that is joined with the others of its sample, or that is left out.
 _UNLABELLED = -1
+#: What stands for two or more samples.
+_SEVERAL = 2
 
 
 @dataclass(frozen=True)
@@ -53,104 +55,119 @@ def join_rows(
 ) -> tuple[StackedSamples, Contestants]:
     """Return `samples`, which lack the rows of `core`, by contestant, and the contestants.
 
-    Rows that one sample alone accesses are joined or, unless `may_join`, contestants each.
+    Rows that one sample alone accesses are joined or, unless `may_join`, contestants each. The new
+    samples take the memory of the old ones.
     """
-    accesses = _count_accesses(samples.rows, rows.count)
-    is_contestant = accesses > may_join
+    holders = _count_holders(samples.rows, rows.count)
+    is_contestant = holders > may_join
     for first, counted in rows.access_counts.chunks():
-        seen = counted > 0
-        is_contestant[first : first + counted.size] |= seen & (
-            accesses[first : first + counted.size] == 0
-        )
+        of_chunk = slice(first, first + counted.size)
+        is_contestant[of_chunk] |= (counted > 0) & (holders[of_chunk] == 0)
     is_contestant[rows.oov_rows] = False
     is_contestant[core.to_rows()] = False
     single = np.flatnonzero(is_contestant).astype(np.int32)
     labels = np.full(rows.count, _UNLABELLED, dtype=np.int32)
     labels[single] = np.arange(single.size, dtype=np.int32)
-    joined = _join_rows(samples.rows, samples.offsets, labels, single.size)
-    contestants, offsets, joined_rows, lengths = joined
-    members = np.concatenate([single, joined_rows])
-    lengths = np.concatenate([np.ones(single.size, dtype=np.int64), lengths])
-    member_offsets = np.concatenate([[0], np.cumsum(lengths)])
-    spent = np.concatenate([[0], np.cumsum(rows.list_costs(members))])
-    cost_bytes = np.diff(spent[member_offsets])
+    contestants, offsets, joined, lengths = _join_rows(
+        samples.rows, samples.offsets, labels, single.size
+    )
+    members = np.concatenate([single, joined])
+    member_offsets = np.arange(single.size + lengths.size + 1)
+    member_offsets[single.size + 1 :] = single.size + np.cumsum(lengths)
+    cost_bytes = _sum_costs(members, member_offsets, rows.table_offsets, rows.row_bytes)
     return StackedSamples(contestants, offsets), Contestants(members, member_offsets, cost_bytes)
 
 
-def keep_whole_samples(
-    samples: StackedSamples, charged: Int32Array, labels: Int32Array
-) -> tuple[StackedSamples, Int32Array]:
-    """Return the samples all of whose contestants have a label, and the ones they are charged to.
+def keep_whole_samples(samples: StackedSamples, labels: Int32Array) -> StackedSamples:
+    """Return the samples all of whose contestants have a label.
 
-    Contestants are renamed to their `labels` (contestants,), of which -1 is none.
+    Contestants are renamed to their `labels` (contestants,), of which -1 is none. The samples take
+    the memory of the old ones.
     """
-    rows, offsets, kept_charged = _keep_whole_samples(
-        samples.rows, samples.offsets, charged, labels
-    )
-    return StackedSamples(rows, offsets), kept_charged
+    end, count = _keep_whole_samples(samples.rows, samples.offsets, labels)
+    return StackedSamples(samples.rows[:end].copy(), samples.offsets[: count + 1].copy())
 
 
 @kernel
-def _count_accesses(rows: Int32Array, count: int) -> Int32Array:
-    """Return how often each of `count` rows occurs."""
-    accesses = np.zeros(count, np.int32)
+def _count_holders(rows: Int32Array, count: int) -> npt.NDArray[np.uint8]:
+    """Return how many samples access each of `count` rows: 0, 1 or, for more, 2."""
+    holders = np.zeros(count, np.uint8)
     for row in rows:
-        accesses[row] += 1
-    return accesses
+        if holders[row] < _SEVERAL:
+            holders[row] += 1
+    return holders
 
 
 @kernel
 def _join_rows(
     rows: Int32Array, offsets: Int64Array, labels: Int32Array, first: int
-) -> tuple[Int32Array, Int64Array, Int32Array, Int64Array]:
+) -> tuple[Int32Array, Int64Array, Int32Array, Int32Array]:
     """Return the samples by contestant, and the rows that each contestant from `first` on joins.
 
-    The results are contestants, their offsets, the joined rows, and their number by contestant.
+    The results are contestants, their offsets, the joined rows, and their number by contestant. The
+    first two take the memory of `rows` and `offsets`.
     """
-    contestants = np.empty(rows.size, np.int32)
-    new_offsets = np.zeros_like(offsets)
+    # Memory that is allocated and not written to is not used.
     joined = np.empty(rows.size, np.int32)
-    lengths = np.empty(offsets.size - 1, np.int64)
-    end = joined_end = count = 0
+    lengths = np.empty(offsets.size - 1, np.int32)
+    begin = end = joined_end = count = 0
     for sample in range(offsets.size - 1):
-        begin = joined_end
-        for access in range(offsets[sample], offsets[sample + 1]):
+        joined_begin = joined_end
+        for access in range(begin, offsets[sample + 1]):
             label = labels[rows[access]]
             if label == _UNLABELLED:
                 joined[joined_end] = rows[access]
                 joined_end += 1
             else:
-                contestants[end] = label
+                rows[end] = label
                 end += 1
-        if joined_end > begin:
-            lengths[count] = joined_end - begin
-            contestants[end] = first + count
+        if joined_end > joined_begin:
+            lengths[count] = joined_end - joined_begin
+            rows[end] = first + count
             end += 1
             count += 1
-        new_offsets[sample + 1] = end
-    return contestants[:end].copy(), new_offsets, joined[:joined_end].copy(), lengths[:count].copy()
+        begin = offsets[sample + 1]
+        offsets[sample + 1] = end
+    return rows[:end], offsets, joined[:joined_end], lengths[:count]
+
+
+@kernel
+def _sum_costs(
+    members: Int32Array, offsets: Int64Array, table_offsets: Int64Array, row_bytes: Int64Array
+) -> Int64Array:
+    """Return the bytes of each contestant's rows."""
+    cost_bytes = np.zeros(offsets.size - 1, np.int64)
+    table = 0
+    for contestant in range(offsets.size - 1):
+        for member in range(offsets[contestant], offsets[contestant + 1]):
+            row = members[member]
+            while row < table_offsets[table]:
+                table -= 1
+            while row >= table_offsets[table + 1]:
+                table += 1
+            cost_bytes[contestant] += row_bytes[table]
+    return cost_bytes
 
 
 @kernel
 def _keep_whole_samples(
-    rows: Int32Array, offsets: Int64Array, charged: Int32Array, labels: Int32Array
-) -> tuple[Int32Array, Int64Array, Int32Array]:
-    """Return the rows, offsets and charged rows of `keep_whole_samples`."""
-    kept = np.empty(rows.size, np.int32)
-    kept_charged = np.empty_like(charged)
-    kept_offsets = np.zeros_like(offsets)
-    end = count = 0
+    rows: Int32Array, offsets: Int64Array, labels: Int32Array
+) -> tuple[int, int]:
+    """Write the kept samples over the others; return their accesses and their number."""
+    begin = end = count = 0
     for sample in range(offsets.size - 1):
-        begin = end
-        for access in range(offsets[sample], offsets[sample + 1]):
+        kept_begin, is_whole = end, True
+        for access in range(begin, offsets[sample + 1]):
             label = labels[rows[access]]
             if label == _UNLABELLED:
-                end = begin
+                is_whole = False
                 break
-            kept[end] = label
+            rows[end] = label
             end += 1
-        if end > begin:
-            kept_charged[count] = labels[charged[sample]]
+        begin = offsets[sample + 1]
+        if is_whole:
             count += 1
-            kept_offsets[count] = end
-    return kept[:end].copy(), kept_offsets[: count + 1].copy(), kept_charged[:count].copy()
+            offsets[count] = end
+        else:
+            end = kept_begin
+    return end, count

@@ -24,8 +24,10 @@ import numpy as np
 
 from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel
-from fae.hotset.problem import Floats, Problem, Ranking, StackedRows, StackedSamples
-from fae.hotset.rules.peeling import rank_by_peeling
+from fae.hotset.contested import find_contested
+from fae.hotset.loads import Floats
+from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
+from fae.hotset.rules.peeling import choose_core, rank_by_peeling
 
 #: Further passes gain nothing on held-out samples: see benchmarks/RESULTS.md.
 MAX_PASSES = 20
@@ -42,21 +44,27 @@ def rank_for_future(problem: Problem) -> Ranking:
     Both are per byte; ties among the others are by table, then by access rank. Every row that train
     accesses is ranked, sampled or not. Deterministic.
     """
-    rows, samples = problem.rows, problem.read_samples()
+    rows = problem.rows
+    core = choose_core(problem)
+    # All samples of a row outside the core are contested, so the core changes no count of holders.
+    samples = find_contested(problem, core).samples
     accesses = problem.train_accesses.to_numpy()
     holders = np.bincount(samples.rows, minlength=rows.count)  # samples that access each row
+    is_core = np.zeros(rows.count, dtype=np.bool_)
+    is_core[core.to_rows()] = True
     is_rare = accesses <= 1
     if problem.is_exact:  # a list may access a row several times
         is_rare |= holders <= 1
     is_rare[rows.oov_rows] = False
-    supported = (holders > 1) & ~is_rare
+    is_rare[is_core] = False
+    supported = is_core | (holders > 1) & ~is_rare
     kept = StackedSamples(*_leave_out(samples.rows, samples.offsets, is_rare))
     counts = np.where(supported, rows.accesses, 0)
     counts[rows.oov_rows] = rows.accesses[rows.oov_rows]
     shared = StackedRows.from_accesses(rows.tables, rows.table_offsets, counts, rows.row_bytes)
     left_out = replace(problem, rows=shared, read_samples=lambda: kept, read_contested=None)
     support = np.where(supported, (holders - 1) / np.maximum(holders, 1), 0.0)
-    peeled = rank_by_peeling(left_out, support, MAX_PASSES)
+    peeled = rank_by_peeling(left_out, support, MAX_PASSES, core)
     order = peeled.ranked_rows.to_rows()
     is_other = accesses > 0
     is_other[order] = False

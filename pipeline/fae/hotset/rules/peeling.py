@@ -12,36 +12,40 @@ that were charged much, though removed early, stay longer next time. It converge
 decomposition (Chekuri, Quanrud and Torres, SODA 2022).
 
 The mean loads of all passes assign each sample's worth to its own rows, so they also bound what
-any hot set can reach (see `bound_worth`), and the rule stops once it is near enough to the bound.
+any hot set can reach (see `loads`), and the rule stops once it is near enough to the bound.
 
 Of a large log, most accesses are to rows that are hot under any rule, and most rows are accessed by
 one sample. So a core of rows is hot from the start, only samples with other rows are read
 (`contested`), and rows of one sample are one contestant (`contest`). A tenth of the accesses is
-left.
+left. Their loads are first balanced by all threads (`balancing`), which proves the bound; then a
+few passes of peeling choose among the rows that the loads put near the budget.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
-from fae.arrays.jit import kernel
+from fae.arrays.arrow import BoolArray, Int32Array
 from fae.arrays.run_length import RowRanges
 from fae.hotset.contested import find_contested
+from fae.hotset.loads import Floats, Loads
 from fae.hotset.problem import (
-    Floats,
     Problem,
     Ranking,
     StackedRows,
     StackedSamples,
     count_affordable,
+    rank_others,
 )
 from fae.hotset.rules.accesses import rank_by_accesses, rank_by_density
-from fae.hotset.rules.contest import Contestants, join_rows
+from fae.hotset.rules.balancing import balance_loads
+from fae.hotset.rules.contest import Contestants, join_rows, keep_whole_samples
 from fae.hotset.rules.peeling_pass import Peeler, count_hot_samples
 
 #: Passes end once the worth of the hot set is within this share of the bound …
@@ -55,54 +59,144 @@ MIN_PASSES, MAX_PASSES = 5, 200
 #: rows take this share of the budget.
 FULL_PASS_INTERVAL, STOP_SHARE = 4, 0.5
 #: Where there are at least so many accesses, the densest rows up to this share of the budget are
-#: taken for hot, and those that the first pass removes before so many budgets are left, for cold.
-LARGE_ACCESSES, CORE_SHARE, BAND_BUDGETS = 4_000_000, 1 / 16, 4
-#: The best price of a byte lies within so many octaves below the highest load per byte.
-_PRICE_OCTAVES, _BISECTIONS = 40, 16
+#: taken for hot, loads are balanced by so many passes, and so many passes of peeling choose among
+#: the rows whose loads per byte are highest, up to so many budgets.
+LARGE_ACCESSES, CORE_SHARE = 4_000_000, 1 / 16
+BALANCING_PASSES, LARGE_PASSES, BAND_BUDGETS = 10, 3, 4
+#: The other contestants follow by load per byte or, where there are more than these, by accesses,
+#: as ranges of rows, since each row alone would take 100 bytes in the stages that follow.
+MOST_OTHERS = 1 << 22
 
 
 def rank_by_peeling(
-    problem: Problem, support: Floats | None = None, max_passes: int | None = None
+    problem: Problem,
+    support: Floats | None = None,
+    max_passes: int = 0,
+    core: RowRanges | None = None,
 ) -> Ranking:
-    """Rank rows by repeated peeling, in the order of the pass that is best at the budget.
+    """Rank rows by repeated peeling, the best first.
 
     Most passes stop below the budget, since the choice is made above it; the remaining rows are
     ranked as in the last full pass. The ranking is never worth less than that of `rank_by_accesses`
     at the budget. Time is linear in the accesses. Deterministic. `support` (rows,) are shares of
     the rows' worth that count when the next row to remove is chosen; None counts all. At most
-    `max_passes` are made, by default MAX_PASSES.
+    `max_passes` are made, by default MAX_PASSES. `core` is by default that of `choose_core`.
     """
     rows = problem.rows
     by_accesses = rank_by_accesses(problem).ranked_rows
     bought = by_accesses.head(count_affordable(rows, by_accesses, problem.budget_bytes))
-    is_large = rows.access_counts.total >= LARGE_ACCESSES
-    core = _choose_core(problem, bought) if is_large else bought.head(0)
-    contest = _Contest.of(problem, core, bought, may_join=support is None)
-    peeler = contest.start(support)
-    most_passes = max_passes or MAX_PASSES
-    most_visits = max(VISITED_SHARE * rows.access_counts.total, MIN_VISITED)
+    core = choose_core(problem) if core is None else core
+    # Rows of one sample whose accesses count would be worth something without the others.
+    may_join = support is None and not problem.objective.per_access
+    contest, *samples = _Contest.of(problem, core, bought, may_join=may_join)
+    if core.size:
+        choice = _choose_among_band(contest, samples, support)
+    else:
+        choice = _repeat_passes(contest, samples[0], support, max_passes or MAX_PASSES)
+    ranked_rows = by_accesses if choice.order is None else contest.rank(choice.order)
+    return Ranking(ranked_rows, choice.loads, {"passes": choice.passes})
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Contestants, best first, or None where the rule `accesses` is better; and the loads."""
+
+    order: Int32Array | None
+    loads: Loads
+    passes: int
+
+
+def _repeat_passes(
+    contest: _Contest, samples: StackedSamples, support: Floats | None, max_passes: int
+) -> _Choice:
+    """Return the best order of up to `max_passes` passes over all contestants."""
+    problem, contestants = contest.problem, contest.contestants
+    peeler = Peeler(
+        samples,
+        contestants.cost_bytes,
+        contest.invert_costs(support),
+        contest.certain,
+        problem.objective.per_sample,
+        np.zeros(contestants.count),
+    )
+    accesses = samples.rows.size
+    most_visits = max(VISITED_SHARE * problem.rows.access_counts.total, MIN_VISITED)
+    passes = max(MIN_PASSES, math.ceil(most_visits / max(accesses, 1)))
     best: Int32Array | None = None
     worths = [contest.worth_of_accesses]
-    visits = 0
-    with problem.track(_estimate_passes(contest, most_visits, most_passes)) as end_step:
-        for passes in range(1, most_passes + 1):
-            visits += peeler.samples.rows.size
+    with problem.track(min(passes, max_passes)) as end_step:
+        for passes in range(1, max_passes + 1):
             order = peeler.make_pass(contest.stop_bytes(passes))
             worth = contest.measure_worth(peeler, order)
             if worth >= worths[-1]:  # of equals the later, which is better at other budgets
-                best = peeler.list_all(order)
+                best = order
             worths.append(max(worth, worths[-1]))
-            limit = contest.bound_worth(peeler.mean_loads())
+            loads = contest.complete_loads(peeler.mean_loads)
+            limit = loads.bound_worth(np.array([problem.budget_bytes]))[0]
             end_step()
             is_near = worths[-1] >= (1 - TARGET_GAP) * limit
             gain = worths[-1] - worths[max(len(worths) - 1 - PATIENCE_PASSES, 0)]
             is_done = passes > PATIENCE_PASSES and gain < MIN_GAIN * worths[-1]
-            if passes >= MIN_PASSES and (is_near or is_done or visits >= most_visits):
+            is_long = passes * accesses >= most_visits
+            if passes >= MIN_PASSES and (is_near or is_done or is_long):
                 break
-            if passes == 1 and is_large:
-                peeler = peeler.narrow(order, BAND_BUDGETS * contest.free_bytes)
-    ranked_rows = by_accesses if best is None else contest.rank(best)
-    return Ranking(ranked_rows, contest.load_rows(peeler.mean_loads()), {"passes": passes})
+    return _Choice(best, loads, passes)
+
+
+def _choose_among_band(
+    contest: _Contest, samples: list[StackedSamples], support: Floats | None
+) -> _Choice:
+    """Return the best order of a few passes over the band, the others by their balanced loads.
+
+    The band has the contestants of highest load per byte. The memory of `samples`, one item, is
+    reused and freed.
+    """
+    problem, contestants = contest.problem, contest.contestants
+    inverse_cost, per_sample = contest.invert_costs(support), problem.objective.per_sample
+    with problem.track(BALANCING_PASSES + LARGE_PASSES) as end_step:
+        worths = (contest.certain, per_sample)
+        loads = balance_loads(
+            samples[0], inverse_cost, worths, BALANCING_PASSES, problem.threads, end_step
+        )
+        density = (loads * inverse_cost).astype(np.float32)
+        by_density = np.argsort(-density, kind="stable").astype(np.int32)
+        spent = np.cumsum(contestants.cost_bytes[by_density])
+        size_bytes = BAND_BUDGETS * contest.free_bytes
+        band, others = np.split(by_density, [np.searchsorted(spent, size_bytes, side="right")])
+        del spent, density  # of all contestants: peeling needs their memory
+        labels = np.full(contestants.count, -1, dtype=np.int32)
+        labels[band] = np.arange(band.size, dtype=np.int32)
+        peeler = Peeler(
+            keep_whole_samples(samples.pop(), labels),
+            contestants.cost_bytes[band],
+            inverse_cost[band],
+            contest.certain[band],
+            per_sample,
+            loads[band] * BALANCING_PASSES,
+            BALANCING_PASSES,
+        )
+        del labels, inverse_cost
+        best = _peel_band(contest, peeler, end_step)
+    del peeler
+    if others.size > MOST_OTHERS:
+        others = others[:0]
+    order = None if best is None else np.concatenate([band[best], others])
+    passes = BALANCING_PASSES + LARGE_PASSES
+    return _Choice(order, contest.complete_loads(loads), passes)
+
+
+def _peel_band(
+    contest: _Contest, peeler: Peeler, end_pass: Callable[[], None]
+) -> Int32Array | None:
+    """Return the best order of a few passes; None if the rule `accesses` is better."""
+    best, best_worth = None, contest.worth_of_accesses
+    for number in range(1, LARGE_PASSES + 1):
+        order = peeler.make_pass(contest.stop_bytes(number))
+        worth = contest.measure_worth(peeler, order)
+        if worth >= best_worth:
+            best, best_worth = order, worth
+        end_pass()
+    return best
 
 
 def measure_worth(problem: Problem, samples: StackedSamples, ranked_rows: RowRanges) -> float:
@@ -126,25 +220,21 @@ def _mark_rows(rows: StackedRows, marked: RowRanges) -> BoolArray:
     return is_marked
 
 
-def _choose_core(problem: Problem, bought: RowRanges) -> RowRanges:
-    """Return the rows to take for hot, most accesses per byte first.
+def choose_core(problem: Problem) -> RowRanges:
+    """Return the rows to take for hot, most accesses per byte first; none of a small problem.
 
     They are among those that the rule `accesses` buys.
     """
     rows = problem.rows
     by_density = rank_by_density(rows)
-    if not by_density.size:
-        return by_density
+    if rows.access_counts.total < LARGE_ACCESSES or not by_density.size:
+        return by_density.head(0)
+    bought = rank_by_accesses(problem).ranked_rows
+    bought = bought.head(count_affordable(rows, bought, problem.budget_bytes))
     free_bytes = problem.budget_bytes - int(rows.row_bytes.sum())
     densest = by_density.head(count_affordable(rows, by_density, int(CORE_SHARE * free_bytes)))
     core = densest.to_rows()
     return rows.to_ranges(core[_mark_rows(rows, bought)[core]])
-
-
-def _estimate_passes(contest: _Contest, most_visits: float, most_passes: int) -> int:
-    """Return how many passes there are if they do not come near the bound before."""
-    passes = int(most_visits // max(contest.samples.rows.size, 1))
-    return min(max(passes, MIN_PASSES), most_passes)
 
 
 @dataclass(frozen=True)
@@ -157,7 +247,6 @@ class _Contest:
     """
 
     problem: Problem
-    samples: StackedSamples
     contestants: Contestants
     certain: Floats
     fixed: RowRanges
@@ -166,8 +255,13 @@ class _Contest:
     worth_of_accesses: float
 
     @classmethod
-    def of(cls, problem: Problem, core: RowRanges, bought: RowRanges, *, may_join: bool) -> Self:
-        """Return what is to decide; `bought` is what the rule `accesses` buys, core included."""
+    def of(
+        cls, problem: Problem, core: RowRanges, bought: RowRanges, *, may_join: bool
+    ) -> tuple[Self, StackedSamples]:
+        """Return what is to decide, and the samples by contestant.
+
+        `bought` is what the rule `accesses` buys, core included.
+        """
         rows, objective = problem.rows, problem.objective
         contested = find_contested(problem, core)
         left = contested.samples
@@ -180,41 +274,31 @@ class _Contest:
         hot = count_hot_samples(left.rows, left.offsets, _mark_rows(rows, bought))
         hot_worth = objective.per_sample * (contested.hot_count + hot)
         samples, contestants = join_rows(rows, core, left, may_join=may_join)
-        certain = objective.per_access * contestants.sum_members(rows.access_counts)
-        return cls(
+        certain = np.broadcast_to(0.0, contestants.count)
+        if objective.per_access:
+            certain = objective.per_access * contestants.sum_members(rows.access_counts)
+        contest = cls(
             problem,
-            samples,
             contestants,
-            certain.astype(np.float64),
+            certain,
             fixed,
             loads,
             float(loads.sum()),
             hot_worth + _sum_access_worth(problem, bought),
         )
+        return contest, samples
 
     @property
     def free_bytes(self) -> int:
         """The bytes of the budget that the fixed rows leave."""
         return self.problem.budget_bytes - self.problem.rows.sum_bytes(self.fixed)
 
-    def start(self, support: Floats | None) -> Peeler:
-        """Return a peeler among all contestants."""
-        count, cost_bytes = self.contestants.count, self.contestants.cost_bytes
-        inverse_cost = self.problem.rows.row_bytes.min() / cost_bytes
+    def invert_costs(self, support: Floats | None) -> npt.NDArray[np.float32]:
+        """Return the inverse of each contestant's bytes, times the support of its row."""
+        inverse_cost = self.problem.rows.row_bytes.min() / self.contestants.cost_bytes
         if support is not None:  # contestants are rows, then
             inverse_cost *= support[self.contestants.members]
-        return Peeler(
-            self.samples,
-            cost_bytes,
-            inverse_cost.astype(np.float32),
-            self.certain,
-            self.problem.objective.per_sample,
-            charged=np.zeros(self.samples.count, dtype=np.int32),
-            loads=np.zeros(count),
-            numbers=np.arange(count, dtype=np.int32),
-            cold=np.empty(0, dtype=np.int32),
-            cold_loads=np.zeros(count),
-        )
+        return inverse_cost.astype(np.float32)
 
     def stop_bytes(self, passes: int) -> int:
         """Return the bytes of the contestants at which a pass, numbered from 1, stops."""
@@ -233,60 +317,29 @@ class _Contest:
         hot_samples = count_hot_samples(samples.rows, samples.offsets, is_hot)
         return self.fixed_worth + peeler.per_sample * hot_samples + float(peeler.certain[hot].sum())
 
-    def bound_worth(self, loads: Floats) -> float:
-        """Return an upper bound on the worth of any hot set, from loads of the contestants."""
+    def complete_loads(self, loads: Floats) -> Loads:
+        """Return the loads of the contestants with those of the fixed rows."""
         rows = self.problem.rows
-        tables = len(rows.tables)  # id 0 of each comes first, and takes its bytes in any case
-        core_loads = self.fixed_loads[tables:]
+        tables = len(rows.tables)  # id 0 of each comes first
         core_bytes = rows.list_costs(self.fixed.to_rows()[tables:])
-        budget_bytes = self.problem.budget_bytes - int(rows.row_bytes.sum())
-        all_loads = np.concatenate([loads, core_loads])
-        cost_bytes = np.concatenate([self.contestants.cost_bytes, core_bytes])
-        core_and_contest = _bound_knapsack(all_loads, cost_bytes, float(budget_bytes))
-        return float(self.fixed_loads[:tables].sum()) + core_and_contest
+        return Loads(
+            float(self.fixed_loads[:tables].sum()),
+            int(rows.row_bytes.sum()),
+            np.concatenate([loads, self.fixed_loads[tables:]]),
+            np.concatenate([self.contestants.cost_bytes, core_bytes]),
+        )
 
     def rank(self, order: Int32Array) -> RowRanges:
-        """Return the ranking with the contestants in `order`, of which unseen rows are left out."""
+        """Return the ranking with the contestants in `order`, and without unseen rows.
+
+        The other contestants follow by accesses per byte.
+        """
         rows = self.problem.rows
         members = self.contestants.list_members(order)
         seen = members[rows.access_counts.take(members) > 0]
-        return RowRanges.concat(self.fixed, rows.to_ranges(seen))
-
-    def load_rows(self, loads: Floats) -> Floats:
-        """Return the loads of all rows, (rows,), from those of the contestants."""
-        rows, members = self.problem.rows, self.contestants.members
-        per_access = self.problem.objective.per_access
-        of_rows: Floats = per_access * rows.access_counts.to_numpy().astype(np.float64)
-        of_rows[self.fixed.to_rows()] = self.fixed_loads
-        # The rows of a contestant have its charges in proportion to their bytes.
-        per_byte = (loads - self.certain) / self.contestants.cost_bytes
-        lengths = np.diff(self.contestants.offsets)
-        of_rows[members] += np.repeat(per_byte, lengths) * rows.list_costs(members)
-        return of_rows
-
-
-@kernel
-def _bound_knapsack(loads: Floats, cost_bytes: Int64Array, budget_bytes: float) -> float:
-    """Return an upper bound on the loads of any choice that takes at most `budget_bytes`.
-
-    For any price of a byte, it is the price of the budget and what loads exceed their price by.
-    The best price is about that at which the loads that exceed theirs take the budget.
-    """
-    high = 0.0
-    for i in range(loads.size):
-        high = max(high, loads[i] / cost_bytes[i])
-    low = high * 0.5**_PRICE_OCTAVES
-    for _ in range(_BISECTIONS):
-        price = math.sqrt(low * high)
-        spent = 0.0
-        for i in range(loads.size):
-            if loads[i] > price * cost_bytes[i]:
-                spent += cost_bytes[i]
-        if spent > budget_bytes:
-            low = price
-        else:
-            high = price
-    bound = high * budget_bytes
-    for i in range(loads.size):
-        bound += max(loads[i] - high * cost_bytes[i], 0.0)
-    return bound
+        ranked_rows = RowRanges.concat(self.fixed, rows.to_ranges(seen))
+        if order.size == self.contestants.count:
+            return ranked_rows
+        others = rank_others(rows, ranked_rows, rows.access_counts)
+        is_seen = rows.access_counts.take(others.begins) > 0
+        return RowRanges.concat(ranked_rows, others.take(is_seen))

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel, kernel_helper
-from fae.hotset.problem import Floats, StackedSamples
-from fae.hotset.rules.contest import keep_whole_samples
+from fae.hotset.loads import Floats
+from fae.hotset.problem import StackedSamples
 
 #: One row's state, four to a cache line: a pass accesses rows in random order.
 STATE = np.dtype([("load", "f4"), ("inverse_cost", "f4"), ("alive", "i4"), ("bucket", "i4")])
@@ -31,9 +31,8 @@ _NO_ENTRY = _REMOVED = -1
 class Peeler:
     """Repeated passes over the same samples.
 
-    Its contestants are some of a contest: `numbers` are their numbers there. The others, `cold`
-    (last removed first), have the loads `cold_loads` (contestants of the contest,) for each pass.
-    `loads` are the sums over all passes; `certain` is what a contestant is worth in any case.
+    `loads` are the sums of so many `passes` before; `certain` is what a contestant is worth in any
+    case, and `per_sample` what a sample is.
     """
 
     samples: StackedSamples
@@ -41,11 +40,7 @@ class Peeler:
     inverse_cost: npt.NDArray[np.float32]
     certain: Floats
     per_sample: float
-    charged: Int32Array
     loads: Floats
-    numbers: Int32Array
-    cold: Int32Array
-    cold_loads: Floats
     passes: int = 0
 
     def __post_init__(self) -> None:
@@ -54,7 +49,8 @@ class Peeler:
         self._starts, self._index = index_samples_by_row(self.samples.rows, offsets, count)
         self._state = np.zeros(count, dtype=STATE)
         self._state["inverse_cost"] = self.inverse_cost
-        self._full_order = np.arange(count, dtype=np.int32)  # that of the peeler before
+        self._charged = np.zeros(self.samples.count, dtype=np.int32)
+        self._full_order = np.arange(count, dtype=np.int32)
 
     def make_pass(self, stop_bytes: int) -> Int32Array:
         """Return the contestants, last removed first, and charge each sample.
@@ -65,10 +61,10 @@ class Peeler:
         samples = self.samples
         removed = peel(
             samples.rows, samples.offsets, self._starts, self._index, self._state,
-            self.per_sample, self.cost_bytes, stop_bytes, self.charged,
+            self.per_sample, self.cost_bytes, stop_bytes, self._charged,
         )[::-1]  # fmt: skip
         # Samples that survive a partial pass stay charged as before, so that each pass charges all.
-        charges = np.bincount(self.charged, minlength=self.cost_bytes.size)
+        charges = np.bincount(self._charged, minlength=self.cost_bytes.size)
         self.loads += self.certain + self.per_sample * charges
         self.passes += 1
         if removed.size == self.cost_bytes.size:
@@ -78,39 +74,11 @@ class Peeler:
         remains[removed] = False
         return np.concatenate([self._full_order[remains[self._full_order]], removed])
 
+    @property
     def mean_loads(self) -> Floats:
-        """Return the mean loads of all contestants of the contest."""
-        loads = self.cold_loads.copy()
-        loads[self.numbers] = self.loads / self.passes
-        return loads
-
-    def list_all(self, order: Int32Array) -> Int32Array:
-        """Return all contestants of the contest, the others behind those in `order`."""
-        return np.concatenate([self.numbers[order], self.cold])
-
-    def narrow(self, order: Int32Array, size_bytes: int) -> Peeler:
-        """Return a peeler among the first contestants of `order`, which take `size_bytes`.
-
-        Samples with another one are cold; they stay charged to it.
-        """
-        count = int(np.searchsorted(np.cumsum(self.cost_bytes[order]), size_bytes, side="right"))
-        kept, cold = order[:count], order[count:]
-        labels = np.full(order.size, -1, dtype=np.int32)
-        labels[kept] = np.arange(count, dtype=np.int32)
-        samples, charged = keep_whole_samples(self.samples, self.charged, labels)
-        return Peeler(
-            samples,
-            self.cost_bytes[kept],
-            self.inverse_cost[kept],
-            self.certain[kept],
-            self.per_sample,
-            charged,
-            self.loads[kept],
-            self.numbers[kept],
-            np.concatenate([self.numbers[cold], self.cold]),
-            self.mean_loads(),
-            self.passes,
-        )
+        """The mean loads of all passes."""
+        mean: Floats = self.loads / self.passes
+        return mean
 
 
 @kernel
