@@ -26,7 +26,7 @@ import numpy as np
 from fae.execution.executor import Executor
 from fae.format.budget import Embedding
 from fae.hotset.coverage import Cuts, compute_shares, measure_coverage
-from fae.hotset.problem import Problem, StackedSamples, bound_worth, count_affordable
+from fae.hotset.problem import Problem, StackedSamples, count_affordable
 from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.ingestion.parameters import IngestParameters
 from fae.ingestion.stage import ingest
@@ -66,7 +66,7 @@ def profiled(kind: str, log: Path, work: Path) -> tuple[Staging, Frequencies, fl
 
 
 def problem_of(staging: Staging, frequencies: Frequencies, share: float) -> Problem:
-    """Return the problem of a hot set with `share` of all rows' bytes."""
+    """Return the problem of a hot set with `share` of all rows' bytes, all samples in memory."""
     rows = stack_rows(frequencies, staging.schema, Embedding("float32", "rowwise_adagrad"))
 
     @cache
@@ -104,7 +104,7 @@ def compare(staging: Staging, frequencies: Frequencies, work: Path) -> None:
         points = list(map(compute_shares, solved, coverage, counts))
         loads = solved["inputs"].loads
         assert loads is not None
-        most = bound_worth(problem.rows, loads, np.array([problem.budget_bytes]))[0]
+        most = loads.bound_worth(np.array([problem.budget_bytes]))[0]
         bound = min(most / problem.read_samples().count, 1.0)
         for group, last in (("train", f"{bound:.4f}"), ("held_out", ""), ("known", "")):
             shares = (getattr(point, group) for point in points)

@@ -10,6 +10,7 @@ loads are a feasible point of the dual of the linear programme.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,12 +54,13 @@ class Loads:
         dearest = np.searchsorted(cost_bytes, budgets - self.oov_bytes, side="right")
         steps = np.clip(np.stack([dearest - 1, dearest]), 0, worth.size - 1)
         unspent = np.maximum(budgets - self.oov_bytes, 0) - cost_bytes[steps]
-        bounds: Floats = (prices[steps] * unspent + worth[steps]).min(axis=0)
-        return self.oov_worth + np.minimum(bounds, self.loads.sum())
+        at_best = (prices[steps] * unspent + worth[steps]).min(axis=0)
+        bounds: Floats = self.oov_worth + np.minimum(at_best, self.loads.sum())
+        return bounds
 
 
 @kernel_helper
-def _find_step(load: float, cost_bytes: int) -> int:
+def _find_step(load: float, cost_bytes: int) -> Any:
     """Return the step of a load per byte, on a scale that ascends."""
     density = np.float64(load / cost_bytes)
     return density.view(np.int64) >> _SHIFT_BITS

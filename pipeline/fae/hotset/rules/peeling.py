@@ -298,7 +298,8 @@ class _Contest:
         inverse_cost = self.problem.rows.row_bytes.min() / self.contestants.cost_bytes
         if support is not None:  # contestants are rows, then
             inverse_cost *= support[self.contestants.members]
-        return inverse_cost.astype(np.float32)
+        narrow: npt.NDArray[np.float32] = inverse_cost.astype(np.float32)
+        return narrow
 
     def stop_bytes(self, passes: int) -> int:
         """Return the bytes of the contestants at which a pass, numbered from 1, stops."""
