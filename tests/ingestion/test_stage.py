@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -251,3 +252,15 @@ def test_rows_and_rejects_of_each_log_are_those_of_the_oracle(
         rows, rejects = oracle.read_log(file.plain, log.schema)
         assert (found.name, found.rows, found.rejects) == (file.name, len(rows), len(rejects))
         assert found.lines == found.rows + found.rejects
+
+
+def test_a_large_row_group_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fae.ingestion.stage.MAX_ROWS_AT_ONCE", 3)
+    rows = pl.DataFrame({"label": [0, 1] * 4, "city": [f"c{i}" for i in range(8)]})
+    rows.write_parquet(tmp_path / "a.parquet")
+    schema = schema_of([LABEL, {"name": "city", "role": "sparse"}], format="parquet")
+    staging = staged(find_logs([str(tmp_path / "a.parquet")], schema), schema, tmp_path / "out")
+    assert [part.rows for part in staging.parts] == [3, 3, 2]
+    assert staged_rows(staging) == [(row[0], row[1]) for row in rows.iter_rows()]

@@ -11,6 +11,7 @@ import pytest
 from fae.format.errors import LogError
 from fae.logs.blocks import cut_blocks
 from fae.logs.files import find_logs, find_logs_by_split
+from fae.logs.forms import find_repeated
 from fae.logs.schema import Schema
 from tests.support.small_logs import LABEL, schema_of, staged, staged_rows, written
 
@@ -191,3 +192,8 @@ def test_a_file_named_for_two_splits_is_an_error(tmp_path: Path) -> None:
     written(tmp_path, {"a.txt": LINES})
     with pytest.raises(LogError, match=r"a\.txt is named twice"):
         find_logs_by_split([f"{tmp_path}/a.txt"], [], [f"{tmp_path}/a.txt"], PLAIN)
+
+
+def test_repetitions_are_found_in_one_pass() -> None:
+    names = [f"x{i}" for i in range(100_000)]
+    assert find_repeated([*names, "x7", "x3", "x7"]) == ["x3", "x7"]

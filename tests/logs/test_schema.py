@@ -271,3 +271,21 @@ def test_several_mistakes_are_told_at_once() -> None:
     message = mistake(f"separator: ''\n{document}")
     assert "`separator`" in message
     assert "column 'x'" in message
+
+
+def test_only_so_many_mistakes_and_columns_are_told() -> None:
+    many = "".join(f"  - {{name: x{i}, role: sprse}}\n" for i in range(50))
+    lines = mistake(SMALL + many).splitlines()
+    assert len(lines) == 22
+    assert lines[-1] == "  and 30 more mistakes."
+    ranges = "".join(f"  - {{name: x{i}_1..x{i}_10000, role: drop}}\n" for i in range(11))
+    assert "more than 100,000 columns" in mistake(SMALL + ranges)
+
+
+def test_a_mistake_of_nested_lists_is_told_in_a_few_words() -> None:
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
+    )
+    told = mistake(f"{bomb}{SMALL}embedding: *t\n")
+    assert "`embedding`: write its keys" in told
+    assert len(told) < 5000

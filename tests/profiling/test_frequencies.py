@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -252,3 +254,16 @@ def test_counts_and_ranks_equal_the_oracles(
 
 def test_ranks_are_unsigned_32_bit_integers(shop: Stages) -> None:
     assert shop.frequencies.read_ranks("city", 0).dtype == np.uint32
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2**40])
+def test_rows_that_a_table_does_not_have_are_refused(
+    shop: Stages, tmp_path: Path, rows: int
+) -> None:
+    copy = shutil.copytree(shop.frequencies.directory.path, tmp_path / "frequencies")
+    path = Path(copy) / "frequencies.json"
+    document = json.loads(path.read_text())
+    document["tables"][0]["rows"] = rows
+    path.write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match=rf"frequencies\.json: table .city. has {rows} rows"):
+        Frequencies.read(copy).read_accesses("city")

@@ -98,3 +98,29 @@ def test_copies_are_gone_when_the_process_is(tmp_path: Path) -> None:
     copy = Path(done.stdout.strip())
     assert tmp_path in copy.parents
     assert not copy.parent.exists()
+
+
+@pytest.mark.parametrize("fault", ["another user's", "a link", "in a folder of everybody"])
+def test_a_folder_that_others_can_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    if fault == "another user's":
+        user = os.getuid()
+        monkeypatch.setattr("os.getuid", lambda: user + 1)
+    elif fault == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / f"fae-scratch-{os.getuid()}").symlink_to("elsewhere")
+    else:
+        tmp_path.chmod(0o777)
+    with pytest.raises(StorageError, match=r"fae-scratch-\d+ can be changed by other users"):
+        Source().read(FileCache(), "a")
+
+
+def test_a_folder_of_ones_own_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"fae-scratch-{os.getuid()}").mkdir(mode=0o775)
+    assert Source().read(FileCache(), "a") == b"a" * 10
+    assert next(tmp_path.iterdir()).stat().st_mode & 0o777 == 0o700

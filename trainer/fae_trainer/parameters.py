@@ -62,6 +62,9 @@ DEFAULTS = {
     "patience": 0,
 }
 
+#: Bounds of what a checkpoint may ask of the machine.
+_MAX_THREADS, _MAX_WIDTH = 4096, 2**20
+
 #: Evaluations in an epoch, unless `eval_every` is set.
 EVALUATIONS_PER_EPOCH = 5
 
@@ -133,9 +136,10 @@ class TrainParameters:
         every = self.checkpoint_every
         _check(every >= 0, "--checkpoint-every", every, "at least 0")
         _check(self.patience >= 0, "--patience", self.patience, "at least 0")
-        _check(self.threads >= 0, "--threads", self.threads, "at least 0")
+        _check(0 <= self.threads <= _MAX_THREADS, "--threads", self.threads, f"0 to {_MAX_THREADS}")
         for option, widths in (("--bottom-mlp", self.bottom_mlp), ("--top-mlp", self.top_mlp)):
-            _check(all(width > 0 for width in widths), option, widths, "widths above 0")
+            fit = all(0 < width <= _MAX_WIDTH for width in widths)
+            _check(fit, option, widths, f"widths from 1 to {_MAX_WIDTH}")
         _check(self.top_mlp[-1:] == (1,), "--top-mlp", self.top_mlp, "widths that end in 1")
 
     @property
@@ -160,6 +164,7 @@ def resolve_parameters(
     Raises ParameterError where an option would change the arithmetic of a resumed run, or where the
     layers do not fit the data set.
     """
+    _check_rows(manifest)
     chosen = {key: v for key, v in given.items() if key not in ("model", "eval_every_samples")}
     layers = _preset_layers(given.get("model", "kaggle"), manifest)
     if "model" in given:
@@ -234,6 +239,16 @@ def _preset_layers(model: str, manifest: Manifest) -> dict[str, tuple[int, ...]]
     bottom, top = MODELS[model]
     dense = bool(manifest.features.dense)
     return {"bottom_mlp": (*bottom, find_largest_dim(manifest)) if dense else (), "top_mlp": top}
+
+
+def _check_rows(manifest: Manifest) -> None:
+    """Raise DatasetError where a table has rows that no value can have, before they take memory."""
+    for table in manifest.tables:
+        if table.rows - 1 > table.vocabulary.rows:
+            raise DatasetError(
+                f"manifest.json: table {table.name!r} has {table.rows} rows, but only "
+                f"{table.vocabulary.rows} values. Prepare the data set again."
+            )
 
 
 def _check_bottom(bottom: tuple[int, ...], manifest: Manifest) -> None:

@@ -18,7 +18,14 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile
 from fae.format.manifest import MANIFEST_FILE as MANIFEST
-from fae.format.manifest import OOV_ID, SUCCESS, Manifest, Table, format_success
+from fae.format.manifest import (
+    MAX_GROUP_ROWS,
+    OOV_ID,
+    SUCCESS,
+    Manifest,
+    Table,
+    format_success,
+)
 from fae.hotset.cold_hash import hash_ids
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
@@ -125,6 +132,9 @@ def _check_rows(path: Path, manifest: Manifest, task: _Task) -> list[str]:
     expected = manifest.features.columns
     if file.schema_arrow.names != expected:
         return [f"{where}: its columns are {file.schema_arrow.names}, not {expected}"]
+    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    if max(groups, default=0) > MAX_GROUP_ROWS:
+        return [f"{where}: {max(groups):,} rows in a row group, more than {MAX_GROUP_ROWS:,}"]
     rows = 0
     for group in range(file.num_row_groups):
         frame = pl.DataFrame(file.read_row_group(group))
@@ -197,6 +207,10 @@ def _check_vocabulary(directory: Folder, table: Table, schema: Document) -> list
         return faults
     try:
         with directory.read(table.vocabulary.path) as path:
+            rows = pq.read_metadata(path).num_rows
+            if rows != table.vocabulary.rows:
+                where = table.vocabulary.path
+                return [f"{where}: {rows:,} values for a table of {table.rows:,} rows"]
             frame = pl.read_parquet(path, glob=False)
     except READ_ERRORS as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
@@ -213,8 +227,7 @@ def _check_lines(frame: pl.DataFrame, table: Table, schema: Document) -> Iterato
         if frame.schema[name] != pl.Int64() or frame[name].has_nulls():
             yield f"{where}: {name} is not an integer in every row"
             return
-    fits = table.hashed or frame.height == table.rows - 1
-    if frame.height != table.vocabulary.rows or not fits:
+    if not (table.hashed or frame.height == table.rows - 1):
         yield f"{where}: {frame.height:,} values for a table of {table.rows:,} rows"
     elif table.hashed:
         yield from _check_hashed_ids(frame, table, schema)

@@ -1,6 +1,8 @@
 """Convert dataclasses to plain JSON data and back, with every type checked."""
 
 import dataclasses
+import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -40,8 +42,8 @@ def decode(kind: type[T], value: Any, where: str) -> T:
     """Return `value`, as JSON has it, as an instance of `kind`.
 
     Takes dataclasses with their fields and no others, tuples of any length (`tuple[T, ...]`),
-    mappings, text, booleans and integers from 0 to below 2**63. Raises DatasetError, which names
-    the entry that does not fit; `where` is the file.
+    mappings, text, booleans, integers from 0 to below 2**63, finite numbers and `T | None`. Raises
+    DatasetError, which names the entry that does not fit; `where` is the file.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -61,8 +63,13 @@ def decode(kind: type[T], value: Any, where: str) -> T:
     if origin in (Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
         entries = {k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()}
         return typing.cast(T, entries)
+    if origin is types.UnionType:
+        rest = next(argument for argument in arguments if argument is not types.NoneType)
+        return typing.cast(T, None if value is None else decode(rest, value, where))
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return typing.cast(T, float(value))
     out_of_range = isinstance(value, int) and not 0 <= value < 2**63
-    if type(value) is kind and not out_of_range and not _has_lone_surrogate(value):
+    if type(value) is kind is not float and not out_of_range and not _has_lone_surrogate(value):
         return value
     name = getattr(kind, "__name__", str(kind))
     raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")

@@ -29,6 +29,10 @@ SPLITS = ("train", "valid", "test")
 TEMPERATURES = ("hot", "cold")
 LABEL = "label"
 OOV_ID = 0
+#: More than any data set has: ids are stored in 32 bits first, and a schema's dim is bounded too.
+MAX_TABLE_ROWS, MAX_DIM = 2**32, 65_536
+#: Far more than a row group of a data set has; equal values take no bytes, whatever their number.
+MAX_GROUP_ROWS = 2**24
 #: In a data set that logs were added to: how its hot set changed, and the former id of each id.
 DRIFT = "drift.json"
 MAPPING = "mapping"
@@ -229,6 +233,11 @@ def _check(manifest: Manifest, where: str) -> None:
     for table in manifest.tables:
         if not 0 <= table.hot_rows <= table.rows or table.rows < 1 or table.dim < 1:
             raise DatasetError(f"{where}: table {table.name!r} has impossible sizes.")
+        if table.rows > MAX_TABLE_ROWS or table.dim > MAX_DIM:
+            raise DatasetError(
+                f"{where}: table {table.name!r} has {table.rows} rows of dim {table.dim}; at most "
+                f"{MAX_TABLE_ROWS} of {MAX_DIM} are possible."
+            )
     columns = manifest.features.columns
     if len(set(columns)) != len(columns):
         raise DatasetError(f"{where}: two columns have the same name.")

@@ -26,6 +26,8 @@ from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
 _EXAMPLES_SHOWN = 5
+#: Rows of Parquet that are read at once; writers make row groups of a million rows or fewer.
+MAX_ROWS_AT_ONCE = 1 << 22
 #: Memory to stage a block, in blocks: its text, its columns twice, and what is written.
 _BLOCKS_IN_MEMORY = 6
 
@@ -145,7 +147,7 @@ def _stage_block(task: _Task) -> _StagedBlock:
 
 
 def parse_block(block: Block, schema: Schema, block_bytes: int) -> Iterator[ParsedLines]:
-    """Yield the parsed rows of a block, text by text; a row group of Parquet is parsed at once."""
+    """Yield the parsed rows of a block, text by text, or a row group by pieces of many rows."""
     log = block.log
     if not log.parquet:
         if schema.quoted_line_breaks:
@@ -156,14 +158,14 @@ def parse_block(block: Block, schema: Schema, block_bytes: int) -> Iterator[Pars
         for text in read_block(block, block_bytes):
             yield parse_text(text, log.fields, schema)
         return
-    table = _read_row_group(block, schema)
-    partitions = (pl.lit(value, pl.String()).alias(name) for name, value in log.partitions)
-    try:
-        frame = convert_arrow_table(table).with_columns(partitions)
-        parsed = parse_table(frame, schema)
-    except LogError as error:
-        raise LogError(f"{log.name}: {error}") from None
-    yield parsed
+    partitions = [pl.lit(value, pl.String()).alias(name) for name, value in log.partitions]
+    for table in _read_row_group(block, schema):
+        try:
+            frame = convert_arrow_table(table).with_columns(partitions)
+            parsed = parse_table(frame, schema)
+        except LogError as error:
+            raise LogError(f"{log.name}: {error}") from None
+        yield parsed
 
 
 def parse_head(log: Log, schema: Schema, head_bytes: int) -> ParsedLines | None:
@@ -172,17 +174,26 @@ def parse_head(log: Log, schema: Schema, head_bytes: int) -> ParsedLines | None:
     return next(parse_block(blocks[0], schema, head_bytes), None) if blocks else None
 
 
-def _read_row_group(block: Block, schema: Schema) -> pa.Table:
-    """Return the columns of a Parquet log's row group that the schema uses."""
+def _read_row_group(block: Block, schema: Schema) -> Iterator[pa.Table]:
+    """Yield the columns of a Parquet log's row group that the schema uses.
+
+    A group of more rows than writers put into one comes in pieces: equal values take no bytes, so a
+    small file can hold any number of rows.
+    """
     used = (*schema.plain_columns, *schema.raw_fields)
     names = [name for name in block.log.fields if name in used]
     with open_parquet(block.log) as file:
         try:
-            table = file.read_row_group(block.start, columns=names).select(names)
-            table.validate(full=True)
+            if file.metadata.row_group(block.start).num_rows <= MAX_ROWS_AT_ONCE:
+                tables = iter([file.read_row_group(block.start, columns=names)])
+            else:
+                batches = file.iter_batches(MAX_ROWS_AT_ONCE, [block.start], names)
+                tables = (pa.Table.from_batches([batch]) for batch in batches)
+            for table in tables:
+                table.validate(full=True)
+                yield table.select(names)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise LogError(f"{block.log.name} is damaged: {error}") from None
-    return table
 
 
 def _locate_rejects(logs: Sequence[Log], blocks: Sequence[_StagedBlock]) -> list[Reject]:

@@ -6,6 +6,7 @@ in every later stage: it does not depend on how the logs were cut into blocks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -103,8 +104,15 @@ class Staging:
 
     def count_values(self, table: str) -> int:
         """Return the number of distinct values of a table's columns, summed over the parts."""
-        columns = [i for i, c in enumerate(self.schema.sparse) if c.table_name == table]
-        return sum(part.values[column] for part in self.parts for column in columns)
+        return self._values_by_table[table]
+
+    @cached_property
+    def _values_by_table(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for part in self.parts:
+            for column, values in zip(self.schema.sparse, part.values, strict=True):
+                total[column.table_name] += values
+        return total
 
     def open_part(self, index: int, *, buffered: bool = False) -> StagedPart:
         """Open one part for reading; `buffered` as in StagedPart."""

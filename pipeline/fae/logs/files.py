@@ -23,8 +23,18 @@ from fae.logs.compression import (
     explain_read_errors,
     read_to_line_end,
 )
+from fae.logs.forms import find_repeated
 from fae.logs.schema import Schema
-from fae.storage.remote import call_with_retries, find_matches, open_file, redact_url, resolve
+from fae.storage.remote import (
+    call_with_retries,
+    exists,
+    find_matches,
+    find_size,
+    is_web,
+    open_file,
+    redact_url,
+    resolve,
+)
 
 #: A key that none of so many lines has is not one of the log's.
 _LINES_WITH_ALL_KEYS = 10_000
@@ -101,15 +111,15 @@ def name_logs(urls: Sequence[str]) -> list[str]:
 def _expand_pattern(pattern: str) -> list[str]:
     """Return the URLs of the files that a path, glob or URL names."""
     filesystem, path = resolve(pattern)
-    globbed = set(path) & set("*?[") and not call_with_retries(filesystem, "exists", path)
+    globbed = set(path) & set("*?[") and not exists(filesystem, path)
     matches = find_matches(filesystem, path) if globbed else [path]
-    if not matches or not all(call_with_retries(filesystem, "exists", match) for match in matches):
+    if not matches or not all(exists(filesystem, match) for match in matches):
         raise LogError(
             f"no log found at {redact_url(pattern)}. Check the path, and quote globs in the shell."
         )
     urls = []
     for match in matches:
-        if call_with_retries(filesystem, "isdir", match):
+        if not is_web(filesystem) and call_with_retries(filesystem, "isdir", match):
             raise LogError(
                 f"{redact_url(match)} is a directory. Name its files: {match.rstrip('/')}/*"
             )
@@ -122,8 +132,7 @@ def _expand_pattern(pattern: str) -> list[str]:
 
 
 def _check_distinct(urls: list[str]) -> None:
-    repeated = sorted({url for url in urls if urls.count(url) > 1})
-    if repeated:
+    if repeated := find_repeated(urls):
         raise LogError(f"{redact_url(repeated[0])} is named twice. Name it once.")
 
 
@@ -144,7 +153,7 @@ def _describe_log(url: str, split: str | None, parquet: bool) -> Log:
         raise LogError(f"the path of the log {url!a} is not UTF-8. Rename the file.") from None
     filesystem, path = resolve(url)
     name = redact_url(path).rstrip("/").rsplit("/", 1)[-1]
-    size = int(call_with_retries(filesystem, "size", path))
+    size = find_size(filesystem, path)
     parquet = parquet or name.endswith((".parquet", ".pq"))
     log = Log(url, name, size, detect_compression(name), parquet, (), 0, 1, split)
     if size == 0:
@@ -271,9 +280,10 @@ def _list_required(schema: Schema) -> list[str]:
 
 def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str) -> None:
     """Raise LogError unless `fields`, the "header" or "columns" of a log, are the schema's."""
-    missing = [column for column in _list_required(schema) if column not in fields]
-    unknown = [column for column in fields if column not in schema.log_names]
-    repeated = sorted({column for column in fields if fields.count(column) > 1})
+    found, known = set(fields), set(schema.log_names)
+    missing = [column for column in _list_required(schema) if column not in found]
+    unknown = [column for column in fields if column not in known]
+    repeated = find_repeated(fields)
     if repeated:
         raise LogError(
             f"{name}: the {what} contain{'s' * (what == 'header')} {', '.join(repeated)} twice."
@@ -285,7 +295,7 @@ def _check_fields(fields: tuple[str, ...], schema: Schema, name: str, what: str)
             f"{suggest_separator(fields[0], schema.separator)}: {fields[0][:300]}"
         )
     if missing:
-        is_data = what == "header" and not set(fields) & set(schema.log_names)
+        is_data = what == "header" and not found & known
         no_header = " If the log has no header, write `header: false`." if is_data else ""
         raise LogError(
             f"{name}: the {what} lack{'s' * (what == 'header')} {', '.join(missing)}; "
@@ -329,7 +339,7 @@ def check_sizes(logs: Sequence[Log]) -> None:
     for log in logs:
         filesystem, path = resolve(log.url)
         with explain_read_errors(log.name, "plain"):
-            size = int(call_with_retries(filesystem, "size", path))
+            size = find_size(filesystem, path)
         if size != log.bytes:
             change = "grew" if size > log.bytes else "shrank"
             raise LogError(

@@ -5,6 +5,9 @@ stay as they were before the key existed.
 """
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -13,6 +16,7 @@ _OPTIONAL = "optional"
 #: Names that errors have for the two forms of `standardize`.
 CONSTANTS, LEARNT = "constants", "learnt"
 _MAX_RANGE_COLUMNS = 10_000
+MAX_COLUMNS = 100_000
 
 
 def optional(default: Any, **rules: Any) -> Any:
@@ -121,6 +125,20 @@ def complete_histories(columns: list[Any]) -> list[Any]:
             column["multi"] = column.get("multi") or {}
         completed.append(column)
     return completed
+
+
+def find_repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def expand_ranges(columns: list[Any]) -> list[Any]:
+    """Return the columns with one for each name of a range; raises ValueError for too many."""
+    singles = chain.from_iterable(map(expand_range, columns))
+    expanded = list(islice(singles, MAX_COLUMNS + 1))
+    if len(expanded) > MAX_COLUMNS:
+        raise ValueError(f"more than {MAX_COLUMNS:,} columns")
+    return expanded
 
 
 def expand_range(column: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from fae.logs.columns import (
     TimeColumn,
     WeightColumn,
 )
-from fae.logs.forms import Strict, Text, complete_histories, expand_range, optional
+from fae.logs.forms import Strict, Text, complete_histories, expand_ranges, find_repeated, optional
 
 #: Names of columns and tables, which become names of files.
 _NAME = re.compile(r"[\w][\w .+-]*")
@@ -83,13 +83,12 @@ class Schema(Strict):
         """Replace ranges such as `I1..I13` by their columns, and complete histories."""
         if not isinstance(columns, list):
             return columns
-        return complete_histories([one for column in columns for one in expand_range(column)])
+        return complete_histories(expand_ranges(columns))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [column.name for column in self.columns]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := find_repeated(names):
             raise ValueError(f"two columns are called {', '.join(map(repr, repeated))}")
         if not self.labels:
             raise ValueError("a column must have `role: label`")
@@ -232,6 +231,7 @@ class Schema(Strict):
         """
         used = [column for column in self.fields if column.role != "drop"]
         fields = Counter(column.log_name for column in used)
+        later_labels = {column.name for column in self.labels[1:]}
         return {
             column.log_name: column
             for column in used
@@ -239,7 +239,7 @@ class Schema(Strict):
             and column.is_raw
             and column.is_plain
             and not self.nulls
-            and column not in self.labels[1:]
+            and column.name not in later_labels
         }
 
     @cached_property

@@ -1,5 +1,7 @@
 """Read schemas from YAML files and presets, and explain the mistakes in them."""
 
+import reprlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ from fae.logs.forms import (
     expand_range,
 )
 from fae.logs.schema import EmbeddingShape, Explosion, Schema
+
+#: How many of a schema's mistakes are shown.
+_MISTAKES_SHOWN = 20
 
 
 def list_presets() -> list[str]:
@@ -70,8 +75,7 @@ def parse_schema(text: str, where: str) -> Schema:
     try:
         return Schema.model_validate(document)
     except ValidationError as error:
-        lines = "\n".join(f"  {_explain(mistake, document)}" for mistake in error.errors())
-        raise SchemaError(f"{where}:\n{lines}") from None
+        raise SchemaError(f"{where}:\n{_explain_all(error.errors(), document)}") from None
 
 
 def _keys(model: type[BaseModel]) -> str:
@@ -99,13 +103,25 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def _explain(mistake: Any, document: dict[Any, Any]) -> str:
-    """Return one of pydantic's errors as a sentence: the column, what was found, what is valid."""
+def _explain_all(mistakes: Sequence[Any], document: dict[Any, Any]) -> str:
+    """Return the first mistakes, a line each, and how many there are beyond them."""
+    columns: list[Any] = []
+    if any(mistake["loc"][:1] == ("columns",) and mistake["loc"][1:] for mistake in mistakes):
+        columns = [single for column in document["columns"] for single in expand_range(column)]
+    lines = [f"  {_explain(mistake, columns)}" for mistake in mistakes[:_MISTAKES_SHOWN]]
+    rest = len(mistakes) - len(lines)
+    return "\n".join([*lines, *([f"  and {rest:,} more mistakes."] if rest else [])])
+
+
+def _explain(mistake: Any, columns: Sequence[Any]) -> str:
+    """Return one of pydantic's errors as a sentence: the column, what was found, what is valid.
+
+    `columns` are those of the document, ranges expanded.
+    """
     location = list(mistake["loc"])
     model: type[BaseModel] = Schema
     words: list[str] = []
     if location[:1] == ["columns"] and len(location) > 1 and isinstance(location[1], int):
-        columns = [single for column in document["columns"] for single in expand_range(column)]
         column = columns[location[1]]
         name = column.get("name") if isinstance(column, dict) else None
         words.append(f"column {name!r}" if name else f"column {location[1] + 1}")
@@ -122,7 +138,8 @@ def _explain(mistake: Any, document: dict[Any, Any]) -> str:
         return f"{prefix}`role` must be one of {', '.join(_ROLES)}."
     if mistake["type"] == "model_type" and model is not Schema:
         learnt = "true, or " if model is Moments else ""
-        return f"{prefix}write {learnt}its keys: {{{_keys(model)}}} (found {mistake['input']!r})."
+        found = reprlib.repr(mistake["input"])
+        return f"{prefix}write {learnt}its keys: {{{_keys(model)}}} (found {found})."
     if mistake["type"] == "missing":
         return f"{prefix}missing."
     message = mistake["msg"].removeprefix("Value error, ")

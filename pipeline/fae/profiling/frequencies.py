@@ -83,7 +83,14 @@ class Frequencies:
 
     def iter_accesses(self, table: str, *columns: str) -> Iterator[pl.DataFrame]:
         """Yield what `read_accesses` returns in frames of about a million rows, at least one."""
-        with self.directory.read(accesses_file(table)) as path, pq.ParquetFile(path) as file:
+        name = accesses_file(table)
+        with self.directory.read(name) as path, pq.ParquetFile(path) as file:
+            declared = next((known.rows for known in self.tables if known.name == table), None)
+            if file.metadata.num_rows + 1 != declared:
+                raise DatasetError(
+                    f"{self.directory / FILE_NAME}: table {table!r} has {declared} rows, but "
+                    f"{name} has {file.metadata.num_rows} beside id 0. Run the stage again."
+                )
             for groups in [[group] for group in range(file.num_row_groups)] or [[]]:
                 frame = pl.from_arrow(file.read_row_groups(groups, columns=list(columns) or None))
                 assert isinstance(frame, pl.DataFrame)

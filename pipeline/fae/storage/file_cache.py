@@ -7,6 +7,7 @@ least recently used go first. The copies of a killed process are removed by the 
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from fae.format.errors import StorageError
 
 
 @dataclass
@@ -102,9 +105,24 @@ class FileCache:
 
             logger.setLevel(logging.WARNING)  # its removals need no message
             base = Path(tempfile.gettempdir()) / f"fae-scratch-{os.getuid()}"
+            _make_private(base)
             self._space = WorkSpace(str(base)).new_work_dir(prefix="process-")
         self._paths_made += 1
         return Path(self._space.dir_path) / f"{self._paths_made}-{name}"
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that nobody else can change; raises StorageError where another user could."""
+    around = folder.parent.stat().st_mode
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    replaceable = around & stat.S_IWOTH and not around & stat.S_ISVTX
+    if replaceable or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StorageError(
+            f"{folder} can be changed by other users, and copies of remote files in it. Set TMPDIR "
+            "to a directory of your own."
+        )
+    folder.chmod(0o700)
 
 
 FILE_CACHE = FileCache()

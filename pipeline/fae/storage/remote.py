@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -39,6 +39,8 @@ _CONNECTION = {
     "aiohttp.client_exceptions.ClientError",
     "http.client.IncompleteRead",
 }
+#: What web servers answer where there is nothing, and where a later request may succeed.
+_GONE, _BUSY = {404, 410}, {408, 425, 429}
 _BUFFER_BYTES = 1 << 20
 
 
@@ -48,8 +50,11 @@ def is_url(location: str) -> bool:
 
 
 def redact_url(url: str) -> str:
-    """Return a URL for messages and manifests: without a web address's query, often a secret."""
-    return url.partition("?")[0] if "http://" in url or "https://" in url else url
+    """Return a URL for messages and manifests: of a web address, without query and fragment.
+
+    These are often secrets.
+    """
+    return re.split("[?#]", url)[0] if "http://" in url or "https://" in url else url
 
 
 def refuse_password(url: str) -> None:
@@ -139,11 +144,48 @@ def call_with_retries(filesystem: Any, method: str, *arguments: Any, **options: 
     if isinstance(filesystem, LocalFileSystem):
         return call(*arguments, **options)
     try:
-        return _RETRY(call, *arguments, **options)
+        return _RETRY(_call, call, *arguments, **options)
     except (FileNotFoundError, FileExistsError, StorageError):
         raise
     except Exception as error:
         raise StorageError(_failure(filesystem, arguments, error)) from None
+
+
+def _call(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return a call's result; raise what a web server answered where fsspec says "not found"."""
+    try:
+        return call(*arguments, **options)
+    except FileNotFoundError as error:
+        answer = error.__cause__
+        if answer is None or not _names_of(answer) & _CONNECTION or _status(answer) in _GONE:
+            raise
+        raise answer from None
+
+
+def exists(filesystem: Any, path: str) -> bool:
+    """Return whether there is a file or folder; raise StorageError where nothing says so."""
+    if not is_web(filesystem):
+        return bool(call_with_retries(filesystem, "exists", path))
+    try:  # fsspec takes any failure of a web server for absence
+        call_with_retries(filesystem, "info", path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_web(filesystem: Any) -> bool:
+    """Return whether this reads web addresses, which name files and no folders."""
+    return "https" in filesystem.protocol
+
+
+def find_size(filesystem: Any, path: str) -> int:
+    """Return a file's bytes; raises StorageError where the server does not say."""
+    size = call_with_retries(filesystem, "size", path)
+    if size is None:
+        raise StorageError(
+            f"{redact_url(path)}: the server does not say how many bytes it has. Download it first."
+        )
+    return int(size)
 
 
 def find_matches(filesystem: Any, pattern: str) -> list[str]:
@@ -170,7 +212,7 @@ class _Ranges(io.RawIOBase):
 
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._at = filesystem, path, 0
-        self._size = int(call_with_retries(filesystem, "size", path))
+        self._size = find_size(filesystem, path)
 
     def readable(self) -> bool:
         return True
@@ -207,11 +249,21 @@ def _defaults(protocol: str) -> dict[str, Any]:
 
 def _is_transient(error: BaseException) -> bool:
     """Return whether the same request may succeed later."""
-    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    if names & _CONNECTION:
-        return True
+    status = _status(error)
+    if _names_of(error) & _CONNECTION:
+        return status is None or status >= 500 or status in _BUSY
     final = isinstance(error, _FINAL) or getattr(error, "errno", None) in _FINAL_CODES
     return isinstance(error, OSError) and not final
+
+
+def _names_of(error: BaseException) -> set[str]:
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status that a web server answered with, if this is an answer."""
+    status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
 
 
 def _failure(filesystem: Any, arguments: tuple[Any, ...], error: Exception) -> str:

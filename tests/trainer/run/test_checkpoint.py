@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fae.api.export import export
 from fae.format.errors import DatasetError, FaeError
 from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate
@@ -114,5 +115,62 @@ def test_a_checkpoint_that_contradicts_itself_is_one_line(
     document = torch.load(path, weights_only=True)
     change(document)
     torch.save(document, path)
-    with pytest.raises(DatasetError, match=r"checkpoint\.pt (is damaged|has param|does not fit)"):
+    told = r"checkpoint\.pt(:| is damaged| has param| does not fit)"
+    with pytest.raises(DatasetError, match=told):
         evaluate(data, tmp_path / "run", "test")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and a run on it, which tests must not change."""
+    place = tmp_path_factory.mktemp("trained")
+    write_dataset(place / "data", RAGGED)
+    run(place / "data", place / "run")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "told"),
+    [
+        (("parameters", "lr"), "0.1", r"parameters: lr: expected float, found '0\.1'"),
+        (("parameters", "lr"), -1.0, r"parameters: --lr is -1\.0; it must be above 0"),
+        (("parameters", "top_mlp"), [2**40, 1], r"parameters: --top-mlp is 1099511627776-1"),
+        (("parameters", "threads"), 2**40, "parameters: --threads is 1099511627776"),
+        (("parameters", "seed"), None, "parameters: seed: expected int, found None"),
+        (("history",), [], "history: expected the keys .*, found list"),
+        (("history", "step"), -1, "history: step: expected int, found -1"),
+        (("history", "samples"), 0, "history: 1 epochs, but no samples, time or curve"),
+        (("history", "curve"), [], "history: 1 epochs, but no samples, time or curve"),
+        (
+            ("history", "curve"),
+            [[1, 2, "x", None, None]],
+            "history: curve: train_logloss: expected float",
+        ),
+        (("history", "feedback"), [float("nan")], r"feedback\[0\]: expected float, found nan"),
+        (("history", "position"), 2**40, "position 1099511627776 is none of an epoch of"),
+        (("rows", "a"), [0.0], "rows are not a matrix for each table"),
+        (("rows", "a"), torch.zeros(1, 4), "table 'a' has 1 x 4, and the data set 50 x 4"),
+        (("rows", "a"), torch.zeros(50, 4, dtype=torch.int8), "rows are not a matrix"),
+    ],
+)
+def test_a_forged_entry_of_a_checkpoint_is_named(
+    trained: Path, tmp_path: Path, keys: tuple[str, ...], value: Any, told: str
+) -> None:
+    document = torch.load(trained / "run" / "checkpoint.pt", weights_only=True)
+    holder = document
+    for key in keys[:-1]:
+        holder = holder[key]
+    holder[keys[-1]] = value
+    out = tmp_path / "run"
+    out.mkdir()
+    torch.save(document, out / "checkpoint.pt")
+    with pytest.raises(DatasetError, match=rf"checkpoint\.pt: .*{told}"):
+        run(trained / "data", out, resume=True, epochs=2)
+
+
+def test_rows_that_are_no_numbers_are_not_exported(trained: Path, tmp_path: Path) -> None:
+    document = torch.load(trained / "run" / "checkpoint.pt", weights_only=True)
+    document["rows"]["a"][3] = torch.nan
+    torch.save(document, tmp_path / "checkpoint.pt")
+    with pytest.raises(DatasetError, match="table 'a' has values that are not finite"):
+        export(trained / "data", tmp_path, tmp_path / "out")

@@ -45,7 +45,10 @@ def test_a_history_survives_its_document() -> None:
     with history.paused():
         history.record(VALID)
     history.next_epoch()
-    assert History.from_document(history.to_document()).to_document() == history.to_document()
+    assert (
+        History.from_document(history.to_document(), "checkpoint.pt").to_document()
+        == history.to_document()
+    )
 
 
 @pytest.mark.parametrize("bad", [0, 9, 17])

@@ -22,7 +22,7 @@ import torch
 
 from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
-from fae.format.manifest import Features, Manifest, SparseFeature
+from fae.format.manifest import MAX_GROUP_ROWS, Features, Manifest, SparseFeature
 from fae_trainer.data.batches import Allocate, Batch, BatchShape, Ints
 from fae_trainer.storage.object_store import RemoteFile
 
@@ -57,6 +57,10 @@ def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> 
     if metadata.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
         raise DatasetError(
             f"{path} has {metadata.num_rows} rows, and the manifest says {file.rows}."
+        )
+    if max(groups, default=0) > MAX_GROUP_ROWS:
+        raise DatasetError(
+            f"{path} has a row group of {max(groups)} rows; at most {MAX_GROUP_ROWS} are possible."
         )
     if missing := sorted(set(list_columns(manifest)) - names):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import typing
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from fae.format.atomic_files import replace_file
-from fae.format.errors import DatasetError, FaeError
+from fae.format.errors import DatasetError, FaeError, ParameterError
+from fae.format.json_codec import decode
 from fae.format.manifest import Manifest
 from fae_trainer.model.recommender import Recommender
-from fae_trainer.parameters import TrainParameters
+from fae_trainer.parameters import DEFAULTS, TrainParameters
 from fae_trainer.run.history import History
 
 FILE_NAME = "checkpoint.pt"
@@ -96,6 +98,14 @@ class Checkpoint:
                 "prepared with another hot budget. Use the data set of the run, convert the run "
                 "with `import`, or train again."
             )
+        for table in manifest.tables:
+            rows = self.rows.get(table.name)
+            if rows is None or tuple(rows.shape) != (table.rows, table.dim):
+                found = "no rows" if rows is None else " x ".join(map(str, rows.shape))
+                raise DatasetError(
+                    f"{run / FILE_NAME}: table {table.name!r} has {found}, and the data set "
+                    f"{table.rows} x {table.dim}. Train again."
+                )
 
 
 def save(
@@ -160,7 +170,36 @@ def load(run: Path) -> Checkpoint:
     known = {field.name for field in dataclasses.fields(TrainParameters)}
     if not isinstance(document["parameters"], dict) or not set(document["parameters"]) <= known:
         raise DatasetError(f"{path} has parameters that this version does not know. Train again.")
+    _check_parameters(document["parameters"], f"{path}: parameters")
+    History.from_document(document["history"], f"{path}: history")
+    for name in ("rows", "states"):
+        if not _is_of_matrices(document[name]):
+            raise DatasetError(f"{path}: {name} are not a matrix for each table. Train again.")
     return Checkpoint(**document)
+
+
+def _check_parameters(stored: dict[str, Any], where: str) -> None:
+    """Raise DatasetError unless the parameters of a checkpoint are such as a run can have."""
+    hints = typing.get_type_hints(TrainParameters)
+    values = {
+        name: decode(hints[name], value, f"{where}: {name}") for name, value in stored.items()
+    }
+    try:
+        TrainParameters(**{**DEFAULTS, **values})
+    except (ParameterError, TypeError) as error:
+        raise DatasetError(f"{where}: {error}") from None
+
+
+def _is_of_matrices(tables: Any) -> bool:
+    """Return whether this maps texts to dense matrices of floating-point numbers."""
+    return isinstance(tables, dict) and all(
+        isinstance(name, str)
+        and isinstance(table, Tensor)
+        and table.is_floating_point()
+        and table.layout == torch.strided
+        and table.dim() == 2
+        for name, table in tables.items()
+    )
 
 
 def load_table_weights(run: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:

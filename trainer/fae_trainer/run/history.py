@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fae.format.errors import FaeError
+from fae.format.errors import DatasetError, FaeError
+from fae.format.json_codec import decode
 from fae_trainer.data.batches import Batch
 from fae_trainer.embedding.replicated import Traffic
 
@@ -32,6 +33,24 @@ class CurvePoint:
     train_logloss: float
     valid_logloss: float | None
     valid_auc: float | None
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What a checkpoint holds of a history; before the first losses, the recent one is NaN."""
+
+    epoch: int
+    position: int
+    step: int
+    samples: int
+    hot_samples: int
+    seconds: float
+    loss_sum: float
+    loss_samples: int
+    recent_loss: Any
+    feedback: tuple[float, ...]
+    traffic: Any
+    curve: tuple[tuple[Any, ...], ...]
 
 
 @dataclass
@@ -131,11 +150,20 @@ class History:
         return {**values, "feedback": list(self.feedback), "traffic": traffic, "curve": curve}
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> History:
-        """Return the history of a document."""
-        curve = [CurvePoint(*values) for values in document["curve"]]
-        traffic = Traffic(**document.get("traffic", {}))
-        return cls(**{**document, "traffic": traffic, "curve": curve})
+    def from_document(cls, document: Any, where: str) -> History:
+        """Return the history of a document; raise DatasetError where the file `where` has none."""
+        known = {"traffic": {}, **document} if isinstance(document, dict) else document
+        read = decode(_Document, known, where)
+        curve = [
+            decode(CurvePoint, dict(zip(CURVE_COLUMNS, values, strict=False)), f"{where}: curve")
+            for values in read.curve
+        ]
+        if read.epoch and not (curve and read.samples and read.seconds > 0):
+            raise DatasetError(f"{where}: {read.epoch} epochs, but no samples, time or curve.")
+        traffic = decode(Traffic, read.traffic, f"{where}: traffic") if read.traffic else Traffic()
+        loss = read.recent_loss if isinstance(read.recent_loss, float) else math.nan
+        values = {**vars(read), "feedback": list(read.feedback), "recent_loss": loss}
+        return cls(**{**values, "traffic": traffic, "curve": curve})
 
     def _raise_not_finite(self, value: float, back: int) -> None:
         """Raise FaeError for the loss of the step that lies `back` steps back."""

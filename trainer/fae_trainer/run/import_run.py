@@ -86,6 +86,8 @@ def import_run(
     tables = []
     for table in manifest.tables:
         old, new = _choose_rows(match.moves[table.name])
+        if table.name not in saved.rows or old.max() >= len(saved.rows[table.name]):
+            raise DatasetError(f"{run} lacks rows of the table {table.name!r}. Train it again.")
         old_rows, new_rows = torch.from_numpy(old), torch.from_numpy(new)
         rows[table.name][new_rows] = saved.rows[table.name][old_rows]
         states[table.name][new_rows] = saved.states[table.name][old_rows]

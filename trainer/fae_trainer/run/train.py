@@ -120,6 +120,11 @@ class Run:
         """
         p, history = self.parameters, self.history
         order = schedule_epoch(self.manifest, p, history.epoch, history.feedback)
+        if history.position >= order.batches:
+            raise DatasetError(
+                f"{self.out / checkpoint.FILE_NAME}: history: position {history.position} is none "
+                f"of an epoch of {order.batches} batches. Train again."
+            )
         batches = self.loaders["train"].batches(history.epoch, order, history.position)
         with self.recommender.prefetch(batches, PREFETCH_DEPTH) as ahead:
             history.resume_clock()
@@ -315,7 +320,7 @@ def _start_model(
         recommender.initialise(p.seed)
     else:
         saved.restore(recommender)
-        history = History.from_document(saved.history)
+        history = History.from_document(saved.history, f"{p.out}/{checkpoint.FILE_NAME}: history")
     for tables in recommender.tables.groups:
         if isinstance(tables, ReplicatedTables):
             tables.traffic = history.traffic
