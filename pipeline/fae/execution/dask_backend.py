@@ -19,6 +19,7 @@ from dask.utils import parse_timedelta
 
 from fae.commit import task_log  # as a module, so that tests can replace perform_step
 from fae.commit.task_log import Step
+from fae.execution.cluster_versions import check_versions
 from fae.execution.progress import StageProgress
 from fae.execution.timings import OpenRound, TaskUsage, measure_task
 from fae.format.errors import ClusterError, FaeError
@@ -46,11 +47,13 @@ def run_steps(
 
     Keys are STAGE-RUN-NUMBER, which Dask's dashboard shows as STAGE. Each result is fetched as soon
     as it is there, so a worker that dies loses few of them. Raises ClusterError where the scheduler
-    is lost, where there is no worker for `fae.worker-timeout` of Dask's configuration (10 minutes),
-    and where a task has killed too many workers.
+    is lost or another machine has other versions, where there is no worker for
+    `fae.worker-timeout` of Dask's configuration (10 minutes), and where a task has killed too many
+    workers.
     """
     from distributed import as_completed
 
+    check_versions(client)
     run = os.urandom(4).hex()
     numbers = {f"{stage.name}-{run}-{number}": number for number in range(len(steps))}
     futures = client.map(_try_step, steps, key=list(numbers), pure=False)
@@ -170,5 +173,10 @@ def _failure(future: Any, result: Any) -> BaseException:
             "it is not retried. Most often they are out of memory: give each worker more, or fewer "
             "threads. Where machines can be taken away at any time, raise the scheduler's "
             f"distributed.scheduler.allowed-failures. {_REMEDY}"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return ClusterError(
+            f"a machine of the cluster lacks the module {error.name}. Install the same packages on "
+            f"all machines. {_REMEDY}"
         )
     return error
