@@ -50,6 +50,11 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 #: Languages whose blocks are text to read.
 PLAIN = {"", "text", "csv"}
 #: Options that the pages name and that are other programs'.
+#: What a block may need in place of running.
+NOT_EVERYWHERE = {
+    *("a checkout", "a Git repository", "a GPU", "Docker", "Kubernetes", "Slurm", "TorchRec"),
+    "datasets of Hugging Face",
+}
 DASK_PORT = "8786"
 #: What a page may take on a busy machine.
 MOST_SECONDS = 900
@@ -116,16 +121,7 @@ def test_a_wrong_option_or_command_is_found() -> None:
 
 
 def test_only_what_is_not_everywhere_is_not_run() -> None:
-    needs = {block.needs for block in BLOCKS if block.needs}
-    assert needs <= {
-        "a checkout",
-        "a Git repository",
-        "a GPU",
-        "Docker",
-        "Kubernetes",
-        "Slurm",
-        "TorchRec",
-    }
+    assert {block.needs for block in BLOCKS if block.needs} <= NOT_EVERYWHERE
 
 
 # ── What is named exists ─────────────────────────────────────────────────────────────────────────
