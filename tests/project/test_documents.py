@@ -49,15 +49,16 @@ RUN_PAGES = [
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 #: Languages whose blocks are text to read.
 PLAIN = {"", "text", "csv"}
-#: Options that the pages name and that are other programs'.
 #: What a block may need in place of running.
 NOT_EVERYWHERE = {
     *("a checkout", "a Git repository", "a GPU", "Docker", "Kubernetes", "Slurm", "TorchRec"),
     "datasets of Hugging Face",
 }
+#: The port of the pages' scheduler, for which a run takes a free one.
 DASK_PORT = "8786"
 #: What a page may take on a busy machine.
 MOST_SECONDS = 900
+#: Options that the pages name and that are other programs'.
 FOREIGN_OPTIONS = {"--lifetime", "--block-mib"}
 
 
