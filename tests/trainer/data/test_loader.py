@@ -26,7 +26,7 @@ from fae_trainer.data.loader import HotColdLoader, cut_share
 from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support.forked import CONTEXT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
-from tests.support.trainer_runs import assert_same, run, state
+from tests.support.trainer_runs import assert_close, run, state
 
 SHAPES = {
     "plain": Shape(),
@@ -325,11 +325,12 @@ def test_the_cache_changes_no_run(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", dataclasses.replace(RAGGED, optimizer="rowwise_adagrad"))
     states = []
     for cache in ("none", "host", "device"):
-        run(tmp_path / "data", tmp_path / cache, cache=cache, epochs=3)
+        run(tmp_path / "data", tmp_path / cache, cache=cache, epochs=3, dtype="float64")
         states.append(state(tmp_path / cache))
         states[-1]["parameters"].pop("cache")
-    assert_same(states[1], states[0])
-    assert_same(states[2], states[0])
+    # Batches lie elsewhere in memory, and products of matrices may depend on that.
+    assert_close(states[1], states[0], rtol=1e-10)
+    assert_close(states[2], states[0], rtol=1e-10)
 
 
 @pytest.mark.usefixtures("cuda")

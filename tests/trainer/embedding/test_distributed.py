@@ -228,7 +228,8 @@ def test_a_run_resumes_with_another_number_of_processes(
             torch.testing.assert_close(found[part], expected[part], rtol=1e-10, atol=1e-12)
         curve = [point[2:] for point in found["history"]["curve"]]
         wanted = [point[2:] for point in expected["history"]["curve"]]
-        torch.testing.assert_close(torch.tensor(curve), torch.tensor(wanted), rtol=1e-10, atol=0)
+        found_curve, wanted_curve = torch.tensor([curve, wanted], dtype=torch.float64)
+        torch.testing.assert_close(found_curve, wanted_curve, rtol=1e-10, atol=0)
         names = {path.name for path in (tmp_path / name).iterdir()}
         assert names == {"checkpoint.pt", "metrics.json", "curve.csv", "parameters.json"}
 
