@@ -49,6 +49,12 @@ def test_an_unfinished_data_set_is_refused(shop_copy: Path, file: str) -> None:
     assert "fae prepare" in refusal(shop_copy)
 
 
+def test_a_manifest_of_another_checksum_is_refused(shop_copy: Path) -> None:
+    with (shop_copy / "manifest.json").open("a") as manifest:
+        manifest.write(" ")  # JSON as before
+    assert "its sha256 is not the one" in refusal(shop_copy)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"format": ' + b"[" * 100_000])
 def test_what_is_not_json_is_refused(shop_copy: Path, data: bytes) -> None:
     (shop_copy / "manifest.json").write_bytes(data)

@@ -229,7 +229,7 @@ def test_a_preparation_loads_no_library_that_it_does_not_need(tmp_path: Path) ->
     program = (
         "import fae\n"
         f"fae.prepare({str(log)!r}, schema='criteo-kaggle', hot_budget='1MiB', threads=2,\n"
-        f"            out={str(tmp_path / 'out')!r})"
+        f"            memory='1GiB', out={str(tmp_path / 'out')!r})"
     )
     loaded = loaded_by(program)
     assert "polars" in loaded

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from fae.api.export import export
 from fae.appending.append import append
 from fae.dataset.encoder import Encoder
 from fae.execution.executor import Executor
@@ -74,9 +75,9 @@ def data(tmp_path: Path) -> Path:
     return prepared(tmp_path, "data")
 
 
-def scores(data: Path, out: Path, placement: str) -> torch.Tensor:
+def scores(data: Path, out: Path, placement: str, lines: slice = slice(16)) -> torch.Tensor:
     """Return the logits of the first day's train rows, encoded by `data` and scored by a run."""
-    frame = pl.read_csv(io.StringIO(HEADER + "".join(LINES[:16])), infer_schema=False)
+    frame = pl.read_csv(io.StringIO(HEADER + "".join(LINES[lines])), infer_schema=False)
     rows = Encoder(data).encode(frame)
     columns = [rows[column.name].to_list() for column in SHOP.sparse]
     cells = [
@@ -124,6 +125,8 @@ def test_known_rows_score_alike_after_a_day_is_added(
     import_run(tmp_path / "old", data, tmp_path / "new")
     assert torch.equal(scores(data, tmp_path / "new", placement), before)
     assert before.unique().numel() > 10
+    parts = [scores(data, tmp_path / "new", placement, lines) for lines in (slice(1), slice(1, 16))]
+    torch.testing.assert_close(torch.cat(parts).sigmoid(), before.sigmoid(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -241,3 +244,19 @@ def test_damaged_drift_is_one_message(data: Path, tmp_path: Path, text: str) -> 
     resigned(data, "drift.json")
     with pytest.raises(DatasetError, match=r"drift\.json is damaged"):
         import_run(tmp_path / "old", data, tmp_path / "new")
+
+
+def test_a_damaged_vocabulary_is_not_used(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "old")
+    other = prepared(tmp_path, "other", SHOP_BUDGET * 2)
+    vocabulary = data / "vocabulary" / "city.parquet"
+    content = bytearray(vocabulary.read_bytes())
+    content[len(content) // 2] ^= 1
+    vocabulary.write_bytes(content)
+    for use in (
+        lambda: import_run(tmp_path / "old", other, tmp_path / "new"),
+        lambda: export(data, tmp_path / "old", tmp_path / "tables"),
+        lambda: add_day(data),
+    ):
+        with pytest.raises(DatasetError, match=r"city\.parquet is damaged: its sha256"):
+            use()
