@@ -16,7 +16,8 @@ from fae.execution.executor import Executor, open_executor
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, Stages, shop_stages
 
-# Models of tests are so small that a second thread of torch would only wait, beside other work long.
+# Models of tests are so small that a second thread of torch would only wait, and beside other work
+# for long.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Triton reads this as it is imported. Its interpreter runs the device's kernels on the CPU.

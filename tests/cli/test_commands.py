@@ -350,7 +350,7 @@ sys.exit(main(["ingest", "shop.csv", "--schema", "shop.yaml", "--out", "staging"
 
 @pytest.mark.parametrize(
     ("number", "code", "says"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGHUP, 129, "terminated")],
 )
 def test_a_signal_ends_it_cleanly(place: Path, number: int, code: int, says: str) -> None:
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}

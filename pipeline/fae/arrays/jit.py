@@ -21,8 +21,9 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     The code is cached beside the module or, if that directory is read-only, in the user's home. If
     neither can be written to, each process compiles the function anew, which takes seconds.
 
-    Ctrl-C and SIGTERM wait for the end of a call. Machine code cannot be interrupted anyway, and an
-    exception while Numba compiles, or returns its first array, can end in a segmentation fault.
+    Signals that end the process wait for the end of a call. Machine code cannot be interrupted
+    anyway, and an exception while Numba compiles, or returns its first array, can end in a
+    segmentation fault.
     """
     compiled = compile_cached(function)
 

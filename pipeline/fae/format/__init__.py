@@ -8,7 +8,7 @@ json_codec    dataclasses to JSON and back, every type checked
 atomic_files  files that appear whole or not at all
 file_lock     locks that end with their process
 errors        the errors that users can fix, and words for what the system refuses
-signals       SIGINT and SIGTERM: deferred, or an exception
+signals       SIGINT, SIGTERM and SIGHUP: deferred, or an exception
 terminal      prints so that a terminal shows and does not obey; a notebook's bar
 program       runs a command so that it ends in one message and an exit code
 units         sizes such as 256MiB

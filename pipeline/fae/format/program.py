@@ -3,32 +3,34 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from fae.format.errors import FaeError, explain_error
-from fae.format.signals import Terminated, terminate_on_sigterm
+from fae.format.signals import Terminated, terminate_by_exception
 from fae.format.terminal import make_visible, print_text
 
-USER_ERROR, USAGE_ERROR, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+USER_ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def run_program(program: Callable[[], int], resume_hint: str) -> int:
     """Run `program` and return its exit code, or that of the way in which it was ended.
 
     A FaeError, and what the operating system refuses, end in one message on standard error and
-    code 1; Ctrl-C in 130 and SIGTERM in 143, with `resume_hint` after the word. Other exceptions
-    are faults of the program and are raised.
+    code 1; Ctrl-C in 130, SIGTERM in 143 and SIGHUP in 129, with `resume_hint` after the word.
+    Other exceptions are faults of the program and are raised.
     """
     try:
-        with terminate_on_sigterm():
+        with terminate_by_exception():
             return program()
     except FaeError as error:
         print_error(str(error))
     except KeyboardInterrupt:
         print_text(f"interrupted; {resume_hint}", sys.stderr)
         return INTERRUPTED
-    except Terminated:
-        print_text(f"terminated; {resume_hint}", sys.stderr)
-        return TERMINATED
+    except Terminated as ended:
+        with suppress(OSError):  # after SIGHUP the terminal is gone
+            print_text(f"terminated; {resume_hint}", sys.stderr)
+        return 128 + ended.number
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # Polars' PanicException is no Exception

@@ -1,4 +1,4 @@
-"""Handle SIGINT and SIGTERM: defer them, or end the process by an exception."""
+"""Handle SIGINT, SIGTERM and SIGHUP: defer them, or end the process by an exception."""
 
 import signal
 import threading
@@ -7,34 +7,43 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+#: A batch system's request to end, and the end of the terminal or connection.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 
 class Terminated(SystemExit):
-    """SIGTERM asked the process to end; the exit code is 143, as shells report it."""
+    """A signal asked the process to end; the exit code is 128 and its number, as of shells."""
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
 
 
 @contextmanager
-def terminate_on_sigterm() -> Iterator[None]:
-    """Raise Terminated in the main thread when SIGTERM arrives during the block.
+def terminate_by_exception() -> Iterator[None]:
+    """Raise Terminated in the main thread when SIGTERM or SIGHUP arrives during the block.
 
-    The main thread alone may call this, as Python sets signal handlers nowhere else.
+    What is ignored stays so, as `nohup` ignores SIGHUP. The main thread alone may call this, as
+    Python sets signal handlers nowhere else.
     """
-    former = signal.signal(signal.SIGTERM, _terminate)
+    former = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in former.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, _terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+        for number, handler in former.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(number)
 
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Deliver SIGINT and SIGTERM at the end of the block if they arrive during it.
+    """Deliver SIGINT, SIGTERM and SIGHUP at the end of the block if they arrive during it.
 
     Python runs signal handlers in the main thread, so the block in another thread is never
     interrupted and needs nothing.
@@ -43,12 +52,14 @@ def signals_deferred() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
-    former = [signal.signal(number, lambda number, _: arrived.append(number)) for number in signals]
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    for number, handler in former.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        for number, handler in zip(signals, former, strict=True):
+        for number, handler in former.items():
             signal.signal(number, handler or signal.SIG_DFL)
         for first in arrived[:1]:
             signal.raise_signal(first)
