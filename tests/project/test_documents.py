@@ -193,7 +193,8 @@ def test_a_notebook_has_code_and_no_traces_of_a_run(path: Path) -> None:
 def test_the_pictures_are_those_that_their_program_draws() -> None:
     drawn = {f"{name}.svg": draw() for name, draw in draw_pictures().items()}
     folder = ROOT / "docs" / "pictures"
-    assert {path.name: path.read_text("utf-8") for path in folder.glob("*.svg")} == drawn
+    found = {path.name: path.read_text("utf-8") for path in folder.glob("*.svg")}
+    assert found == drawn, "run: python docs/pictures/draw.py"
 
 
 def draw_pictures() -> dict[str, Callable[[], str]]:
