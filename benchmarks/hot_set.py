@@ -88,8 +88,8 @@ def compare(staging: Staging, frequencies: Frequencies, work: Path) -> None:
     print("| --- " * (len(CHOICES) + 3) + "|")
     for share, problem in zip(SHARES, problems, strict=True):
         solved = {
-            name: rule(replace(problem, objective=objective))
-            for name, (rule, objective) in CHOICES.items()
+            name: choice.rule(replace(problem, objective=choice.objective))
+            for name, choice in CHOICES.items()
         }
         counts = [
             count_affordable(problem.rows, ranking.ranked_rows, problem.budget_bytes)
@@ -114,7 +114,7 @@ def compare(staging: Staging, frequencies: Frequencies, work: Path) -> None:
 
 def cost(choice: str, staging: str, frequencies: str, share: float, out: Any) -> None:
     """In a process of its own: seconds of reading the samples and of ranking, and peak GiB."""
-    rule, objective = CHOICES[choice]
+    rule, objective = CHOICES[choice].rule, CHOICES[choice].objective
     problem = problem_of(Staging.read(Path(staging)), Frequencies.read(Path(frequencies)), share)
     problem = replace(problem, objective=objective)
     begin = time.perf_counter()

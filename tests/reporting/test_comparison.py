@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from pathlib import Path
+
+import pytest
 
 from fae.hotset.problem import Problem
 from fae.hotset.problem_data import stack_rows, stack_samples
 from fae.hotset.rules import RULES
+from fae.reporting.comparison import CHOICES, list_ranked
 from fae.reporting.page import RULE_MEANINGS
 from fae.reporting.report import Report
 from fae.reporting.style import format_share, format_size
@@ -47,6 +51,23 @@ def test_every_rule_is_compared_at_every_budget(
     assert lines[chosen]["accesses"] == format_share(expected)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "reach", "ranked"),
+    [
+        (95, 1, (10, 20, 50, 95, 100, 200, 400)),
+        (95, 6, (10, 95, 400)),
+        (95, 12, (95, 400)),
+        (10, 6, (10, 50, 400)),
+        (95, math.inf, (95, 400)),
+    ],
+)
+def test_a_ranking_serves_budgets_within_its_reach(
+    chosen: int, reach: float, ranked: tuple[int, ...]
+) -> None:
+    budgets = sorted({10, 20, 50, 100, 200, 400, chosen})
+    assert list_ranked(budgets, chosen, reach) == ranked
+
+
 def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
     """Compare with sets in plain Python; no rule beats the best of all choices of rows."""
     comparison = write_page(shop.dataset, tmp_path)[1].comparison
@@ -55,11 +76,11 @@ def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
     stacked = stack_samples(shop.staging, shop.frequencies)
     samples = [set(rows_) for rows_ in as_sets(stacked)]
     for index, budget in enumerate(comparison.budgets):
-        for name in ("accesses", "threshold", "per-table"):
-            ranked = (
-                RULES[name](Problem(rows, lambda: stacked, budget)).ranked_rows.to_rows().tolist()
-            )
-            hot = set(ranked[: budget // 20])
+        for name, choice in CHOICES.items():
+            own = comparison.ranked_budgets.get(name, comparison.budgets)
+            next_above = min(other for other in own if other >= budget)
+            problem = Problem(rows, lambda: stacked, next_above, choice.objective)
+            hot = set(choice.rule(problem).ranked_rows.to_rows()[: budget // 20].tolist())
             expected = sum(sample <= hot for sample in samples) / 16
             assert comparison.shares[name][index].train == expected
         spare = min(budget // 20 - 2, rows.seen_rows.size)

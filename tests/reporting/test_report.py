@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
+from fae.execution.progress import StageProgress
 from fae.format.errors import DatasetError, MissingExtraError, StorageError
+from fae.reporting.comparison import CHOICES, list_ranked
 from fae.reporting.report import output_paths, write_report
 from tests.support.report_pages import FIGURES, write_page
 from tests.support.small_logs import Stages, digests, written
@@ -75,6 +78,34 @@ def test_a_report_does_not_go_into_the_data_set(shop_copy: Path) -> None:
 def test_the_figures_folder_is_named_for_the_page(shop: Stages, tmp_path: Path) -> None:
     page, folder = output_paths(shop.dataset, tmp_path / "a.b.html")
     assert (page.name, folder.name) == ("a.b.html", "a.b-figures")
+
+
+def test_each_table_leaf_ranking_and_picture_moves_the_progress(
+    shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[StageProgress] = []
+    make = StageProgress.__init__
+
+    def record(stage: StageProgress, *args: Any) -> None:
+        make(stage, *args)
+        shown.append(stage)
+
+    monkeypatch.setattr(StageProgress, "__init__", record)
+    report = write_report(shop.dataset, tmp_path / "report.html")
+    comparison = report.comparison
+    rankings = [
+        len(list_ranked(comparison.budgets, comparison.chosen_budget, choice.reach))
+        for choice in CHOICES.values()
+    ]
+    leaves = sum(map(len, shop.manifest.splits.values()))
+    assert {stage.name: (stage.done, stage.total) for stage in shown} == {
+        name: (steps, steps)
+        for name, steps in {
+            "read": len(shop.manifest.tables) + leaves,
+            "compare": sum(rankings),
+            "draw": 2 * len(report.figures) + 1,
+        }.items()
+    }
 
 
 @pytest.mark.parametrize("library", ["vl_convert", "jinja2"])

@@ -1,32 +1,51 @@
 """Compare all rules on the same train and held-out samples, budget by budget."""
 
-import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fae.arrays.arrow import BoolArray
+from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
+from fae.arrays.jit import kernel
 from fae.hotset.hot_set import HotShares
 from fae.hotset.problem import (
     Objective,
     Problem,
     Ranking,
+    StackedRows,
     StackedSamples,
     count_affordable,
     track_nothing,
 )
 from fae.hotset.rules import RULES
-from fae.hotset.rules.peeling_pass import count_hot_samples
 
-#: Budgets to compare at, as shares of the bytes of all rows.
+#: Budgets to compare at, as shares of the bytes of all rows: with the chosen one, eight at most.
 BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rule with an objective, whose ranking for a budget is cut at smaller ones too.
+
+    These are at most `reach` times smaller. A ranking costs up to half a calibration, so the rules
+    that look at samples rank for few budgets: see benchmarks/RESULTS.md for what that changes.
+    """
+
+    rule: Callable[[Problem], Ranking]
+    objective: Objective = field(default_factory=Objective)
+    reach: float = 1
+
+
 #: What is compared: each rule with each objective that makes a choice of its own.
-CHOICES: Mapping[str, tuple[Callable[[Problem], Ranking], Objective]] = {
-    "inputs": (RULES["inputs"], Objective()),
-    "inputs (future)": (RULES["inputs"], Objective(future=True)),
-    **{name: (rule, Objective()) for name, rule in RULES.items() if name != "inputs"},
+CHOICES: Mapping[str, Choice] = {
+    "inputs": Choice(RULES["inputs"], reach=6),
+    "inputs (future)": Choice(RULES["inputs"], Objective(future=True), reach=12),
+    "accesses": Choice(RULES["accesses"]),
+    "threshold": Choice(RULES["threshold"]),
+    "per-table": Choice(RULES["per-table"], reach=math.inf),  # its ranking is the same for all
 }
 
 
@@ -42,7 +61,8 @@ class HeldOutSamples:
 class Comparison:
     """The shares of samples that each choice of CHOICES makes hot at each of `budgets`.
 
-    `budgets` ascend, and `shares[choice]` and `bounds` have an entry for each. `samples` train
+    `budgets` ascend, and `shares[choice]` and `bounds` have an entry for each. `ranked_budgets` are
+    those that a choice ranked for, of the choices that did not do so for each. `samples` train
     samples and `held_out` others are compared, of which `known` have values with rows alone.
     `bounds` are shares of train that no hot set can exceed, or None where no rule proves one.
     `total_bytes` are those of all rows, and `accessed_bytes` those of the rows that the train
@@ -55,6 +75,7 @@ class Comparison:
     budgets: tuple[int, ...]
     chosen_budget: int
     shares: dict[str, tuple[HotShares, ...]]
+    ranked_budgets: dict[str, tuple[int, ...]]
     bounds: tuple[float | None, ...]
     total_bytes: int
     accessed_bytes: int
@@ -64,8 +85,7 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     """Compare every rule at each share of BUDGET_SHARES and at the budget of `problem`.
 
     Its rows have the accesses of just its samples. Budgets that cannot hold id 0 of every table are
-    left out, since no hot set is that small. Each rule ranks anew for each budget, which costs as
-    much as that many calibrations.
+    left out, since no hot set is that small.
     """
     rows, samples = problem.rows, problem.read_samples()
     least, chosen = int(rows.row_bytes.sum()), problem.budget_bytes
@@ -73,30 +93,29 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     budgets = tuple(sorted(budget for budget in wanted if budget >= least))
     known = _take_samples(held_out.samples, held_out.is_known)
     groups = (samples, held_out.samples, known)
-    shares: dict[str, list[HotShares]] = {name: [] for name in CHOICES}
-    worths: dict[int, list[float]] = {budget: [] for budget in budgets}
-    choices = list(itertools.product(budgets, CHOICES.items()))
-    with problem.track(len(choices)) as end_step:
-        for budget, (name, (rule, objective)) in choices:
-            changes: dict[str, Any] = {
-                "budget_bytes": budget,
-                "objective": objective,
-                "track": track_nothing,
-            }
-            ranking = rule(replace(problem, **changes))
-            hot = np.zeros(rows.count, dtype=np.bool_)
-            bought = count_affordable(rows, ranking.ranked_rows, budget)
-            hot[ranking.ranked_rows.head(bought).to_rows()] = True
-            train, *others = (_measure_share(group, hot) for group in groups)
-            shares[name].append(HotShares(name, train or 0.0, *others))
-            if ranking.loads is not None:
-                worths[budget].append(ranking.loads.bound_worth(np.array([budget]))[0])
-            end_step()
-    # The least bound that a rule's loads prove holds for all.
-    bounds = [
-        min(1.0, float(min(proven)) / samples.count) if proven else None
-        for proven in worths.values()
-    ]
+    shares: dict[str, tuple[HotShares, ...]] = {}
+    worths: list[npt.NDArray[np.float64]] = []
+    ranked = {name: list_ranked(budgets, chosen, CHOICES[name].reach) for name in CHOICES}
+    with problem.track(sum(map(len, ranked.values()))) as end_step:
+        for name, choice in CHOICES.items():
+            rankings = []
+            for budget in ranked[name]:
+                changes: dict[str, Any] = {
+                    "budget_bytes": budget,
+                    "objective": choice.objective,
+                    "track": track_nothing,
+                }
+                ranking = choice.rule(replace(problem, **changes))
+                rankings.append(ranking)
+                if ranking.loads is not None:
+                    worths.append(ranking.loads.bound_worth(np.array(budgets)))
+                end_step()
+            hot_at = _mark_budgets(rows, budgets, ranked[name], rankings)
+            train, *others = (_measure_shares(group, hot_at, len(budgets)) for group in groups)
+            of_budgets = zip(train, *others, strict=True)
+            shares[name] = tuple(HotShares(name, hot or 0.0, *rest) for hot, *rest in of_budgets)
+    # What any loads prove holds for all hot sets, at each budget.
+    bounds = np.minimum(np.min(worths, axis=0) / samples.count, 1.0).tolist() if worths else None
     accessed = rows.access_counts.ranges.take(rows.access_counts.values > 0)
     return Comparison(
         samples=samples.count,
@@ -104,18 +123,75 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
         known=known.count,
         budgets=budgets,
         chosen_budget=chosen,
-        shares={name: tuple(of_choice) for name, of_choice in shares.items()},
-        bounds=tuple(bounds),
+        shares=shares,
+        ranked_budgets={
+            name: of_choice
+            for name, of_choice in ranked.items()
+            if of_choice != budgets and CHOICES[name].reach < math.inf
+        },
+        bounds=tuple(bounds or (None for _ in budgets)),
         total_bytes=rows.total_bytes,
         accessed_bytes=rows.sum_bytes(accessed),
     )
 
 
-def _measure_share(samples: StackedSamples, is_hot: BoolArray) -> float | None:
-    """Return the share of the samples whose rows are all hot; None of no samples."""
+def list_ranked(budgets: Sequence[int], chosen: int, reach: float) -> tuple[int, ...]:
+    """Return the budgets, of some that ascend, to rank for.
+
+    They are the largest, the chosen one, and each that is more than `reach` times smaller than the
+    next of them above.
+    """
+    ranked: list[int] = []
+    for budget in reversed(budgets):
+        if not ranked or budget == chosen or budget * reach < ranked[-1]:
+            ranked.append(budget)
+    return tuple(reversed(ranked))
+
+
+def _mark_budgets(
+    rows: StackedRows,
+    budgets: Sequence[int],
+    ranked: Sequence[int],
+    rankings: Sequence[Ranking],
+) -> npt.NDArray[np.uint8]:
+    """Return at which budgets each row is hot, (rows,): bit i is set if it is at `budgets[i]`.
+
+    Each budget buys from the ranking, of those for the budgets `ranked`, that is for the next one.
+    """
+    hot_at = np.zeros(rows.count, dtype=np.uint8)
+    for i, (budget, of) in enumerate(zip(budgets, np.searchsorted(ranked, budgets), strict=True)):
+        ranking = rankings[of].ranked_rows
+        bought = ranking.head(count_affordable(rows, ranking, budget))
+        hot_at[bought.to_rows()] |= np.uint8(1 << i)
+    return hot_at
+
+
+def _measure_shares(
+    samples: StackedSamples, hot_at: npt.NDArray[np.uint8], budgets: int
+) -> list[float | None]:
+    """Return the share of the samples whose rows are all hot at each budget; None of no samples."""
     if not samples.count:
-        return None
-    return count_hot_samples(samples.rows, samples.offsets, is_hot) / samples.count
+        return [None] * budgets
+    counts = _count_hot_samples(samples.rows, samples.offsets, hot_at, budgets)
+    shares: list[float | None] = (counts / samples.count).tolist()
+    return shares
+
+
+@kernel
+def _count_hot_samples(
+    rows: Int32Array, offsets: Int64Array, hot_at: npt.NDArray[np.uint8], budgets: int
+) -> Int64Array:
+    """Return how many samples are hot at each budget, from the bits that `_mark_budgets` sets."""
+    counts = np.zeros(budgets, np.int64)
+    for sample in range(offsets.size - 1):
+        bits = (1 << budgets) - 1
+        for access in range(offsets[sample], offsets[sample + 1]):
+            bits &= hot_at[rows[access]]
+            if not bits:
+                break
+        for i in range(budgets):
+            counts[i] += bits >> i & 1
+    return counts
 
 
 def _take_samples(samples: StackedSamples, is_taken: BoolArray) -> StackedSamples:

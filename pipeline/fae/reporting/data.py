@@ -6,7 +6,7 @@ would then be ranked in that rule's favour. A row that several hashed values sha
 of all of them and the rank of the first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,13 @@ class DatasetRows:
         return np.concatenate(hot)
 
 
-def read_rows(dataset: Path, facts: Facts) -> DatasetRows:
+def read_rows(
+    dataset: Path, facts: Facts, end_table: Callable[[], None] = lambda: None
+) -> DatasetRows:
     """Return every table's rows with their accesses in train, from the vocabularies.
 
-    Id 0 has the accesses that were folded into it. Raises DatasetError where a vocabulary is
-    damaged.
+    `end_table` is called after each. Id 0 has the accesses that were folded into it. Raises
+    DatasetError where a vocabulary is damaged.
     """
     manifest = facts.manifest
     accesses: list[Int64Array] = []
@@ -60,6 +62,7 @@ def read_rows(dataset: Path, facts: Facts) -> DatasetRows:
         rows[ids["id"].to_numpy()] = first + np.arange(1, table.rows)
         row_of[table.name] = rows
         first += table.rows
+        end_table()
     row_bytes = np.array([manifest.embedding.row_bytes(table.dim) for table in manifest.tables])
     offsets = np.cumsum([0, *(table.rows for table in manifest.tables)])
     names, counts = tuple(row_of), np.concatenate(accesses)
@@ -100,16 +103,23 @@ def _merge_shared_ids(vocabulary: pl.DataFrame, expected_ids: pl.Series) -> pl.D
 
 
 def read_train_samples(
-    dataset: Path, facts: Facts, rows: DatasetRows, max_samples: int, seed: int
+    dataset: Path,
+    facts: Facts,
+    rows: DatasetRows,
+    max_samples: int,
+    seed: int,
+    end_leaf: Callable[[], None] = lambda: None,
 ) -> tuple[StackedRows, StackedSamples]:
     """Return at most `max_samples` train samples, and the rows with these samples' accesses alone.
 
-    Hot and cold samples keep their proportion. Raises DatasetError where a file is damaged.
+    Hot and cold samples keep their proportion. `end_leaf` is called after each leaf. Raises
+    DatasetError where a file is damaged.
     """
     leaves = _list_leaves(facts.manifest, SPLITS[:1])
     accesses = np.zeros(rows.stacked.count, dtype=np.int64)
     blocks = []
-    for owners, accessed, height in _read_blocks(dataset, facts, rows, leaves, max_samples, seed):
+    source = _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf)
+    for owners, accessed, height in source:
         accesses += np.bincount(accessed, minlength=accesses.size)
         blocks.append(_row_sets(owners, accessed, rows.stacked, height))
     stacked = rows.stacked
@@ -119,15 +129,22 @@ def read_train_samples(
 
 
 def read_held_out_samples(
-    dataset: Path, facts: Facts, rows: DatasetRows, max_samples: int, seed: int
+    dataset: Path,
+    facts: Facts,
+    rows: DatasetRows,
+    max_samples: int,
+    seed: int,
+    end_leaf: Callable[[], None] = lambda: None,
 ) -> HeldOutSamples:
     """Return at most `max_samples` samples of valid and test together.
 
-    Leaves keep their proportion. Raises DatasetError where a file is damaged.
+    Leaves keep their proportion. `end_leaf` is called after each. Raises DatasetError where a file
+    is damaged.
     """
     leaves = _list_leaves(facts.manifest, SPLITS[1:])
     blocks, known = [], [np.zeros(0, dtype=np.bool_)]
-    for owners, accessed, height in _read_blocks(dataset, facts, rows, leaves, max_samples, seed):
+    source = _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf)
+    for owners, accessed, height in source:
         blocks.append(_row_sets(owners, accessed, rows.stacked, height))
         is_known = np.ones(height, dtype=np.bool_)
         is_known[owners[np.isin(accessed, rows.stacked.oov_rows)]] = False
@@ -154,6 +171,7 @@ def _read_blocks(
     leaves: Sequence[Leaf],
     max_samples: int,
     seed: int,
+    end_leaf: Callable[[], None],
 ) -> Iterator[tuple[Int64Array, Int64Array, int]]:
     """Yield `_block_accesses` of at most `max_samples` samples of leaves, and a block's samples.
 
@@ -169,6 +187,7 @@ def _read_blocks(
         samples = _read_slice(paths, facts.manifest, start, size)
         for block in samples.iter_slices(BLOCK_ROWS):
             yield *_block_accesses(block, facts.manifest, rows), block.height
+        end_leaf()
 
 
 def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:

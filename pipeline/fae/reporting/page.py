@@ -7,7 +7,7 @@ first. The page's policy lets a browser run its own script alone, known by its d
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,7 +24,7 @@ from fae.reporting.figures import MAX_BARS
 from fae.reporting.recommendation import recommend_budget
 from fae.reporting.style import PALETTE, format_count, format_share, format_size, to_printable
 from fae.reporting.training import Run
-from fae.reporting.vega import draw_svg, library_source
+from fae.reporting.vega import library_source
 
 #: What each rule does, for people who have not read its module.
 RULE_MEANINGS = {
@@ -48,11 +48,13 @@ def render_page(
     access_share: float,
     comparison: Comparison,
     figures: Sequence[Drawing],
+    pictures: Mapping[str, str],
     runs: Sequence[Run] = (),
 ) -> str:
     """Return the page as text; the same arguments give the same text.
 
-    `access_share` is the share of accesses in train that go to hot rows.
+    `access_share` is the share of accesses in train that go to hot rows, and `pictures` has the SVG
+    of each figure by its name.
     """
     loader = PackageLoader("fae.reporting", "")
     environment = Environment(
@@ -75,7 +77,7 @@ def render_page(
         access_share=access_share,
         comparison=comparison,
         figures={figure.name: figure for figure in figures},
-        pictures={figure.name: Markup(draw_svg(figure)) for figure in figures},  # noqa: S704
+        pictures={name: Markup(svg) for name, svg in pictures.items()},  # noqa: S704
         charts={figure.name: figure.to_live() for figure in figures},
         script=Markup(script),  # noqa: S704 (the library's and our own)
         script_digest=_digest(script),

@@ -46,19 +46,18 @@ def write_report(
     for library in ("jinja2", "vl_convert"):
         require(library, extra="report", purpose="The report")
     from fae.reporting.page import render_page
-    from fae.reporting.vega import draw_png
+    from fae.reporting.vega import draw_png, draw_svg
 
     page, folder = output_paths(dataset, out)
     trained = read_runs(runs)
     executor = Executor()
-    with executor.track("read", 3) as end_step:
-        facts = read_facts(dataset)
-        rows = read_rows(dataset, facts)
-        end_step()
-        compared, samples = read_train_samples(dataset, facts, rows, compare_rows, seed)
-        end_step()
-        held_out = read_held_out_samples(dataset, facts, rows, compare_rows, seed)
-        end_step()
+    facts = read_facts(dataset)
+    leaves = sum(len(of_split) for of_split in facts.manifest.splits.values())
+    with executor.track("read", len(facts.tables) + leaves) as end_step:
+        rows = read_rows(dataset, facts, end_step)
+        source = (dataset, facts, rows, compare_rows, seed, end_step)
+        compared, samples = read_train_samples(*source)
+        held_out = read_held_out_samples(*source)
     problem = Problem(
         compared,
         lambda: samples,
@@ -72,13 +71,15 @@ def write_report(
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
     access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
     figures = draw_figures(facts, rows.stacked, hot_rows, comparison, trained)
-    pngs = {}
-    with executor.track("draw", 1 + len(figures)) as end_step:
-        text = render_page(facts, access_share, comparison, figures, trained)
-        end_step()
+    pictures, pngs = {}, {}
+    with executor.track("draw", 2 * len(figures) + 1) as end_step:
         for figure in figures:
+            pictures[figure.name] = draw_svg(figure)
+            end_step()
             pngs[f"{figure.name}.png"] = draw_png(figure)
             end_step()
+        text = render_page(facts, access_share, comparison, figures, pictures, trained)
+        end_step()
     publish(page, text, folder, pngs)
     return Report(page, tuple(folder / name for name in pngs), comparison)
 
