@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,9 @@ from tests.support.small_logs import SHOP, Stages, shop_stages
 # Models of tests are so small that a second thread of torch would only wait, and beside other work
 # for long.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# In the background of a shell, Ctrl-C is ignored, and would be by all programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton reads this as it is imported. Its interpreter runs the device's kernels on the CPU.
 if not Path("/proc/driver/nvidia").exists():

@@ -27,7 +27,8 @@ SHAPES = {
         tables={"a": (9, 3)}, columns=(Column("a"), Column("b", table="a"), Column("c", table="a"))
     ),
 }
-EXACT = {"rtol": 1e-12, "atol": 1e-14}
+#: Above what Adagrad makes of the rounding of float64.
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 
 class Bags:

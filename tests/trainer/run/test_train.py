@@ -152,7 +152,6 @@ def test_more_epochs_continue_a_finished_run(data: Path, tmp_path: Path) -> None
 
 def train_and_block(arguments: list[str], blocked: Path) -> None:
     """Train; at the seventh step make the file `blocked` and wait to be ended."""
-    torch.set_num_threads(1)
     step, steps = Recommender.step, 0
 
     def blocking(*given: Any) -> torch.Tensor:

@@ -115,7 +115,7 @@ def _make_batch(rng: np.random.Generator, samples: int, cold_features: int) -> B
 def make_manifest(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense: int) -> Manifest:
     """Return a data set without files: a sparse feature for each table, and `dense` dense ones."""
     names = [f"C{number}" for number in range(1, len(rows) + 1)]
-    nothing = DataFile("vocabulary/none.parquet", 0, 0, "")
+    vocabulary = DataFile("vocabulary/none.parquet", max(rows), 0, "")  # as many values as rows
     sizes = zip(names, rows, hot_rows, strict=True)
     return Manifest(
         version=VERSION,
@@ -128,7 +128,7 @@ def make_manifest(rows: Sequence[int], hot_rows: Sequence[int], dim: int, dense:
             tuple(f"I{number}" for number in range(1, dense + 1)),
             tuple(SparseFeature(name, name, False) for name in names),
         ),
-        tables=tuple(Table(name, size, hot, dim, nothing) for name, size, hot in sizes),
+        tables=tuple(Table(name, size, hot, dim, vocabulary) for name, size, hot in sizes),
         splits={
             split: {temperature: Leaf(0, ()) for temperature in TEMPERATURES} for split in SPLITS
         },
