@@ -123,7 +123,7 @@ class _Watch:
         self._stage = stage
         self._limit = worker_timeout()
         self._looked = 0.0
-        self._seen = time.monotonic()
+        self._missed: float | None = None  # when the first look found no worker
 
     def look(self) -> None:
         """Look once a second; raise ClusterError where there is no worker for too long."""
@@ -138,10 +138,11 @@ class _Watch:
             unfinished = self._stage.left + self._stage.running
             self._stage.running = min(info["total_threads"], unfinished)
             if info["n_workers"]:
-                self._seen = now
+                self._missed = None
                 self._stage.waiting = ""
                 return
-        waited = now - self._seen
+        self._missed = self._missed or now
+        waited = now - self._missed
         if waited > self._limit:
             raise ClusterError(
                 f"the cluster at {self._client.scheduler.address} had no worker for {waited:.0f} s "

@@ -28,7 +28,7 @@ OPTIMIZERS = st.sampled_from([name for name, rule in ROW_OPTIMIZERS.items() if r
 STEP = RowStep(0.3, weight_decay=0.1)
 POOLING = st.sampled_from(POOLINGS)
 DIMS = st.sampled_from([1, 3, 4, 7, 16, 20])
-FEW = settings(max_examples=max(8, settings().max_examples // 4))
+FEW = settings(max_examples=max(6, settings().max_examples // 5))
 
 pytestmark = pytest.mark.skipif(not runs_kernels(DEVICE), reason="Triton is not installed")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,9 @@ def torchrun(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_run_resumes_with_another_number_of_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedule, stop = "adaptive", 17
+    schedule, stop = "adaptive", 10
     data = tmp_path / "data"
-    write_dataset(data, RAGGED)
+    write_dataset(data, replace(RAGGED, hot=45, cold=70))
     given = {"epochs": 2, "eval_every": 4, "schedule": schedule, "dtype": "float64"}
     whole = run(data, tmp_path / "whole", **given)
     broken = {**given, "checkpoint_every": 3}

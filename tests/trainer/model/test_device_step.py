@@ -58,8 +58,8 @@ def on_host(found: Any) -> Any:
 
 
 def few_rows(out: Path, kind: str = "one id") -> Path:
-    """Write a data set of three hot and three cold batches, since the interpreter is slow."""
-    write_dataset(out, replace(SHAPES[kind], hot=40, cold=44))
+    """Write a data set of two hot and two cold batches, since the interpreter is slow."""
+    write_dataset(out, replace(SHAPES[kind], hot=32, cold=32))
     return out
 
 
@@ -152,9 +152,9 @@ def test_scores_and_checkpoints_between_steps_see_all_updates(tmp_path: Path, ki
         ) as ahead:
             for number, (batch, plan) in enumerate(ahead):
                 model.step(batch, plan)
-                if number % 3 == 1:
+                if number == 1:
                     seen += [model.logits(batch, plan), values(model)]
-                if number == 3:  # as when a checkpoint is loaded
+                if number == 2:  # as when a checkpoint is loaded
                     model.tables.load(model.tables.rows(), model.tables.states())
                     halves = {name: rows / 2 for name, rows in model.tables.rows().items()}
                     for tables in model.tables.groups:
@@ -172,9 +172,9 @@ def test_batches_in_any_order_and_repeated_are_stepped_on(tmp_path: Path) -> Non
         model = Recommender(manifest, p, by_device=by_device)
         model.initialise(1)
         order = schedule_epoch(manifest, p, 0)
-        given = list(epoch_batches(tmp_path / "data", manifest, p.batch_size, order, 0))[:6]
+        given = list(epoch_batches(tmp_path / "data", manifest, p.batch_size, order, 0))
         pairs = list(model.plan(given))
-        for number in (0, 1, 1, 4, 5, 3, 0, 2):
+        for number in (0, 1, 1, 3, 0, 2):
             model.step(*pairs[number])
         ends.append(on_host(values(model)))
     assert_close(*ends, rtol=1e-12)
