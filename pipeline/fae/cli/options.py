@@ -166,5 +166,6 @@ def add_logs(command: argparse.ArgumentParser) -> None:
         "logs",
         nargs="+",
         metavar="LOGS",
-        help="Logs: paths, quoted globs or URLs; TSV, CSV or Parquet; plain, .gz or .zst.",
+        help="Logs: paths, quoted globs or URLs; CSV, TSV, JSON lines or Parquet, plain or in .gz "
+        "or .zst.",
     )
