@@ -25,6 +25,7 @@ from fae.profiling.stage import profile
 from fae.synthetic.log import write_log
 from tests.support import oracle
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
+from tests.support.shown_progress import ShownProgress
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
 
 
@@ -355,6 +356,22 @@ def test_a_rule_that_needs_too_much_memory_names_the_remedies(shop: Stages, tmp_
         calibrate(*stages, Executor(1, memory=9), parameters)
     parameters = CalibrateParameters.of(hot_budget=200, rule="accesses")
     assert calibrate(*stages, Executor(1, memory=9), parameters).tables
+
+
+def test_all_work_of_a_calibration_shows_its_progress(
+    shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peeling, "LARGE_ACCESSES", 0)
+    monkeypatch.setattr(peeling, "CORE_SHARE", 1)
+    shown = ShownProgress(monkeypatch)
+    calibrate_shop(shop, tmp_path / "hot", rule="inputs")
+    parts = len(shop.staging.parts)
+    passes = peeling.BALANCING_PASSES + peeling.LARGE_PASSES
+    assert shown.steps() == {
+        "rows": 1,
+        **{"contested": parts, "join": 1, "rank": passes + 1},
+        **{"cells": 2, "calibrate": parts, "write": 2},
+    }
 
 
 def test_the_rule_inputs_gives_the_same_bytes_wherever_tasks_run(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
-from fae.execution.progress import StageProgress
 from fae.format.errors import DatasetError, MissingExtraError, StorageError
 from fae.reporting.comparison import CHOICES, list_ranked
 from fae.reporting.report import output_paths, write_report
 from tests.support.report_pages import FIGURES, write_page
+from tests.support.shown_progress import ShownProgress
 from tests.support.small_logs import Stages, digests, written
 
 
@@ -83,14 +82,7 @@ def test_the_figures_folder_is_named_for_the_page(shop: Stages, tmp_path: Path) 
 def test_each_table_leaf_ranking_and_picture_moves_the_progress(
     shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[StageProgress] = []
-    make = StageProgress.__init__
-
-    def record(stage: StageProgress, *args: Any) -> None:
-        make(stage, *args)
-        shown.append(stage)
-
-    monkeypatch.setattr(StageProgress, "__init__", record)
+    shown = ShownProgress(monkeypatch)
     report = write_report(shop.dataset, tmp_path / "report.html")
     comparison = report.comparison
     rankings = [
@@ -98,13 +90,10 @@ def test_each_table_leaf_ranking_and_picture_moves_the_progress(
         for choice in CHOICES.values()
     ]
     leaves = sum(map(len, shop.manifest.splits.values()))
-    assert {stage.name: (stage.done, stage.total) for stage in shown} == {
-        name: (steps, steps)
-        for name, steps in {
-            "read": len(shop.manifest.tables) + leaves,
-            "compare": sum(rankings),
-            "draw": 2 * len(report.figures) + 1,
-        }.items()
+    assert shown.steps() == {
+        "read": len(shop.manifest.tables) + leaves,
+        "compare": sum(rankings),
+        "draw": 2 * len(report.figures) + 1,
     }
 
 

@@ -129,9 +129,13 @@ def measure_coverage(
     sample's cell is the highest of its rows' cells. One pass over the log serves all rankings.
     """
     row_count = sum(table.rows for table in frequencies.tables)
-    cells = tuple(_write_cells(cuts, row_count, scratch) for cuts in rankings)
+    cells = []
+    with executor.track("cells", len(rankings)) as end_step:
+        for cuts in rankings:
+            cells.append(_write_cells(cuts, row_count, scratch))
+            end_step()
     folders = (staging.directory, frequencies.directory, scratch)
-    tasks = [_Task(*folders, cells, part) for part in range(len(staging.parts))]
+    tasks = [_Task(*folders, tuple(cells), part) for part in range(len(staging.parts))]
     by_part = executor.run("calibrate", _count_samples_by_cell, tasks, task_log=scratch)
     groups = (*SPLITS, COUNTED, UNCOUNTED, *KNOWN.values())
     measured = []

@@ -167,7 +167,7 @@ class Objective:
     future: bool = False
 
 
-def track_nothing(_steps: int) -> AbstractContextManager[Callable[[], None]]:
+def track_nothing(_stage: str, _steps: int) -> AbstractContextManager[Callable[[], None]]:
     """Yield what to call after each step, which shows nothing."""
     return nullcontext(lambda: None)
 
@@ -179,7 +179,7 @@ class Problem:
     `read_samples` loads the samples on demand, since they take about 5 bytes per access, and
     `read_contested`, where there is one, those that a core leaves open, without the others in
     memory. Where they are a sample of train, `all_accesses` has the accesses in all of train.
-    `track` shows a rule's progress while a block runs: it takes the number of steps, and yields
+    `track` shows progress while a block runs: it takes a name and the number of steps, and yields
     what to call after each. A rule may use so many `threads`; its ranking depends on none of it.
     """
 
@@ -190,7 +190,7 @@ class Problem:
     seed: int = 0
     all_accesses: RunLengthArray | None = None
     read_contested: Callable[[RowRanges], ContestedSamples] | None = None
-    track: Callable[[int], AbstractContextManager[Callable[[], None]]] = track_nothing
+    track: Callable[[str, int], AbstractContextManager[Callable[[], None]]] = track_nothing
     threads: int = 1
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,9 @@ def calibrate(
     if outputs.is_made(out, made_from, overwrite):
         return HotSet.read(out)
     executor.timings.begin_stage("calibrate")
-    rows = stack_rows(frequencies, staging.schema, parameters.embedding)
+    with executor.track("rows", 1) as end_step:
+        rows = stack_rows(frequencies, staging.schema, parameters.embedding)
+        end_step()
     with outputs.build_output(out, made_from) as unfinished:
         chooser = _Chooser(staging, frequencies, rows, parameters, executor, unfinished)
         budget_bytes, ranking = chooser.choose()
@@ -101,11 +103,14 @@ def calibrate(
             chosen, selection.hot_count, budget_bytes
         )
         aim = (parameters.weights, parameters.device_profile)
-        curve = draw_curve(rows, ranking, points, coverage, *aim)
-        with unfinished.write(CURVE) as path:
-            curve.write_csv(path)
+        with executor.track("write", 2) as end_step:
+            curve = draw_curve(rows, ranking, points, coverage, *aim)
+            with unfinished.write(CURVE) as path:
+                curve.write_csv(path)
+            end_step()
+            sharing = _write_ids(unfinished, frequencies, rows, selection, parameters.cold_buckets)
+            end_step()
         at_budget = curve.row(by_predicate=pl.col("budget_bytes") == budget_bytes, named=True)
-        sharing = _write_ids(unfinished, frequencies, rows, selection, parameters.cold_buckets)
         tables = _describe_tables(staging.schema, rows, selection, sharing)
         document = {
             "embedding": asdict(parameters.embedding),
@@ -203,7 +208,7 @@ class _Chooser:
             self.frequencies.seed,
             None if is_exact else self.train_accesses,
             self._read_contested,
-            partial(self.executor.track, "rank"),
+            self.executor.track,
             self.executor.threads,
         )
         ranking = find_rule(rule or self.parameters.rule)(problem)

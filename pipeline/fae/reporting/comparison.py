@@ -96,7 +96,7 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     shares: dict[str, tuple[HotShares, ...]] = {}
     worths: list[npt.NDArray[np.float64]] = []
     ranked = {name: list_ranked(budgets, chosen, CHOICES[name].reach) for name in CHOICES}
-    with problem.track(sum(map(len, ranked.values()))) as end_step:
+    with problem.track("compare", sum(map(len, ranked.values()))) as end_step:
         for name, choice in CHOICES.items():
             rankings = []
             for budget in ranked[name]:

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from fae.execution.executor import Executor
@@ -64,7 +63,7 @@ def write_report(
         facts.manifest.budget.bytes,
         seed=seed,
         all_accesses=None if samples.count == facts.rows("train") else rows.stacked.access_counts,
-        track=partial(executor.track, "compare"),
+        track=executor.track,
         threads=executor.threads,
     )
     comparison = compare_rules(problem, held_out)

@@ -93,15 +93,15 @@ def rank_by_peeling(
         choice = _choose_among_band(contest, samples, support)
     else:
         choice = _repeat_passes(contest, samples[0], support, max_passes or MAX_PASSES)
-    ranked_rows = by_accesses if choice.order is None else contest.rank(choice.order)
+    ranked_rows = by_accesses if choice.ranked_rows is None else choice.ranked_rows
     return Ranking(ranked_rows, choice.loads, {"passes": choice.passes})
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """Contestants, best first, or None where the rule `accesses` is better; and the loads."""
+    """Rows, best first, or None where the rule `accesses` is better; and the loads."""
 
-    order: Int32Array | None
+    ranked_rows: RowRanges | None
     loads: Loads
     passes: int
 
@@ -124,7 +124,7 @@ def _repeat_passes(
     passes = max(MIN_PASSES, math.ceil(most_visits / max(accesses, 1)))
     best: Int32Array | None = None
     worths = [contest.worth_of_accesses]
-    with problem.track(min(passes, max_passes)) as end_step:
+    with problem.track("rank", min(passes, max_passes)) as end_step:
         for passes in range(1, max_passes + 1):
             order = peeler.make_pass(contest.stop_bytes(passes))
             worth = contest.measure_worth(peeler, order)
@@ -140,7 +140,7 @@ def _repeat_passes(
             is_long = passes * accesses >= most_visits
             if passes >= MIN_PASSES and (is_near or is_done or is_long):
                 break
-    return _Choice(best, loads, passes)
+    return _Choice(None if best is None else contest.rank(best), loads, passes)
 
 
 def _choose_among_band(
@@ -153,7 +153,8 @@ def _choose_among_band(
     """
     problem, contestants = contest.problem, contest.contestants
     inverse_cost, per_sample = contest.invert_costs(support), problem.objective.per_sample
-    with problem.track(BALANCING_PASSES + LARGE_PASSES) as end_step:
+    passes = BALANCING_PASSES + LARGE_PASSES
+    with problem.track("rank", passes + 1) as end_step:
         worths = (contest.certain, per_sample)
         loads = balance_loads(
             samples[0], inverse_cost, worths, BALANCING_PASSES, problem.threads, end_step
@@ -177,12 +178,12 @@ def _choose_among_band(
         )
         del labels, inverse_cost
         best = _peel_band(contest, peeler, end_step)
-    del peeler
-    if others.size > MOST_OTHERS:
-        others = others[:0]
-    order = None if best is None else np.concatenate([band[best], others])
-    passes = BALANCING_PASSES + LARGE_PASSES
-    return _Choice(order, contest.complete_loads(loads), passes)
+        del peeler
+        if others.size > MOST_OTHERS:
+            others = others[:0]
+        ranked_rows = None if best is None else contest.rank(np.concatenate([band[best], others]))
+        end_step()
+    return _Choice(ranked_rows, contest.complete_loads(loads), passes)
 
 
 def _peel_band(
@@ -273,7 +274,9 @@ class _Contest:
         loads[charged] += objective.per_sample * contested.charges
         hot = count_hot_samples(left.rows, left.offsets, _mark_rows(rows, bought))
         hot_worth = objective.per_sample * (contested.hot_count + hot)
-        samples, contestants = join_rows(rows, core, left, may_join=may_join)
+        with problem.track("join", 1) as end_step:
+            samples, contestants = join_rows(rows, core, left, may_join=may_join)
+            end_step()
         certain = np.broadcast_to(0.0, contestants.count)
         if objective.per_access:
             certain = objective.per_access * contestants.sum_members(rows.access_counts)
