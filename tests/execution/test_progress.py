@@ -23,7 +23,10 @@ STAGES = [
     "ingest",
     "splits",
     "profile",
+    "stack",
+    "cells",
     "calibrate",
+    "write",
     "scatter",
     "partition",
 ]

@@ -368,7 +368,7 @@ def test_all_work_of_a_calibration_shows_its_progress(
     parts = len(shop.staging.parts)
     passes = peeling.BALANCING_PASSES + peeling.LARGE_PASSES
     assert shown.steps() == {
-        "rows": 1,
+        "stack": 1,
         **{"contested": parts, "join": 1, "rank": passes + 1},
         **{"cells": 2, "calibrate": parts, "write": 2},
     }

@@ -90,7 +90,7 @@ def calibrate(
     if outputs.is_made(out, made_from, overwrite):
         return HotSet.read(out)
     executor.timings.begin_stage("calibrate")
-    with executor.track("rows", 1) as end_step:
+    with executor.track("stack", 1) as end_step:
         rows = stack_rows(frequencies, staging.schema, parameters.embedding)
         end_step()
     with outputs.build_output(out, made_from) as unfinished:
