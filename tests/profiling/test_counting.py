@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.profiling import counting
-from fae.profiling.counting import DictionaryCounts, count_values
+from fae.profiling.counting import DictionaryCounts, count_values, merge_counts
 from tests.support.columns import TABLES, sort_key
 
 
@@ -50,6 +50,8 @@ def test_values_are_counted_alike_in_any_chunks(
         patch.setattr(counting, "ENTRIES_PER_CHUNK", max_entries)
         patch.setattr(counting, "ROWS_PER_GROUP", 3)
         counted = count_values(parts, 0, 3)
+        merged, positions = merge_counts(parts)
+        of_merged = count_values([merged], 0, 3)
         kept = counted.histogram.filter(min_count)
         counted.ranked.write(Path(directory) / "accesses.parquet", kept.value_count)
         found = pl.read_parquet(Path(directory) / "accesses.parquet")
@@ -65,6 +67,7 @@ def test_values_are_counted_alike_in_any_chunks(
     rank = {value: number for number, value in enumerate(order, start=1)}
     expected = [[rank.get(value, 0) for value in part.values.to_pylist()] for part in parts]
     assert [ranks.tolist() for ranks in counted.entry_ranks] == expected
+    assert [of_merged.entry_ranks[0][own].tolist() for own in positions] == expected
 
 
 def test_more_accesses_than_32_bits_can_hold_are_counted() -> None:

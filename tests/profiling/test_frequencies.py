@@ -17,7 +17,7 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, ParameterError
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
-from fae.profiling import value_ranges
+from fae.profiling import dictionary_tree, value_ranges
 from fae.profiling.frequencies import Frequencies, OutOfVocabulary
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
@@ -199,9 +199,14 @@ def test_a_file_of_ranks_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
     log=logs(),
     block_bytes=st.sampled_from([1, 30, 1 << 20]),
     max_entries=st.sampled_from([1, 3, value_ranges.MAX_ENTRIES_PER_RANGE]),
+    fan_in=st.sampled_from([2, 3, dictionary_tree.MAX_FAN_IN]),
 )
 def test_counts_and_ranks_equal_the_oracles(
-    tmp_path_factory: pytest.TempPathFactory, log: RandomLog, block_bytes: int, max_entries: int
+    tmp_path_factory: pytest.TempPathFactory,
+    log: RandomLog,
+    block_bytes: int,
+    max_entries: int,
+    fan_in: int,
 ) -> None:
     options = log.options
     right = oracle.prepare(
@@ -222,6 +227,7 @@ def test_counts_and_ranks_equal_the_oracles(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", max_entries)
         patch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
+        patch.setattr(dictionary_tree, "MAX_FAN_IN", fan_in)
         found = profile(staging, directory / "out", Executor(1), parameters)
     assert not [name for name in found.directory.list_files() if ".partial" in name]
     codes = splits_of(staging, found)

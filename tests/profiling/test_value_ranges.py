@@ -44,7 +44,7 @@ def test_parts_that_cannot_all_stay_mapped_are_copied(
     staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mapped = profile_in_ranges(staging, tmp_path / "mapped", 1500)
-    monkeypatch.setattr(value_ranges, "MAX_MAPPED_PARTS", 3)
+    monkeypatch.setattr(value_ranges, "MAX_MAPPED_FILES", 3)
     copied = profile_in_ranges(staging, tmp_path / "copied", 1500)
     assert digests(mapped.directory) == digests(copied.directory)
 

@@ -7,7 +7,7 @@ merged at a time, a chunk, so that what is worked on lies in the processor's cac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fae.arrays.arrow import Int64Array, to_numpy
+from fae.arrays.arrow import Int64Array, shrink_dtype, to_numpy
 from fae.arrays.stable_argsort import stable_argsort
 from fae.ingestion.dictionaries import encode_dictionary
 from fae.ingestion.part import IntegerArray
@@ -109,17 +109,12 @@ def count_values(parts: Parts, train: int, sample: int | None) -> ValueCounts:
 
     The counts of the kind `sample`, if there is one, are added up beside them.
     """
-    bounds = draw_bounds([part.values for part in parts], ENTRIES_PER_CHUNK)
-    cuts = [[0, *count_below(part.values, bounds), len(part.values)] for part in parts]
     # Ranks are known once all chunks are counted. Until then an entry has the line that its value
     # has among the lines of all chunks, from 1, or 0 where it has no accesses.
-    entry_lines = [np.empty(len(part.values), dtype=np.uint32) for part in parts]
+    entry_lines = _make_entry_numbers(parts)
     chunks: list[pa.Table] = []
     histograms, first_line = [], 1
-    for number in range(len(bounds) + 1):
-        slices = [slice(cut[number], cut[number + 1]) for cut in cuts]
-        entries = [part.take(chosen) for part, chosen in zip(parts, slices, strict=True)]
-        lines = [array[chosen] for array, chosen in zip(entry_lines, slices, strict=True)]
+    for entries, lines in _cut(parts, entry_lines):
         chunk = _count_chunk(entries, train, sample, lines, first_line)
         chunks.append(chunk.drop("code").to_arrow())
         histograms.append(AccessHistogram.from_descending(chunk["accesses"].to_numpy()))
@@ -130,6 +125,52 @@ def count_values(parts: Parts, train: int, sample: int | None) -> ValueCounts:
     rank_of_line = np.concatenate([np.zeros(1, dtype=np.uint32), *ranks])
     entry_ranks = tuple(rank_of_line[lines] for lines in entry_lines)
     return ValueCounts(RankedValues(tuple(chunks), tuple(ranks)), histogram, entry_ranks)
+
+
+def merge_counts(parts: Parts) -> tuple[DictionaryCounts, list[Ranks]]:
+    """Return one dictionary of all parts with the sums of their counts.
+
+    Also returns for each part the position of each of its entries (entries,) in that dictionary.
+    """
+    positions = _make_entry_numbers(parts)
+    totals: dict[int, list[IntegerArray]] = {kind: [] for part in parts for kind in part.counts}
+    values, size = [], 0
+    for entries, chunk_positions in _cut(parts, positions):
+        codes, distinct = _encode(pa.concat_arrays([part.values for part in entries]))
+        for kind, counts in totals.items():
+            counts.append(shrink_dtype(_add_counts(entries, kind, codes, len(distinct))))
+        _hand_out(codes + np.uint32(size), chunk_positions)
+        values.append(distinct.to_arrow().cast(parts[0].values.type))
+        size += len(distinct)
+    sums = {kind: np.concatenate(counts) for kind, counts in totals.items()}
+    return DictionaryCounts(pa.concat_arrays(values), sums), positions
+
+
+def _make_entry_numbers(parts: Parts) -> list[Ranks]:
+    """Return an array for each part with room for a number for each entry."""
+    return [np.empty(len(part.values), dtype=np.uint32) for part in parts]
+
+
+def _cut(
+    parts: Parts, entry_numbers: Sequence[Ranks]
+) -> Iterator[tuple[list[DictionaryCounts], list[Ranks]]]:
+    """Yield the slices of all parts in each chunk of values, and those of the entries' numbers."""
+    bounds = draw_bounds([part.values for part in parts], ENTRIES_PER_CHUNK)
+    cuts = [[0, *count_below(part.values, bounds), len(part.values)] for part in parts]
+    for number in range(len(bounds) + 1):
+        slices = [slice(cut[number], cut[number + 1]) for cut in cuts]
+        yield (
+            [part.take(chosen) for part, chosen in zip(parts, slices, strict=True)],
+            [array[chosen] for array, chosen in zip(entry_numbers, slices, strict=True)],
+        )
+
+
+def _hand_out(numbers: IntegerArray, entry_numbers: Sequence[Ranks]) -> None:
+    """Write numbers, one for each entry of all parts, to the arrays of the parts."""
+    begin = 0
+    for own in entry_numbers:
+        own[:] = numbers[begin : begin + own.size]
+        begin += own.size
 
 
 def _count_chunk(
@@ -145,10 +186,7 @@ def _count_chunk(
     chunk = sort_by_accesses(values, accesses, sampled)
     line_of_code = np.zeros(len(values), dtype=np.uint32)
     line_of_code[chunk["code"]] = np.arange(first_line, first_line + chunk.height)
-    line_of_entry, begin = line_of_code[codes], 0
-    for lines in entry_lines:
-        lines[:] = line_of_entry[begin : begin + lines.size]
-        begin += lines.size
+    _hand_out(line_of_code[codes], entry_lines)
     return chunk
 
 

@@ -6,8 +6,9 @@ of its dictionaries has, so that no later stage looks at raw values again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fae.ingestion.staging import Staging
 from fae.profiling.histogram import Ranks
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
 from fae.storage.folder import Folder, FolderLike
-from fae.storage.raw_arrays import write_numbers
+from fae.storage.raw_arrays import read_numbers
 
 FILE_NAME = "frequencies.json"
 RANK_DTYPE, OFFSET_DTYPE = np.dtype("<u4"), np.dtype("<i8")
@@ -148,8 +149,20 @@ def ranks_file(column: str, number: int) -> str:
     return f"ranks/{column}-{number:05d}.uint32"
 
 
-def write_ranks(parts: Sequence[Ranks], directory: Folder, name: str) -> None:
-    """Write a file of ranks: where each part's begin and where the last end, then the ranks."""
-    words = [part.astype(RANK_DTYPE, copy=False) for part in parts]
-    sizes = [(len(words) + 1) * OFFSET_DTYPE.itemsize, *(part.nbytes for part in words)]
-    write_numbers(directory, name, [np.cumsum(sizes, dtype=OFFSET_DTYPE), *words])
+def write_ranks(parts: Iterable[Ranks], count: int, directory: Folder, name: str) -> None:
+    """Write a file of ranks: where those of `count` parts begin and end, then the ranks."""
+    ends = [(count + 1) * OFFSET_DTYPE.itemsize]
+    with directory.write(name) as path, path.open("wb") as file:
+        file.seek(ends[0])
+        for part in parts:
+            ends.append(ends[-1] + file.write(part.astype(RANK_DTYPE, copy=False).data))
+        file.seek(0)
+        file.write(np.array(ends, dtype=OFFSET_DTYPE).data)
+
+
+def read_all_ranks(directory: Folder, name: str, parts: int) -> list[Ranks]:
+    """Return each part's ranks of a file that `write_ranks` wrote for so many parts."""
+    words = read_numbers(directory, name, RANK_DTYPE)
+    header = (parts + 1) * OFFSET_DTYPE.itemsize // RANK_DTYPE.itemsize
+    ends = words[:header].view(OFFSET_DTYPE) // RANK_DTYPE.itemsize
+    return [words[begin:end] for begin, end in pairwise(ends.tolist())]

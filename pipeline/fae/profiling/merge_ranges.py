@@ -17,9 +17,9 @@ from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID
 from fae.ingestion.staging import Staging
 from fae.profiling.counting import RankedValues
+from fae.profiling.dictionary_tree import DictionaryTree
 from fae.profiling.frequencies import OFFSET_DTYPE, RANK_DTYPE, accesses_file, ranks_file
 from fae.profiling.histogram import expand_ranks
-from fae.profiling.split_counts import SplitCounts
 from fae.profiling.value_ranges import ValueRange, range_file, range_values_file
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
@@ -31,7 +31,7 @@ def merge_ranges(moves: Sequence[Move], executor: Executor) -> None:
     """Write the files of accesses and of ranks of tables that were counted in several ranges."""
     if not moves:
         return
-    directory = moves[0].counts.directory
+    directory = moves[0].tree.counts.directory
     executor.run("ranks", _move, moves, task_log=directory)
     ranges = Counter((move.range.table, move.kept) for move in moves)
     merges = [_Merge(directory, table, count, kept) for (table, kept), count in ranges.items()]
@@ -45,7 +45,7 @@ class Move:
     Level i of the range has `values[i]` values, whose ranks ascend from `starts[i]`.
     """
 
-    counts: SplitCounts
+    tree: DictionaryTree
     range: ValueRange
     values: list[int]
     starts: list[int]
@@ -54,21 +54,22 @@ class Move:
 
 def _move(task: Move) -> int:
     """Write the table's ranks of a range's values and of its entries; return the values."""
-    directory, staging = task.counts.directory, Staging.read(task.counts.staging)
+    counts = task.tree.counts
+    directory, staging = counts.directory, Staging.read(counts.staging)
     values = np.array(task.values, dtype=np.int64)
     table_ranks = expand_ranks(values, np.array(task.starts, dtype=np.int64))
     write_numbers(directory, _ranks_file(task.range.table, task.range.number), [table_ranks])
     # Index 0 is the rank in the range of entries without accesses: they are out of vocabulary.
     table_ranks = np.append(np.uint32(OOV_ID), table_ranks)
     table_ranks[table_ranks > task.kept] = OOV_ID
-    offsets = (len(staging.parts) + 1) * OFFSET_DTYPE.itemsize // RANK_DTYPE.itemsize
+    offsets = (task.tree.size + 1) * OFFSET_DTYPE.itemsize // RANK_DTYPE.itemsize
     for column in staging.schema.tables[task.range.table]:
         name = ranks_file(column.name, task.range.number)
         words = read_numbers(directory, range_file(name), RANK_DTYPE)
         ranks = words[offsets:]
         begins = range(0, ranks.size, _RANKS_PER_CHUNK)
         chunks = (table_ranks[ranks[begin : begin + _RANKS_PER_CHUNK]] for begin in begins)
-        write_numbers(directory, name, [words[:offsets], *chunks])
+        write_numbers(directory, task.tree.name_ranks(name), [words[:offsets], *chunks])
     return table_ranks.size - 1
 
 

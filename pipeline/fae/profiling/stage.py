@@ -16,11 +16,13 @@ from fae.format.errors import ParameterError
 from fae.format.manifest import SPLITS
 from fae.ingestion.part import IntegerArray
 from fae.ingestion.staging import Staging
+from fae.profiling.dictionary_tree import build_tree
 from fae.profiling.frequencies import FILE_NAME, Frequencies, OutOfVocabulary, TableFrequencies
 from fae.profiling.histogram import merge_histograms
 from fae.profiling.merge_ranges import Move, merge_ranges
 from fae.profiling.moments import learn_moments
 from fae.profiling.parameters import ProfileParameters
+from fae.profiling.part_ranks import write_part_ranks
 from fae.profiling.split_counts import SplitCounts
 from fae.profiling.splits import StepCounts, Timeline, TimeWindow, find_split_points
 from fae.profiling.value_ranges import ColumnCounts, Ranges, count_ranges, plan_ranges
@@ -81,7 +83,8 @@ def _count_tables(
     counts: SplitCounts, ranges: Ranges, min_counts: Mapping[str, int], executor: Executor
 ) -> list[TableFrequencies]:
     """Count the tables, given the ranges and the min_count of each, and write their files."""
-    range_counts = count_ranges(counts, ranges, min_counts, executor)
+    tree = build_tree(counts, executor)
+    range_counts = count_ranges(tree, ranges, min_counts, executor)
     tables: list[TableFrequencies] = []
     moves: list[Move] = []
     for table, in_table in ranges.items():
@@ -102,8 +105,9 @@ def _count_tables(
         if len(in_table) > 1:
             for value_range, found, starts in zip(in_table, counted, first_ranks, strict=True):
                 levels = (found.values, starts.tolist())
-                moves.append(Move(counts, value_range, *levels, kept.value_count))
+                moves.append(Move(tree, value_range, *levels, kept.value_count))
     merge_ranges(moves, executor)
+    write_part_ranks(tree, ranges, executor)
     return tables
 
 

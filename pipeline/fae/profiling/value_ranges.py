@@ -19,20 +19,21 @@ from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.staging import Staging
 from fae.profiling.counting import DictionaryCounts, Parts, count_below, count_values, draw_bounds
+from fae.profiling.dictionary_tree import DictionaryTree
 from fae.profiling.frequencies import OutOfVocabulary, accesses_file, ranks_file, write_ranks
 from fae.profiling.histogram import AccessHistogram, Ranks
-from fae.profiling.split_counts import SAMPLED, SplitCounts
+from fae.profiling.split_counts import SAMPLED
 from fae.profiling.splits import TRAIN
 
-#: The entries of dictionaries in a range, at most. A range has as many for each part at least,
-#: because each of its tasks opens every part.
+#: The entries of the parts' dictionaries in a range, at most. A range has as many for each part at
+#: least, because later stages look each part up in the ranks of each range.
 MAX_ENTRIES_PER_RANGE, MIN_ENTRIES_PER_PART = 1 << 21, 1 << 10
-#: The parts that may stay mapped: a process has 65,530 maps for all of its threads.
-MAX_MAPPED_PARTS = 1 << 11
+#: The files that may stay mapped: a process has 65,530 maps for all of its threads.
+MAX_MAPPED_FILES = 1 << 11
 #: The parts that are looked at to place the bounds of ranges.
 _PARTS_FOR_BOUNDS = 64
-#: What a task takes in memory: so much, and so much for each of its entries. Opening a part's
-#: slice takes as much as so many entries.
+#: What a task takes in memory: so much, and so much for each of its entries. Opening a
+#: dictionary takes as much as so many entries.
 _BYTES_PER_TASK, _BYTES_PER_ENTRY, _ENTRIES_PER_SLICE = 100 << 20, 40, 1 << 6
 #: The folder, in the unfinished output, for what each of several ranges of a table writes.
 _FOLDER_NAME = "ranges.partial"
@@ -119,23 +120,24 @@ class RangeCounts:
 
 
 def count_ranges(
-    counts: SplitCounts, ranges: Ranges, min_counts: Mapping[str, int], executor: Executor
+    tree: DictionaryTree, ranges: Ranges, min_counts: Mapping[str, int], executor: Executor
 ) -> dict[ValueRange, RangeCounts]:
     """Count the ranges of each table, given the `min_count` of each table.
 
-    Writes their values and the ranks of their entries to the directory of `counts`: as they stay
-    for a whole table, else in a folder of their own, with ranks in the range.
+    Writes their values and the ranks of their entries, in the tree's last level, to the directory
+    of its counts: as they stay for a whole table, else in a folder of their own, with ranks in the
+    range.
     """
-    staging = Staging.read(counts.staging)
+    staging = Staging.read(tree.counts.staging)
     sizes: dict[ValueRange, int] = {}
     for table, in_table in ranges.items():
-        min_entries = _ENTRIES_PER_SLICE * len(staging.parts) * len(staging.schema.tables[table])
-        entries = staging.count_values(table) // len(in_table)
+        min_entries = _ENTRIES_PER_SLICE * tree.size * len(staging.schema.tables[table])
+        entries = tree.entries[table] // len(in_table)
         sizes |= dict.fromkeys(in_table, max(entries, min_entries))
     groups = group_ranges(sizes)
-    tasks = [_Task(counts, tuple(group), dict(min_counts)) for group in groups]
+    tasks = [_Task(tree, tuple(group), dict(min_counts)) for group in groups]
     needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
-    log = counts.directory
+    log = tree.counts.directory
     results = executor.run("profile", _count_group, tasks, task_log=log, needs=needs)
     return dict(zip(chain(*groups), chain(*results), strict=True))
 
@@ -144,27 +146,27 @@ def count_ranges(
 class _Task:
     """Ranges to count; `min_counts` has the fewest accesses that earn a value of a table a row."""
 
-    counts: SplitCounts
+    tree: DictionaryTree
     ranges: tuple[ValueRange, ...]
     min_counts: dict[str, int]
 
 
 def _count_group(task: _Task) -> list[RangeCounts]:
     """Count a group of ranges, and write their values and the ranks of their entries."""
-    staging = Staging.read(task.counts.staging)
+    tree, staging = task.tree, Staging.read(task.tree.counts.staging)
     entries: dict[ValueRange, dict[str, list[DictionaryCounts]]] = {
         value_range: {column.name: [] for column in staging.schema.tables[value_range.table]}
         for value_range in task.ranges
     }
-    for part in range(len(staging.parts)):
-        staged = staging.open_part(part)
+    names = list(dict.fromkeys(chain(*entries.values())))
+    files = tree.size * (len(names) if tree.merged else 1)
+    for number in range(tree.size):
+        dictionaries = dict(zip(names, tree.read(staging, number, names), strict=True))
         for value_range, columns in entries.items():
-            counts_by_column = task.counts.read(staging, part, staged, list(columns))
-            for column, counts in zip(columns, counts_by_column, strict=True):
-                values = staged.read_values(column)
-                own = DictionaryCounts(values, counts).take(value_range.slice_of(values))
-                may_stay_mapped = len(staging.parts) <= MAX_MAPPED_PARTS
-                columns[column].append(own if may_stay_mapped else own.copy())
+            for column, in_range in columns.items():
+                values = dictionaries[column].values
+                own = dictionaries[column].take(value_range.slice_of(values))
+                in_range.append(own if files <= MAX_MAPPED_FILES else own.copy())
     # Each range's entries are let go as soon as it is counted.
     return [_count_range(task, own, entries.pop(own)) for own in task.ranges]
 
@@ -175,8 +177,8 @@ def _count_range(task: _Task, value_range: ValueRange, entries: Mapping[str, Par
     The files of a whole table are final. Those of one range of several have ranks in the range, of
     all its values, for which rank earns a row is known only once all ranges are counted.
     """
-    directory = task.counts.directory
-    sample = SAMPLED if task.counts.sample < 1 else None
+    tree, directory = task.tree, task.tree.counts.directory
+    sample = SAMPLED if tree.counts.sample < 1 else None
     counted = count_values(list(chain(*entries.values())), TRAIN, sample)
     kept = counted.histogram.filter(task.min_counts[value_range.table]).value_count
     if value_range.whole:
@@ -193,9 +195,9 @@ def _count_range(task: _Task, value_range: ValueRange, entries: Mapping[str, Par
         folded = [np.where(part > kept, np.uint32(OOV_ID), part) for part in ranks]
         name = ranks_file(column, value_range.number)
         if value_range.whole:
-            write_ranks(folded, directory, name)
+            write_ranks(folded, tree.size, directory, tree.name_ranks(name))
         else:
-            write_ranks(ranks, directory, range_file(name))
+            write_ranks(ranks, tree.size, directory, range_file(name))
         columns[column] = _count_out_of_vocabulary(column_parts, folded)
     histogram = counted.histogram
     return RangeCounts(histogram.accesses.tolist(), histogram.values.tolist(), columns)
