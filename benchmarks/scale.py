@@ -6,8 +6,8 @@ Prints for Criteo Terabyte, and for 1 PB of the same shape, each round's tasks, 
 task and hours. Workers have one core each. The scheduler hands a task to the worker that is free
 first, at most one every DISPATCH_SECONDS; tasks of a round differ by up to TASK_SPREAD. Storage is
 taken to keep up: the last line says how fast it would have to be. Above MOST_PARTS_READ parts, a
-round merges the dictionaries of MERGED_PARTS parts at a time, and a second one the scattered files;
-FAE has neither yet, so for such logs this is what it could do with them.
+round would merge the scattered files, MERGED_FILES at a time; FAE does not have it yet, so for such
+logs this is what it could do with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ LOG, STAGED, DICTIONARY, RANKS, SCATTERED, DATA = 242, 110, 25, 9, 168, 36
 ID_BYTES, VOCABULARY = 12, 0.25
 #: Entries of dictionaries in a part's row, and in a range at least for each part.
 ENTRIES_PER_ROW, ENTRIES_PER_PART, RANGE_ENTRIES, ENTRY_BYTES = 2.25, 1 << 10, 1 << 21, 40
-ROWS_PER_FILE, PARTS_PER_SCATTER, MOST_PARTS_READ, MERGED_PARTS = 1 << 20, 16, 100_000, 500
+#: Dictionaries that a task opens at most. A merged one of n parts has n ** DISTINCT_GROWTH times as
+#: many entries as a part: with 0.766, all parts of Criteo Terabyte have its ids.
+FAN_IN, DISTINCT_GROWTH = 1 << 10, 0.766
+#: Processor seconds of merging a million entries and of taking their ranks back to the parts, of
+#: finding a range in a part's positions; bytes of an entry that is merged, of one in memory.
+MERGE, DESCEND, SECONDS_PER_SEARCH = 0.1, 0.02, 0.00001
+POSITION_BYTES, MERGED_BYTES, MERGE_BYTES = 4, 12, 16
+ROWS_PER_FILE, PARTS_PER_SCATTER, MOST_PARTS_READ, MERGED_FILES = 1 << 20, 16, 100_000, 500
 TABLES, LARGEST_TABLE_SHARE = 26, 0.33
 SIMULATED_TASKS = 200_000
 
@@ -62,9 +69,8 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
     """Return the rounds of a preparation with the rule `accesses` and no sample."""
     millions, rows_per_block = log.rows / 1e6, block_bytes / LOG
     parts = math.ceil(log.rows / rows_per_block)
-    opened = math.ceil(parts / MERGED_PARTS) if parts > MOST_PARTS_READ else parts
     entries = ENTRIES_PER_ROW * log.rows
-    in_range = max(RANGE_ENTRIES, ENTRIES_PER_PART * opened)
+    in_range = max(RANGE_ENTRIES, ENTRIES_PER_PART * parts)
     ranges = math.ceil(entries / in_range) + TABLES
     scatters, files = math.ceil(parts / PARTS_PER_SCATTER), math.ceil(log.rows / ROWS_PER_FILE)
     own, rows = SECONDS_PER_TASK, log.rows
@@ -75,17 +81,17 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
             "ingest", parts, (INGEST * millions) + own * parts, LOG * rows, staged, 6 * block_bytes
         ),
     ]
-    if opened < parts:
-        bytes_merged = DICTIONARY * rows
-        seconds = PROFILE / 2 * millions
-        memory = 2 * DICTIONARY * rows_per_block * MERGED_PARTS
-        rounds.append(
-            Round("merge dictionaries*", opened, seconds, bytes_merged, bytes_merged, memory)
-        )
-    profile = PROFILE * millions + SECONDS_PER_SLICE * ranges * opened
-    rounds.append(
-        Round("profile", ranges, profile, DICTIONARY * rows, RANKS * rows, ENTRY_BYTES * in_range)
-    )
+    merges, (opened, left) = _plan_merges(log, parts, entries)
+    rounds += merges
+    share = left / entries
+    profile = PROFILE * share * millions + SECONDS_PER_SLICE * ranges * opened
+    read, written = DICTIONARY * share * rows, RANKS * share * rows
+    rounds.append(Round("profile", ranges, profile, read, written, ENTRY_BYTES * share * in_range))
+    if merges:
+        seconds = DESCEND * entries / 1e6 + SECONDS_PER_SEARCH * ranges * parts
+        read = POSITION_BYTES * entries + written
+        memory = POSITION_BYTES * share * in_range
+        rounds.append(Round("ranks", ranges, seconds, read, RANKS * rows, memory))
     cells = 2 * log.ids
     memory = STAGED * rows_per_block + cells
     rounds.append(
@@ -94,11 +100,11 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
     memory = 2 * SCATTERED * rows_per_block * PARTS_PER_SCATTER + 4 * log.ids
     seconds = SCATTER * millions + own / 3 * parts
     rounds.append(Round("scatter", scatters, seconds, staged, scattered, memory))
-    if opened < parts:
-        merges = math.ceil(scatters / MERGED_PARTS)
+    if parts > MOST_PARTS_READ:
+        merged = math.ceil(scatters / MERGED_FILES)
         seconds = SCATTER / 2 * millions
         memory = 2 * SCATTERED * ROWS_PER_FILE
-        rounds.append(Round("merge scattered*", merges * 64, seconds, scattered, scattered, memory))
+        rounds.append(Round("merge scattered*", merged * 64, seconds, scattered, scattered, memory))
     vocabulary = VOCABULARY * log.ids / 1e6
     seconds = GATHER * millions + vocabulary
     longest = LARGEST_TABLE_SHARE * vocabulary
@@ -106,6 +112,24 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
     memory = 2 * SCATTERED * (1 << 16)
     rounds.append(Round("partition", files + TABLES, seconds, scattered, written, memory, longest))
     return rounds
+
+
+def _plan_merges(log: Log, parts: int, entries: float) -> tuple[list[Round], tuple[int, float]]:
+    """Return the rounds that merge dictionaries; how many are left of a column, and all entries."""
+    rounds, opened, left = [], parts, entries
+    while opened > FAN_IN:
+        merged = math.ceil(opened / FAN_IN)
+        distinct = min(log.ids, entries / parts * (parts / merged) ** DISTINCT_GROWTH)
+        tasks = merged * TABLES
+        seconds = MERGE * left / 1e6 + SECONDS_PER_SLICE * opened * TABLES
+        written = POSITION_BYTES * left + MERGED_BYTES * merged * distinct
+        memory = MERGE_BYTES * LARGEST_TABLE_SHARE * left / merged
+        longest = LARGEST_TABLE_SHARE * seconds / merged
+        rounds.append(
+            Round("dictionaries", tasks, seconds, MERGED_BYTES * left, written, memory, longest)
+        )
+        opened, left = merged, merged * distinct
+    return rounds, (opened, left)
 
 
 def simulate(one: Round, workers: int) -> float:

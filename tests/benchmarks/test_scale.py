@@ -25,12 +25,16 @@ def test_a_round_takes_its_share_of_the_workers_its_longest_task_or_the_schedule
         assert simulate(light, 256) == pytest.approx(tasks * DISPATCH_SECONDS, rel=0.01)
 
 
-def test_logs_of_more_parts_than_tasks_may_open_are_merged_first() -> None:
-    from scale import LOGS, plan_rounds
+def test_dictionaries_are_merged_until_a_task_can_open_all_of_a_column() -> None:
+    from scale import FAN_IN, LOGS, Log, plan_rounds
 
-    terabyte, petabyte = (plan_rounds(log, 32 * 2**20) for log in LOGS)
-    assert not [one.name for one in terabyte if one.name.startswith("merge")]
-    assert [one.name for one in petabyte if one.name.startswith("merge")] == [
-        "merge dictionaries*", "merge scattered*"
-    ]  # fmt: skip
+    block_bytes = 32 * 2**20
+    small = Log("small", 100 * FAN_IN, 1e6)
+    terabyte, petabyte = (plan_rounds(log, block_bytes) for log in LOGS)
+    names = [
+        [one.name for one in plan] for plan in (plan_rounds(small, block_bytes), terabyte, petabyte)
+    ]
+    assert [rounds.count("dictionaries") for rounds in names] == [0, 1, 2]
+    assert [rounds.count("ranks") for rounds in names] == [0, 1, 1]
+    assert [rounds.count("merge scattered*") for rounds in names] == [0, 0, 1]
     assert all(one.tasks > 0 and one.memory > 0 for one in (*terabyte, *petabyte))

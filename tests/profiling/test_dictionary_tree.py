@@ -10,6 +10,7 @@ from fae.execution.executor import Executor
 from fae.ingestion.staging import Staging
 from fae.logs.files import find_logs
 from fae.profiling import dictionary_tree, value_ranges
+from fae.profiling.dictionary_tree import group_by_size
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from tests.support.small_logs import SHOP, SHOP_LOG, digests, staged, written
@@ -45,3 +46,9 @@ def test_any_fan_in_gives_the_same_bytes(
     merged = profile(staging, tmp_path / "merged", Executor(2), parameters)
     assert "dictionaries: " in capsys.readouterr().err
     assert digests(direct.directory) == digests(merged.directory)
+
+
+def test_small_ranges_and_columns_share_a_task() -> None:
+    sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
+    assert group_by_size(sizes) == [["b"], ["e"], ["c", "d"], ["a", "f"]]
+    assert group_by_size(dict[str, int]()) == []

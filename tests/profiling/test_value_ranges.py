@@ -15,7 +15,7 @@ from fae.profiling import value_ranges
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
-from fae.profiling.value_ranges import ValueRange, group_ranges
+from fae.profiling.value_ranges import ValueRange
 from fae.synthetic.log import write_log
 from tests.support.small_logs import digests, staged
 
@@ -75,15 +75,3 @@ def test_a_range_is_a_slice_of_a_dictionary() -> None:
     assert ValueRange("t", 0, None, "a").slice_of(words) == slice(0, 1)
     assert ValueRange("t", 1, "aa", None).slice_of(words) == slice(2, 3)
     assert ValueRange("t", 1, "x", "y").slice_of(words) == slice(3, 3)
-
-
-def test_small_ranges_are_counted_together() -> None:
-    sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
-    groups = group_ranges({ValueRange(table, 0, None, None): size for table, size in sizes.items()})
-    assert [[value_range.table for value_range in group] for group in groups] == [
-        ["b"],
-        ["e"],
-        ["c", "d"],
-        ["a", "f"],
-    ]
-    assert group_ranges({}) == []

@@ -7,8 +7,9 @@ themselves, where these are few. `part_ranks` takes the ranks of their entries t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow as pa
 from fae.arrays.arrow import to_arrow, to_numpy, wrap_in_list, write_table
 from fae.execution.executor import Executor
 from fae.ingestion.staging import Staging
-from fae.profiling.counting import DictionaryCounts, merge_counts
+from fae.profiling.counting import DictionaryCounts, Parts, merge_counts
 from fae.profiling.frequencies import read_all_ranks, write_ranks
 from fae.profiling.histogram import Ranks
 from fae.profiling.split_counts import SplitCounts
@@ -27,6 +28,8 @@ MAX_FAN_IN = 1 << 10
 _BYTES_PER_TASK, _BYTES_PER_ENTRY = 100 << 20, 16
 #: The folder, in the unfinished output, for merged dictionaries and the ranks of their entries.
 _FOLDER_NAME = "dictionaries.partial"
+
+Named = TypeVar("Named", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,22 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
     """Merge dictionaries of neighbours, level by level, until each column has few enough."""
     staging = Staging.read(counts.staging)
     columns = staging.schema.sparse
+    names, log = [column.name for column in columns], counts.directory
     entries = np.array([part.values for part in staging.parts])
     tree = DictionaryTree(counts, MAX_FAN_IN, (len(staging.parts),), {})
     while tree.size > tree.fan_in:
         read = np.add.reduceat(entries, range(0, tree.size, tree.fan_in))
-        numbers = range(len(read))
-        tasks = [_Merge(tree, column.name, number) for number in numbers for column in columns]
-        needs = _BYTES_PER_ENTRY * int(read.max(initial=0)) + _BYTES_PER_TASK
-        log = counts.directory
-        sizes = executor.run("dictionaries", _merge, tasks, task_log=log, needs=needs)
-        entries = np.array(sizes).reshape(len(read), len(columns))
+        sizes = dict(zip(names, read.max(axis=0).tolist(), strict=True))
+        # A part is opened once for several small columns; a merged dictionary is one of a column.
+        groups = [[name] for name in names] if tree.merged else group_by_size(sizes)
+        tasks = [
+            _Merge(tree, tuple(group), number) for group in groups for number in range(len(read))
+        ]
+        needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
+        results = executor.run("dictionaries", _merge, tasks, task_log=log, needs=needs)
+        entries = np.empty(read.shape, dtype=np.int64)
+        for task, found in zip(tasks, results, strict=True):
+            entries[task.number, [names.index(column) for column in task.columns]] = found
         tree = replace(tree, sizes=(*tree.sizes, len(read)))
     in_tables: Counter[str] = Counter()
     for column, total in zip(columns, entries.sum(axis=0).tolist(), strict=True):
@@ -120,31 +129,53 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
     return replace(tree, entries=dict(in_tables))
 
 
+def group_by_size(sizes: Mapping[Named, int]) -> list[list[Named]]:
+    """Group ranges or columns, the largest first, to open the parts once for several small ones.
+
+    A group of several has at most a quarter of the entries of the largest.
+    """
+    groups: list[list[Named]] = []
+    room = 0
+    for name in sorted(sizes, key=lambda name: -sizes[name]):
+        if not groups or sizes[name] > room:
+            groups.append([])
+            room = max(sizes.values()) // 4
+        groups[-1].append(name)
+        room -= sizes[name]
+    return groups
+
+
 @dataclass(frozen=True)
 class _Merge:
-    """A column's dictionary, with its number in a level to come, to merge from the last level."""
+    """Dictionaries of columns, with their number in the level to come, to merge from the last."""
 
     tree: DictionaryTree
-    column: str
+    columns: tuple[str, ...]
     number: int
 
 
-def _merge(task: _Merge) -> int:
-    """Write a merged dictionary and its children's positions in it; return its entries."""
-    tree, directory = task.tree, task.tree.counts.directory
+def _merge(task: _Merge) -> list[int]:
+    """Write merged dictionaries and their children's positions in them; return their entries."""
+    tree = task.tree
     staging = Staging.read(tree.counts.staging)
     first = task.number * tree.fan_in
     children = range(first, min(first + tree.fan_in, tree.size))
-    merged, positions = merge_counts(
-        [tree.read(staging, child, [task.column])[0] for child in children]
-    )
+    by_child = [tree.read(staging, child, task.columns) for child in children]
+    return [
+        _write_merged(tree, _name(column, tree.top + 1, task.number), dictionaries)
+        for column, dictionaries in zip(task.columns, zip(*by_child, strict=True), strict=True)
+    ]
+
+
+def _write_merged(tree: DictionaryTree, name: str, dictionaries: Parts) -> int:
+    """Merge a column's dictionaries, and write the files of this name; return the entries."""
+    directory, (merged, positions) = tree.counts.directory, merge_counts(dictionaries)
     arrays = {"values": merged.values}
     arrays |= {str(kind): to_arrow(counts) for kind, counts in merged.counts.items()}
-    table = pa.table({name: wrap_in_list(array) for name, array in arrays.items()})
-    name = _name(task.column, tree.top + 1, task.number)
+    table = pa.table({column: wrap_in_list(array) for column, array in arrays.items()})
     with directory.write(f"{name}.arrow") as path:
         write_table(table, path)
-    write_ranks(positions, len(children), directory, f"{name}.uint32")
+    write_ranks(positions, len(positions), directory, f"{name}.uint32")
     return len(merged.values)
 
 

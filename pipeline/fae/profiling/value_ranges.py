@@ -19,7 +19,7 @@ from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.ingestion.staging import Staging
 from fae.profiling.counting import DictionaryCounts, Parts, count_below, count_values, draw_bounds
-from fae.profiling.dictionary_tree import DictionaryTree
+from fae.profiling.dictionary_tree import DictionaryTree, group_by_size
 from fae.profiling.frequencies import OutOfVocabulary, accesses_file, ranks_file, write_ranks
 from fae.profiling.histogram import AccessHistogram, Ranks
 from fae.profiling.split_counts import SAMPLED
@@ -88,22 +88,6 @@ def plan_ranges(staging: Staging, table: str) -> list[ValueRange]:
     return [ValueRange(table, number, least, end) for number, (least, end) in enumerate(pairs)]
 
 
-def group_ranges(sizes: Mapping[ValueRange, int]) -> list[list[ValueRange]]:
-    """Group ranges, the largest first, to open the parts once for several small ones.
-
-    A group of several has at most a quarter of the entries of the largest range.
-    """
-    groups: list[list[ValueRange]] = []
-    room = 0
-    for value_range in sorted(sizes, key=lambda value_range: -sizes[value_range]):
-        if not groups or sizes[value_range] > room:
-            groups.append([])
-            room = max(sizes.values()) // 4
-        groups[-1].append(value_range)
-        room -= sizes[value_range]
-    return groups
-
-
 @dataclass(frozen=True)
 class RangeCounts:
     """What is known of a range: its histogram, and its out-of-vocabulary accesses by column."""
@@ -134,7 +118,7 @@ def count_ranges(
         min_entries = _ENTRIES_PER_SLICE * tree.size * len(staging.schema.tables[table])
         entries = tree.entries[table] // len(in_table)
         sizes |= dict.fromkeys(in_table, max(entries, min_entries))
-    groups = group_ranges(sizes)
+    groups = group_by_size(sizes)
     tasks = [_Task(tree, tuple(group), dict(min_counts)) for group in groups]
     needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
     log = tree.counts.directory
