@@ -36,7 +36,7 @@ FAN_IN, DISTINCT_GROWTH = 1 << 10, 0.766
 MERGE, DESCEND, SECONDS_PER_SEARCH = 0.1, 0.02, 0.00001
 POSITION_BYTES, MERGED_BYTES, MERGE_BYTES = 4, 12, 16
 ROWS_PER_FILE, PARTS_PER_SCATTER, MOST_PARTS_READ, MERGED_FILES = 1 << 20, 16, 100_000, 500
-TABLES, LARGEST_TABLE_SHARE = 26, 0.33
+TABLES, TABLE_GROUPS, LARGEST_TABLE_SHARE = 26, 10, 0.33
 SIMULATED_TASKS = 200_000
 
 
@@ -120,8 +120,9 @@ def _plan_merges(log: Log, parts: int, entries: float) -> tuple[list[Round], tup
     while opened > FAN_IN:
         merged = math.ceil(opened / FAN_IN)
         distinct = min(log.ids, entries / parts * (parts / merged) ** DISTINCT_GROWTH)
-        tasks = merged * TABLES
-        seconds = MERGE * left / 1e6 + SECONDS_PER_SLICE * opened * TABLES
+        groups = TABLE_GROUPS if opened == parts else TABLES
+        tasks = merged * groups
+        seconds = MERGE * left / 1e6 + SECONDS_PER_SLICE * opened * groups
         written = POSITION_BYTES * left + MERGED_BYTES * merged * distinct
         memory = MERGE_BYTES * LARGEST_TABLE_SHARE * left / merged
         longest = LARGEST_TABLE_SHARE * seconds / merged
