@@ -21,8 +21,9 @@ from tests.support.small_logs import SHOP, Stages, shop_stages
 # for long.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# In the background of a shell, Ctrl-C is ignored, and would be by all programs that tests start.
+# A shell's background ignores Ctrl-C, nohup a hangup: so would all programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Triton reads this as it is imported. Its interpreter runs the device's kernels on the CPU.
 if not Path("/proc/driver/nvidia").exists():
