@@ -126,9 +126,7 @@ def _plan_merges(log: Log, parts: int, entries: float) -> tuple[list[Round], tup
         written = POSITION_BYTES * left + MERGED_BYTES * merged * distinct
         memory = MERGE_BYTES * LARGEST_TABLE_SHARE * left / merged
         longest = LARGEST_TABLE_SHARE * seconds / merged
-        rounds.append(
-            Round("dictionaries", tasks, seconds, MERGED_BYTES * left, written, memory, longest)
-        )
+        rounds.append(Round("merge", tasks, seconds, MERGED_BYTES * left, written, memory, longest))
         opened, left = merged, merged * distinct
     return rounds, (opened, left)
 

@@ -34,7 +34,7 @@ def test_dictionaries_are_merged_until_a_task_can_open_all_of_a_column() -> None
     names = [
         [one.name for one in plan] for plan in (plan_rounds(small, block_bytes), terabyte, petabyte)
     ]
-    assert [rounds.count("dictionaries") for rounds in names] == [0, 1, 2]
+    assert [rounds.count("merge") for rounds in names] == [0, 1, 2]
     assert [rounds.count("ranks") for rounds in names] == [0, 1, 1]
     assert [rounds.count("merge scattered*") for rounds in names] == [0, 0, 1]
     assert all(one.tasks > 0 and one.memory > 0 for one in (*terabyte, *petabyte))

@@ -44,7 +44,7 @@ def test_any_fan_in_gives_the_same_bytes(
     direct = profile(staging, tmp_path / "direct", Executor(1), parameters)
     monkeypatch.setattr(dictionary_tree, "MAX_FAN_IN", fan_in)
     merged = profile(staging, tmp_path / "merged", Executor(2), parameters)
-    assert "dictionaries: " in capsys.readouterr().err
+    assert "merge: " in capsys.readouterr().err
     assert digests(direct.directory) == digests(merged.directory)
 
 

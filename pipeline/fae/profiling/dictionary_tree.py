@@ -118,7 +118,7 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
             _Merge(tree, tuple(group), number) for group in groups for number in range(len(read))
         ]
         needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
-        results = executor.run("dictionaries", _merge, tasks, task_log=log, needs=needs)
+        results = executor.run("merge", _merge, tasks, task_log=log, needs=needs)
         entries = np.empty(read.shape, dtype=np.int64)
         for task, found in zip(tasks, results, strict=True):
             entries[task.number, [names.index(column) for column in task.columns]] = found
