@@ -94,6 +94,13 @@ class StackedRows:
         seen[self.oov_rows] = False
         return np.flatnonzero(seen).astype(np.int32)
 
+    @cached_property
+    def by_density(self) -> RowRanges:
+        """The seen rows by accesses per byte, most first; ties by table, then by rank."""
+        counts, ranges = self.access_counts, self.access_counts.ranges
+        is_seen = (counts.values > 0) & ~np.isin(ranges.begins, self.oov_rows)
+        return sort_by_density(self, ranges.take(is_seen), counts)
+
     def to_ranges(self, order: RowNumbers) -> RowRanges:
         """Return the rows in this order as ranges; no range spans two tables."""
         return RowRanges.from_rows(order, self.table_offsets)

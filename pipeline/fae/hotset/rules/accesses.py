@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fae.arrays.run_length import RowRanges
-from fae.hotset.problem import Problem, Ranking, StackedRows, sort_by_density
+from fae.hotset.problem import Problem, Ranking, StackedRows
 
 #: A table that takes at most this share of the budget is hot as a whole: 1 MiB of FAE's 256 MiB.
 WHOLE_TABLE_SHARE = 1 / 256
@@ -21,14 +21,7 @@ def rank_by_accesses(problem: Problem) -> Ranking:
     """
     rows = problem.rows
     max_bytes = int(problem.budget_bytes * WHOLE_TABLE_SHARE)
-    return Ranking(put_small_tables_first(rows, rank_by_density(rows), max_bytes))
-
-
-def rank_by_density(rows: StackedRows) -> RowRanges:
-    """Return the seen rows by accesses per byte, most first; ties by table, then by rank."""
-    counts, ranges = rows.access_counts, rows.access_counts.ranges
-    is_seen = (counts.values > 0) & ~np.isin(ranges.begins, rows.oov_rows)
-    return sort_by_density(rows, ranges.take(is_seen), counts)
+    return Ranking(put_small_tables_first(rows, rows.by_density, max_bytes))
 
 
 def put_small_tables_first(rows: StackedRows, ranked_rows: RowRanges, max_bytes: int) -> RowRanges:

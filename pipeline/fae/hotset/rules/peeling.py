@@ -43,7 +43,7 @@ from fae.hotset.problem import (
     count_affordable,
     rank_others,
 )
-from fae.hotset.rules.accesses import rank_by_accesses, rank_by_density
+from fae.hotset.rules.accesses import rank_by_accesses
 from fae.hotset.rules.balancing import balance_loads
 from fae.hotset.rules.contest import Contestants, join_rows, keep_whole_samples
 from fae.hotset.rules.peeling_pass import Peeler, count_hot_samples
@@ -227,7 +227,7 @@ def choose_core(problem: Problem) -> RowRanges:
     They are among those that the rule `accesses` buys.
     """
     rows = problem.rows
-    by_density = rank_by_density(rows)
+    by_density = rows.by_density
     if rows.access_counts.total < LARGE_ACCESSES or not by_density.size:
         return by_density.head(0)
     bought = rank_by_accesses(problem).ranked_rows

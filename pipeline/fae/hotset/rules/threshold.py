@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fae.hotset.problem import Problem, Ranking, StackedRows
-from fae.hotset.rules.accesses import WHOLE_TABLE_SHARE, put_small_tables_first, rank_by_density
+from fae.hotset.rules.accesses import WHOLE_TABLE_SHARE, put_small_tables_first
 
 CHUNKS_PER_TABLE = 35
 ROWS_PER_CHUNK = 1024
@@ -41,7 +41,7 @@ def rank_by_threshold(problem: Problem) -> Ranking:
             high = middle
         else:
             low = middle + 1
-    by_density = rank_by_density(rows)
+    by_density = rows.by_density
     hot = by_density.take(rows.access_counts.sum_ranges(by_density) >= low * by_density.lengths)
     ranked_rows = put_small_tables_first(rows, hot, max_bytes)
     notes = {"threshold": low, "estimated_bytes": estimate_bytes(rows, chunks, low)}
