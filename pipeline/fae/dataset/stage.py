@@ -155,7 +155,7 @@ def _write_vocabulary(task: _VocabularyTask) -> DataFile:
     schema = Staging.read(task.sources.staging).schema
     frequencies = Frequencies.read(task.sources.frequencies)
     accesses = frequencies.iter_accesses(task.table, "value", "accesses")
-    ids = HotSet.read(task.sources.hot_set).read_ids()[task.table]
+    ids = HotSet.read(task.sources.hot_set).read_table_ids(task.table)
     frames = build_vocabulary(accesses, ids, schema.tables[task.table][0])
     name = f"vocabulary/{task.table}.parquet"
     with task.directory.write(name) as path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,11 @@ from fae.format.manifest import (
     format_success,
 )
 from fae.hotset.cold_hash import hash_ids
+from fae.logs.columns import SparseColumn
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
 _ID_DTYPES = (pl.Int32(), pl.Int64())
-
-Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,9 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     ]
     for found in executor.run("verify", _check_data_file, tasks):
         faults += found
+    columns = _find_columns(manifest)
     for table in manifest.tables:
-        faults += _check_vocabulary(directory, table, manifest.schema)
+        faults += _check_vocabulary(directory, table, columns.get(table.name))
     for file in manifest.records:
         faults += find_file_faults(directory, file)
     if not faults:  # counting accesses needs files that can be read
@@ -157,10 +157,11 @@ def _check_types(frame: pl.DataFrame, manifest: Manifest, where: str) -> list[st
     types |= dict.fromkeys(manifest.features.keys, (pl.String(),))
     for feature in manifest.features.sparse:
         types[feature.name] = tuple(map(pl.List, _ID_DTYPES)) if feature.multi else _ID_DTYPES
+    found = frame.schema  # made anew at each access
     return [
-        f"{where}: {name} is {frame.schema[name]}, not {' or '.join(map(str, allowed))}"
+        f"{where}: {name} is {found[name]}, not {' or '.join(map(str, allowed))}"
         for name, allowed in types.items()
-        if frame.schema[name] not in allowed
+        if found[name] not in allowed
     ]
 
 
@@ -200,8 +201,19 @@ def _check_values(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: s
     return faults
 
 
-def _check_vocabulary(directory: Folder, table: Table, schema: Document) -> list[str]:
-    """Return the faults of one vocabulary file."""
+def _find_columns(manifest: Manifest) -> dict[str, SparseColumn]:
+    """Return a column of each table; of none where the schema is damaged or not needed."""
+    if not any(table.hashed for table in manifest.tables):
+        return {}
+    try:
+        tables = Schema.model_validate(manifest.schema).tables
+    except (ValueError, KeyError):
+        return {}
+    return {name: columns[0] for name, columns in tables.items()}
+
+
+def _check_vocabulary(directory: Folder, table: Table, column: SparseColumn | None) -> list[str]:
+    """Return the faults of one vocabulary file, given a column of its table."""
     faults = find_file_faults(directory, table.vocabulary)
     if faults:
         return faults
@@ -214,10 +226,10 @@ def _check_vocabulary(directory: Folder, table: Table, schema: Document) -> list
             frame = pl.read_parquet(path, glob=False)
     except READ_ERRORS as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
-    return list(_check_lines(frame, table, schema))
+    return list(_check_lines(frame, table, column))
 
 
-def _check_lines(frame: pl.DataFrame, table: Table, schema: Document) -> Iterator[str]:
+def _check_lines(frame: pl.DataFrame, table: Table, column: SparseColumn | None) -> Iterator[str]:
     """Yield the faults of a vocabulary's columns and lines."""
     where = table.vocabulary.path
     if frame.columns != ["value", "id", "accesses"]:
@@ -230,7 +242,7 @@ def _check_lines(frame: pl.DataFrame, table: Table, schema: Document) -> Iterato
     if not (table.hashed or frame.height == table.rows - 1):
         yield f"{where}: {frame.height:,} values for a table of {table.rows:,} rows"
     elif table.hashed:
-        yield from _check_hashed_ids(frame, table, schema)
+        yield from _check_hashed_ids(frame, table, column)
     elif not (frame["id"] == pl.Series(range(1, table.rows), dtype=pl.Int64())).all():
         yield f"{where}: its ids are not 1 to {table.rows - 1:,} in order"
     if frame["value"].n_unique() != frame.height:
@@ -239,13 +251,13 @@ def _check_lines(frame: pl.DataFrame, table: Table, schema: Document) -> Iterato
         yield f"{where}: a value has an id but no access in train"
 
 
-def _check_hashed_ids(frame: pl.DataFrame, table: Table, schema: Document) -> Iterator[str]:
+def _check_hashed_ids(
+    frame: pl.DataFrame, table: Table, column: SparseColumn | None
+) -> Iterator[str]:
     """Yield the faults of hot ids, which are 1, 2, 3 …, and of hashed cold ids after them."""
     where, hot_rows = table.vocabulary.path, table.hot_rows
     ids = frame["id"].to_numpy()
-    try:
-        column = Schema.model_validate(schema).tables[table.name][0]
-    except (ValueError, KeyError):
+    if column is None:
         yield f"{MANIFEST}: its schema is damaged, or has no table {table.name!r}"
         return
     hot_ids, cold_ids = np.split(ids, [hot_rows - 1])

@@ -1,6 +1,7 @@
 """Convert dataclasses to plain JSON data and back, with every type checked."""
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -49,7 +50,7 @@ def decode(kind: type[T], value: Any, where: str) -> T:
     if kind is Any:
         return typing.cast(T, value)
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = _find_types(kind)
         optional_keys = {f.name for f in dataclasses.fields(kind) if _OPTIONAL in f.metadata}
         needed = set(hints) - optional_keys
         if not isinstance(value, dict) or set(value) - optional_keys != needed:
@@ -73,6 +74,10 @@ def decode(kind: type[T], value: Any, where: str) -> T:
         return value
     name = getattr(kind, "__name__", str(kind))
     raise DatasetError(f"{where}: expected {name}, found {value!r:.60}.")
+
+
+#: The type of each field of a dataclass; finding them takes longer than to read a value.
+_find_types = functools.cache(typing.get_type_hints)
 
 
 def _has_lone_surrogate(value: Any) -> bool:

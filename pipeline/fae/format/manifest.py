@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -141,7 +142,11 @@ class Manifest:
 
     def table(self, name: str) -> Table:
         """Return the table called `name`."""
-        return next(table for table in self.tables if table.name == name)
+        return self._tables_by_name[name]
+
+    @cached_property
+    def _tables_by_name(self) -> dict[str, Table]:
+        return {table.name: table for table in self.tables}
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`; the caller writes `_SUCCESS` after it."""

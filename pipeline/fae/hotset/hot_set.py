@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -126,8 +128,17 @@ class HotSet:
     def read_ids(self) -> dict[str, npt.NDArray[np.uint32]]:
         """Return the id in the data set of each access rank of each table, rank 0 included."""
         all_ids = read_numbers(self.directory, IDS, ID_DTYPE)
-        ids_by_table = np.split(all_ids, np.cumsum([table.ranks for table in self.tables]))
-        return {table.name: ids for table, ids in zip(self.tables, ids_by_table, strict=False)}
+        return {table: all_ids[ranks] for table, ranks in self._ranks_by_table.items()}
+
+    def read_table_ids(self, table: str) -> npt.NDArray[np.uint32]:
+        """Return the id of each access rank of one table, as `read_ids`."""
+        return read_numbers(self.directory, IDS, ID_DTYPE)[self._ranks_by_table[table]]
+
+    @cached_property
+    def _ranks_by_table(self) -> dict[str, slice]:
+        ends = accumulate(table.ranks for table in self.tables)
+        tables = zip(self.tables, ends, strict=True)
+        return {table.name: slice(end - table.ranks, end) for table, end in tables}
 
     def read_curve(self) -> pl.DataFrame:
         """Return hot and access shares by budget, as `draw_curve` made them."""

@@ -109,7 +109,7 @@ class StagedPart:
     def _find(self, suffix: str, name: str) -> pa.ChunkedArray:
         """Return a column of one of the part's files, or of that of its histories."""
         table = self._rows if suffix == ROWS_SUFFIX else self._values
-        if name not in table.schema.names:
+        if table.schema.get_field_index(name) < 0:
             table = self._open(HISTORIES + suffix, _map)
         return table[name]
 

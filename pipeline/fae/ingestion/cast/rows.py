@@ -87,12 +87,13 @@ def cast_columns(
     frame, source, rejects, typed = name_columns(frame, rejects, schema, typed)
     columns: list[Column] = [c for c in schema.fields if c.role != "drop"]
     untyped = [column for column in columns if column.name not in typed]
+    types = frame.schema  # made anew at each access
     casts = {
         name: value
         for c in columns
         for name, value in zip(
             _name_staged(c, schema),
-            [pl.col(c.name)] if c.name in typed else _cast(c, frame.schema[c.name]),
+            [pl.col(c.name)] if c.name in typed else _cast(c, types[c.name]),
             strict=True,
         )
     }
@@ -113,10 +114,11 @@ def _find_faults(
     """Return whether each value of the `untyped` columns does not fit, raw and as cast."""
     if not untyped:
         return pl.DataFrame()
+    types = frame.schema
     raw_and_cast = pl.concat([frame, rows.rename(_name_cast)], how="horizontal")
     return raw_and_cast.select(
         _has_fault(
-            column, frame.schema[column.name], *map(_name_cast, _name_staged(column, schema))
+            column, types[column.name], *map(_name_cast, _name_staged(column, schema))
         ).alias(column.name)
         for column in untyped
     )
