@@ -7,6 +7,7 @@ soak          prepare, append and train again and again while workers are killed
   fleet, driver, disturbance, growth    its long-lived processes, its faults, and what may not grow
 crashes       kill programs at any moment
   workloads, killable, kills            what is killed, in which process, and at which moment
+interruptions  end programs by signals at any moment, from their start on
 fuzzing       feed hostile logs, schemas, options and documents to their readers
 mutations     damage finished data sets
   damage, forgery                       the kinds of damage, with and without repaired checksums

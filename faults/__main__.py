@@ -18,10 +18,12 @@ from rich.table import Table
 from faults.outcome import Outcome
 
 #: Each is the module `faults.NAME` with `campaign(seed, amount, folder) -> Outcome`. The default
-#: amount counts kills, mutations, or seconds of fuzzing and of soak; the others try all they have.
+#: amount counts kills, signals, mutations, or seconds of fuzzing and of soak; the others try all
+#: they have.
 CAMPAIGNS = {
     "soak": 3600,
     "crashes": 200,
+    "interruptions": 200,
     "fuzzing": 600,
     "mutations": 1000,
     "limits": 0,

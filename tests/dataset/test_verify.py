@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pyarrow as pa
@@ -16,6 +17,7 @@ from fae.dataset.verify import Verification, verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
+from fae.logs.schema import Schema
 from fae_trainer.data.loader import HotColdLoader
 from tests.support.small_logs import (
     SHOP,
@@ -331,6 +333,20 @@ def test_out_of_vocabulary_accesses_are_no_fault(tmp_path: Path) -> None:
     made = shop_stages(tmp_path, min_count={"": 3})
     assert faults(made.dataset) == ()
     assert made.manifest.tables[0].rows == 3
+
+
+def test_a_damaged_schema_is_read_once_for_all_hashed_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop_stages(tmp_path, budget=4 * 20, cold_buckets=1)
+    hashed = sum(table.hashed for table in made.manifest.tables)
+    assert hashed > 1
+    assert faults(made.dataset) == ()
+    edit_manifest(made.dataset, "schema", "columns", value=[])
+    schema = Mock(wraps=Schema)
+    monkeypatch.setattr("fae.dataset.verify.Schema", schema)
+    assert ["schema is damaged" in fault for fault in faults(made.dataset)] == [True] * hashed
+    assert schema.model_validate.call_count == 1
 
 
 def test_all_faults_are_reported_together(shop_copy: Path) -> None:

@@ -48,7 +48,9 @@ def test_any_fan_in_gives_the_same_bytes(
     assert digests(direct.directory) == digests(merged.directory)
 
 
-def test_small_ranges_and_columns_share_a_task() -> None:
+def test_small_ranges_and_columns_share_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionary_tree, "MAX_ENTRIES_PER_SMALL_GROUP", 20)
     sizes = {"a": 3, "b": 100, "c": 20, "d": 4, "e": 30, "f": 0}
     assert group_by_size(sizes) == [["b"], ["e"], ["c", "d"], ["a", "f"]]
     assert group_by_size(dict[str, int]()) == []
+    assert list(map(len, group_by_size(dict.fromkeys(range(9), 5)))) == [4, 4, 1]

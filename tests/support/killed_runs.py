@@ -30,12 +30,13 @@ def run_stages(directory: Path, scheduler: str, workers: int) -> None:
     from fae.execution.executor import open_executor
     from fae.format.program import run_program
     from fae.logs.files import find_logs
-    from fae.profiling import value_ranges
+    from fae.profiling import dictionary_tree, value_ranges
     from tests.support.oracle import Options
     from tests.support.small_logs import SHOP, SHOP_BUDGET, stages
 
     dask.config.refresh()  # it was read in another environment
     value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = MOST_ENTRIES, 0
+    dictionary_tree.MAX_ENTRIES_PER_SMALL_GROUP = 0
 
     def program() -> int:
         logs = find_logs([str(directory / "shop.csv")], SHOP)

@@ -108,16 +108,15 @@ class History(Strict):
 
 def complete_histories(columns: list[Any]) -> list[Any]:
     """Return columns of which each with a `history` has the table and encoding of its values."""
-    named = [
-        column
-        for column in columns
-        if isinstance(column, dict) and isinstance(column.get("name"), str)
-    ]
+    named: dict[str, Any] = {}
+    for column in columns:
+        if isinstance(column, dict) and isinstance(column.get("name"), str):
+            named.setdefault(column["name"], column)
     completed = []
     for column in columns:
         history = column.get("history") if isinstance(column, dict) else None
         name = history.get("of") if isinstance(history, dict) else None
-        of = next((other for other in named if other["name"] == name), None)
+        of = named.get(name) if isinstance(name, str) else None
         if of is not None:
             same = {key: of[key] for key in ("encoding", "digits", "dim") if key in of}
             table = of.get("table") or of["name"]

@@ -24,6 +24,8 @@ from fae.profiling.split_counts import SplitCounts
 
 #: The dictionaries of a column that a task opens, at most.
 MAX_FAN_IN = 1 << 10
+#: Ranges or columns of so many entries together share a task, however small the largest is.
+MAX_ENTRIES_PER_SMALL_GROUP = 1 << 13
 #: What a task that merges takes in memory: so much, and so much for each entry that it reads.
 _BYTES_PER_TASK, _BYTES_PER_ENTRY = 100 << 20, 16
 #: The folder, in the unfinished output, for merged dictionaries and the ranks of their entries.
@@ -132,14 +134,15 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
 def group_by_size(sizes: Mapping[Named, int]) -> list[list[Named]]:
     """Group ranges or columns, the largest first, to open the parts once for several small ones.
 
-    A group of several has at most a quarter of the entries of the largest.
+    A group of several has at most a quarter of the entries of the largest, or few entries.
     """
+    room_of_several = max(max(sizes.values(), default=0) // 4, MAX_ENTRIES_PER_SMALL_GROUP)
     groups: list[list[Named]] = []
     room = 0
     for name in sorted(sizes, key=lambda name: -sizes[name]):
         if not groups or sizes[name] > room:
             groups.append([])
-            room = max(sizes.values()) // 4
+            room = room_of_several
         groups[-1].append(name)
         room -= sizes[name]
     return groups

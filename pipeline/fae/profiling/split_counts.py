@@ -57,7 +57,8 @@ class SplitCounts:
             return [{split: staged.read_accesses(column)} for column in columns]
         with self.directory.open(_file_name(part)) as source:
             counts = pa.ipc.open_file(source).get_batch(0)
-        kinds = [kind for kind in _KINDS if f"{columns[0]}@{kind}" in counts.schema.names]
+        names = set(counts.schema.names)
+        kinds = [kind for kind in _KINDS if f"{columns[0]}@{kind}" in names]
         return [
             {kind: to_numpy(counts[f"{column}@{kind}"].values) for kind in kinds}
             for column in columns

@@ -119,7 +119,10 @@ def count_ranges(
         entries = tree.entries[table] // len(in_table)
         sizes |= dict.fromkeys(in_table, max(entries, min_entries))
     groups = group_by_size(sizes)
-    tasks = [_Task(tree, tuple(group), dict(min_counts)) for group in groups]
+    tasks = [
+        _Task(tree, tuple(group), {own.table: min_counts[own.table] for own in group})
+        for group in groups
+    ]
     needs = _BYTES_PER_ENTRY * max(sizes.values()) + _BYTES_PER_TASK
     log = tree.counts.directory
     results = executor.run("profile", _count_group, tasks, task_log=log, needs=needs)
