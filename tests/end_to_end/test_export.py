@@ -47,8 +47,8 @@ def test_a_run_on_another_data_set_of_the_same_sizes_is_refused(
     [
         (lambda saved: saved["rows"]["city"][2].fill_(math.nan), "RUN: table 'city' has values"),
         (lambda saved: saved["network"]["top.0.bias"].fill_(math.inf), r"network's top\.0\.bias"),
-        (lambda saved: saved["rows"].pop("item"), "does not fit its own parameters"),
-        (lambda saved: saved["rows"].update(item=torch.ones(5, 3)), "'item' does not have 5 rows"),
+        (lambda saved: saved["rows"].pop("item"), "table 'item' has no rows"),
+        (lambda saved: saved["rows"].update(item=torch.ones(5, 3)), "table 'item' has 5 x 3"),
     ],
     ids=["a NaN row", "an infinite bias", "no table", "another dim"],
 )

@@ -43,9 +43,9 @@ def export(
     run, manifest = Path(run), read_manifest(Folder.of(dataset))
     checkpoint = load(run)
     checkpoint.check_data(manifest, run)
+    checkpoint.check_finite(run)
     sha256 = compute_sha256(run / FILE_NAME)
     if to == "parquet":
-        checkpoint.check_weights(manifest, run)
         weights = {name: rows.numpy() for name, rows in checkpoint.rows.items()}
         return write_tables(dataset, weights, sha256, out, overwrite=overwrite)
     check_libraries(to)
@@ -55,5 +55,5 @@ def export(
             "its scores differ from those of `fae predict` by the rounding of bfloat16.",
             soft_wrap=True,
         )
-    write = partial(write_model, to, manifest, run, checkpoint, sha256)
+    write = partial(write_model, to, manifest, checkpoint, sha256)
     return write_serving_folder(dataset, to, write, sha256, out, overwrite=overwrite)

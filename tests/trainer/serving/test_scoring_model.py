@@ -34,7 +34,7 @@ def test_it_scores_as_evaluate_does(tmp_path: Path, shape: Shape, options: dict[
     write_dataset(tmp_path / "DIR", shape)
     run(tmp_path / "DIR", tmp_path / "RUN", epochs=1, lr=0.5, **options)
     manifest, saved = Manifest.read(tmp_path / "DIR"), checkpoint.load(tmp_path / "RUN")
-    model = ScoringModel(manifest, saved, tmp_path / "RUN")
+    model = ScoringModel(manifest, saved)
     rows: pl.DataFrame = fae.open_dataset(tmp_path / "DIR").read("test")
     inputs = fill_inputs(rows, model.inputs).values()
     logit, score = model(*map(torch.from_numpy, inputs))

@@ -33,13 +33,13 @@ def check_libraries(to: str) -> None:
 
 
 def write_model(
-    to: str, manifest: Manifest, run: Path, checkpoint: Checkpoint, sha256: str, folder: Path
+    to: str, manifest: Manifest, checkpoint: Checkpoint, sha256: str, folder: Path
 ) -> Serving:
     """Write the model of a checkpoint, whose file has this sha256, to `folder`; describe it.
 
-    Raises DatasetError where the checkpoint's weights do not fit the data set or are not finite.
+    Raises DatasetError where the weights of the checkpoint do not fit its parameters.
     """
-    model = ScoringModel(manifest, checkpoint, run)
+    model = ScoringModel(manifest, checkpoint)
     for path in folder.glob(_FILES):  # of an export that was killed
         path.unlink()
     _WRITERS[to](model, manifest, folder)

@@ -6,8 +6,6 @@ ids of a list column are a matrix as wide as the longest list, filled up with NO
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,13 +20,12 @@ from fae_trainer.run.checkpoint import Checkpoint
 class ScoringModel(nn.Module):
     """Maps tensors as `inputs` describes them, in this order, to logits and scores, (batch,)."""
 
-    def __init__(self, manifest: Manifest, checkpoint: Checkpoint, run: Path) -> None:
+    def __init__(self, manifest: Manifest, checkpoint: Checkpoint) -> None:
         """Take the weights of a checkpoint, whose tables stay mapped to its file.
 
-        Raises DatasetError where the weights do not fit the data set, or are not finite.
+        Raises DatasetError where the network's weights do not fit its parameters.
         """
         super().__init__()
-        checkpoint.check_weights(manifest, run)
         self.parameters_of_run = resolve_parameters({}, manifest, checkpoint.parameters)
         self.inputs = describe_inputs(manifest)
         sparse = manifest.features.sparse
