@@ -113,6 +113,17 @@ class RunLengthArray:
         ascending = np.argsort(ranges.begins)
         return cls(ranges.begins[ascending], values[ascending], ranges.size)
 
+    @classmethod
+    def from_cuts(cls, ranked_rows: RowRanges, cuts: Int64Array, rows: int) -> RunLengthArray:
+        """Give each of `rows` rows the number of ascending `cuts` at or before its position.
+
+        That is the row's position in `ranked_rows`; rows that are not ranked are behind all cuts.
+        """
+        pieces, unranked = ranked_rows.split_at(cuts), ranked_rows.complement(rows)
+        before = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
+        values = np.append(before, np.full(unranked.lengths.size, cuts.size))
+        return cls.from_ranges(RowRanges.concat(pieces, unranked), values)
+
     @property
     def ends(self) -> Int64Array:
         """The row at which each run ends, exclusive."""

@@ -6,7 +6,7 @@ samples without them is a small part, which is read part by part, wherever tasks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -96,11 +96,9 @@ def _read_part(task: _Task) -> _PartResult:
 def _assign_levels(core: RowRanges, rows: int) -> RunLengthArray:
     """Return the level of each of `rows` rows; those of `core` descend from the highest."""
     cuts = np.linspace(0, core.size, _CORE_LEVELS + 1).astype(np.int64)
-    pieces = core.split_at(cuts)
-    below = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
-    others = core.complement(rows)
-    levels = np.append(_CORE_LEVELS + 1 - below, np.full(others.lengths.size, _CONTESTED))
-    return RunLengthArray.from_ranges(RowRanges.concat(pieces, others), levels)
+    cells = RunLengthArray.from_cuts(core, cuts, rows)
+    # Rows outside the core are behind all cuts, so that their level is _CONTESTED.
+    return replace(cells, values=cuts.size - cells.values)
 
 
 def _set_core_aside(samples: StackedSamples, levels: Levels) -> ContestedSamples:

@@ -162,21 +162,13 @@ def compute_shares(rule: str, coverage: Mapping[str, Coverage], hot_count: int) 
 
 def _write_cells(cuts: Cuts, row_count: int, scratch: Folder) -> tuple[str, int]:
     """Write the cell of each of `row_count` rows; return the file and the number of cells."""
-    row_cells = _assign_cells(cuts.ranked_rows, cuts.hot_rows, row_count)
+    row_cells = RunLengthArray.from_cuts(cuts.ranked_rows, cuts.hot_rows, row_count)
     # A file named by its content serves tasks on other machines, and those of a resumed run.
     digest = xxhash.xxh3_64(row_cells.begins.data)
     digest.update(row_cells.values.data)
     name = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
     write_numbers(scratch, name, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
     return name, cuts.hot_rows.size + 1
-
-
-def _assign_cells(ranked_rows: RowRanges, cuts: Int64Array, count: int) -> RunLengthArray:
-    """Return the cell of each of `count` rows; those that are not ranked are in the last one."""
-    pieces, unranked = ranked_rows.split_at(cuts), ranked_rows.complement(count)
-    cell = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
-    cells = np.append(cell, np.full(unranked.lengths.size, cuts.size))
-    return RunLengthArray.from_ranges(RowRanges.concat(pieces, unranked), cells)
 
 
 def _count_samples_by_cell(task: _Task) -> list[list[list[int]]]:
