@@ -109,6 +109,7 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
     staging = Staging.read(counts.staging)
     columns = staging.schema.sparse
     names, log = [column.name for column in columns], counts.directory
+    place = {name: number for number, name in enumerate(names)}
     entries = np.array([part.values for part in staging.parts])
     tree = DictionaryTree(counts, MAX_FAN_IN, (len(staging.parts),), {})
     while tree.size > tree.fan_in:
@@ -123,7 +124,7 @@ def build_tree(counts: SplitCounts, executor: Executor) -> DictionaryTree:
         results = executor.run("merge", _merge, tasks, task_log=log, needs=needs)
         entries = np.empty(read.shape, dtype=np.int64)
         for task, found in zip(tasks, results, strict=True):
-            entries[task.number, [names.index(column) for column in task.columns]] = found
+            entries[task.number, [place[column] for column in task.columns]] = found
         tree = replace(tree, sizes=(*tree.sizes, len(read)))
     in_tables: Counter[str] = Counter()
     for column, total in zip(columns, entries.sum(axis=0).tolist(), strict=True):
