@@ -39,8 +39,8 @@ from fae_trainer.data.schedule import (
     Order,
     count_batches,
     cut_spans,
-    drop_first,
     make_schedule,
+    slice_spans,
 )
 from fae_trainer.data.sharing import WindowSharing
 from fae_trainer.data.windows import Shuffle
@@ -259,9 +259,9 @@ class HotColdLoader(IterableDataset[Batch]):
         for start, stop in own:
             for batch in self.batches(epoch, self.order(epoch), start, stop):
                 used += 1
-                self._state = {"epoch": epoch, "rest": drop_first(own, used), "worker": me}
+                self._state = {"epoch": epoch, "rest": slice_spans(own, used), "worker": me}
                 # A DataLoader takes a batch from each worker in turn.
-                left = [drop_first(part, used - (n > worker)) for n, part in enumerate(parts)]
+                left = [slice_spans(part, used - (n > worker)) for n, part in enumerate(parts)]
                 after = {"epoch": epoch, "rest": list(itertools.chain(*left)), "worker": None}
                 columns = self.manifest.features
                 yield replace(batch, columns=columns, after=after if of_all else None)

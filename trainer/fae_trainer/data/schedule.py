@@ -186,29 +186,19 @@ def cut_spans(spans: Spans, parts: int) -> list[Spans]:
     """
     total = sum(stop - start for start, stop in spans)
     bounds = [total * part // parts for part in range(parts + 1)]
-    return [
-        take_first(drop_first(spans, begin), end - begin)
-        for begin, end in itertools.pairwise(bounds)
-    ]
+    return [slice_spans(spans, begin, end) for begin, end in itertools.pairwise(bounds)]
 
 
-def drop_first(spans: Spans, count: int) -> Spans:
-    """Return spans without their first `count` batches."""
-    rest = []
+def slice_spans(spans: Spans, begin: int, end: int | None = None) -> Spans:
+    """Return the batches of spans from the one numbered `begin` to before `end`, or to the last.
+
+    Numbers count from 0 through all spans.
+    """
+    kept, number = [], 0  # the number of a span's first batch
     for start, stop in spans:
-        begin = min(start + count, stop)
-        count -= begin - start
-        if begin < stop:
-            rest.append((begin, stop))
-    return rest
-
-
-def take_first(spans: Spans, count: int) -> Spans:
-    """Return the first `count` batches of spans."""
-    first = []
-    for start, stop in spans:
-        end = min(start + count, stop)
-        count -= end - start
-        if start < end:
-            first.append((start, end))
-    return first
+        first = start + max(begin - number, 0)
+        last = stop if end is None else min(stop, start + end - number)
+        if first < last:
+            kept.append((first, last))
+        number += stop - start
+    return kept
