@@ -224,6 +224,11 @@ class Ranking:
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
+def buy_rows(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) -> RowRanges:
+    """Return as many of `ranked_rows`, from the first on, as fit in `budget_bytes`."""
+    return ranked_rows.head(count_affordable(rows, ranked_rows, budget_bytes))
+
+
 def count_affordable(rows: StackedRows, ranked_rows: RowRanges, budget_bytes: int) -> int:
     """Return how many of `ranked_rows`, from the first on, a budget buys."""
     return int(count_affordable_each(rows, ranked_rows, np.array([budget_bytes]))[0])

@@ -17,7 +17,7 @@ from fae.hotset.problem import (
     Ranking,
     StackedRows,
     StackedSamples,
-    count_affordable,
+    buy_rows,
     track_nothing,
 )
 from fae.hotset.rules import RULES
@@ -161,8 +161,7 @@ def _mark_budgets(
     hot_at = np.zeros(rows.count, dtype=np.uint8)
     for i, (budget, of) in enumerate(zip(budgets, np.searchsorted(ranked, budgets), strict=True)):
         ranking = rankings[of].ranked_rows
-        bought = ranking.head(count_affordable(rows, ranking, budget))
-        hot_at[bought.to_rows()] |= np.uint8(1 << i)
+        hot_at[buy_rows(rows, ranking, budget).to_rows()] |= np.uint8(1 << i)
     return hot_at
 
 

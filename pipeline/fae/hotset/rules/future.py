@@ -26,7 +26,8 @@ from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.jit import kernel
 from fae.hotset.contested import find_contested
 from fae.hotset.loads import Floats
-from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples
+from fae.hotset.problem import Problem, Ranking, StackedRows, StackedSamples, buy_rows
+from fae.hotset.rules.accesses import rank_by_accesses
 from fae.hotset.rules.peeling import choose_core, rank_by_peeling
 
 #: Further passes gain nothing on held-out samples: see benchmarks/RESULTS.md.
@@ -45,7 +46,8 @@ def rank_for_future(problem: Problem) -> Ranking:
     accesses is ranked, sampled or not. Deterministic.
     """
     rows = problem.rows
-    core = choose_core(problem)
+    by_accesses = rank_by_accesses(problem).ranked_rows
+    core = choose_core(problem, buy_rows(rows, by_accesses, problem.budget_bytes))
     # All samples of a row outside the core are contested, so the core changes no count of holders.
     samples = find_contested(problem, core).samples
     accesses = problem.train_accesses.to_numpy()

@@ -40,7 +40,7 @@ from fae.hotset.problem import (
     Ranking,
     StackedRows,
     StackedSamples,
-    count_affordable,
+    buy_rows,
     rank_others,
 )
 from fae.hotset.rules.accesses import rank_by_accesses
@@ -84,8 +84,8 @@ def rank_by_peeling(
     """
     rows = problem.rows
     by_accesses = rank_by_accesses(problem).ranked_rows
-    bought = by_accesses.head(count_affordable(rows, by_accesses, problem.budget_bytes))
-    core = choose_core(problem) if core is None else core
+    bought = buy_rows(rows, by_accesses, problem.budget_bytes)
+    core = choose_core(problem, bought) if core is None else core
     # Rows of one sample whose accesses count would be worth something without the others.
     may_join = support is None and not problem.objective.per_access
     contest, *samples = _Contest.of(problem, core, bought, may_join=may_join)
@@ -203,7 +203,7 @@ def _peel_band(
 def measure_worth(problem: Problem, samples: StackedSamples, ranked_rows: RowRanges) -> float:
     """Return the worth, by the problem's objective, of the `ranked_rows` that the budget buys."""
     rows, objective = problem.rows, problem.objective
-    bought = ranked_rows.head(count_affordable(rows, ranked_rows, problem.budget_bytes))
+    bought = buy_rows(rows, ranked_rows, problem.budget_bytes)
     hot_samples = count_hot_samples(samples.rows, samples.offsets, _mark_rows(rows, bought))
     return objective.per_sample * hot_samples + _sum_access_worth(problem, bought)
 
@@ -221,19 +221,17 @@ def _mark_rows(rows: StackedRows, marked: RowRanges) -> BoolArray:
     return is_marked
 
 
-def choose_core(problem: Problem) -> RowRanges:
+def choose_core(problem: Problem, bought: RowRanges) -> RowRanges:
     """Return the rows to take for hot, most accesses per byte first; none of a small problem.
 
-    They are among those that the rule `accesses` buys.
+    They are among those that the rule `accesses` buys, `bought`.
     """
     rows = problem.rows
     by_density = rows.by_density
     if rows.access_counts.total < LARGE_ACCESSES or not by_density.size:
         return by_density.head(0)
-    bought = rank_by_accesses(problem).ranked_rows
-    bought = bought.head(count_affordable(rows, bought, problem.budget_bytes))
     free_bytes = problem.budget_bytes - int(rows.row_bytes.sum())
-    densest = by_density.head(count_affordable(rows, by_density, int(CORE_SHARE * free_bytes)))
+    densest = buy_rows(rows, by_density, int(CORE_SHARE * free_bytes))
     core = densest.to_rows()
     return rows.to_ranges(core[_mark_rows(rows, bought)[core]])
 
