@@ -75,12 +75,15 @@ def test_a_run_length_array_holds_each_rows_value(
     ]
 
 
-@given(order=st.permutations(range(ROWS)))
-def test_values_are_given_to_ranges(order: list[int]) -> None:
-    ranges = ranges_of(order, np.array([], dtype=np.int64))
-    array = RunLengthArray.from_ranges(ranges, np.arange(ranges.lengths.size))
-    expected = {row: run for run, rows in enumerate(rows_by_range(ranges)) for row in rows}
-    assert array.to_numpy().tolist() == [expected[row] for row in range(ROWS)]
+@given(order=orders, cuts=st.lists(st.integers(0, ROWS), max_size=4).map(sorted))
+def test_rows_are_filled_by_the_cuts_before_their_position(
+    order: list[int], cuts: list[int]
+) -> None:
+    out = np.full(ROWS, 99)
+    numbers = np.arange(10, 11 + len(cuts))
+    ranges_of(order, np.array([], dtype=np.int64)).fill(np.array(cuts, np.int64), numbers, out)
+    behind = {row: sum(cut <= place for cut in cuts) for place, row in enumerate(order)}
+    assert out.tolist() == [10 + behind[row] if row in behind else 99 for row in range(ROWS)]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, ROWS, 100])

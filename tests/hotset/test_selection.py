@@ -13,8 +13,8 @@ from fae.hotset.problem import StackedRows
 from fae.hotset.rules.accesses import rank_by_accesses
 from fae.hotset.selection import (
     append_unsampled_rows,
+    assign_ids,
     check_budget,
-    compute_id_offsets,
     select_rows,
 )
 from tests.support import oracle
@@ -31,7 +31,9 @@ def rank(rows: StackedRows, budget_bytes: int = 1) -> RowRanges:
 
 def data_set_ids(rows: StackedRows, order: RowRanges) -> np.ndarray:
     """Return the id of each stacked row."""
-    return compute_id_offsets(rows, order).to_numpy() + np.arange(rows.count)
+    ids = np.zeros(rows.count, dtype=np.uint32)
+    assign_ids(rows, order, ids)
+    return ids
 
 
 @pytest.mark.parametrize(

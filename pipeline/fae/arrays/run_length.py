@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fae.arrays.arrow import Int64Array
+from fae.arrays.jit import kernel
 
 _ROWS_PER_CHUNK = 1 << 20
 
@@ -70,17 +71,24 @@ class RowRanges:
         return RowRanges(self.begins, kept).take(kept > 0)
 
     def split_at(self, positions: Int64Array) -> RowRanges:
-        """Return the same rows; a range ends at each of the positions."""
+        """Return the same rows; a range ends at each of the ascending positions."""
         ends = self.ends
-        inside = positions[(positions > 0) & (positions < self.size)]
-        # Merge sorted numbers: NumPy's set operations hash, which takes seconds for a million.
-        new_ends = np.sort(np.concatenate([ends, np.sort(inside)]), kind="stable")
-        new_ends = new_ends[np.diff(new_ends, prepend=0) > 0]
-        lengths = np.diff(new_ends, prepend=0)
-        starts = new_ends - lengths
-        # Each new range lies in the old one that ends behind its start.
-        old = np.searchsorted(ends, starts, side="right")
-        return RowRanges(self.begins[old] + starts - (ends - self.lengths)[old], lengths)
+        cuts = positions[(np.diff(positions, prepend=0) > 0) & (positions < self.size)]
+        cut_range = np.searchsorted(ends, cuts)  # the range that each cut is in, or at the end of
+        is_inside = ends[cut_range] > cuts
+        cuts, cut_range = cuts[is_inside], cut_range[is_inside]
+        begins = self.begins[cut_range] + self.lengths[cut_range] - (ends[cut_range] - cuts)
+        new_ends = np.insert(ends, cut_range, cuts)
+        return RowRanges(
+            np.insert(self.begins, cut_range + 1, begins), np.diff(new_ends, prepend=0)
+        )
+
+    def fill(self, cuts: Int64Array, numbers: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Set each row's item of `out` to `numbers[k]`, where its position is behind k cuts.
+
+        `cuts` ascend; a position is behind the cuts that are at or before it.
+        """
+        _fill(self.begins, self.lengths, cuts, numbers, out)
 
     def complement(self, rows: int) -> RowRanges:
         """Return the rows in [0, rows) that are in no range, ascending."""
@@ -106,23 +114,6 @@ class RunLengthArray:
         edge[starts] = True
         begins = np.flatnonzero(edge)
         return cls(begins, values[begins].astype(np.int64), values.size)
-
-    @classmethod
-    def from_ranges(cls, ranges: RowRanges, values: Int64Array) -> RunLengthArray:
-        """Give each range an integer; together, ranges must have all rows from 0 on once."""
-        ascending = np.argsort(ranges.begins)
-        return cls(ranges.begins[ascending], values[ascending], ranges.size)
-
-    @classmethod
-    def from_cuts(cls, ranked_rows: RowRanges, cuts: Int64Array, rows: int) -> RunLengthArray:
-        """Give each of `rows` rows the number of ascending `cuts` at or before its position.
-
-        That is the row's position in `ranked_rows`; rows that are not ranked are behind all cuts.
-        """
-        pieces, unranked = ranked_rows.split_at(cuts), ranked_rows.complement(rows)
-        before = np.searchsorted(cuts, pieces.ends - pieces.lengths, side="right")
-        values = np.append(before, np.full(unranked.lengths.size, cuts.size))
-        return cls.from_ranges(RowRanges.concat(pieces, unranked), values)
 
     @property
     def ends(self) -> Int64Array:
@@ -168,3 +159,21 @@ class RunLengthArray:
         run = np.searchsorted(self.begins, rows, side="right") - 1
         after = self.ends[run] - rows  # rows of the run that the sum must leave out
         return np.asarray(sums[run] - self.values[run] * after, dtype=np.int64)
+
+
+@kernel
+def _fill(
+    begins: Int64Array,
+    lengths: Int64Array,
+    cuts: Int64Array,
+    numbers: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+) -> None:
+    """Fill as `RowRanges.fill`."""
+    position = cut = 0
+    for i in range(begins.size):
+        for row in range(begins[i], begins[i] + lengths[i]):
+            while cut < cuts.size and cuts[cut] <= position:
+                cut += 1
+            out[row] = numbers[cut]
+            position += 1

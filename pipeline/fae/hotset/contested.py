@@ -6,21 +6,21 @@ samples without them is a small part, which is read part by part, wherever tasks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from fae.arrays.arrow import Int32Array, Int64Array
 from fae.arrays.jit import kernel
-from fae.arrays.run_length import RowRanges, RunLengthArray
+from fae.arrays.run_length import RowRanges
 from fae.execution.executor import Executor
 from fae.hotset.problem import ContestedSamples, Problem, StackedRows, StackedSamples
 from fae.hotset.problem_data import stack_part
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
-from fae.storage.raw_arrays import read_numbers, write_numbers
+from fae.storage.raw_arrays import create_numbers, read_numbers
 
 #: The level of rows outside the core; in the core, the coldest rows have level 1.
 _CONTESTED = 0
@@ -46,7 +46,8 @@ def find_contested(problem: Problem, core: RowRanges) -> ContestedSamples:
     """Return the samples of a problem that `core`, rows in descending order, leaves open."""
     if problem.read_contested is not None:
         return problem.read_contested(core)
-    levels = _assign_levels(core, problem.rows.count).to_numpy().astype(np.uint8)
+    levels = np.zeros(problem.rows.count, dtype=np.uint8)
+    _assign_levels(core, levels)
     return _set_core_aside(problem.read_samples(), levels)
 
 
@@ -59,8 +60,8 @@ def read_contested(
     executor: Executor,
 ) -> ContestedSamples:
     """Return what `find_contested` does, from the staged parts; tasks read a part each."""
-    levels = _assign_levels(core, rows.count)
-    write_numbers(scratch, _LEVELS_FILE, (c.astype(np.uint8) for _, c in levels.chunks()))
+    with create_numbers(scratch, _LEVELS_FILE, np.uint8, rows.count) as levels:
+        _assign_levels(core, levels)
     folders = (staging.directory, frequencies.directory, scratch)
     tasks = [_Task(*folders, part) for part in range(len(staging.parts))]
     return _concat_parts(executor.run("contested", _read_part, tasks))
@@ -93,12 +94,10 @@ def _read_part(task: _Task) -> _PartResult:
     return samples.rows, lengths, contested.charged_rows, contested.charges
 
 
-def _assign_levels(core: RowRanges, rows: int) -> RunLengthArray:
-    """Return the level of each of `rows` rows; those of `core` descend from the highest."""
-    cuts = np.linspace(0, core.size, _CORE_LEVELS + 1).astype(np.int64)
-    cells = RunLengthArray.from_cuts(core, cuts, rows)
-    # Rows outside the core are behind all cuts, so that their level is _CONTESTED.
-    return replace(cells, values=cuts.size - cells.values)
+def _assign_levels(core: RowRanges, levels: Levels) -> None:
+    """Set the level of each row of `core`, descending from the highest; others are _CONTESTED."""
+    cuts = np.linspace(0, core.size, _CORE_LEVELS + 1).astype(np.int64)[1:]
+    core.fill(cuts, np.arange(_CORE_LEVELS, -1, -1, dtype=np.uint8), levels)
 
 
 def _set_core_aside(samples: StackedSamples, levels: Levels) -> ContestedSamples:

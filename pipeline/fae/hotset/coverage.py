@@ -15,7 +15,7 @@ import xxhash
 
 from fae.arrays.arrow import BoolArray, Int64Array
 from fae.arrays.jit import kernel
-from fae.arrays.run_length import RowRanges, RunLengthArray
+from fae.arrays.run_length import RowRanges
 from fae.execution.executor import Executor
 from fae.format.manifest import OOV_ID, SPLITS
 from fae.hotset.hot_set import HotShares
@@ -26,7 +26,7 @@ from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN
 from fae.storage.folder import Folder
-from fae.storage.raw_arrays import read_numbers, write_numbers
+from fae.storage.raw_arrays import create_numbers, read_numbers
 
 #: Groups beside the splits: the train samples in the sample of train, and those outside it.
 COUNTED, UNCOUNTED = "counted", "uncounted"
@@ -162,13 +162,16 @@ def compute_shares(rule: str, coverage: Mapping[str, Coverage], hot_count: int) 
 
 def _write_cells(cuts: Cuts, row_count: int, scratch: Folder) -> tuple[str, int]:
     """Write the cell of each of `row_count` rows; return the file and the number of cells."""
-    row_cells = RunLengthArray.from_cuts(cuts.ranked_rows, cuts.hot_rows, row_count)
+    ranked_rows, cell_count = cuts.ranked_rows, cuts.hot_rows.size + 1
     # A file named by its content serves tasks on other machines, and those of a resumed run.
-    digest = xxhash.xxh3_64(row_cells.begins.data)
-    digest.update(row_cells.values.data)
+    digest = xxhash.xxh3_64(ranked_rows.begins.data)
+    for numbers in (ranked_rows.lengths, cuts.hot_rows):
+        digest.update(numbers.data)
     name = f"{_CELL_FOLDER}/{digest.hexdigest()}.uint16"
-    write_numbers(scratch, name, (chunk.astype(_CELL_DTYPE) for _, chunk in row_cells.chunks()))
-    return name, cuts.hot_rows.size + 1
+    with create_numbers(scratch, name, _CELL_DTYPE, row_count) as cells:
+        cells[:] = cell_count - 1  # unless they are ranked
+        ranked_rows.fill(cuts.hot_rows, np.arange(cell_count, dtype=_CELL_DTYPE), cells)
+    return name, cell_count
 
 
 def _count_samples_by_cell(task: _Task) -> list[list[list[int]]]:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from dask.utils import format_bytes
 
+from fae.arrays.arrow import Int64Array
+from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.format.errors import BudgetError
 from fae.hotset.problem import StackedRows, count_affordable, rank_others
@@ -64,18 +66,32 @@ def check_budget(rows: StackedRows, budget_bytes: int) -> None:
         )
 
 
-def compute_id_offsets(rows: StackedRows, ranked_rows: RowRanges) -> RunLengthArray:
-    """Return what to add to each stacked row to get its id in the data set.
+def assign_ids(rows: StackedRows, ranked_rows: RowRanges, ids: npt.NDArray[np.uint32]) -> None:
+    """Set the id in the data set of each stacked row; `ids` (rows,) are 0 before.
 
-    The id is the row's position among the rows of its table in `ranked_rows`; rows that are not
-    ranked follow by access rank. Id 0 stays out of vocabulary.
+    The id is the row's position among the rows of its table in `ranked_rows`, which begins with id
+    0 of each table; rows that are not ranked follow by access rank. Id 0 stays out of vocabulary.
     """
-    all_rows = RowRanges.concat(ranked_rows, ranked_rows.complement(rows.count))
-    # Ranges move as wholes, so compute where each begins once they are grouped by table.
-    table = rows.find_tables(all_rows)
-    table_type = np.min_scalar_type(len(rows.tables))  # NumPy sorts small numbers by radix
-    by_table = np.argsort(table.astype(table_type), kind="stable")
-    position = np.cumsum(all_rows.lengths[by_table]) - all_rows.lengths[by_table]
-    first_ids = np.empty(table.size, dtype=np.int64)
-    first_ids[by_table] = position - rows.table_offsets[table[by_table]]
-    return RunLengthArray.from_ranges(all_rows, first_ids - all_rows.begins)
+    tables = rows.find_tables(ranked_rows)
+    _assign_ids(ranked_rows.begins, ranked_rows.lengths, tables, rows.table_offsets, ids)
+
+
+@kernel
+def _assign_ids(
+    begins: Int64Array,
+    lengths: Int64Array,
+    tables: Int64Array,
+    table_offsets: Int64Array,
+    ids: npt.NDArray[np.uint32],
+) -> None:
+    """Assign as `assign_ids`, where `tables` has that of each range."""
+    next_ids = np.zeros(table_offsets.size - 1, np.int64)
+    for i in range(begins.size):
+        for row in range(begins[i], begins[i] + lengths[i]):
+            ids[row] = next_ids[tables[i]]
+            next_ids[tables[i]] += 1
+    for table in range(next_ids.size):
+        for row in range(table_offsets[table] + 1, table_offsets[table + 1]):
+            if ids[row] == 0:  # not ranked
+                ids[row] = next_ids[table]
+                next_ids[table] += 1

@@ -56,14 +56,15 @@ from fae.hotset.rules import find_rule
 from fae.hotset.selection import (
     Selection,
     append_unsampled_rows,
+    assign_ids,
     check_budget,
-    compute_id_offsets,
     select_rows,
 )
 from fae.ingestion.staging import Staging
 from fae.logs.schema import Schema
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder, FolderLike
+from fae.storage.raw_arrays import create_numbers
 
 #: Peak memory of ranking by all samples.
 _BYTES_PER_ACCESS = 15
@@ -250,12 +251,8 @@ def _write_ids(
 ) -> list[Sharing]:
     """Write each table's ids; return the sharing of each table whose cold ids are hashed."""
     sharing = []
-    with folder.write(IDS) as path:
-        with path.open("wb") as file:
-            for first, offsets in compute_id_offsets(rows, selection.ranked_rows).chunks():
-                ids = offsets + np.arange(first, first + offsets.size)
-                file.write(ids.astype(ID_DTYPE).data)
-        all_ids = np.memmap(path, ID_DTYPE, mode="r+")
+    with create_numbers(folder, IDS, ID_DTYPE, rows.count) as all_ids:
+        assign_ids(rows, selection.ranked_rows, all_ids)
         for t, table in enumerate(frequencies.tables):
             table_ids = all_ids[rows.table_offsets[t] : rows.table_offsets[t + 1]]
             hot_rows = int(selection.hot_rows[t])

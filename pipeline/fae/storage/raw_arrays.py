@@ -1,6 +1,7 @@
 """Write arrays as files of bare numbers, and map them to read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from typing import Any
 
@@ -15,6 +16,17 @@ def write_numbers(folder: Folder, name: str, arrays: Iterable[npt.NDArray[Any]])
     with folder.write(name) as path, path.open("wb") as file:
         for array in arrays:
             file.write(array.data)
+
+
+@contextmanager
+def create_numbers(
+    folder: Folder, name: str, dtype: npt.DTypeLike, count: int
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield an array of so many zeros, at least one, to fill; it is the new file, mapped."""
+    with folder.write(name) as path:
+        numbers = np.memmap(path, dtype, mode="w+", shape=(count,))
+        yield numbers
+        numbers.flush()
 
 
 def read_numbers(folder: Folder, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
