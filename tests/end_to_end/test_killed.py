@@ -15,9 +15,10 @@ import pytest
 from fae.execution.executor import Executor, open_executor
 from fae.format.errors import ClusterError
 from fae.logs.files import find_logs
-from fae.profiling import value_ranges
+from fae.profiling import dictionary_tree, value_ranges
 from tests.support.killed_runs import (
     BLOCK_BYTES,
+    FAN_IN,
     MOST_ENTRIES,
     STAGES,
     dask_scheduler,
@@ -35,9 +36,10 @@ OPTIONS = Options(budget=SHOP_BUDGET)
 
 
 @pytest.fixture(autouse=True)
-def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_ranges_of_merged_dictionaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", MOST_ENTRIES)
     monkeypatch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
+    monkeypatch.setattr(dictionary_tree, "MAX_FAN_IN", FAN_IN)
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_a_worker_killed_in_some_stages_does_not_show(
 ) -> None:
     monkeypatch.setenv("HOLD", str(hold))
     made: list[Stages] = []
-    stages = ("ingest", "scatter")
+    stages = ("ingest", "merge", "scatter")
     for stage in stages:
         (hold / stage).write_text("all")
     config = {"distributed.worker.preload": ["tests.support.holding"]}
