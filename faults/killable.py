@@ -34,14 +34,14 @@ _CALLS = {
 @contextmanager
 def small_tasks() -> Iterator[None]:
     """Cut logs and data sets in small pieces during the block."""
-    from fae.dataset import shuffle
+    from fae.dataset.shuffle import rounds
     from fae.ingestion import stage
 
     defaults = stage.ingest.__kwdefaults__
     assert defaults is not None
     with (
         mock.patch.dict(defaults, {"block_bytes": _BLOCK_BYTES}),
-        mock.patch.object(shuffle, "ROWS_PER_FILE", _ROWS_PER_FILE),
+        mock.patch.object(rounds, "ROWS_PER_FILE", _ROWS_PER_FILE),
     ):
         yield
 

@@ -97,7 +97,7 @@ def campaign(seed: int, amount: int, folder: Path) -> Outcome:
 
 def make_data_sets(folder: Path) -> list[Path]:
     """Make data sets with lists, hashed ids and many files, each with a twin of other rows."""
-    from fae.dataset import shuffle
+    from fae.dataset.shuffle import rounds
     from fae.logs.schema import Schema
     from tests.support.oracle import Options
     from tests.support.shop_days import SHOP_PARAMETERS, added, at_once
@@ -126,12 +126,12 @@ def make_data_sets(folder: Path) -> list[Path]:
         added(logs[1:2], SHOP, shop)
         shutil.rmtree(shop.with_name("DIR.work"))
         at_once(logs[:2], SHOP, folder / name / "hashed" / "DIR", hashed)
-        sizes = shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP
-        shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP = 20, 8
+        sizes = rounds.ROWS_PER_FILE, rounds.ROWS_PER_ROW_GROUP
+        rounds.ROWS_PER_FILE, rounds.ROWS_PER_ROW_GROUP = 20, 8
         try:
             at_once(logs[2:], plain, folder / name / "files" / "DIR", SHOP_PARAMETERS)
         finally:
-            shuffle.ROWS_PER_FILE, shuffle.ROWS_PER_ROW_GROUP = sizes
+            rounds.ROWS_PER_FILE, rounds.ROWS_PER_ROW_GROUP = sizes
         made = made or [folder / name / kind / "DIR" for kind in ("shop", "hashed", "files")]
     return made
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import fae
-from fae.dataset.row_codec import pack_texts, unpack_texts
+from fae.dataset.shuffle.row_codec import pack_texts, unpack_texts
 from fae.logs.schema_files import parse_schema
 
 SCHEMA = """

@@ -12,6 +12,7 @@ import dask.config
 import distributed  # noqa: F401  its defaults would go with the first block of dask.config.set
 import pytest
 
+from fae.dataset.shuffle import rounds
 from fae.execution.executor import Executor, open_executor
 from fae.format.errors import ClusterError
 from fae.logs.files import find_logs
@@ -20,6 +21,7 @@ from tests.support.killed_runs import (
     BLOCK_BYTES,
     FAN_IN,
     MOST_ENTRIES,
+    SCATTERED_FILES,
     STAGES,
     dask_scheduler,
     dask_worker,
@@ -36,10 +38,11 @@ OPTIONS = Options(budget=SHOP_BUDGET)
 
 
 @pytest.fixture(autouse=True)
-def _small_ranges_of_merged_dictionaries(monkeypatch: pytest.MonkeyPatch) -> None:
+def _all_rounds_of_small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(value_ranges, "MAX_ENTRIES_PER_RANGE", MOST_ENTRIES)
     monkeypatch.setattr(value_ranges, "MIN_ENTRIES_PER_PART", 0)
     monkeypatch.setattr(dictionary_tree, "MAX_FAN_IN", FAN_IN)
+    monkeypatch.setattr(rounds, "MAX_SCATTERED_FILES", SCATTERED_FILES)
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def test_a_worker_killed_in_some_stages_does_not_show(
 ) -> None:
     monkeypatch.setenv("HOLD", str(hold))
     made: list[Stages] = []
-    stages = ("ingest", "merge", "scatter")
+    stages = ("ingest", "merge", "scatter", "rescatter")
     for stage in stages:
         (hold / stage).write_text("all")
     config = {"distributed.worker.preload": ["tests.support.holding"]}

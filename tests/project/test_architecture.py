@@ -48,7 +48,7 @@ PURE = [
     *("arrays/run_length", "arrays/row_keys", "ingestion/fast_parser", "ingestion/parser"),
     *("ingestion/dictionaries", "profiling/splits", "hotset/selection", "hotset/cold_hash"),
     *("hotset/curve", "hotset/rules/peeling", "hotset/rules/accesses", "hotset/rules/threshold"),
-    *("dataset/row_codec", "dataset/vocabulary"),
+    *("dataset/shuffle/row_codec", "dataset/vocabulary"),
 ]
 IMPURE = {"pathlib", "os", "time", "datetime", "random", "fsspec", "distributed", "fae.execution"}
 

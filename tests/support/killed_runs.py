@@ -16,12 +16,15 @@ from tests.support.forked import Forked, forked
 from tests.support.project import PYTHONPATH
 
 #: The stages with a task log, in order.
-STAGES = ["ingest", "splits", "merge", "profile", "ranks", "calibrate", "scatter", "partition"]
+STAGES = ["ingest", "splits", "merge", "profile", "ranks", "calibrate"]
+STAGES += ["scatter", "rescatter", "partition"]
 BLOCK_BYTES = 64
 #: Few enough for tables to be counted in several ranges.
 MOST_ENTRIES = 4
 #: Few enough for dictionaries to be merged, level by level, before they are counted.
 FAN_IN = 2
+#: Few enough for rows to be rescattered.
+SCATTERED_FILES = 2
 
 
 def run_stages(directory: Path, scheduler: str, workers: int) -> None:
@@ -29,6 +32,7 @@ def run_stages(directory: Path, scheduler: str, workers: int) -> None:
     import dask.config
 
     import tests.support.holding  # noqa: F401
+    from fae.dataset.shuffle import rounds
     from fae.execution.executor import open_executor
     from fae.format.program import run_program
     from fae.logs.files import find_logs
@@ -39,6 +43,7 @@ def run_stages(directory: Path, scheduler: str, workers: int) -> None:
     dask.config.refresh()  # it was read in another environment
     value_ranges.MAX_ENTRIES_PER_RANGE, value_ranges.MIN_ENTRIES_PER_PART = MOST_ENTRIES, 0
     dictionary_tree.MAX_ENTRIES_PER_SMALL_GROUP, dictionary_tree.MAX_FAN_IN = 0, FAN_IN
+    rounds.MAX_SCATTERED_FILES = SCATTERED_FILES
 
     def program() -> int:
         logs = find_logs([str(directory / "shop.csv")], SHOP)

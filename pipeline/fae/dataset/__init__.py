@@ -2,8 +2,7 @@
 
 stage       `write_dataset`: leaves, vocabularies and the manifest
 parameters  the options of the stage, checked
-shuffle     scatters the rows of staged parts over files, and gathers each file in key order
-row_codec   packs encoded rows into words, so that the shuffle moves a row as one piece
+shuffle/    scatters the rows of staged parts over files, and gathers each file in key order
 parquet     the columns and encodings of data files and vocabularies
 vocabulary  the id of each raw value
 integrity   faults of the folder's files: missing, unknown, of another size or checksum

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from fae.arrays.arrow import to_arrow
 from fae.arrays.stable_argsort import stable_argsort
-from fae.dataset.row_codec import PackedRows, unpack_texts
+from fae.dataset.shuffle.row_codec import PackedRows, unpack_texts
 from fae.format.manifest import LABEL, Features, LearntMoments, SparseFeature
 from fae.logs.schema import Schema
 

@@ -13,7 +13,7 @@ from typing import Any
 from fae.commit import outputs
 from fae.dataset import parquet
 from fae.dataset.parameters import PartitionParameters
-from fae.dataset.shuffle import (
+from fae.dataset.shuffle.rounds import (
     ROWS_PER_FILE,
     SCATTERED,
     GatherTask,

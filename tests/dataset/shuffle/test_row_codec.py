@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae.dataset.row_codec import Columns, PackedRows
+from fae.dataset.shuffle.row_codec import Columns, PackedRows
 
 words = st.integers(-(2**31), 2**31 - 1)
 lists = st.lists(words, max_size=4)

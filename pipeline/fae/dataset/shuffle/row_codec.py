@@ -114,6 +114,16 @@ class PackedRows:
             lists[field] = ids
         return Columns(fields, lists)
 
+    def take(self, order: Positions) -> PackedRows:
+        """Return the rows in `order`."""
+        words = reuse_buffer("packed words", self.words.shape, np.int32)
+        np.take(self.words, order, axis=0, out=words, mode="clip")  # `raise` makes another copy
+        lengths = np.diff(self.starts)[order].astype(np.int32)
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        lists = np.empty(self.lists.size, dtype=np.int32)
+        _copy_lists(self.lists, self.starts[:-1][order], lengths, starts[:-1].copy(), lists)
+        return PackedRows(self.keys[order], words, starts, lists)
+
     def to_batches(self, bounds: Positions) -> list[pa.RecordBatch]:
         """Return a record batch of the rows between each two neighbours of `bounds`."""
         row_bytes = BYTES_PER_WORD * self.words.shape[1]

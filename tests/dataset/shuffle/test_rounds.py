@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fae.dataset import shuffle
 from fae.dataset.parameters import PartitionParameters
+from fae.dataset.shuffle import rounds
 from fae.dataset.stage import write_dataset
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
@@ -112,12 +112,19 @@ def test_nothing_but_the_data_set_is_left_behind(shop: Stages) -> None:
     }
 
 
-@pytest.mark.parametrize("blocks", [(1 << 20, 64), (100, 1000)])
+@pytest.mark.parametrize(
+    ("blocks", "scattered_files"), [((1 << 20, 64), 1 << 11), ((100, 1000), 2)]
+)
 def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    blocks: tuple[int, int],
+    scattered_files: int,
 ) -> None:
-    monkeypatch.setattr(shuffle, "ROWS_PER_FILE", 50)
-    monkeypatch.setattr(shuffle, "ROWS_PER_ROW_GROUP", 16)
+    monkeypatch.setattr(rounds, "MAX_SCATTERED_FILES", scattered_files)
+    monkeypatch.setattr(rounds, "ROWS_PER_FILE", 50)
+    monkeypatch.setattr(rounds, "ROWS_PER_ROW_GROUP", 16)
     schema = schema_of([LABEL, CITY, {"name": "n", "role": "sparse", "encoding": "integer"}])
     log = "".join(f"{i % 2},{'ab'[i % 2]},{i}\n" for i in range(400))
     found = find_logs(written(tmp_path, {"a.txt": log}), schema)
@@ -125,6 +132,7 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
     made = [
         stages(found, schema, tmp_path / str(block), options, block_bytes=block) for block in blocks
     ]
+    assert ("rescatter: " in capsys.readouterr().err) == (scattered_files == 2)
     assert digests(made[0].dataset) == digests(made[1].dataset)
     leaf = made[0].manifest.splits["train"]["cold"]
     assert len(leaf.files) == -(-leaf.rows // 50) > 3
@@ -137,12 +145,20 @@ def test_a_leaf_of_many_files_and_row_groups_is_one_shuffle(
     assert leaf_rows(made[0].dataset, made[0].manifest, schema) == right.leaves
 
 
-@pytest.mark.parametrize(("parts", "together"), [(1, 100), (4, 16), (1, 3)])
-def test_parts_scattered_by_one_task_give_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop: Stages, parts: int, together: int
+@pytest.mark.parametrize(
+    ("parts", "together", "scattered_files"), [(1, 100, 1), (4, 16, 3), (1, 3, 1), (5, 1, 2)]
+)
+def test_parts_scattered_in_any_number_of_files_and_rounds_give_the_same_bytes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shop: Stages,
+    parts: int,
+    together: int,
+    scattered_files: int,
 ) -> None:
-    monkeypatch.setattr(shuffle, "_SCATTER_TASKS", parts)
-    monkeypatch.setattr(shuffle, "_MAX_PARTS_PER_TASK", together)
+    monkeypatch.setattr(rounds, "MAX_SCATTERED_FILES", scattered_files)
+    monkeypatch.setattr(rounds, "_SCATTER_TASKS", parts)
+    monkeypatch.setattr(rounds, "_MAX_PARTS_PER_TASK", together)
     found = find_logs(written(tmp_path, {"shop.csv": SHOP_LOG}), SHOP)
     options = oracle.Options(budget=SHOP_BUDGET)
     made = stages(found, SHOP, tmp_path, options, block_bytes=64)
