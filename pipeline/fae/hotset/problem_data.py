@@ -24,8 +24,8 @@ from fae.profiling.splits import TRAIN, SplitCodes
 
 #: Stacked rows are numbered by int32.
 _MAX_ROWS = 2**31 - 1
-#: Marks an access to id 0, which a sample leaves out.
-_OOV_ACCESS = -1
+#: Marks an access to id 0, which samples leave out.
+OOV_ACCESS = -1
 
 #: The accesses of one column, and how many each sample makes; None where each makes one.
 Column = tuple[Int32Array, Int64Array | None]
@@ -105,26 +105,26 @@ def stack_part(staging: Staging, frequencies: Frequencies, part: int) -> Stacked
         codes = staged.read_codes(column.name)
         ranks = frequencies.read_ranks(column.name, part)
         columns.append(_stack_column(codes, ranks, first_rows[column.table_name], is_counted))
-    values, lengths = _interleave(columns)
+    values, lengths = interleave(columns)
     if may_repeat:
-        values, lengths = _remove_repeats(values, lengths)
+        values, lengths = remove_repeats(values, lengths)
     return StackedSamples(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def _stack_column(codes: Codes, ranks: Ranks, first_row: int, is_counted: BoolArray) -> Column:
     """Return the stacked rows that the counted samples access in one column.
 
-    `ranks` has the access rank of each code. An access out of vocabulary becomes _OOV_ACCESS.
+    `ranks` has the access rank of each code. An access out of vocabulary becomes OOV_ACCESS.
     """
     rows = ranks.astype(np.int64) + first_row
-    row_of_code = np.where(ranks == OOV_ID, _OOV_ACCESS, rows).astype(np.int32)
+    row_of_code = np.where(ranks == OOV_ID, OOV_ACCESS, rows).astype(np.int32)
     if codes.lengths is None:
         return row_of_code[codes.codes[is_counted]], None
     in_counted = np.repeat(is_counted, codes.lengths)
     return row_of_code[codes.codes[in_counted]], codes.lengths[is_counted]
 
 
-def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
+def interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
     """Return the accesses of all columns sample by sample, without those out of vocabulary.
 
     The second array, shape (samples,), counts them.
@@ -147,7 +147,7 @@ def _interleave(columns: Sequence[Column]) -> tuple[Int32Array, Int64Array]:
 def _transpose(matrix: npt.NDArray[np.int32]) -> tuple[Int32Array, Int64Array]:
     """Return the values of each sample in a matrix (columns, samples), and their number.
 
-    Values that are _OOV_ACCESS are left out.
+    Values that are OOV_ACCESS are left out.
     """
     columns, samples = matrix.shape
     values = np.empty(matrix.size, np.int32)
@@ -157,7 +157,7 @@ def _transpose(matrix: npt.NDArray[np.int32]) -> tuple[Int32Array, Int64Array]:
         begin = end
         for column in range(columns):
             value = matrix[column, sample]
-            if value != _OOV_ACCESS:
+            if value != OOV_ACCESS:
                 values[end] = value
                 end += 1
         lengths[sample] = end - begin
@@ -166,12 +166,12 @@ def _transpose(matrix: npt.NDArray[np.int32]) -> tuple[Int32Array, Int64Array]:
 
 @kernel
 def _drop_oov(values: Int32Array, lengths: Int64Array) -> tuple[Int32Array, Int64Array]:
-    """Return the values of each sample that are not _OOV_ACCESS, and their number."""
+    """Return the values of each sample that are not OOV_ACCESS, and their number."""
     known_lengths = np.zeros_like(lengths)
     begin = end = 0  # of the sample in `values`, and of what is kept of them
     for sample in range(lengths.size):
         for access in range(begin, begin + lengths[sample]):
-            if values[access] != _OOV_ACCESS:
+            if values[access] != OOV_ACCESS:
                 values[end] = values[access]
                 end += 1
                 known_lengths[sample] += 1
@@ -193,7 +193,7 @@ def _scatter_column(
 
 
 @kernel
-def _remove_repeats(values: Int32Array, lengths: Int64Array) -> tuple[Int32Array, Int64Array]:
+def remove_repeats(values: Int32Array, lengths: Int64Array) -> tuple[Int32Array, Int64Array]:
     """Return the distinct values of each sample, ascending, and their number."""
     distinct = np.empty_like(values)
     distinct_lengths = np.zeros_like(lengths)

@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fae.arrays.arrow import Int32Array, Int64Array
+from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.dataset.integrity import READ_ERRORS
+from fae.dataset.vocabulary import to_staged_values
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, SPLITS, Leaf, Manifest, SparseFeature, Table
 from fae.hotset.problem import StackedRows, StackedSamples
+from fae.hotset.problem_data import OOV_ACCESS, Column, interleave, remove_repeats
 from fae.logs.columns import SparseColumn
 from fae.reporting.comparison import HeldOutSamples
 from fae.reporting.facts import Facts
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
-BLOCK_ROWS = 1 << 16
+BLOCK_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class DatasetRows:
     """
 
     stacked: StackedRows
-    row_of: dict[str, Int64Array]
+    row_of: dict[str, Int32Array]
 
-    def hot_rows(self, manifest: Manifest) -> Int64Array:
+    def hot_rows(self, manifest: Manifest) -> Int32Array:
         """Return the stacked rows that are hot in the data set."""
         hot = [self.row_of[table.name][: table.hot_rows] for table in manifest.tables]
         return np.concatenate(hot)
@@ -52,12 +54,12 @@ def read_rows(
     """
     manifest = facts.manifest
     accesses: list[Int64Array] = []
-    row_of: dict[str, Int64Array] = {}
+    row_of: dict[str, Int32Array] = {}
     first = 0
     for table, frequencies in zip(manifest.tables, facts.tables, strict=True):
         ids = _ids_by_accesses(dataset, table, facts.schema.tables[table.name][0])
         accesses.append(np.concatenate([[frequencies.folded_accesses], ids["accesses"].to_numpy()]))
-        rows = np.empty(table.rows, dtype=np.int64)
+        rows = np.empty(table.rows, dtype=np.int32)
         rows[OOV_ID] = first
         rows[ids["id"].to_numpy()] = first + np.arange(1, table.rows)
         row_of[table.name] = rows
@@ -70,22 +72,21 @@ def read_rows(
 
 
 def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.DataFrame:
-    """Return `id` and `accesses` of a vocabulary, most accesses first, then by value.
+    """Return `id` and `accesses` of a vocabulary, most accesses first, then by staged value.
 
-    The missing value comes before the others, and hex values of varying length sort by length.
+    The missing value comes before the others.
     """
     path = dataset / table.vocabulary.path
-    order = [pl.col("accesses"), pl.col("value")]
-    if column.encoding == "hex" and column.digits is None:
-        order.insert(1, pl.col("value").str.len_bytes())
-    descending = [True, *(False for _ in order[1:])]
     expected_ids = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
     try:
         vocabulary = pl.read_parquet(path, columns=["value", "id", "accesses"], glob=False)
         if table.hashed:
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()
-        ordered = vocabulary.sort(order, descending=descending, nulls_last=False)
+        value = to_staged_values(vocabulary["value"], column)  # numbers sort faster than hex
+        ordered = vocabulary.with_columns(value).sort(
+            "accesses", "value", descending=[True, False], nulls_last=False
+        )
     except READ_ERRORS as error:
         raise DatasetError(f"Cannot read {path}: {error}. Run `fae verify`.") from None
     if not ids.equals(expected_ids):
@@ -116,15 +117,19 @@ def read_train_samples(
     DatasetError where a file is damaged.
     """
     leaves = _list_leaves(facts.manifest, SPLITS[:1])
-    accesses = np.zeros(rows.stacked.count, dtype=np.int64)
+    tables = [feature.table for feature in facts.manifest.features.sparse]
+    counts = {table: np.zeros(of_id.size, dtype=np.int64) for table, of_id in rows.row_of.items()}
     blocks = []
-    source = _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf)
-    for owners, accessed, height in source:
-        accesses += np.bincount(accessed, minlength=accesses.size)
-        blocks.append(_row_sets(owners, accessed, rows.stacked, height))
+    for columns in _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf):
+        for table, (ids, _) in zip(tables, columns, strict=True):
+            counts[table] += np.bincount(ids, minlength=counts[table].size)
+        blocks.append(_stack_block(columns, tables, rows)[:2])
+    accesses = np.empty(rows.stacked.count, dtype=np.int64)
+    for table, of_id in rows.row_of.items():
+        accesses[of_id] = counts[table]
     stacked = rows.stacked
-    tables, starts = stacked.tables, stacked.table_offsets
-    counted = StackedRows.from_accesses(tables, starts, accesses, stacked.row_bytes)
+    starts = stacked.table_offsets
+    counted = StackedRows.from_accesses(stacked.tables, starts, accesses, stacked.row_bytes)
     return counted, _concat_samples(blocks)
 
 
@@ -142,12 +147,11 @@ def read_held_out_samples(
     is damaged.
     """
     leaves = _list_leaves(facts.manifest, SPLITS[1:])
+    tables = [feature.table for feature in facts.manifest.features.sparse]
     blocks, known = [], [np.zeros(0, dtype=np.bool_)]
-    source = _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf)
-    for owners, accessed, height in source:
-        blocks.append(_row_sets(owners, accessed, rows.stacked, height))
-        is_known = np.ones(height, dtype=np.bool_)
-        is_known[owners[np.isin(accessed, rows.stacked.oov_rows)]] = False
+    for columns in _read_blocks(dataset, facts, rows, leaves, max_samples, seed, end_leaf):
+        values, lengths, is_known = _stack_block(columns, tables, rows)
+        blocks.append((values, lengths))
         known.append(is_known)
     return HeldOutSamples(_concat_samples(blocks), np.concatenate(known))
 
@@ -172,8 +176,8 @@ def _read_blocks(
     max_samples: int,
     seed: int,
     end_leaf: Callable[[], None],
-) -> Iterator[tuple[Int64Array, Int64Array, int]]:
-    """Yield `_block_accesses` of at most `max_samples` samples of leaves, and a block's samples.
+) -> Iterator[list[Column]]:
+    """Yield the ids of at most `max_samples` samples of leaves, block by block and by feature.
 
     Within each leaf the rows lie fully shuffled, so a contiguous slice from a seeded position is a
     random subset, and only the slice is read.
@@ -186,7 +190,10 @@ def _read_blocks(
         paths = [dataset / file.path for file in leaf.files]
         samples = _read_slice(paths, facts.manifest, start, size)
         for block in samples.iter_slices(BLOCK_ROWS):
-            yield *_block_accesses(block, facts.manifest, rows), block.height
+            yield [
+                _read_ids(block[feature.name], feature, rows.row_of[feature.table].size)
+                for feature in facts.manifest.features.sparse
+            ]
         end_leaf()
 
 
@@ -207,45 +214,33 @@ def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) ->
     return frame
 
 
-def _block_accesses(
-    block: pl.DataFrame, manifest: Manifest, rows: DatasetRows
-) -> tuple[Int64Array, Int64Array]:
-    """Return, for every access of a block, the sample that makes it (from 0) and its row."""
-    owners: list[Int64Array] = []
-    accessed: list[Int64Array] = []
-    for feature in manifest.features.sparse:
-        owner, ids = _flatten_ids(block[feature.name], feature)
-        row_of = rows.row_of[feature.table]
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < row_of.size:
-            raise DatasetError(f"{feature.name!r} has ids outside its table. Run `fae verify`.")
-        owners.append(owner)
-        accessed.append(row_of[ids])
-    return np.concatenate(owners), np.concatenate(accessed)
+def _read_ids(column: pl.Series, feature: SparseFeature, table_rows: int) -> Column:
+    """Return the ids of a column, with lists flattened, and how many each sample has."""
+    lengths = None
+    if feature.multi:
+        lengths = column.list.len().to_numpy().astype(np.int64)
+        column = column.filter(column.list.len() > 0).explode()
+    ids = column.to_numpy()
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < table_rows:
+        raise DatasetError(f"{feature.name!r} has ids outside its table. Run `fae verify`.")
+    return ids, lengths
 
 
-def _flatten_ids(column: pl.Series, feature: SparseFeature) -> tuple[Int64Array, Int64Array]:
-    """Return the sample of each id of a column, and the ids, with lists flattened."""
-    samples = np.arange(column.len(), dtype=np.int64)
-    if not feature.multi:
-        return samples, column.to_numpy().astype(np.int64)
-    lengths = column.list.len().to_numpy()
-    flat = column.filter(column.list.len() > 0).explode()
-    return np.repeat(samples, lengths), flat.to_numpy().astype(np.int64)
+def _stack_block(
+    columns: Sequence[Column], tables: Sequence[str], rows: DatasetRows
+) -> tuple[Int32Array, Int64Array, BoolArray]:
+    """Return each sample's distinct rows, how many, and whether all its values have one.
 
-
-def _row_sets(
-    owners: Int64Array, accessed: Int64Array, stacked: StackedRows, samples: int
-) -> tuple[Int32Array, Int64Array]:
-    """Return each sample's distinct rows, ascending, and how many each has.
-
-    Rows out of vocabulary are left out, since they are always hot.
+    `columns` are ids of `tables`. Rows out of vocabulary are left out, since they are always hot.
     """
-    out_of_vocabulary = np.zeros(stacked.count, dtype=np.bool_)
-    out_of_vocabulary[stacked.oov_rows] = True
-    kept = ~out_of_vocabulary[accessed]
-    # One sort orders accesses by sample and, within a sample, by row; equal neighbours are
-    # repeated accesses of one sample to one row.
-    keys = np.sort(owners[kept] * stacked.count + accessed[kept])
-    keys = keys[np.diff(keys, prepend=-1) > 0]
-    lengths = np.bincount(keys // stacked.count, minlength=samples)
-    return (keys % stacked.count).astype(np.int32), lengths
+    stacked = []
+    for table, (ids, lengths) in zip(tables, columns, strict=True):
+        of_id = rows.row_of[table].copy()
+        of_id[OOV_ID] = OOV_ACCESS
+        stacked.append((of_id[ids], lengths))
+    values, lengths = interleave(stacked)
+    accesses = sum(1 if of_column is None else of_column for _, of_column in columns)
+    is_known: BoolArray = lengths == accesses
+    if len(set(tables)) < len(tables) or any(of_column is not None for _, of_column in columns):
+        values, lengths = remove_repeats(values, lengths)
+    return values, lengths, is_known

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fae.appending.drift import Drift
-from fae.arrays.arrow import Int64Array
+from fae.arrays.arrow import Int32Array, Int64Array
 from fae.format.manifest import SPLITS, TEMPERATURES, Table
 from fae.hotset.problem import StackedRows
 from fae.reporting.charts import Axis, Bar, Drawing, Mark, Point, Series, draw_bars, draw_lines
@@ -39,7 +39,7 @@ _SHARE_DOMAIN = (0.0, 1.04)
 def draw_figures(
     facts: Facts,
     rows: StackedRows,
-    hot_rows: Int64Array,
+    hot_rows: Int32Array,
     comparison: Comparison,
     runs: Sequence[Run] = (),
 ) -> list[Drawing]:
@@ -84,7 +84,7 @@ def _draw_access_skew(rows: StackedRows) -> Drawing:
     return Drawing("access-skew", "Accesses of each row, by rank", alt, chart)
 
 
-def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int64Array) -> Drawing:
+def _draw_cumulative_accesses(rows: StackedRows, hot_rows: Int32Array) -> Drawing:
     """Draw the share of accesses to the most accessed rows, for all tables and the largest."""
     series = [
         replace(line, points=_cumulative_points(_sorted_accesses(rows, table), _count_points(line)))
