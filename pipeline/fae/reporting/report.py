@@ -45,7 +45,7 @@ def write_report(
     for library in ("jinja2", "vl_convert"):
         require(library, extra="report", purpose="The report")
     from fae.reporting.page import render_page
-    from fae.reporting.vega import draw_png, draw_svg
+    from fae.reporting.vega import draw_svg, to_page_svg, to_png
 
     page, folder = output_paths(dataset, out)
     trained = read_runs(runs)
@@ -73,9 +73,10 @@ def write_report(
     pictures, pngs = {}, {}
     with executor.track("draw", 2 * len(figures) + 1) as end_step:
         for figure in figures:
-            pictures[figure.name] = draw_svg(figure)
+            document = draw_svg(figure)
+            pictures[figure.name] = to_page_svg(document, figure.name)
             end_step()
-            pngs[f"{figure.name}.png"] = draw_png(figure)
+            pngs[f"{figure.name}.png"] = to_png(document, figure.title)
             end_step()
         text = render_page(facts, access_share, comparison, figures, pictures, trained)
         end_step()

@@ -1,51 +1,74 @@
 """Call vl-convert, which brings Vega-Lite: pictures of charts, and the library for the page."""
 
-from functools import cache
-from typing import Any
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import vl_convert
 
+from fae.format.atomic_files import replace_file
+from fae.format.errors import StorageError
 from fae.reporting.charts import Drawing
 from fae.reporting.style import LIGHT
 
 #: A version that all supported versions of vl-convert have.
 _VEGA_LITE = "6.1"
+_BUNDLE = (
+    "import sys, vl_convert\n"
+    f"source = vl_convert.javascript_bundle(None, vl_version={_VEGA_LITE!r})\n"
+    "sys.stdout.buffer.write(source.encode())\n"
+)
+#: Pixels above a picture for its title.
+_TITLE_HEIGHT = 34
 
 
 def draw_svg(drawing: Drawing) -> str:
-    """Return a figure as an element of the page; the same chart gives the same text."""
-    document = vl_convert.vegalite_to_svg(drawing.chart, vl_version=_VEGA_LITE)
-    return _to_page_svg(document, drawing.name)
+    """Return a figure as an SVG document; the same chart gives the same text but for ids."""
+    return vl_convert.vegalite_to_svg(drawing.chart, vl_version=_VEGA_LITE)
 
 
-def draw_png(drawing: Drawing) -> bytes:
-    """Return a figure in light colours, with its title."""
-    chart = _in_light_colours({**drawing.chart, "title": drawing.title})
-    chart["config"] = {**chart["config"], "background": LIGHT["page"]}
-    return vl_convert.vegalite_to_png(chart, vl_version=_VEGA_LITE, scale=2)
+def to_png(document: str, title: str) -> bytes:
+    """Return an SVG document of a figure as a PNG in light colours, below its title."""
+    width, height = map(float, re.findall(r' (?:width|height)="([\d.]+)"', document)[:2])
+    size = f'width="{width}" height="{height + _TITLE_HEIGHT}"'
+    inner = document.replace("<svg ", f'<svg y="{_TITLE_HEIGHT}" ', 1)
+    picture = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+        '<rect width="100%" height="100%" fill="var(--page)"/>'
+        '<text x="5" y="20" font-family="sans-serif" font-size="14" font-weight="bold" '
+        f'fill="var(--ink)">{escape(title)}</text>{inner}</svg>'
+    )
+    light = re.sub(r'(?<==")var\(--([\w-]+)\)', lambda name: LIGHT[name[1]], picture)
+    return vl_convert.svg_to_png(light, scale=2)
 
 
-@cache
 def library_source() -> str:
-    """Return the JavaScript that draws live charts: Vega, Vega-Lite and Vega-Embed."""
-    # Without a snippet of one's own, it is the library alone; the type forgets that.
-    return vl_convert.javascript_bundle(None, vl_version=_VEGA_LITE)  # type: ignore[arg-type]
+    """Return the JavaScript that draws live charts: Vega, Vega-Lite and Vega-Embed.
+
+    It takes seconds to bundle, so it is kept in the user's folder for caches. Another process does
+    it, since progress would stand still in this one: vl-convert holds the interpreter's lock.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
+    path = caches / "fae" / f"vega-{_VEGA_LITE}-{version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeError):
+        return path.read_text(encoding="utf-8")
+    bundle = [sys.executable, "-c", _BUNDLE]
+    source = subprocess.run(bundle, check=True, stdout=subprocess.PIPE).stdout  # noqa: S603
+    with suppress(OSError, StorageError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(path, shared=True) as partial:
+            partial.write_bytes(source)
+    return source.decode()
 
 
-def _in_light_colours(chart: Any) -> Any:
-    """Return a chart whose CSS variables are the light colours."""
-    if isinstance(chart, dict):
-        return {key: _in_light_colours(value) for key, value in chart.items()}
-    if isinstance(chart, list | tuple):
-        return [_in_light_colours(value) for value in chart]
-    if isinstance(chart, str) and chart.startswith("var(--"):
-        return LIGHT.get(chart[len("var(--") : -1], chart)
-    return chart
-
-
-def _to_page_svg(document: str, name: str) -> str:
-    """Return an SVG document as an element of the page, with ids of its own."""
+def to_page_svg(document: str, name: str) -> str:
+    """Return an SVG document as an element of the page; `name` is in its ids."""
     root = ElementTree.fromstring(document)  # noqa: S314 (vl-convert wrote it)
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     renamed = {f"url(#{old})": f"url(#{name}-{place})" for place, old in enumerate(ids)}
