@@ -188,6 +188,7 @@ class Problem:
     memory. Where they are a sample of train, `all_accesses` has the accesses in all of train.
     `track` shows progress while a block runs: it takes a name and the number of steps, and yields
     what to call after each. A rule may use so many `threads`; its ranking depends on none of it.
+    A ranking that is to serve smaller budgets too knows the least of them.
     """
 
     rows: StackedRows
@@ -199,6 +200,7 @@ class Problem:
     read_contested: Callable[[RowRanges], ContestedSamples] | None = None
     track: Callable[[str, int], AbstractContextManager[Callable[[], None]]] = track_nothing
     threads: int = 1
+    least_budget_bytes: int | None = None
 
     @property
     def is_exact(self) -> bool:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,11 @@ from fae.hotset.problem import (
     Ranking,
     StackedRows,
     StackedSamples,
-    buy_rows,
+    count_affordable_each,
     track_nothing,
 )
 from fae.hotset.rules import RULES
+from fae.hotset.rules.peeling import LARGE_ACCESSES
 
 #: Budgets to compare at, as shares of the bytes of all rows: with the chosen one, eight at most.
 BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -30,8 +33,9 @@ BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 class Choice:
     """A rule with an objective, whose ranking for a budget is cut at smaller ones too.
 
-    These are at most `reach` times smaller. A ranking costs up to half a calibration, so the rules
-    that look at samples rank for few budgets: see benchmarks/RESULTS.md for what that changes.
+    These are at most `reach` times smaller; of many accesses, one ranking serves all, unless the
+    rule has no reach at all. A ranking costs up to half a calibration, so the rules that look at
+    samples rank for few budgets: see benchmarks/RESULTS.md for what that changes.
     """
 
     rule: Callable[[Problem], Ranking]
@@ -95,21 +99,22 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     groups = (samples, held_out.samples, known)
     shares: dict[str, tuple[HotShares, ...]] = {}
     worths: list[npt.NDArray[np.float64]] = []
-    ranked = {name: list_ranked(budgets, chosen, CHOICES[name].reach) for name in CHOICES}
-    with problem.track("compare", sum(map(len, ranked.values()))) as end_step:
-        for name, choice in CHOICES.items():
-            rankings = []
-            for budget in ranked[name]:
-                changes: dict[str, Any] = {
-                    "budget_bytes": budget,
-                    "objective": choice.objective,
-                    "track": track_nothing,
-                }
-                ranking = choice.rule(replace(problem, **changes))
-                rankings.append(ranking)
-                if ranking.loads is not None:
-                    worths.append(ranking.loads.bound_worth(np.array(budgets)))
-                end_step()
+    ranked = {
+        name: list_ranked(budgets, chosen, _find_reach(choice, rows))
+        for name, choice in CHOICES.items()
+    }
+    steps = sum(map(len, ranked.values()))
+    with problem.track("compare", steps) as end_step, ThreadPoolExecutor(problem.threads) as pool:
+
+        def rank(name: str) -> list[Ranking]:
+            return _rank(problem, CHOICES[name], budgets[0], ranked[name], end_step)
+
+        for name, rankings in zip(CHOICES, pool.map(rank, CHOICES), strict=True):
+            worths += [
+                ranking.loads.bound_worth(np.array(budgets))
+                for ranking in rankings
+                if ranking.loads is not None
+            ]
             hot_at = _mark_budgets(rows, budgets, ranked[name], rankings)
             train, *others = (_measure_shares(group, hot_at, len(budgets)) for group in groups)
             of_budgets = zip(train, *others, strict=True)
@@ -135,12 +140,40 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
     )
 
 
+def _find_reach(choice: Choice, rows: StackedRows) -> float:
+    is_large = rows.access_counts.total >= LARGE_ACCESSES
+    return math.inf if is_large and choice.reach > 1 else choice.reach
+
+
+def _rank(
+    problem: Problem,
+    choice: Choice,
+    least: int,
+    budgets: Sequence[int],
+    end_step: Callable[[], None],
+) -> list[Ranking]:
+    """Return the ranking for each of `budgets`, of which the first serves those down to `least`."""
+    rankings = []
+    for budget in budgets:
+        changes: dict[str, Any] = {
+            "budget_bytes": budget,
+            "least_budget_bytes": least,
+            "objective": choice.objective,
+            "track": track_nothing,
+        }
+        rankings.append(choice.rule(replace(problem, **changes)))
+        end_step()
+    return rankings
+
+
 def list_ranked(budgets: Sequence[int], chosen: int, reach: float) -> tuple[int, ...]:
     """Return the budgets, of some that ascend, to rank for.
 
     They are the largest, the chosen one, and each that is more than `reach` times smaller than the
-    next of them above.
+    next of them above. With an infinite reach, the largest serves all.
     """
+    if reach == math.inf:
+        return (max(budgets),)
     ranked: list[int] = []
     for budget in reversed(budgets):
         if not ranked or budget == chosen or budget * reach < ranked[-1]:
@@ -159,9 +192,15 @@ def _mark_budgets(
     Each budget buys from the ranking, of those for the budgets `ranked`, that is for the next one.
     """
     hot_at = np.zeros(rows.count, dtype=np.uint8)
-    for i, (budget, of) in enumerate(zip(budgets, np.searchsorted(ranked, budgets), strict=True)):
-        ranking = rankings[of].ranked_rows
-        hot_at[buy_rows(rows, ranking, budget).to_rows()] |= np.uint8(1 << i)
+    served_by = np.searchsorted(ranked, budgets)
+    for place, ranking in enumerate(rankings):
+        served = np.flatnonzero(served_by == place)
+        bought = count_affordable_each(rows, ranking.ranked_rows, np.array(budgets)[served])
+        order = ranking.ranked_rows.to_rows()
+        # What a budget buys, all larger ones buy too.
+        bits = [np.bitwise_or.reduce(1 << served[i:]) for i in range(served.size)]
+        for (begin, end), bit in zip(pairwise([0, *bought.tolist()]), bits, strict=True):
+            hot_at[order[begin:end]] |= np.uint8(bit)
     return hot_at
 
 

@@ -191,8 +191,11 @@ def _peel_band(
 ) -> Int32Array | None:
     """Return the best order of a few passes; None if the rule `accesses` is better."""
     best, best_worth = None, contest.worth_of_accesses
+    serves_less = contest.problem.least_budget_bytes is not None
     for number in range(1, LARGE_PASSES + 1):
-        order = peeler.make_pass(contest.stop_bytes(number))
+        # Smaller budgets take the order of the last full pass.
+        is_full = serves_less and number < LARGE_PASSES
+        order = peeler.make_pass(-1 if is_full else contest.stop_bytes(number))
         worth = contest.measure_worth(peeler, order)
         if worth >= best_worth:
             best, best_worth = order, worth
@@ -230,7 +233,7 @@ def choose_core(problem: Problem, bought: RowRanges) -> RowRanges:
     by_density = rows.by_density
     if rows.access_counts.total < LARGE_ACCESSES or not by_density.size:
         return by_density.head(0)
-    free_bytes = problem.budget_bytes - int(rows.row_bytes.sum())
+    free_bytes = (problem.least_budget_bytes or problem.budget_bytes) - int(rows.row_bytes.sum())
     densest = buy_rows(rows, by_density, int(CORE_SHARE * free_bytes))
     core = densest.to_rows()
     return rows.to_ranges(core[_mark_rows(rows, bought)[core]])
