@@ -13,6 +13,7 @@ import polars as pl
 from fae.format.errors import LogError
 from fae.logs.compression import check_text, explain_read_errors
 from fae.logs.files import UTF8_BOM, Log, locate_log, open_parquet, open_text, read_partitions
+from fae.logs.row_groups import check_decoded_bytes
 
 SAMPLED_BYTES, SAMPLED_ROWS = 8 << 20, 20_000
 #: Tried in this order; of two that fit as well, the first is chosen.
@@ -71,6 +72,8 @@ def read_sample(url: str) -> Sample:
 def _read_parquet(log: Log) -> Sample:
     """Return the first rows of a Parquet log; values are as text would have them."""
     with open_parquet(log) as file:
+        if file.num_row_groups:
+            check_decoded_bytes(log, file, 0, file.schema_arrow.names, SAMPLED_ROWS)
         batches = file.iter_batches(batch_size=SAMPLED_ROWS)
         first = next(batches, None)
     if first is None:

@@ -22,6 +22,7 @@ from fae.ingestion.staging import Part, StagedLog, Staging, fingerprint_logs
 from fae.logs.blocks import BLOCK_BYTES, Block, cut_blocks, read_block
 from fae.logs.checksums import checksum_logs
 from fae.logs.files import Log, check_sizes, open_parquet, suggest_separator
+from fae.logs.row_groups import check_decoded_bytes
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
@@ -184,6 +185,7 @@ def _read_row_group(block: Block, schema: Schema) -> Iterator[pa.Table]:
     names = [name for name in block.log.fields if name in used]
     with open_parquet(block.log) as file:
         try:
+            check_decoded_bytes(block.log, file, block.start, names, MAX_ROWS_AT_ONCE)
             if file.metadata.row_group(block.start).num_rows <= MAX_ROWS_AT_ONCE:
                 tables = iter([file.read_row_group(block.start, columns=names)])
             else:

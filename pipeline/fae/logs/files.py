@@ -323,11 +323,11 @@ def open_text(log: Log) -> IO[bytes]:
 
 
 @contextmanager
-def open_parquet(log: Log) -> Iterator[pq.ParquetFile]:
+def open_parquet(log: Log, **options: Any) -> Iterator[pq.ParquetFile]:
     """Open the log as a Parquet file during the block; raises LogError where it is not one."""
     with explain_read_errors(log.name, "plain"), open_file(log.url) as raw:
         try:
-            file = pq.ParquetFile(raw, page_checksum_verification=True)
+            file = pq.ParquetFile(raw, page_checksum_verification=True, **options)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise LogError(f"{log.name} is not a valid Parquet file: {error}") from None
         with file:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
+from fae.format.units import read_free_memory
 from fae_trainer.data.batches import Batch, Block
 from fae_trainer.data.decoding import id_type
 from fae_trainer.parameters import CACHES
@@ -60,7 +60,7 @@ def choose_cache(requested: str, manifest: Manifest, split: str, device: torch.d
     size = estimate_decoded_bytes(manifest, split)
     if device.type == "cuda" and size <= AUTO_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "host" if size <= AUTO_SHARE * read_free_host_bytes() else "none"
+    return "host" if size <= AUTO_SHARE * read_free_memory() else "none"
 
 
 def estimate_decoded_bytes(manifest: Manifest, split: str) -> int:
@@ -75,23 +75,3 @@ def estimate_decoded_bytes(manifest: Manifest, split: str) -> int:
     if any(feature.multi for feature in sparse):
         id_bytes = 2 * id_bytes + 4 * sum(file.bytes for leaf in leaves for file in leaf.files)
     return rows * 4 * (1 + len(manifest.features.dense)) + id_bytes
-
-
-def read_free_host_bytes() -> int:
-    """Return the memory that processes can still take, or 0 if it is unknown.
-
-    It is the smaller of what the kernel and the process's control group allow.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        fields = dict(line.split(":") for line in lines)
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 0
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return free
-    return max(min(free, limit - used), 0)
