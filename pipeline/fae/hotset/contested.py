@@ -6,6 +6,7 @@ samples without them is a small part, which is read part by part, wherever tasks
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,16 @@ from fae.hotset.problem_data import stack_part
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.storage.folder import Folder
-from fae.storage.raw_arrays import create_numbers, read_numbers
+from fae.storage.raw_arrays import create_numbers, read_numbers, write_numbers
 
 #: The level of rows outside the core; in the core, the coldest rows have level 1.
 _CONTESTED = 0
 _CORE_LEVELS = 255
 _LEVELS_FILE = "levels.partial/core.uint8"
-#: What a task returns: rows, lengths, and the charged rows with their charges.
-_PartResult = tuple[Int32Array, Int32Array, Int32Array, Int64Array]
+#: What a task writes, one after the other: rows, lengths, and the charged rows with their charges.
+_PART_FILE = "contested.partial/{part:05}.int32"
+#: What it returns: how many rows, samples and charged rows these are.
+_PartSizes = tuple[int, int, int]
 
 Levels = npt.NDArray[np.uint8]
 
@@ -64,34 +67,40 @@ def read_contested(
         _assign_levels(core, levels)
     folders = (staging.directory, frequencies.directory, scratch)
     tasks = [_Task(*folders, part) for part in range(len(staging.parts))]
-    return _concat_parts(executor.run("contested", _read_part, tasks))
+    # Results that wait in memory for the last of them cannot be given back to the system.
+    return _concat_parts(scratch, executor.run("contested", _write_part, tasks))
 
 
-def _concat_parts(parts: list[_PartResult]) -> ContestedSamples:
-    """Return the contested samples of all parts; `parts` is emptied, to bound memory."""
-    rows = np.empty(sum(part[0].size for part in parts), dtype=np.int32)
-    offsets = np.zeros(sum(part[1].size for part in parts) + 1, dtype=np.int64)
-    charged, charges = zip(*(part[2:] for part in parts), strict=True)
+def _concat_parts(scratch: Folder, sizes: Sequence[_PartSizes]) -> ContestedSamples:
+    """Return the contested samples of all parts, whose files have so many numbers."""
+    accesses, samples, _ = np.sum(sizes, axis=0).tolist()
+    rows = np.empty(accesses, dtype=np.int32)
+    offsets = np.zeros(samples + 1, dtype=np.int64)
+    charged, charges = [], []
     row = sample = 0
-    parts.reverse()
-    while parts:
-        kept_rows, lengths, *_ = parts.pop()
-        rows[row : row + kept_rows.size] = kept_rows
-        offsets[sample + 1 : sample + 1 + lengths.size] = row + np.cumsum(lengths)
-        row, sample = row + kept_rows.size, sample + lengths.size
+    for part, (accesses, samples, _) in enumerate(sizes):
+        numbers = read_numbers(scratch, _PART_FILE.format(part=part), np.int32)
+        ends = np.cumsum(sizes[part])
+        rows[row : row + accesses], lengths, charged_rows, of_rows = np.split(numbers, ends)
+        offsets[sample + 1 : sample + 1 + samples] = row + np.cumsum(lengths)
+        row, sample = row + accesses, sample + samples
+        charged.append(charged_rows.copy())
+        charges.append(of_rows.copy())
     charged_rows, inverse = np.unique(np.concatenate(charged), return_inverse=True)
     totals = np.bincount(inverse, weights=np.concatenate(charges), minlength=charged_rows.size)
     return ContestedSamples(StackedSamples(rows, offsets), charged_rows, totals.astype(np.int64))
 
 
-def _read_part(task: _Task) -> _PartResult:
-    """Return the contested samples of a part."""
+def _write_part(task: _Task) -> _PartSizes:
+    """Write the contested samples of a part."""
     levels = read_numbers(task.scratch, _LEVELS_FILE, np.uint8)
     staging, frequencies = Staging.read(task.staging), Frequencies.read(task.frequencies)
     contested = _set_core_aside(stack_part(staging, frequencies, task.part), levels)
-    samples = contested.samples
-    lengths = np.diff(samples.offsets).astype(np.int32)
-    return samples.rows, lengths, contested.charged_rows, contested.charges
+    samples, charged_rows = contested.samples, contested.charged_rows
+    figures = (samples.rows, np.diff(samples.offsets), charged_rows, contested.charges)
+    name = _PART_FILE.format(part=task.part)
+    write_numbers(task.scratch, name, (each.astype(np.int32) for each in figures))
+    return samples.rows.size, samples.count, charged_rows.size
 
 
 def _assign_levels(core: RowRanges, levels: Levels) -> None:
