@@ -5,6 +5,7 @@ The system clears fresh memory, which can take longer than the work that is done
 
 from __future__ import annotations
 
+import ctypes
 import math
 from threading import get_ident
 from typing import IO, Any
@@ -31,6 +32,24 @@ def reuse_buffer(use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.
 def free_buffers() -> None:
     """Free the buffers of all threads of this process."""
     _buffers.clear()
+
+
+def return_free_memory() -> None:
+    """Give memory that was freed, and that the allocator keeps, back to the system."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc
+        libc.malloc_trim(0)
+
+
+def shrink(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Return the first `size` items, in the array's own memory, whose rest is freed.
+
+    Nothing else may use the array or a view of it from then on.
+    """
+    if not array.flags.owndata:  # memory that a kernel allocated
+        return array[:size].copy()
+    array.resize(size, refcheck=False)
+    return array
 
 
 def read_into_buffer(file: IO[bytes], use: str, size: int) -> memoryview:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fae.arrays.arrow import Int32Array, Int64Array
+from fae.arrays.buffers import return_free_memory
 from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges
 from fae.execution.executor import Executor
@@ -68,7 +69,9 @@ def read_contested(
     folders = (staging.directory, frequencies.directory, scratch)
     tasks = [_Task(*folders, part) for part in range(len(staging.parts))]
     # Results that wait in memory for the last of them cannot be given back to the system.
-    return _concat_parts(scratch, executor.run("contested", _write_part, tasks))
+    sizes = executor.run("contested", _write_part, tasks)
+    return_free_memory()  # ranking is where memory is highest
+    return _concat_parts(scratch, sizes)
 
 
 def _concat_parts(scratch: Folder, sizes: Sequence[_PartSizes]) -> ContestedSamples:

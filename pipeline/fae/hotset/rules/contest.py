@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fae.arrays.arrow import Int32Array, Int64Array
+from fae.arrays.buffers import shrink
 from fae.arrays.jit import kernel
 from fae.arrays.run_length import RowRanges, RunLengthArray
 from fae.hotset.problem import StackedRows, StackedSamples
@@ -30,7 +31,7 @@ class Contestants:
     """
 
     members: npt.NDArray[np.int32]
-    offsets: Int64Array
+    offsets: Int32Array
     cost_bytes: Int64Array
 
     @property
@@ -68,14 +69,13 @@ def join_rows(
     single = np.flatnonzero(is_contestant).astype(np.int32)
     labels = np.full(rows.count, _UNLABELLED, dtype=np.int32)
     labels[single] = np.arange(single.size, dtype=np.int32)
-    contestants, offsets, joined, lengths = _join_rows(
-        samples.rows, samples.offsets, labels, single.size
-    )
+    end, joined, lengths = _join_rows(samples.rows, samples.offsets, labels, single.size)
+    samples = StackedSamples(shrink(samples.rows, end), samples.offsets)
     members = np.concatenate([single, joined])
-    member_offsets = np.arange(single.size + lengths.size + 1)
+    member_offsets = np.arange(single.size + lengths.size + 1, dtype=np.int32)
     member_offsets[single.size + 1 :] = single.size + np.cumsum(lengths)
     cost_bytes = _sum_costs(members, member_offsets, rows.table_offsets, rows.row_bytes)
-    return StackedSamples(contestants, offsets), Contestants(members, member_offsets, cost_bytes)
+    return samples, Contestants(members, member_offsets, cost_bytes)
 
 
 def keep_whole_samples(samples: StackedSamples, labels: Int32Array) -> StackedSamples:
@@ -85,7 +85,7 @@ def keep_whole_samples(samples: StackedSamples, labels: Int32Array) -> StackedSa
     the memory of the old ones.
     """
     end, count = _keep_whole_samples(samples.rows, samples.offsets, labels)
-    return StackedSamples(samples.rows[:end].copy(), samples.offsets[: count + 1].copy())
+    return StackedSamples(shrink(samples.rows, end), shrink(samples.offsets, count + 1))
 
 
 @kernel
@@ -101,11 +101,10 @@ def _count_holders(rows: Int32Array, count: int) -> npt.NDArray[np.uint8]:
 @kernel
 def _join_rows(
     rows: Int32Array, offsets: Int64Array, labels: Int32Array, first: int
-) -> tuple[Int32Array, Int64Array, Int32Array, Int32Array]:
-    """Return the samples by contestant, and the rows that each contestant from `first` on joins.
+) -> tuple[int, Int32Array, Int32Array]:
+    """Write the contestants of each sample over its rows; say which rows those from `first` join.
 
-    The results are contestants, their offsets, the joined rows, and their number by contestant. The
-    first two take the memory of `rows` and `offsets`.
+    Return the number of written contestants, the joined rows, and their number by contestant.
     """
     # Memory that is allocated and not written to is not used.
     joined = np.empty(rows.size, np.int32)
@@ -128,12 +127,12 @@ def _join_rows(
             count += 1
         begin = offsets[sample + 1]
         offsets[sample + 1] = end
-    return rows[:end], offsets, joined[:joined_end], lengths[:count]
+    return end, joined[:joined_end], lengths[:count]
 
 
 @kernel
 def _sum_costs(
-    members: Int32Array, offsets: Int64Array, table_offsets: Int64Array, row_bytes: Int64Array
+    members: Int32Array, offsets: Int32Array, table_offsets: Int64Array, row_bytes: Int64Array
 ) -> Int64Array:
     """Return the bytes of each contestant's rows."""
     cost_bytes = np.zeros(offsets.size - 1, np.int64)

@@ -163,8 +163,11 @@ def _choose_among_band(
         by_density = np.argsort(-density, kind="stable").astype(np.int32)
         spent = np.cumsum(contestants.cost_bytes[by_density])
         size_bytes = BAND_BUDGETS * contest.free_bytes
-        band, others = np.split(by_density, [np.searchsorted(spent, size_bytes, side="right")])
-        del spent, density  # of all contestants: peeling needs their memory
+        band_size = np.searchsorted(spent, size_bytes, side="right")
+        band, others = by_density[:band_size].copy(), by_density[band_size:]
+        if others.size > MOST_OTHERS:
+            others = others[:0].copy()
+        del spent, density, by_density  # of all contestants: peeling needs their memory
         labels = np.full(contestants.count, -1, dtype=np.int32)
         labels[band] = np.arange(band.size, dtype=np.int32)
         peeler = Peeler(
@@ -179,8 +182,6 @@ def _choose_among_band(
         del labels, inverse_cost
         best = _peel_band(contest, peeler, end_step)
         del peeler
-        if others.size > MOST_OTHERS:
-            others = others[:0]
         ranked_rows = None if best is None else contest.rank(np.concatenate([band[best], others]))
         end_step()
     return _Choice(ranked_rows, contest.complete_loads(loads), passes)
