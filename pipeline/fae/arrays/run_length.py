@@ -151,14 +151,28 @@ class RunLengthArray:
 
     def sum_ranges(self, ranges: RowRanges) -> Int64Array:
         """Return the sum over the rows of each range."""
-        return self._sum_before(ranges.begins + ranges.lengths) - self._sum_before(ranges.begins)
+        return _sum_ranges(self.begins, self.ends, self.values, ranges.begins, ranges.lengths)
 
-    def _sum_before(self, rows: Int64Array) -> Int64Array:
-        """Return the sum over all rows before each of `rows`."""
-        sums = np.cumsum(self.values * self.ranges.lengths)
-        run = np.searchsorted(self.begins, rows, side="right") - 1
-        after = self.ends[run] - rows  # rows of the run that the sum must leave out
-        return np.asarray(sums[run] - self.values[run] * after, dtype=np.int64)
+
+@kernel
+def _sum_ranges(
+    run_begins: Int64Array,
+    run_ends: Int64Array,
+    values: Int64Array,
+    begins: Int64Array,
+    lengths: Int64Array,
+) -> Int64Array:
+    """Return the sum over the rows of each range, of runs with these values."""
+    sums = np.zeros(begins.size, np.int64)
+    for i in range(begins.size):
+        row, end = begins[i], begins[i] + lengths[i]
+        run = np.searchsorted(run_begins, row, side="right") - 1
+        while row < end:
+            run_end = min(run_ends[run], end)
+            sums[i] += values[run] * (run_end - row)
+            row = run_end
+            run += 1
+    return sums
 
 
 @kernel

@@ -53,6 +53,7 @@ from fae.hotset.problem import (
 )
 from fae.hotset.problem_data import stack_rows, stack_samples, stack_train_accesses
 from fae.hotset.rules import find_rule
+from fae.hotset.rules.peeling import MOST_OTHERS
 from fae.hotset.selection import (
     Selection,
     append_unsampled_rows,
@@ -68,8 +69,8 @@ from fae.storage.raw_arrays import create_numbers
 
 #: Peak memory of ranking by all samples.
 _BYTES_PER_ACCESS = 15
-#: Peak memory of peeling: see the growth in benchmarks/RESULTS.md.
-_CONTESTED_BYTES_PER_ACCESS, _CONTESTED_BYTES_PER_ROW = 18, 20
+#: Peak memory of peeling by accesses, and of the ranking of single rows that it makes.
+_CONTESTED_BYTES_PER_ACCESS, _BYTES_PER_OTHER = 14, 90
 
 
 def calibrate(
@@ -194,7 +195,7 @@ class _Chooser:
         contested = read_contested(*sources, core, self.scratch, self.executor)
         self._check_memory(
             contested.samples.rows.size * _CONTESTED_BYTES_PER_ACCESS
-            + self.rows.count * _CONTESTED_BYTES_PER_ROW
+            + min(self.rows.count, MOST_OTHERS) * _BYTES_PER_OTHER
         )
         return contested
 
