@@ -56,9 +56,9 @@ PEERS = {
         "by hand; no splits, hot/cold, shuffle, checked lines, checksums",
     ),
     "duckdb": Peer(
-        "2.0.0",
+        "2.0.1",
         "duckdb_sql.py",
-        (("duckdb==2.0.0",),),
+        (("duckdb==2.0.1",),),
         Reading(parquet("rows.parquet")),
         "by hand; as polars",
     ),
@@ -95,12 +95,12 @@ PEERS = {
         "memory; one transforming process of two cores",
     ),
     "torchrec": Peer(
-        "1.8.0",
+        "1.9.2",
         "torchrec_scripts.py",
         (
-            ("torch==2.13.0", "numpy<2.5", "tensordict", "torchmetrics==1.0.3", "tqdm"),
+            ("torch==2.14.1", "numpy<2.5", "tensordict", "torchmetrics==1.0.3", "tqdm"),
             ("pyre-extensions", "iopath", "setuptools<80"),
-            ("--no-deps", "torchrec==1.8.0", "fbgemm-gpu-cpu==1.8.0"),
+            ("--no-deps", "torchrec==1.9.2", "fbgemm-gpu-cpu==1.9.0"),
         ),
         Reading(torchrec, folded_below=2),
         "no hot/cold, checked lines, checksums, vocabulary of train alone or on disk; values seen "
@@ -109,7 +109,7 @@ PEERS = {
 }
 OURS = {
     "accesses": "nothing; splits, exact counts on train, the paper's rule, shuffle, checksums",
-    "inputs": "nothing; the same with the default rule",
+    "inputs": "nothing; the same with the rule for the most hot samples",
 }
 
 
