@@ -188,7 +188,7 @@ class Problem:
     memory. Where they are a sample of train, `all_accesses` has the accesses in all of train.
     `track` shows progress while a block runs: it takes a name and the number of steps, and yields
     what to call after each. A rule may use so many `threads`; its ranking depends on none of it.
-    A ranking that is to serve smaller budgets too knows the least of them.
+    `least_budget_bytes` is the least of smaller budgets that the ranking is to serve too, if any.
     """
 
     rows: StackedRows

@@ -63,6 +63,8 @@ FULL_PASS_INTERVAL, STOP_SHARE = 4, 0.5
 #: the rows whose loads per byte are highest, up to so many budgets.
 LARGE_ACCESSES, CORE_SHARE = 4_000_000, 1 / 16
 BALANCING_PASSES, LARGE_PASSES, BAND_BUDGETS = 10, 3, 4
+#: Further passes of balancing where a ranking serves smaller budgets too.
+SHARED_PASSES = 2
 #: The other contestants follow by load per byte or, where there are more than these, by accesses,
 #: as ranges of rows, since each row alone would take 100 bytes in the stages that follow.
 MOST_OTHERS = 1 << 22
@@ -153,11 +155,12 @@ def _choose_among_band(
     """
     problem, contestants = contest.problem, contest.contestants
     inverse_cost, per_sample = contest.invert_costs(support), problem.objective.per_sample
-    passes = BALANCING_PASSES + LARGE_PASSES
+    balancing = BALANCING_PASSES + SHARED_PASSES * (problem.least_budget_bytes is not None)
+    passes = balancing + LARGE_PASSES
     with problem.track("rank", passes + 1) as end_step:
         worths = (contest.certain, per_sample)
         loads = balance_loads(
-            samples[0], inverse_cost, worths, BALANCING_PASSES, problem.threads, end_step
+            samples[0], inverse_cost, worths, balancing, problem.threads, end_step
         )
         density = (loads * inverse_cost).astype(np.float32)
         by_density = np.argsort(-density, kind="stable").astype(np.int32)
@@ -176,8 +179,8 @@ def _choose_among_band(
             inverse_cost[band],
             contest.certain[band],
             per_sample,
-            loads[band] * BALANCING_PASSES,
-            BALANCING_PASSES,
+            loads[band] * balancing,
+            balancing,
         )
         del labels, inverse_cost
         best = _peel_band(contest, peeler, end_step)
@@ -192,11 +195,8 @@ def _peel_band(
 ) -> Int32Array | None:
     """Return the best order of a few passes; None if the rule `accesses` is better."""
     best, best_worth = None, contest.worth_of_accesses
-    serves_less = contest.problem.least_budget_bytes is not None
     for number in range(1, LARGE_PASSES + 1):
-        # Smaller budgets take the order of the last full pass.
-        is_full = serves_less and number < LARGE_PASSES
-        order = peeler.make_pass(-1 if is_full else contest.stop_bytes(number))
+        order = peeler.make_pass(contest.stop_bytes(number))
         worth = contest.measure_worth(peeler, order)
         if worth >= best_worth:
             best, best_worth = order, worth
