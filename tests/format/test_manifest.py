@@ -119,6 +119,7 @@ def test_a_missing_key_is_refused(shop_copy: Path, name: str) -> None:
         (("tables", 0, "hot_rows"), 7, "table 'city' has impossible sizes"),
         (("tables", 0, "rows"), 0, "table 'city' has impossible sizes"),
         (("tables", 0, "rows"), 2**40, "table 'city' has 1099511627776 rows of dim 4; at most"),
+        (("tables", 0, "vocabulary", "rows"), 2**40, "has 1099511627776 rows in"),
         (("tables", 0, "dim"), 2**40, "rows of dim 1099511627776; at most"),
         (("tables", 0, "dim"), 0, "table 'city' has impossible sizes"),
         (("features", "sparse", 0, "table"), "town", "'city' names an unknown table 'town'"),

@@ -34,6 +34,8 @@ OOV_ID = 0
 MAX_TABLE_ROWS, MAX_DIM = 2**32, 65_536
 #: Far more than a row group of a data set has; equal values take no bytes, whatever their number.
 MAX_GROUP_ROWS = 2**24
+#: Fewer than a row group takes in a file: its footer has an entry for each column.
+_MIN_GROUP_BYTES = 100
 #: In a data set that logs were added to: how its hot set changed, and the former id of each id.
 DRIFT = "drift.json"
 MAPPING = "mapping"
@@ -232,6 +234,11 @@ def _check(manifest: Manifest, where: str) -> None:
         if file.path in paths:
             raise DatasetError(f"{where}: {file.path} is named twice.")
         paths.add(file.path)
+        if file.rows > (most := MAX_GROUP_ROWS * (1 + file.bytes // _MIN_GROUP_BYTES)):
+            raise DatasetError(
+                f"{where}: {file.path} has {file.rows} rows in {file.bytes} bytes; at most {most} "
+                "are possible. Prepare the data set again."
+            )
     names = {table.name for table in manifest.tables}
     if len(names) != len(manifest.tables):
         raise DatasetError(f"{where}: two tables have the same name.")

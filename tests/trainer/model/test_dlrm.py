@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fae_trainer.model.dlrm import PairwiseDots, index_lower_triangle, index_pairs
+from fae.format.errors import ParameterError
+from fae_trainer.model.dlrm import Dlrm, PairwiseDots, index_lower_triangle, index_pairs
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 5])
@@ -18,3 +19,10 @@ def test_pairwise_dots_and_their_gradient(vectors: int) -> None:
     if expected:
         torch.testing.assert_close(found, torch.stack(expected, 1))
     assert torch.autograd.gradcheck(lambda v: PairwiseDots.apply(v, lower, both), (x,))
+
+
+def test_a_top_mlp_that_no_memory_can_hold_is_refused() -> None:
+    with pytest.raises(ParameterError) as caught:
+        Dlrm(1, 1_000_000, 16, bottom=(16,), top=(512, 1))
+    assert "The 256,000,256,008,192 weights of the top MLP's first layer take" in str(caught.value)
+    assert "make it narrower with --top-mlp" in str(caught.value)

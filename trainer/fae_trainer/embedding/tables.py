@@ -20,10 +20,14 @@ from fae_trainer.data.batches import Ints
 from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer, RowStep
-from fae_trainer.embedding.shard import Shard, zeros_in_locked_pages
+from fae_trainer.embedding.shard import Shard, check_host_memory, zeros_in_locked_pages
 
 #: Rows that are initialised at a time. Initial values depend on it: do not change it.
 _ROWS_PER_CHUNK = 65_536
+_REMEDY = (
+    "Prepare the data set with a smaller `dim` or a larger --min-count, train with --optimizer "
+    "sgd, with a GPU give it a larger --hot-budget, or use a machine with more memory."
+)
 
 
 @dataclass(frozen=True)
@@ -190,13 +194,15 @@ class Tables:
 
     def _allocate_shard(self, rows: int, device: torch.device) -> Shard:
         """Return a shard of zeros."""
+        size = rows * self.width * self.dtype.itemsize
+        if device.type == "cpu":
+            check_host_memory(f"{rows:,} embedding rows and their optimizer state", size, _REMEDY)
         try:
             if self.page_locked and device.type == "cpu":
                 packed = zeros_in_locked_pages((rows, self.width), self.dtype)
             else:
                 packed = torch.zeros((rows, self.width), device=device, dtype=self.dtype)
         except (RuntimeError, MemoryError):
-            size = rows * self.width * self.dtype.itemsize
             raise ParameterError(
                 f"{rows:,} embedding rows need {size:,} bytes, which {device} does not have. Use "
                 "--placement hot-cold with a smaller hot budget, or a larger machine."

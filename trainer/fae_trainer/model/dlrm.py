@@ -18,6 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fae_trainer.embedding.shard import check_host_memory
+
+_REMEDY = (
+    "All pairs of vectors meet in it: make it narrower with --top-mlp, such as 16-1, or drop "
+    "sparse columns."
+)
+
 
 class Dlrm(nn.Module):
     """A network from dense features and pooled embeddings to one logit a sample.
@@ -43,7 +50,10 @@ class Dlrm(nn.Module):
         super().__init__()
         vectors = features + (1 if dense else 0)
         self.bottom = make_mlp([dense, *bottom], last_relu=True) if dense else None
-        self.top = make_mlp([dim + vectors * (vectors - 1) // 2, *top], last_relu=False)
+        width = dim + vectors * (vectors - 1) // 2
+        weights = f"The {width * top[0]:,} weights of the top MLP's first layer"
+        check_host_memory(weights, 4 * width * top[0], _REMEDY)
+        self.top = make_mlp([width, *top], last_relu=False)
         self.projections = nn.ModuleDict(
             {str(other): nn.Linear(other, dim, bias=False) for other in others}
         )

@@ -126,7 +126,7 @@ class History:
     def add_feedback(self) -> None:
         """Give the last valid loss to the adaptive schedule."""
         loss = self.curve[-1].valid_logloss
-        assert loss is not None, "schedule_epoch checks that an adaptive run has valid rows"
+        assert loss is not None, "training checks that an adaptive run has valid rows"
         self.feedback.append(loss)
 
     def next_epoch(self) -> None:

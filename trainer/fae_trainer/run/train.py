@@ -71,7 +71,7 @@ def _train(
     manifest = open_folder(options["data"]).read_manifest()
     saved = _load_saved(out, manifest, resume, overwrite)
     p = resolve_device(resolve_parameters(options, manifest, saved.parameters if saved else None))
-    schedule_epoch(manifest, p, 0)  # raises where there is nothing to train on
+    _check_splits(manifest, p)
     _check_ranks(manifest, p, saved, ranks)
     recommender, history = _start_model(manifest, p, saved, ranks)
     rows = sum(leaf.rows for leaf in manifest.splits["train"].values())
@@ -251,23 +251,25 @@ def _choose_cache(manifest: Manifest, p: TrainParameters, sharing: WindowSharing
 def schedule_epoch(
     manifest: Manifest, p: TrainParameters, epoch: int, feedback: Sequence[float] = ()
 ) -> Schedule:
-    """Return the order of an epoch's batches, the same for every placement.
-
-    Raises DatasetError where the train split is empty, or the valid split is and `adaptive` needs
-    it.
-    """
-    train, valid = manifest.splits["train"], manifest.splits["valid"]
+    """Return the order of an epoch's batches, the same for every placement."""
+    train = manifest.splits["train"]
     hot, cold = (count_batches(train[kind].rows, p.batch_size) for kind in ("hot", "cold"))
-    if not hot + cold:
+    return make_schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
+
+
+def _check_splits(manifest: Manifest, p: TrainParameters) -> None:
+    """Raise DatasetError where the train split is empty, or the valid one that `p` needs is."""
+    if not any(leaf.rows for leaf in manifest.splits["train"].values()):
         raise DatasetError(f"{p.data} has no rows to train on: its train split is empty.")
     adaptive = p.schedule == "adaptive"
-    if (adaptive or p.patience) and not any(leaf.rows for leaf in valid.values()):
+    if (adaptive or p.patience) and not any(
+        leaf.rows for leaf in manifest.splits["valid"].values()
+    ):
         option = "--schedule adaptive" if adaptive else "--patience"
         raise DatasetError(
             f"{p.data} has no valid rows, whose loss {option} needs. Prepare it with --valid, or "
             "omit the option."
         )
-    return make_schedule(hot, cold, p.seed, epoch, p.schedule, feedback)
 
 
 def _load_saved(
