@@ -93,7 +93,7 @@ def test_each_table_leaf_ranking_and_picture_moves_the_progress(
     assert shown.steps() == {
         "read": len(shop.manifest.tables) + leaves,
         "compare": sum(rankings),
-        "draw": 2 * len(report.figures) + 1,
+        "draw": len(report.figures) + 1,
     }
 
 

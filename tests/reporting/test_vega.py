@@ -10,7 +10,7 @@ import pytest
 
 from fae.reporting.charts import Axis, Drawing, Point, Series, draw_lines
 from fae.reporting.style import LIGHT
-from fae.reporting.vega import draw_svg, library_source, to_page_svg, to_png
+from fae.reporting.vega import draw_pictures, library_source
 
 
 def test_a_picture_has_the_page_s_colours_and_ids_of_its_own() -> None:
@@ -18,17 +18,14 @@ def test_a_picture_has_the_page_s_colours_and_ids_of_its_own() -> None:
     series = [Series("<b>var(--hot)&", points, 0), Series("grey", points, "faint", width=1)]
     x, y = Axis("rank", "count", logarithmic=True), Axis("share", "share", domain=(0, 1))
     drawing = Drawing("name", "title", "alt", draw_lines(x, y, series))
-    document = draw_svg(drawing)
-    first = to_page_svg(document, drawing.name)
+    first, png = draw_pictures(drawing)
     assert "var(--series-1)" in first
     assert "&lt;b&gt;var(--hot)&amp;</text>" in first
     ids = re.findall(r'id="([^"]*)"', first)
     assert ids == [f"name-{place}" for place in range(len(ids))]
     assert set(re.findall(r"url\(#([^)]*)\)", first)) == set(ids) != set()
     # The library counts ids through all its charts.
-    again = draw_svg(drawing)
-    assert to_page_svg(again, drawing.name) == first
-    assert to_png(again, drawing.title) == to_png(document, drawing.title)
+    assert draw_pictures(drawing) == (first, png)
     assert LIGHT["page"] not in first
 
 

@@ -36,14 +36,10 @@ DRIFT_NAMES = ("former hot set", "this hot set")
 _SHARE_DOMAIN = (0.0, 1.04)
 
 
-def draw_figures(
-    facts: Facts,
-    rows: StackedRows,
-    hot_rows: Int32Array,
-    comparison: Comparison,
-    runs: Sequence[Run] = (),
+def draw_dataset(
+    facts: Facts, rows: StackedRows, hot_rows: Int32Array, runs: Sequence[Run] = ()
 ) -> list[Drawing]:
-    """Draw all figures of a report; those of drift and of runs where there are any.
+    """Draw all figures that compare no rules; those of drift and of runs where there are any.
 
     `rows` are the data set's rows with their accesses in train, and `hot_rows` those that are hot.
     """
@@ -52,14 +48,17 @@ def draw_figures(
         _draw_access_skew(rows),
         _draw_cumulative_accesses(rows, hot_rows),
         _draw_hot_share_by_budget(facts),
-        _draw_rules(comparison, "train"),
-        _draw_rules(comparison, "held_out"),
         _draw_hot_rows(facts),
         _draw_out_of_vocabulary(facts),
         _draw_splits(facts),
         *drift,
         *draw_runs(runs),
     ]
+
+
+def draw_comparison(comparison: Comparison) -> list[Drawing]:
+    """Draw how the rules compare on train samples and on held-out ones."""
+    return [_draw_rules(comparison, samples) for samples in ("train", "held_out")]
 
 
 def _draw_access_skew(rows: StackedRows) -> Drawing:

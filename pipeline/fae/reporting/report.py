@@ -3,7 +3,9 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fae.execution.executor import Executor
@@ -13,7 +15,7 @@ from fae.hotset.problem import Problem
 from fae.reporting.comparison import Comparison, compare_rules
 from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
 from fae.reporting.facts import read_facts
-from fae.reporting.figures import draw_figures
+from fae.reporting.figures import draw_comparison, draw_dataset
 from fae.reporting.training import read_runs
 
 
@@ -45,7 +47,7 @@ def write_report(
     for library in ("jinja2", "vl_convert"):
         require(library, extra="report", purpose="The report")
     from fae.reporting.page import render_page
-    from fae.reporting.vega import draw_svg, to_page_svg, to_png
+    from fae.reporting.vega import draw_pictures
 
     page, folder = output_paths(dataset, out)
     trained = read_runs(runs)
@@ -66,20 +68,24 @@ def write_report(
         track=executor.track,
         threads=executor.threads,
     )
-    comparison = compare_rules(problem, held_out)
     hot_rows, accesses = rows.hot_rows(facts.manifest), rows.stacked.accesses
     access_share = int(accesses[hot_rows].sum()) / max(int(accesses.sum()), 1)
-    figures = draw_figures(facts, rows.stacked, hot_rows, comparison, trained)
-    pictures, pngs = {}, {}
-    with executor.track("draw", 2 * len(figures) + 1) as end_step:
-        for figure in figures:
-            document = draw_svg(figure)
-            pictures[figure.name] = to_page_svg(document, figure.name)
+
+    # Ranking leaves another thread time to draw: kernels hold no lock.
+    with ThreadPoolExecutor(1, "draw") as artist:
+        figures = draw_dataset(facts, rows.stacked, hot_rows, trained)
+        drawn = artist.map(draw_pictures, figures)
+        comparison = compare_rules(problem, held_out)
+        compared_figures = draw_comparison(comparison)
+        all_drawn = chain(drawn, artist.map(draw_pictures, compared_figures))
+        figures += compared_figures
+        pictures, pngs = {}, {}
+        with executor.track("draw", len(figures) + 1) as end_step:
+            for figure, picture in zip(figures, all_drawn, strict=True):
+                pictures[figure.name], pngs[f"{figure.name}.png"] = picture
+                end_step()
+            text = render_page(facts, access_share, comparison, figures, pictures, trained)
             end_step()
-            pngs[f"{figure.name}.png"] = to_png(document, figure.title)
-            end_step()
-        text = render_page(facts, access_share, comparison, figures, pictures, trained)
-        end_step()
     publish(page, text, folder, pngs)
     return Report(page, tuple(folder / name for name in pngs), comparison)
 

@@ -28,13 +28,17 @@ _BUNDLE = (
 _TITLE_HEIGHT = 34
 
 
-def draw_svg(drawing: Drawing) -> str:
-    """Return a figure as an SVG document; the same chart gives the same text but for ids."""
-    return vl_convert.vegalite_to_svg(drawing.chart, vl_version=_VEGA_LITE)
+def draw_pictures(drawing: Drawing) -> tuple[str, bytes]:
+    """Return a figure as an SVG element of the page and as a PNG in light colours with its title.
+
+    The same chart gives the same bytes.
+    """
+    document = vl_convert.vegalite_to_svg(drawing.chart, vl_version=_VEGA_LITE)
+    return _to_page_svg(document, drawing.name), _to_png(document, drawing.title)
 
 
-def to_png(document: str, title: str) -> bytes:
-    """Return an SVG document of a figure as a PNG in light colours, below its title."""
+def _to_png(document: str, title: str) -> bytes:
+    """Return an SVG document as a PNG in light colours, below its title."""
     width, height = map(float, re.findall(r' (?:width|height)="([\d.]+)"', document)[:2])
     size = f'width="{width}" height="{height + _TITLE_HEIGHT}"'
     inner = document.replace("<svg ", f'<svg y="{_TITLE_HEIGHT}" ', 1)
@@ -67,8 +71,8 @@ def library_source() -> str:
     return source.decode()
 
 
-def to_page_svg(document: str, name: str) -> str:
-    """Return an SVG document as an element of the page; `name` is in its ids."""
+def _to_page_svg(document: str, name: str) -> str:
+    """Return an SVG document as an element of the page, with ids of its own."""
     root = ElementTree.fromstring(document)  # noqa: S314 (vl-convert wrote it)
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     renamed = {f"url(#{old})": f"url(#{name}-{place})" for place, old in enumerate(ids)}
