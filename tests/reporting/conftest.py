@@ -1,4 +1,4 @@
-"""A data set of 26 tables and its report, made once."""
+"""Two data sets and their reports, made once, and reports whose pictures are quick."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from fae.logs.files import find_logs
 from fae.logs.schema_files import load_schema
+from fae.reporting import vega
 from fae.reporting.report import Report
 from fae.synthetic.log import write_log
 from tests.support.oracle import Options
@@ -28,3 +29,14 @@ def criteo(tmp_path_factory: pytest.TempPathFactory) -> Stages:
 @pytest.fixture(scope="session")
 def criteo_report(criteo: Stages, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Report]:
     return write_page(criteo.dataset, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def shop_report(shop: Stages, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Report]:
+    return write_page(shop.dataset, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, where a test looks at other parts of a report."""
+    monkeypatch.setattr(vega, "draw_pictures", lambda _: ("<svg></svg>", b"\x89PNG\r\n"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from fae.reporting.comparison import CHOICES, list_ranked
 from fae.reporting.page import RULE_MEANINGS
 from fae.reporting.report import Report
 from fae.reporting.style import format_share, format_size
-from tests.support.report_pages import Page, as_sets, write_page
+from tests.support.report_pages import Page, as_sets
 from tests.support.small_logs import Stages
 
 
@@ -68,9 +67,9 @@ def test_a_ranking_serves_budgets_within_its_reach(
     assert list_ranked(budgets, chosen, reach) == ranked
 
 
-def test_the_compared_shares_are_exact(shop: Stages, tmp_path: Path) -> None:
+def test_the_compared_shares_are_exact(shop: Stages, shop_report: tuple[Page, Report]) -> None:
     """Compare with sets in plain Python; no rule beats the best of all choices of rows."""
-    comparison = write_page(shop.dataset, tmp_path)[1].comparison
+    comparison = shop_report[1].comparison
     schema = shop.staging.schema
     rows = stack_rows(shop.frequencies, schema, shop.manifest.embedding)
     stacked = stack_samples(shop.staging, shop.frequencies)

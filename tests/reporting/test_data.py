@@ -36,6 +36,7 @@ def test_the_rows_are_stacked_as_calibration_stacked_them(
         assert Counter(as_sets(sets)) == Counter(as_sets(samples))
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_subset_is_drawn_by_the_seed_and_named_as_one(criteo: Stages, tmp_path: Path) -> None:
     page, report = write_page(criteo.dataset, tmp_path, compare_rows=500)
     assert 498 <= report.comparison.samples <= 500
@@ -51,6 +52,7 @@ def test_a_subset_is_drawn_by_the_seed_and_named_as_one(criteo: Stages, tmp_path
     np.testing.assert_array_equal(counted, first.accesses)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_lists_several_dims_and_empty_splits_are_read(tmp_path: Path) -> None:
     """No dense feature, no valid or test split, tables of several dims, lists that share first."""
     multi = {"encoding": "integer", "multi": {"separator": " "}}

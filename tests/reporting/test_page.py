@@ -25,7 +25,6 @@ from tests.support.small_logs import (
     Stages,
     edit_manifest,
     leaf_rows,
-    shop_stages,
     stages,
     written,
 )
@@ -34,8 +33,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
-def shop_page(shop: Stages, tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return write_page(shop.dataset, tmp_path_factory.mktemp("report"))[0]
+def shop_page(shop_report: tuple[Page, Report]) -> Page:
+    return shop_report[0]
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +193,9 @@ def test_texts_of_a_log_or_a_schema_are_never_markup(tmp_path: Path) -> None:
     assert "\u202e" not in raw
 
 
-def test_the_curve_of_a_device_profile_has_its_speed_up(shop: Stages, tmp_path: Path) -> None:
-    dataset = shop_stages(tmp_path).dataset
-    curve = pl.read_csv(dataset / "curve.csv").with_columns(speedup=pl.lit(1.5))
-    curve.write_csv(dataset / "curve.csv")
-    page, _ = write_page(dataset, tmp_path)
+@pytest.mark.usefixtures("quick_pictures")
+def test_the_curve_of_a_device_profile_has_its_speed_up(shop_copy: Path, tmp_path: Path) -> None:
+    curve = pl.read_csv(shop_copy / "curve.csv").with_columns(speedup=pl.lit(1.5))
+    curve.write_csv(shop_copy / "curve.csv")
+    page, _ = write_page(shop_copy, tmp_path)
     assert {row["speed-up"] for row in page.table("Hot samples by split")} == {"1.50×"}

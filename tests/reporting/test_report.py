@@ -11,31 +11,33 @@ from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, MissingExtraError, StorageError
 from fae.reporting.comparison import CHOICES, list_ranked
-from fae.reporting.report import output_paths, write_report
-from tests.support.report_pages import FIGURES, write_page
+from fae.reporting.report import Report, output_paths, write_report
+from tests.support.report_pages import FIGURES, Page
 from tests.support.shown_progress import ShownProgress
 from tests.support.small_logs import Stages, digests, written
 
 
-def test_the_same_data_set_gives_the_same_bytes(shop: Stages, tmp_path: Path) -> None:
+def test_the_same_data_set_gives_the_same_bytes(
+    shop: Stages, shop_report: tuple[Page, Report], tmp_path: Path
+) -> None:
     before = digests(shop.dataset)
     write_report(shop.dataset, tmp_path / "report.html")
-    first = digests(tmp_path)
-    write_report(shop.dataset, tmp_path / "report.html")
-    assert digests(tmp_path) == first
+    assert digests(tmp_path) == digests(shop_report[1].page.parent)
     assert digests(shop.dataset) == before
 
 
-def test_the_figures_lie_beside_the_page(shop: Stages, tmp_path: Path) -> None:
-    _, done = write_page(shop.dataset, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report-figures", "report.html"]
-    assert {path.name for path in (tmp_path / "report-figures").iterdir()} == {
+def test_the_figures_lie_beside_the_page(shop_report: tuple[Page, Report]) -> None:
+    _, done = shop_report
+    folder = done.page.parent
+    assert sorted(path.name for path in folder.iterdir()) == ["report-figures", "report.html"]
+    assert {path.name for path in (folder / "report-figures").iterdir()} == {
         f"{name}.png" for name in FIGURES
     }
     assert {path.stem for path in done.figures} == FIGURES
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n") for path in done.figures)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 def test_a_failure_leaves_what_was_there(
     shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
@@ -79,6 +81,7 @@ def test_the_figures_folder_is_named_for_the_page(shop: Stages, tmp_path: Path) 
     assert (page.name, folder.name) == ("a.b.html", "a.b-figures")
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_each_table_leaf_ranking_and_picture_moves_the_progress(
     shop: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
