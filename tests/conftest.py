@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from fae.execution.executor import Executor, open_executor
+from fae.execution.executor import Executor
+from tests.support.quick_workers import quick_workers
 from tests.support.shop_days import SHOP_PARAMETERS, at_once, shop_days
 from tests.support.small_logs import SHOP, Stages, shop_stages
 
@@ -61,7 +62,7 @@ def workers() -> Iterator[Executor]:
         with suppress(OSError):  # another process has it indeed
             taken.bind(("", 8787))
             taken.listen()
-        with open_executor(workers=2) as executor:
+        with quick_workers(2) as executor:
             yield executor
 
 

@@ -22,12 +22,13 @@ def test_it_checks_measures_and_reports_what_fails(
     import gpu
 
     check = gpu.check
-    monkeypatch.setattr(gpu, "check", lambda size, steps: check(8, 1))  # the interpreter is slow
-    whole = gpu.Case("kaggle", 8, "gpu")
+    monkeypatch.setattr(gpu, "check", lambda size, steps: check(2, 1))  # the interpreter is slow
+    whole = gpu.Case("kaggle", 2, "gpu")
     cases = [whole, gpu.replace(whole, placement="hybrid"), gpu.replace(whole, placement="none")]
     monkeypatch.setattr(gpu, "list_cases", lambda quick: cases)
-    monkeypatch.setattr(gpu, "INPUTS", 16)
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--quick", "--json", str(tmp_path / "gpu.json")])
+    monkeypatch.setattr(gpu, "INPUTS", 4)
+    options = ["--quick", "--seconds", "600", "--json", str(tmp_path / "gpu.json")]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *options])
     gpu.main()
     found = json.loads((tmp_path / "gpu.json").read_text())
     (worst,) = found["worst"].values()

@@ -32,6 +32,7 @@ from tests.support.killed_runs import (
     until,
 )
 from tests.support.oracle import Options
+from tests.support.quick_workers import quick_workers
 from tests.support.small_logs import SHOP, SHOP_BUDGET, SHOP_LOG, Stages, digests, stages, written
 
 OPTIONS = Options(budget=SHOP_BUDGET)
@@ -129,15 +130,14 @@ def test_a_signal_is_told_and_leaves_what_is_finished(
 
 
 def test_a_worker_killed_in_some_stages_does_not_show(
-    place: Path, hold: Path, shop: Stages, monkeypatch: pytest.MonkeyPatch
+    place: Path, hold: Path, shop: Stages
 ) -> None:
-    monkeypatch.setenv("HOLD", str(hold))
     made: list[Stages] = []
     stages = ("ingest", "merge", "scatter", "rescatter")
     for stage in stages:
         (hold / stage).write_text("all")
     config = {"distributed.worker.preload": ["tests.support.holding"]}
-    with dask.config.set(config), open_executor(workers=2) as here:
+    with dask.config.set(config), quick_workers(2, HOLD=str(hold)) as here:
         runner = threading.Thread(target=lambda: made.append(run(place, here)))
         runner.start()
         for stage in stages:
@@ -180,7 +180,7 @@ def test_a_task_that_takes_its_workers_along_is_given_up() -> None:
     config = {"distributed.scheduler.allowed-failures": 1}
     with (
         dask.config.set(config),
-        open_executor(workers=1) as here,
+        quick_workers(1) as here,
         pytest.raises(ClusterError, match=r"was on 2 workers when they died.*memory"),
     ):
         here.run("test", suicide, [1])

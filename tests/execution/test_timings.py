@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fae.execution.executor import Executor, open_executor
+from fae.execution.executor import Executor
 from fae.execution.timings import (
     DRIVER,
     Round,
@@ -18,6 +18,7 @@ from fae.execution.timings import (
     read_timings,
 )
 from fae.format.atomic_files import flush
+from tests.support.quick_workers import quick_workers
 
 
 def task(
@@ -98,7 +99,7 @@ def test_bytes_and_waits_for_the_disk_are_those_of_the_round(tmp_path: Path) -> 
 
 
 def test_what_worker_processes_use_is_counted(tmp_path: Path) -> None:
-    with open_executor(workers=2) as executor:
+    with quick_workers(2) as executor:
         executor.timings.begin_stage("stage")
         executor.run("write", write_and_flush, [str(tmp_path / str(n)) for n in range(4)])
         rounds = timings_of(executor, tmp_path / "out")

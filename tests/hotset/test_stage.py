@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from fae.execution.executor import Executor, open_executor
+from fae.execution.executor import Executor
 from fae.format.budget import Budget, Embedding
 from fae.format.errors import BudgetError, DatasetError, ParameterError
 from fae.hotset.hot_set import HotSet, HotShares
@@ -24,6 +24,7 @@ from fae.profiling.parameters import ProfileParameters
 from fae.profiling.stage import profile
 from fae.synthetic.log import write_log
 from tests.support import oracle
+from tests.support.quick_workers import quick_workers
 from tests.support.random_logs import FEW_EXAMPLES, RandomLog, logs
 from tests.support.shown_progress import ShownProgress
 from tests.support.small_logs import LABEL, SHOP_BUDGET, Stages, schema_of, stages, written
@@ -387,7 +388,7 @@ def test_the_rule_inputs_gives_the_same_bytes_wherever_tasks_run(
     staging = ingest(found, schema, tmp_path / "staging", Executor(1), IngestParameters())
     frequencies = profile(staging, tmp_path / "counts", Executor(1), ProfileParameters())
     parameters = CalibrateParameters.of(hot_budget=100_000, rule="inputs")
-    with open_executor(workers=2) as on_workers:
+    with quick_workers(2) as on_workers:
         executors = [Executor(1), Executor(2), Executor(4), on_workers]
         for number, executor in enumerate(executors):
             calibrate(staging, frequencies, tmp_path / str(number), executor, parameters)

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-#: Imported once per test process. None of them starts threads that a fork would miss.
+#: Imported once per test process, the kernels last. None starts threads that a fork would miss.
 PRELOADED = [
     "pytest",
     "fae.cli.commands",
     "fae.appending.append",
     "torch._dynamo",
     "fae_trainer.__main__",
+    "tests.support.loaded_kernels",
 ]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOADED)

@@ -97,13 +97,13 @@ def process(command: list[str], hold: Path) -> Iterator[subprocess.Popen[str]]:
 def until(
     found: Callable[[], object], process: subprocess.Popen[str] | Forked | None = None
 ) -> None:
-    """Wait until `found` is true; fail if the process ends before, or after a minute."""
-    for _ in range(6000):
+    """Wait until `found` is true; fail if the process ends before, or after five minutes."""
+    for _ in range(30_000):
         if found():
             return
         assert process is None or process.poll() is None, process
         time.sleep(0.01)
-    raise AssertionError("nothing came within a minute")
+    raise AssertionError("nothing came within five minutes")
 
 
 def holders(hold: Path, stage: str) -> list[int]:
