@@ -119,6 +119,20 @@ def test_staged_parts_are_neither_parsed_nor_copied_again(tmp_path: Path, day: l
     assert after == before
 
 
+def test_parts_may_be_links_into_a_cache(tmp_path: Path, day: list[str]) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    staging = tmp_path / "added.work" / "staging"
+    for file in list((staging / "parts").iterdir()):
+        file.rename(cache / file.name)
+        file.symlink_to(os.path.relpath(cache / file.name, file.parent))
+    cached = digests(cache)
+    added(day[1:], SHOP, tmp_path / "added")
+    at_once(day, SHOP, tmp_path / "whole", SHOP_PARAMETERS)
+    assert_same(tmp_path / "added", tmp_path / "whole")
+    assert digests(cache) == cached
+
+
 def test_parts_are_copied_where_the_file_system_has_no_links(
     tmp_path: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,37 @@ def test_an_output_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
     assert fingerprint_of(tmp_path / "link") == "two"
 
 
+def test_removing_never_follows_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    kept = [outside / name for name in ("file", "rows.partial")]
+    for file in kept:
+        file.write_text("kept")
+
+    def link(folder: Path) -> None:
+        (folder / "below").mkdir(parents=True)
+        for place in (folder, folder / "below"):
+            (place / "folder").symlink_to(outside)
+            (place / "folder.partial").symlink_to(outside)
+            (place / "linked").symlink_to(outside / "file")
+            (place / "rows.partial").symlink_to(outside / "rows.partial")
+            (place / "dangling.partial").symlink_to("nowhere")
+
+    made(tmp_path / "out")
+    link(tmp_path / "out")  # a finished output
+    link(tmp_path / "out.partial")  # an unfinished one
+    (tmp_path / "out.old.partial").symlink_to(outside)
+    made(tmp_path / "out", "y", "two")
+    assert names(tmp_path) == ["out", "outside"]
+    made(tmp_path / "linked.partial" / "x")
+    (tmp_path / "linked.partial").rename(outside / "unfinished")
+    (tmp_path / "linked.partial").symlink_to(outside / "unfinished")
+    made(tmp_path / "linked")
+    assert not (tmp_path / "linked").is_symlink()
+    assert (outside / "unfinished" / "x" / "file").exists()
+    assert [file.read_text() for file in kept] == ["kept", "kept"]
+
+
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatasetError, match="cannot write beside"):

@@ -281,8 +281,7 @@ def _replace(partial: Path, directory: Path) -> None:
     """Rename `partial` to `directory`, moving aside and then removing what was there."""
     if directory.exists():
         old = directory.with_name(f"{directory.name}.old.partial")
-        if old.exists():
-            shutil.rmtree(old)
+        _remove(old)
         if _exchange(partial, directory):
             partial.rename(old)
         else:

@@ -59,7 +59,9 @@ def write_rejects(rejects: Sequence[Reject], folder: Folder) -> Folder:
 def remove_rejects(folder: Folder) -> None:
     """Remove what `write_rejects` wrote into `folder`, and the folder unless it holds more."""
     folder.remove([_FILE_NAME])
-    if not folder.remote and folder.path.is_dir() and not any(folder.path.iterdir()):
+    if folder.remote or folder.path.is_symlink():
+        return
+    if folder.path.is_dir() and not any(folder.path.iterdir()):
         folder.path.rmdir()
 
 

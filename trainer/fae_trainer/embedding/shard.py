@@ -97,7 +97,7 @@ class Shard:
 
 
 def check_host_memory(what: str, size: int, remedy: str) -> None:
-    """Raise ParameterError where `what`, a plural, takes more bytes than the host has at the very most.
+    """Raise ParameterError where `what`, a plural, takes more than all memory of the host.
 
     The kernel grants more than it has, and would end the process when the bytes are written.
     """
