@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
         (project / name).mkdir(parents=True)
         for module in ("__init__", "__main__", "manifest"):
             (project / name / f"{module}.py").write_text("raise SystemExit('the user\\'s own')\n")
-    shutil.copy(SAMPLE, project / "log.tsv")
+    with SAMPLE.open(encoding="utf-8") as sample:
+        (project / "log.tsv").write_text("".join(islice(sample, 400)), encoding="utf-8")
     made = Environment(folder / "venv" / "bin", site, project)
     with made.without("torch"):
         command = ["prepare", "log.tsv", "--schema", "criteo-kaggle", "--hot-budget", "128KiB"]
@@ -137,7 +139,7 @@ def test_the_wheel_holds_the_two_packages_and_their_types(wheel: Path) -> None:
 def test_it_trains_and_exports_beside_a_users_own_folders(environment: Environment) -> None:
     assert environment.output("fae", "--version") == f"fae {__version__}\n"
     assert "data set in DIR" in environment.output("python", "-m", "fae", "summary", "DIR")
-    options = ["--batch-size", "500", "--device", "cpu", "--threads", "1", "--quiet"]
+    options = ["--bottom-mlp", "8-16", "--top-mlp", "8-1", "--device", "cpu", "--quiet"]
     environment.output("python", "-m", "fae_trainer", "train", "DIR", "--out", "RUN", *options)
     environment.output("fae", "export", "DIR", "RUN", "--out", "TABLES")
     assert (environment.project / "TABLES" / "C1.parquet").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from fae.commit.lock import lock_output
 from fae.commit.outputs import read_manifest
 from fae.dataset.encoder import Encoder
 from fae.dataset.verify import verify
-from fae.execution.executor import Executor, open_executor
+from fae.execution.executor import Executor
 from fae.format.errors import BudgetError, DatasetError, LogError, StorageError
 from fae.format.manifest import Manifest
 from fae.logs.files import find_logs, find_logs_by_split
@@ -27,6 +28,7 @@ from tests.support.command_line import fae
 from tests.support.forked import forked
 from tests.support.object_store import KEY, SECRET, asked, forget, object_store, tell
 from tests.support.oracle import Options
+from tests.support.quick_workers import quick_workers
 from tests.support.small_logs import (
     SHOP,
     SHOP_BUDGET,
@@ -99,7 +101,8 @@ def test_threads_write_the_bytes_of_a_local_run(dataset: Folder, shop: Stages) -
 
 
 def test_worker_processes_write_the_bytes_of_a_local_run(store: str, shop: Stages) -> None:
-    with open_executor(workers=2) as here:
+    environment = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    with quick_workers(2, **environment) as here:
         prepared("s3://data/workers", here)
     assert digests("s3://data/workers") == digests(shop.dataset)
 
