@@ -101,10 +101,10 @@ def drop(environ: dict[str, Any]) -> None:
 
 def serve(share: float, seed: int, kinds: str) -> None:
     """Serve at a free port, which is printed, until standard input ends."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.server import create_backend_app
     from werkzeug.serving import make_server
 
-    moto = DomainDispatcherApplication(create_backend_app)
+    moto = create_backend_app("s3")  # its dispatcher would seek the service anew each time
     application = Faults(moto, share, seed, kinds.split(","))
     server = make_server("127.0.0.1", 0, application, threaded=True)
     print(server.server_port, flush=True)
