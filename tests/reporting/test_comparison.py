@@ -9,8 +9,11 @@ import pytest
 
 from fae.hotset.problem import Problem
 from fae.hotset.problem_data import stack_rows, stack_samples
-from fae.hotset.rules import RULES
+from fae.hotset.rules import RULES, peeling
+from fae.reporting import comparison
 from fae.reporting.comparison import CHOICES, list_ranked
+from fae.reporting.data import read_held_out_samples, read_rows, read_train_samples
+from fae.reporting.facts import read_facts
 from fae.reporting.page import RULE_MEANINGS
 from fae.reporting.report import Report
 from fae.reporting.style import format_share, format_size
@@ -65,6 +68,26 @@ def test_a_ranking_serves_budgets_within_its_reach(
 ) -> None:
     budgets = sorted({10, 20, 50, 100, 200, 400, chosen})
     assert list_ranked(budgets, chosen, reach) == ranked
+
+
+def test_one_ranking_of_many_accesses_serves_all_budgets(
+    criteo: Stages, criteo_report: tuple[Page, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (peeling, comparison):
+        monkeypatch.setattr(module, "LARGE_ACCESSES", 1)
+    facts = read_facts(criteo.dataset)
+    source = (criteo.dataset, facts, read_rows(criteo.dataset, facts), 1_000_000, 0)
+    rows, samples = read_train_samples(*source)
+    problem = Problem(rows, lambda: samples, 100_000, threads=2)
+    compared = comparison.compare_rules(problem, read_held_out_samples(*source))
+    largest = compared.budgets[-1]
+    assert compared.ranked_budgets == {"inputs": (largest,), "inputs (future)": (largest,)}
+    for index, bound in enumerate(compared.bounds):
+        assert bound is not None
+        for shares in (criteo_report[1].comparison.shares, compared.shares):
+            assert max(points[index].train for points in shares.values()) <= bound
+        ranked = criteo_report[1].comparison.shares["inputs"][index].train
+        assert compared.shares["inputs"][index].train >= ranked - 0.02
 
 
 def test_the_compared_shares_are_exact(shop: Stages, shop_report: tuple[Page, Report]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fae.dataset.verify import verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, MissingExtraError, StorageError
-from fae.reporting.comparison import CHOICES, list_ranked
+from fae.reporting.comparison import CHOICES, RANKING_STEPS
 from fae.reporting.report import Report, output_paths, write_report
 from tests.support.report_pages import FIGURES, Page
 from tests.support.shown_progress import ShownProgress
@@ -89,13 +89,14 @@ def test_each_table_leaf_ranking_and_picture_moves_the_progress(
     report = write_report(shop.dataset, tmp_path / "report.html")
     comparison = report.comparison
     rankings = [
-        len(list_ranked(comparison.budgets, comparison.chosen_budget, choice.reach))
-        for choice in CHOICES.values()
+        len(comparison.ranked_budgets.get(name, comparison.budgets))
+        for name, choice in CHOICES.items()
+        if choice.is_by_samples
     ]
     leaves = sum(map(len, shop.manifest.splits.values()))
     assert shown.steps() == {
         "read": len(shop.manifest.tables) + leaves,
-        "compare": sum(rankings),
+        "compare": RANKING_STEPS * sum(rankings),
         "draw": len(report.figures) + 1,
     }
 

@@ -1,10 +1,11 @@
 """Compare all rules on the same train and held-out samples, budget by budget."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from fae.hotset.problem import (
     StackedRows,
     StackedSamples,
     count_affordable_each,
-    track_nothing,
 )
 from fae.hotset.rules import RULES
 from fae.hotset.rules.peeling import LARGE_ACCESSES
 
 #: Budgets to compare at, as shares of the bytes of all rows: with the chosen one, eight at most.
 BUDGET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+#: What a ranking by samples counts for in the progress.
+RANKING_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Choice:
     rule: Callable[[Problem], Ranking]
     objective: Objective = field(default_factory=Objective)
     reach: float = 1
+
+    @property
+    def is_by_samples(self) -> bool:
+        """Whether it ranks by samples; all else takes no time."""
+        return self.rule is RULES["inputs"]
 
 
 #: What is compared: each rule with each objective that makes a choice of its own.
@@ -103,7 +110,11 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
         name: list_ranked(budgets, chosen, _find_reach(choice, rows))
         for name, choice in CHOICES.items()
     }
-    steps = sum(map(len, ranked.values()))
+    steps = sum(
+        RANKING_STEPS * len(ranked[name])
+        for name, choice in CHOICES.items()
+        if choice.is_by_samples
+    )
     with problem.track("compare", steps) as end_step, ThreadPoolExecutor(problem.threads) as pool:
 
         def rank(name: str) -> list[Ranking]:
@@ -142,7 +153,7 @@ def compare_rules(problem: Problem, held_out: HeldOutSamples) -> Comparison:
 
 def _find_reach(choice: Choice, rows: StackedRows) -> float:
     is_large = rows.access_counts.total >= LARGE_ACCESSES
-    return math.inf if is_large and choice.reach > 1 else choice.reach
+    return math.inf if is_large and choice.is_by_samples else choice.reach
 
 
 def _rank(
@@ -155,15 +166,37 @@ def _rank(
     """Return the ranking for each of `budgets`, of which the first serves those down to `least`."""
     rankings = []
     for budget in budgets:
+        progress = _RankingProgress(end_step)
         changes: dict[str, Any] = {
             "budget_bytes": budget,
             "least_budget_bytes": least,
             "objective": choice.objective,
-            "track": track_nothing,
+            "track": progress.track,
         }
         rankings.append(choice.rule(replace(problem, **changes)))
-        end_step()
+        if choice.is_by_samples:
+            progress.show(1)
     return rankings
+
+
+@dataclass
+class _RankingProgress:
+    """Shows the passes of a ranking, of which there are many or few, as RANKING_STEPS steps."""
+
+    end_step: Callable[[], None]
+    steps: int = 0
+
+    @contextmanager
+    def track(self, stage: str, passes: int) -> Iterator[Callable[[], None]]:
+        """Yield what a rule calls after each of so many passes."""
+        done = count(1)
+        yield lambda: self.show(next(done) / passes) if stage == "rank" else None
+
+    def show(self, share: float) -> None:
+        """Show a share of the ranking as done."""
+        while self.steps < int(share * RANKING_STEPS):
+            self.steps += 1
+            self.end_step()
 
 
 def list_ranked(budgets: Sequence[int], chosen: int, reach: float) -> tuple[int, ...]:
