@@ -65,10 +65,24 @@ def read_fingerprint(folder: Folder) -> str:
 
 
 def write_document(folder: Folder, name: str, document: Mapping[str, Any]) -> None:
-    """Write the JSON document of a stage's output, for `read_document` to read."""
+    """Write the JSON document of a stage's output, for `read_document` to read.
+
+    Each entry of a list is a line: Python's fast encoder, which does not indent, writes it, and a
+    staging may have a hundred thousand parts.
+    """
     versioned = {"stage_version": STAGE_VERSION, **document}
-    text = json.dumps(versioned, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    folder.write_text(name, text)
+    entries = (f" {_encode(key)}: {_format_value(value)}" for key, value in versioned.items())
+    folder.write_text(name, "{\n" + ",\n".join(entries) + "\n}\n")
+
+
+def _format_value(value: Any) -> str:
+    """Return a value of a document as text, of a line for each entry of a list."""
+    if isinstance(value, list) and value:
+        return "[\n  " + ",\n  ".join(map(_encode, value)) + "\n ]"
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).replace("\n", "\n ")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def read_document(folder: Folder, name: str) -> dict[str, Any]:

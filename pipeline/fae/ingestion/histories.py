@@ -44,12 +44,12 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Group:
-    """A group of users, for one column, and all parts with the numbers of their first rows."""
+    """A group of users, for one column, whose rows are in so many parts."""
 
     directory: Folder
     column: SparseColumn
     number: int
-    first_rows: tuple[int, ...]
+    parts: int
 
 
 def add_histories(staging: Staging, executor: Executor) -> Staging:
@@ -59,13 +59,12 @@ def add_histories(staging: Staging, executor: Executor) -> Staging:
         return staging
     groups = -(-staging.rows // ROWS_PER_GROUP)
     common = (staging.directory, schema)
-    first_rows = tuple(staging.first_row(number) for number in range(len(staging.parts)))
     parts = [
-        _Part(*common, part.path, number, first_rows[number], part.rows, groups)
+        _Part(*common, part.path, number, staging.first_row(number), part.rows, groups)
         for number, part in enumerate(staging.parts)
     ]
     links = [
-        _Group(staging.directory, column, group, first_rows)
+        _Group(staging.directory, column, group, len(staging.parts))
         for column in columns
         for group in range(groups)
     ]
@@ -126,10 +125,9 @@ def _link(task: _Group) -> int:
     """Write the lists of a group's rows, sorted by the number of the row."""
     history = task.column.history
     assert history is not None
-    parts = range(len(task.first_rows))
     rows = pl.concat(
         _read_slice(task.directory, _scattered_file(task.column, part), "group", task.number)
-        for part in parts
+        for part in range(task.parts)
     ).sort("user", "time", "row")
     is_new = rows["user"].ne_missing(rows["user"].shift()).to_numpy()
     has_item = rows["item"].is_not_null().to_numpy()

@@ -109,9 +109,9 @@ class Staging:
     @cached_property
     def _values_by_table(self) -> Counter[str]:
         total: Counter[str] = Counter()
-        for part in self.parts:
-            for column, values in zip(self.schema.sparse, part.values, strict=True):
-                total[column.table_name] += values
+        of_parts = np.array([part.values for part in self.parts], dtype=np.int64)
+        for column, values in zip(self.schema.sparse, of_parts.sum(axis=0).tolist(), strict=True):
+            total[column.table_name] += values
         return total
 
     def open_part(self, index: int, *, buffered: bool = False) -> StagedPart:
@@ -122,7 +122,7 @@ class Staging:
         """Write `staging.json`, once all that it names is in the directory."""
         document = {
             "schema": self.schema.document(),
-            "parts": [asdict(part) for part in self.parts],
+            "parts": [vars(part) for part in self.parts],  # asdict copies each number of it
             "logs": [asdict(log) for log in self.logs],
             "reasons": self.reasons,
         }
