@@ -5,9 +5,9 @@
 Prints for Criteo Terabyte, and for 1 PB of the same shape, each round's tasks, bytes, memory of a
 task and hours. Workers have one core each. The scheduler hands a task to the worker that is free
 first, at most one every DISPATCH_SECONDS; tasks of a round differ by up to TASK_SPREAD. Storage is
-taken to keep up: the last line says how fast it would have to be. Above MOST_PARTS_READ parts, a
-round would merge the scattered files, MERGED_FILES at a time; FAE does not have it yet, so for such
-logs this is what it could do with it.
+taken to keep up: a line says how fast it would have to be. The last line says what the round
+`rescatter` saves: without it, a file gathers its rows from all scattered files, and the driver
+lists each of these pieces, as it did before it had this round.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ SECONDS_PER_TASK, SECONDS_PER_SLICE = 0.01, 0.0004
 DISPATCH_SECONDS, TASK_SPREAD = 0.0024, 1.3
 #: Bytes of a row: log, staging, its dictionaries, ranks, scattered, and in the data set.
 LOG, STAGED, DICTIONARY, RANKS, SCATTERED, DATA = 242, 110, 25, 9, 168, 36
+#: Processor seconds of sorting a million scattered rows once more; of a piece, which a file gathers
+#: from a scattered file, and of opening it alone; the driver's bytes for it in a list of all.
+RESCATTER, SECONDS_PER_PIECE, SECONDS_PER_OPENING, PIECE_BYTES = 0.35, 0.0005, 0.0001, 215
+#: The driver's bytes for a part, and for a file to write.
+PART_BYTES, TASK_BYTES = 2300, 1000
 #: Vocabularies: bytes of an id, and processor seconds of a million.
 ID_BYTES, VOCABULARY = 12, 0.25
 #: Entries of dictionaries in a part's row, and in a range at least for each part.
@@ -35,7 +40,7 @@ FAN_IN, DISTINCT_GROWTH = 1 << 10, 0.766
 #: finding a range in a part's positions; bytes of an entry that is merged, of one in memory.
 MERGE, DESCEND, SECONDS_PER_SEARCH = 0.1, 0.02, 0.00001
 POSITION_BYTES, MERGED_BYTES, MERGE_BYTES = 4, 12, 16
-ROWS_PER_FILE, PARTS_PER_SCATTER, MOST_PARTS_READ, MERGED_FILES = 1 << 20, 16, 100_000, 500
+ROWS_PER_FILE, PARTS_PER_SCATTER, MAX_SCATTERED_FILES = 1 << 20, 16, 1 << 11
 TABLES, TABLE_GROUPS, LARGEST_TABLE_SHARE = 26, 10, 0.33
 SIMULATED_TASKS = 200_000
 
@@ -62,7 +67,11 @@ class Round:
     longest: float = 0.0
 
 
-LOGS = (Log("Criteo Terabyte", 4.4e9, 8.82e8), Log("1 PB of its shape", 4.1e12, 2.1e9))
+LOGS = (
+    Log("Criteo Terabyte", 4.4e9, 8.82e8),
+    Log("100,000 parts of its shape", 1.39e10, 2.1e9),
+    Log("1 PB of its shape", 4.1e12, 2.1e9),
+)
 
 
 def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
@@ -72,7 +81,7 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
     entries = ENTRIES_PER_ROW * log.rows
     in_range = max(RANGE_ENTRIES, ENTRIES_PER_PART * parts)
     ranges = math.ceil(entries / in_range) + TABLES
-    scatters, files = math.ceil(parts / PARTS_PER_SCATTER), math.ceil(log.rows / ROWS_PER_FILE)
+    scatters, files = count_scattered(log, block_bytes)
     own, rows = SECONDS_PER_TASK, log.rows
     scattered, staged = SCATTERED * rows, STAGED * rows
     rounds = [
@@ -100,18 +109,40 @@ def plan_rounds(log: Log, block_bytes: float) -> list[Round]:
     memory = 2 * SCATTERED * rows_per_block * PARTS_PER_SCATTER + 4 * log.ids
     seconds = SCATTER * millions + own / 3 * parts
     rounds.append(Round("scatter", scatters, seconds, staged, scattered, memory))
-    if parts > MOST_PARTS_READ:
-        merged = math.ceil(scatters / MERGED_FILES)
-        seconds = SCATTER / 2 * millions
-        memory = 2 * SCATTERED * ROWS_PER_FILE
-        rounds.append(Round("merge scattered*", merged * 64, seconds, scattered, scattered, memory))
+    pieces = scatters
+    if scatters > MAX_SCATTERED_FILES:
+        fan_in = math.isqrt(scatters - 1) + 1
+        groups, pieces = math.ceil(files / math.ceil(files / fan_in)), math.ceil(scatters / fan_in)
+        seconds = RESCATTER * millions + SECONDS_PER_OPENING * groups * scatters
+        tasks = groups * pieces
+        memory = 2 * scattered / tasks
+        rounds.append(Round("rescatter", tasks, seconds, scattered, scattered, memory))
     vocabulary = VOCABULARY * log.ids / 1e6
-    seconds = GATHER * millions + vocabulary
+    seconds = GATHER * millions + SECONDS_PER_PIECE * files * pieces + vocabulary
     longest = LARGEST_TABLE_SHARE * vocabulary
     written = DATA * rows + ID_BYTES * log.ids
     memory = 2 * SCATTERED * (1 << 16)
     rounds.append(Round("partition", files + TABLES, seconds, scattered, written, memory, longest))
     return rounds
+
+
+def count_scattered(log: Log, block_bytes: float) -> tuple[int, int]:
+    """Return the number of scattered files, and of the data set's files of rows."""
+    parts = math.ceil(log.rows / (block_bytes / LOG))
+    return math.ceil(parts / PARTS_PER_SCATTER), math.ceil(log.rows / ROWS_PER_FILE)
+
+
+def describe_pieces(log: Log, block_bytes: float) -> str:
+    """Return what a list of all pieces would take, and what the driver has in its place."""
+    scatters, files = count_scattered(log, block_bytes)
+    rows = ROWS_PER_FILE / scatters
+    hours = SECONDS_PER_PIECE * files * scatters / 3600
+    listed = PIECE_BYTES * files * scatters / 1e9
+    kept = (TASK_BYTES * files + PART_BYTES * PARTS_PER_SCATTER * scatters) / 1e9
+    return (
+        f"a file gathered from all {scatters:,} scattered files has pieces of {rows:,.0f} rows: "
+        f"{hours:,.1f} core-hours, {listed:,.2f} GB to list them; parts and files: {kept:,.2f} GB"
+    )
 
 
 def _plan_merges(log: Log, parts: int, entries: float) -> tuple[list[Round], tuple[int, float]]:
@@ -175,6 +206,7 @@ def main() -> None:
         print(f"| all | {tasks:,} | {amounts} | {cells} |")
         rates = [f"{(read + written) / total / 3600 / 1e9:,.1f} GB/s" for total in totals]
         print(f"\nstorage keeps up where it moves {', '.join(rates)}")
+        print(describe_pieces(log, options.block_mib * 2**20))
 
 
 if __name__ == "__main__":

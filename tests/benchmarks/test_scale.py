@@ -25,16 +25,14 @@ def test_a_round_takes_its_share_of_the_workers_its_longest_task_or_the_schedule
         assert simulate(light, 256) == pytest.approx(tasks * DISPATCH_SECONDS, rel=0.01)
 
 
-def test_dictionaries_are_merged_until_a_task_can_open_all_of_a_column() -> None:
+def test_logs_of_more_parts_have_more_rounds() -> None:
     from scale import FAN_IN, LOGS, Log, plan_rounds
 
     block_bytes = 32 * 2**20
     small = Log("small", 100 * FAN_IN, 1e6)
-    terabyte, petabyte = (plan_rounds(log, block_bytes) for log in LOGS)
-    names = [
-        [one.name for one in plan] for plan in (plan_rounds(small, block_bytes), terabyte, petabyte)
-    ]
-    assert [rounds.count("merge") for rounds in names] == [0, 1, 2]
-    assert [rounds.count("ranks") for rounds in names] == [0, 1, 1]
-    assert [rounds.count("merge scattered*") for rounds in names] == [0, 0, 1]
-    assert all(one.tasks > 0 and one.memory > 0 for one in (*terabyte, *petabyte))
+    plans = [plan_rounds(log, block_bytes) for log in (small, *LOGS)]
+    names = [[one.name for one in plan] for plan in plans]
+    assert [rounds.count("merge") for rounds in names] == [0, 1, 1, 2]
+    assert [rounds.count("ranks") for rounds in names] == [0, 1, 1, 1]
+    assert [rounds.count("rescatter") for rounds in names] == [0, 0, 1, 1]
+    assert all(one.tasks > 0 and one.memory > 0 for plan in plans for one in plan)
