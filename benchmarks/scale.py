@@ -26,7 +26,7 @@ DISPATCH_SECONDS, TASK_SPREAD = 0.0024, 1.3
 LOG, STAGED, DICTIONARY, RANKS, SCATTERED, DATA = 242, 110, 25, 9, 168, 36
 #: Processor seconds of sorting a million scattered rows once more; of a piece, which a file gathers
 #: from a scattered file, and of opening it alone; the driver's bytes for it in a list of all.
-RESCATTER, SECONDS_PER_PIECE, SECONDS_PER_OPENING, PIECE_BYTES = 0.35, 0.0005, 0.0001, 215
+RESCATTER, SECONDS_PER_PIECE, SECONDS_PER_OPENING, PIECE_BYTES = 0.3, 0.0003, 0.0001, 182
 #: The driver's bytes for a part, and for a file to write.
 PART_BYTES, TASK_BYTES = 2300, 1000
 #: Vocabularies: bytes of an id, and processor seconds of a million.

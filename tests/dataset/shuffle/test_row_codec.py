@@ -56,6 +56,6 @@ def test_rows_come_back_in_the_order_of_their_keys(
             writer.write_batch(batch)
     reader = pa.ipc.open_file(sink.getvalue())
     shuffled = [reader.get_batch(i) for i in rng.permutation(reader.num_record_batches)]
-    read = PackedRows.from_batches(shuffled)
+    read = PackedRows.concat([PackedRows.from_batch(batch) for batch in shuffled])
     unpacked = to_rows(read.unpack(np.argsort(read.keys), (1, 3)))
     assert unpacked == [rows[i] for i in np.argsort(keys).tolist()]

@@ -29,7 +29,7 @@ from fae.arrays.stable_argsort import stable_argsort
 from fae.commit import outputs
 from fae.dataset.parquet import build_table, open_data_file
 from fae.dataset.shuffle.part_rows import count_fields, encode_parts
-from fae.dataset.shuffle.row_codec import BYTES_PER_WORD, PackedRows, Positions, read_keys
+from fae.dataset.shuffle.row_codec import BYTES_PER_WORD, PackedRows, Positions
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import SPLITS, TEMPERATURES, Leaf
@@ -89,13 +89,14 @@ class Pieces:
     first: int = 0
     step: int = 1
 
-    def read(self, directory: Folder) -> list[pa.RecordBatch]:
-        """Return the batches, in the order of their files."""
-        batches = []
+    def read(self, directory: Folder) -> list[PackedRows]:
+        """Return the rows of each batch, in the order of their files."""
+        pieces = []
         for number in range(self.first, self.count, self.step):
             with directory.open(_name_file(self.folder, number)) as source:
-                batches.append(pa.ipc.open_file(source).get_batch(self.batch))
-        return batches
+                batch = pa.ipc.open_file(source).get_batch(self.batch)
+            pieces.append(PackedRows.from_batch(batch))
+        return pieces
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _assign_files(keys: UInt64Array, files_in_leaf: Any) -> npt.NDArray[np.int64
 
 def _rescatter_group(task: _RescatterTask) -> int:
     """Write rows of a group as a record batch for each file, sorted by key; return the rows."""
-    rows = PackedRows.from_batches(task.pieces.read(task.directory))
+    rows = PackedRows.concat(task.pieces.read(task.directory))
     rows = rows.take(stable_argsort(rows.keys).astype(np.int64))
     group = task.group
     files = _assign_files(rows.keys, np.uint64(group.files_in_leaf))
@@ -311,26 +312,28 @@ def _name_file(folder: str, number: int) -> str:
 
 def gather_file(task: GatherTask) -> DataFile:
     """Write one file: its rows from all scattered files, by key."""
-    batches = task.pieces.read(task.directory)
+    pieces = task.pieces.read(task.directory)
     schema = Staging.read(task.staging).schema
     with task.directory.write(task.path) as target:
         with open_data_file(schema, target) as writer:
-            for slices in _cut_into_row_groups(batches):
-                rows = PackedRows.from_batches(slices)
-                writer.write_table(build_table(rows, writer.schema))
-        return describe_file(target, task.path, sum(batch.num_rows for batch in batches))
+            for slices in _cut_into_row_groups(pieces):
+                writer.write_table(build_table(PackedRows.concat(slices), writer.schema))
+        return describe_file(target, task.path, sum(piece.keys.size for piece in pieces))
 
 
-def _cut_into_row_groups(batches: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Yield the rows of each row group, by key over all batches, as slices of the batches."""
-    keys = [read_keys(batch) for batch in batches]
-    last_keys = np.sort(np.concatenate(keys))[ROWS_PER_ROW_GROUP - 1 :: ROWS_PER_ROW_GROUP]
-    # Each batch is sorted by key, so its share of a row group is a slice.
-    bounds = [[0, *np.searchsorted(own, last_keys, side="right"), own.size] for own in keys]
+def _cut_into_row_groups(pieces: list[PackedRows]) -> Iterator[list[PackedRows]]:
+    """Yield the rows of each row group, by key over all pieces, as slices of the pieces."""
+    keys = np.sort(np.concatenate([piece.keys for piece in pieces]))
+    last_keys = keys[ROWS_PER_ROW_GROUP - 1 :: ROWS_PER_ROW_GROUP]
+    # Each piece is sorted by key, so its share of a row group is a slice.
+    bounds = [
+        [0, *np.searchsorted(piece.keys, last_keys, side="right").tolist(), piece.keys.size]
+        for piece in pieces
+    ]
     for group in range(last_keys.size + 1):
         slices = [
-            batch.slice(bound[group], bound[group + 1] - bound[group])
-            for batch, bound in zip(batches, bounds, strict=True)
+            piece.slice(bound[group], bound[group + 1])
+            for piece, bound in zip(pieces, bounds, strict=True)
             if bound[group] < bound[group + 1]
         ]
         if slices:

@@ -7,8 +7,8 @@ of ids, or of a text's words. The ids of all lists of a row follow one another i
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +120,7 @@ class PackedRows:
         np.take(self.words, order, axis=0, out=words, mode="clip")  # `raise` makes another copy
         lengths = np.diff(self.starts)[order].astype(np.int32)
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        lists = np.empty(self.lists.size, dtype=np.int32)
+        lists = np.empty(int(starts[-1]), dtype=np.int32)
         _copy_lists(self.lists, self.starts[:-1][order], lengths, starts[:-1].copy(), lists)
         return PackedRows(self.keys[order], words, starts, lists)
 
@@ -137,33 +137,33 @@ class PackedRows:
         return [batch.slice(start, stop - start) for start, stop in itertools.pairwise(bounds)]
 
     @classmethod
-    def from_batches(cls, batches: list[pa.RecordBatch]) -> PackedRows:
-        """Return the rows of record batches, one batch after the other."""
-        keys, words, lengths, lists = zip(*map(_read_batch, batches), strict=True)
-        rows, fields = sum(map(len, words)), words[0].shape[1]
-        buffer = reuse_buffer("words of batches", (rows, fields), np.int32)
-        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        all_words = np.concatenate(words, out=buffer)
-        return cls(np.concatenate(keys), all_words, starts, np.concatenate(lists))
+    def from_batch(cls, batch: pa.RecordBatch) -> PackedRows:
+        """Return the rows of a record batch, in its memory."""
+        rows = batch.column(_WORDS)
+        shape = len(rows), rows.type.byte_width // BYTES_PER_WORD
+        words = np.frombuffer(rows.buffers()[1], np.int32, shape[0] * shape[1])
+        starts, lists = np.zeros(shape[0] + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
+        if _LISTS in batch.schema.names:
+            column = batch.column(_LISTS)
+            starts, lists = to_numpy(column.offsets), to_numpy(column.values)
+        return cls(to_numpy(batch.column(_KEY)), words.reshape(shape), starts, lists)
 
+    def slice(self, start: int, stop: int) -> PackedRows:
+        """Return neighbouring rows, in the same memory."""
+        keys, words = self.keys[start:stop], self.words[start:stop]
+        return PackedRows(keys, words, self.starts[start : stop + 1], self.lists)
 
-def read_keys(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
-    """Return the keys of the packed rows in a record batch."""
-    return to_numpy(batch.column(_KEY))
-
-
-def _read_batch(batch: pa.RecordBatch) -> tuple[Any, ...]:
-    """Return a batch's keys, words, number of list ids per row, and list ids."""
-    rows = batch.column(_WORDS)
-    fields = rows.type.byte_width // BYTES_PER_WORD
-    # A slice of a batch shares the buffer of the whole: read from its offset on.
-    first_byte = rows.offset * rows.type.byte_width
-    words = np.frombuffer(rows.buffers()[1], np.int32, len(rows) * fields, first_byte)
-    lengths, lists = np.zeros(len(rows), dtype=np.int64), np.empty(0, dtype=np.int32)
-    if _LISTS in batch.schema.names:
-        column = batch.column(_LISTS)
-        lengths, lists = np.diff(to_numpy(column.offsets)), to_numpy(column.flatten())
-    return read_keys(batch), words.reshape(len(rows), fields), lengths, lists
+    @classmethod
+    def concat(cls, pieces: Sequence[PackedRows]) -> PackedRows:
+        """Return the rows of all pieces, one piece after the other."""
+        keys = np.concatenate([piece.keys for piece in pieces])
+        words = reuse_buffer("words of pieces", (keys.size, pieces[0].words.shape[1]), np.int32)
+        np.concatenate([piece.words for piece in pieces], out=words)
+        starts = np.zeros(keys.size + 1, dtype=np.int64)
+        lengths = [piece.starts[1:] - piece.starts[:-1] for piece in pieces]
+        np.cumsum(np.concatenate(lengths), out=starts[1:])
+        lists = [piece.lists[piece.starts[0] : piece.starts[-1]] for piece in pieces]
+        return cls(keys, words, starts, np.concatenate(lists))
 
 
 @kernel
