@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
+from fae.arrays.stable_argsort import stable_argsort
 from fae.dataset.integrity import READ_ERRORS
 from fae.dataset.vocabulary import to_staged_values
 from fae.format.errors import DatasetError
@@ -83,15 +84,15 @@ def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.Da
         if table.hashed:
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()
-        value = to_staged_values(vocabulary["value"], column)  # numbers sort faster than hex
-        ordered = vocabulary.with_columns(value).sort(
-            "accesses", "value", descending=[True, False], nulls_last=False
-        )
+        # Numbers sort faster than hex, and two sorts faster than one by two keys.
+        by_value = to_staged_values(vocabulary["value"], column).arg_sort().to_numpy()
+        accesses = vocabulary["accesses"].to_numpy()
+        order = by_value[stable_argsort(-accesses[by_value])]
     except READ_ERRORS as error:
         raise DatasetError(f"Cannot read {path}: {error}. Run `fae verify`.") from None
     if not ids.equals(expected_ids):
         raise DatasetError(f"{path}: its ids are not 1 to {table.rows - 1:,}. Run `fae verify`.")
-    return ordered.select("id", "accesses")
+    return vocabulary.select("id", "accesses")[order]
 
 
 def _merge_shared_ids(vocabulary: pl.DataFrame, expected_ids: pl.Series) -> pl.DataFrame:
