@@ -28,7 +28,7 @@ LOG, STAGED, DICTIONARY, RANKS, SCATTERED, DATA = 242, 110, 25, 9, 168, 36
 #: from a scattered file, and of opening it alone; the driver's bytes for it in a list of all.
 RESCATTER, SECONDS_PER_PIECE, SECONDS_PER_OPENING, PIECE_BYTES = 0.3, 0.0003, 0.0001, 182
 #: The driver's bytes for a part, and for a file to write.
-PART_BYTES, TASK_BYTES = 2300, 1000
+PART_BYTES, TASK_BYTES = 2000, 1000
 #: Vocabularies: bytes of an id, and processor seconds of a million.
 ID_BYTES, VOCABULARY = 12, 0.25
 #: Entries of dictionaries in a part's row, and in a range at least for each part.

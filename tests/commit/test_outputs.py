@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -289,6 +290,21 @@ def test_a_fingerprint_depends_on_everything_else() -> None:
         compute_fingerprint({"a": 1}, "x", "y", ""),
     ]
     assert len(set(found)) == len(found)
+
+
+def test_a_document_is_indented_but_for_its_long_list_with_a_line_for_each_entry(
+    tmp_path: Path,
+) -> None:
+    folder, document = (
+        Folder.of(tmp_path),
+        {"a": {"é": "x\ny", "n": []}, "parts": [{"p": [1, 2]}, 3]},
+    )
+    versioned = {"stage_version": outputs.STAGE_VERSION, **document}
+    outputs.write_document(folder, "plain", document)
+    assert folder.read_text("plain") == json.dumps(versioned, indent=1, ensure_ascii=False) + "\n"
+    outputs.write_document(folder, "lines", document, long_list="parts")
+    assert folder.read_text("lines").endswith('"parts": [\n  {"p": [1, 2]},\n  3\n ]\n}\n')
+    assert json.loads(folder.read_text("lines")) == versioned
 
 
 def test_a_second_run_is_refused_and_leaves_the_first_ones_work(tmp_path: Path) -> None:

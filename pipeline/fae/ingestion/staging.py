@@ -126,7 +126,7 @@ class Staging:
             "logs": [asdict(log) for log in self.logs],
             "reasons": self.reasons,
         }
-        outputs.write_document(self.directory, _FILE_NAME, document)
+        outputs.write_document(self.directory, _FILE_NAME, document, long_list="parts")
 
     @classmethod
     def read(cls, directory: FolderLike) -> Staging:
