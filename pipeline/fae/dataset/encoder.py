@@ -248,10 +248,11 @@ class Encoder:
         Raises DatasetError where the time is absent and features derive from it.
         """
         columns = []
+        found = {series.name: series for series in frame}
         for name, column in self._fields.items():
             is_unused = column.role == "time" and not self.needs_time
-            if name in frame.columns and frame[name].null_count() < rows:
-                value = frame[name]
+            value = found.get(name)
+            if value is not None and value.null_count() < rows:
                 if is_unused:  # what is missing is not looked at
                     value = value.fill_null(strategy="forward").fill_null(strategy="backward")
                 columns.append(value)

@@ -153,9 +153,10 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     plain: dict[str, pl.Series] = {}
     is_odd = np.zeros(lines, dtype=np.bool_)
     simplified: dict[str, pl.Series] = {}
+    found = {series.name: series for series in frame}
     for column in schema.fields:
-        if column.role != "drop" and column.log_name in frame.columns:
-            series, undecodable = _simplify(frame[column.log_name], column)
+        if column.role != "drop" and column.log_name in found:
+            series, undecodable = _simplify(found[column.log_name], column)
             simplified[column.log_name] = series
             rejects += undecodable
             if schema.plain_columns.get(column.log_name) != column or series.dtype != pl.String():

@@ -44,14 +44,15 @@ def name_columns(
         return frame, frame, rejects, typed
     columns = [frame[LINE_COLUMN]]
     faults: list[tuple[Column, pl.Series, str]] = []
+    columns_by_name = {series.name: series for series in frame}
     for column in schema.fields:
         if column.role == "drop":
             continue
-        if column.log_name not in frame.columns:  # a label that the log may lack
+        if column.log_name not in columns_by_name:  # a label that the log may lack
             absent = pl.Series(column.name, [None], pl.String())
             columns.append(absent.new_from_index(0, frame.height))
             continue
-        raw = frame[column.log_name].alias(column.name)
+        raw = columns_by_name[column.log_name].alias(column.name)
         if column.log_name not in typed:
             nulls = column.nulls if column.nulls is not None else schema.nulls
             raw = _drop_nulls(raw, nulls)

@@ -164,9 +164,10 @@ def _reject(
 ) -> list[Reject]:
     """Return a reject for each row, as the log has it and cast, about its first faulty column."""
     rejects = []
+    found = {series.name: series for series in source}
     for row, first in enumerate(faults.to_numpy().argmax(axis=1).tolist()):
         column = columns[first]
-        raw = source[column.log_name][row] if column.log_name in source.columns else None
+        raw = found[column.log_name][row] if column.log_name in found else None
         value = rows[_name_staged(column, schema)[0]][row]
         reason = _explain_fault(column, value)
         rejects.append(Reject(source[LINE_COLUMN][row], column.name, reason, preview_value(raw)))
