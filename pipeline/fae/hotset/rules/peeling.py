@@ -63,8 +63,7 @@ FULL_PASS_INTERVAL, STOP_SHARE = 4, 0.5
 #: the rows whose loads per byte are highest, up to so many budgets.
 LARGE_ACCESSES, CORE_SHARE = 4_000_000, 1 / 16
 BALANCING_PASSES, LARGE_PASSES, BAND_BUDGETS = 10, 3, 4
-#: Further passes of balancing where a ranking serves smaller budgets too.
-SHARED_PASSES = 2
+SHARED_PASSES = 2  # of balancing, besides, where the ranking serves smaller budgets too
 #: The other contestants follow by load per byte or, where there are more than these, by accesses,
 #: as ranges of rows, since each row alone would take 100 bytes in the stages that follow.
 MOST_OTHERS = 1 << 22
