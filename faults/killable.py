@@ -1,11 +1,11 @@
 """A `fae` with small tasks that can kill itself at a chosen system call.
 
 `python -m faults.killable prepare …` is `fae prepare …` with blocks of 2 KiB and files of a hundred
-rows, so that a log of a few hundred lines makes several tasks in each stage. If FAE_KILL_AT is
-`NAME N`, the process gets the signal NAME at the Nth event of its calls to the file system, before
-or after the call; SIGKILL goes to its whole group. If FAE_COUNT names a file, the number of these
-events is written there at the end. The events of one thread always come in the same order, so such
-a moment can be repeated.
+rows, so that a log of a few hundred lines makes several tasks in each stage, and has all rounds. If
+FAE_KILL_AT is `NAME N`, the process gets the signal NAME at the Nth event of its calls to the file
+system, before or after the call; SIGKILL goes to its whole group. If FAE_COUNT names a file, the
+number of these events is written there at the end. The events of one thread always come in the same
+order, so such a moment can be repeated.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from unittest import mock
 
 KILL_AT, COUNT = "FAE_KILL_AT", "FAE_COUNT"
 _BLOCK_BYTES, _ROWS_PER_FILE = 2 << 10, 100
+#: Few enough for dictionaries to be merged and rows to be rescattered.
+_FAN_IN = 4
 #: C functions that change or read the file system, as a profile hook names them.
 _CALLS = {
     *("open", "write", "close", "fsync", "rename", "replace", "link", "unlink", "remove"),
@@ -36,12 +38,15 @@ def small_tasks() -> Iterator[None]:
     """Cut logs and data sets in small pieces during the block."""
     from fae.dataset.shuffle import rounds
     from fae.ingestion import stage
+    from fae.profiling import dictionary_tree
 
     defaults = stage.ingest.__kwdefaults__
     assert defaults is not None
     with (
         mock.patch.dict(defaults, {"block_bytes": _BLOCK_BYTES}),
         mock.patch.object(rounds, "ROWS_PER_FILE", _ROWS_PER_FILE),
+        mock.patch.object(rounds, "MAX_SCATTERED_FILES", _FAN_IN),
+        mock.patch.object(dictionary_tree, "MAX_FAN_IN", _FAN_IN),
     ):
         yield
 
