@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fae.format.errors import DatasetError, FaeError
+from fae_trainer.data import decoding
 from fae_trainer.data.decoding import reading
 from tests.support.small_logs import resigned
 from tests.support.trainer_batches import leaf_batches
@@ -122,6 +123,14 @@ def test_damage_in_lists_is_named(
     resigned(tmp_path / "data", file.path)
     with pytest.raises(DatasetError, match=message):
         list(leaf_batches(tmp_path / "data", "train", "cold", 16))
+
+
+def test_texts_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", RAGGED)
+    file = manifest.splits["train"]["cold"].files[1]
+    _replace("clicked", lambda c: [["x"]] * len(c))(tmp_path / "data" / file.path)
+    with pytest.raises(DatasetError, match="'clicked' cannot have type list"):
+        decoding.read_footer(tmp_path / "data" / file.path, file, manifest)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> 
     """
     with reading(path):
         metadata = pq.read_metadata(_open(path))
-        names = set(metadata.schema.to_arrow_schema().names)
+        schema = metadata.schema.to_arrow_schema()
     groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if metadata.num_rows != file.rows or sum(groups) != file.rows or min(groups, default=0) < 0:
         raise DatasetError(
@@ -62,8 +62,13 @@ def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> 
         raise DatasetError(
             f"{path} has a row group of {max(groups)} rows; at most {MAX_GROUP_ROWS} are possible."
         )
-    if missing := sorted(set(list_columns(manifest)) - names):
+    if missing := sorted(set(list_columns(manifest)) - set(schema.names)):
         raise DatasetError(f"{path} has no column {missing[0]!r}.")
+    for name in list_columns(manifest):  # before a row is read: texts may be of any length
+        kind = schema.field(name).type
+        value_type = kind.value_type if pa.types.is_list(kind) else kind
+        if not pa.types.is_primitive(value_type):
+            raise DatasetError(f"{path}: column {name!r} cannot have type {kind}.")
     return metadata
 
 
