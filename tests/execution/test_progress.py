@@ -14,6 +14,7 @@ import pytest
 
 from fae.execution import progress
 from fae.execution.progress import RunProgress, StageProgress
+from tests.support.killed_runs import until
 from tests.support.notebook import Display, run_in_notebook
 from tests.support.project import PYTHONPATH
 from tests.support.small_logs import written
@@ -44,20 +45,19 @@ def test_a_stage_is_a_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_stage_that_takes_long_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    told = threading.Event()
-    run = RunProgress(line_seconds=0.01)
+    line = r"scatter: 1 of 4 tasks done, 1 running, 2 left, 0:\d\d, about 0:\d\d to go\n"
+    run, errors = RunProgress(line_seconds=0.01), ""
+
+    def is_said_twice() -> bool:
+        nonlocal errors
+        errors += capsys.readouterr().err
+        return len(re.findall(line, errors)) >= 2
+
     with run.stage("scatter", 4) as stage:
         stage.begin_task()
         stage.end_task()
         stage.begin_task()
-        errors = ""
-        while errors.count("\n") < 2:
-            told.wait(0.01)
-            errors += capsys.readouterr().err
-    for line in errors.splitlines():
-        assert re.fullmatch(
-            r"scatter: 1 of 4 tasks done, 1 running, 2 left, 0:\d\d, about 0:\d\d to go", line
-        )
+        until(is_said_twice)
 
 
 def test_what_is_waited_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

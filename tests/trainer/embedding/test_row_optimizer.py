@@ -172,6 +172,7 @@ def test_gradients_that_nobody_takes_are_not_kept_and_this_is_told(manifest: Man
 
 # torch looks at the gradient of an input of its own graph.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_model_learns_what_it_learns_without(manifest: Manifest) -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
