@@ -248,7 +248,7 @@ class Encoder:
         Raises DatasetError where the time is absent and features derive from it.
         """
         columns = []
-        found = {series.name: series for series in frame}
+        found = frame.to_dict()
         for name, column in self._fields.items():
             is_unused = column.role == "time" and not self.needs_time
             value = found.get(name)

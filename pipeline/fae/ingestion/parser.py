@@ -153,7 +153,7 @@ def parse_table(frame: pl.DataFrame, schema: Schema) -> ParsedLines:
     plain: dict[str, pl.Series] = {}
     is_odd = np.zeros(lines, dtype=np.bool_)
     simplified: dict[str, pl.Series] = {}
-    found = {series.name: series for series in frame}
+    found = frame.to_dict()
     for column in schema.fields:
         if column.role != "drop" and column.log_name in found:
             series, undecodable = _simplify(found[column.log_name], column)

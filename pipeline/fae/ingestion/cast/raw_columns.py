@@ -44,7 +44,7 @@ def name_columns(
         return frame, frame, rejects, typed
     columns = [frame[LINE_COLUMN]]
     faults: list[tuple[Column, pl.Series, str]] = []
-    columns_by_name = {series.name: series for series in frame}
+    columns_by_name = frame.to_dict()
     for column in schema.fields:
         if column.role == "drop":
             continue

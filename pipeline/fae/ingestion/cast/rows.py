@@ -164,7 +164,7 @@ def _reject(
 ) -> list[Reject]:
     """Return a reject for each row, as the log has it and cast, about its first faulty column."""
     rejects = []
-    found = {series.name: series for series in source}
+    found = source.to_dict()
     for row, first in enumerate(faults.to_numpy().argmax(axis=1).tolist()):
         column = columns[first]
         raw = found[column.log_name][row] if column.log_name in found else None
