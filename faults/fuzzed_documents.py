@@ -24,7 +24,7 @@ from fae.execution.executor import Executor
 from fae.execution.progress import VisibleConsole
 from fae.format.errors import FaeError, SchemaError
 from fae.format.manifest import Manifest
-from fae.format.units import parse_bytes
+from fae.format.memory import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.hot_set import HotSet
 from fae.hotset.parameters import CalibrateParameters

@@ -18,6 +18,7 @@ from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
 from fae.logs.schema import Schema
+from fae.storage import decoding
 from fae_trainer.data.loader import HotColdLoader
 from tests.support.small_logs import (
     SHOP,
@@ -288,6 +289,23 @@ def test_another_order_of_columns_is_found(shop_copy: Path) -> None:
 def test_a_lost_row_is_found(shop_copy: Path) -> None:
     rewritten(shop_copy, HOT, lambda frame: frame.head(9))
     assert f"{HOT}: 9 rows, not 10" in faults(shop_copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "value"),
+    [(HOT, "seen", [0] * 2**20), (CITY, "value", "x" * 2**20)],
+    ids=["a long list", "a repeated text"],
+)
+def test_what_would_take_too_much_memory_is_found(
+    shop_copy: Path, monkeypatch: pytest.MonkeyPatch, file: str, column: str, value: Any
+) -> None:
+    repeated = pl.lit(value).alias(column)
+    rewritten(shop_copy, file, lambda frame: frame.with_columns(repeated.cast(frame[column].dtype)))
+    assert (shop_copy / file).stat().st_size < 100_000
+    monkeypatch.setattr(decoding, "read_most_memory", lambda: 2**24)
+    (fault,) = [each for each in faults(shop_copy) if each.startswith(f"{file}: the columns")]
+    assert f"column '{column}'" in fault
+    assert "would take" in fault
 
 
 # ── Vocabularies ─────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +74,8 @@ class Dataset:
         """
         import polars as pl
 
+        from fae.storage.decoding import read_parquet
+
         chosen = TEMPERATURES if temperature is None else (temperature,)
         for what, name, known in (
             ("split", split, SPLITS),
@@ -83,11 +84,11 @@ class Dataset:
             if name not in known:
                 raise ParameterError(f"{what} {name!r} is unknown: choose {' or '.join(known)}.")
         files = [file.path for name in chosen for file in self.manifest.splits[split][name].files]
-        with ExitStack() as stack:
-            paths = [stack.enter_context(self.folder.read(file)) for file in files]
-            if paths:
-                return pl.read_parquet(paths, columns=columns, hive_partitioning=False, glob=False)
-        return self._empty(columns)
+        frames = []
+        for file in files:
+            with self.folder.read(file) as path:
+                frames.append(read_parquet(path, columns, self.folder / file))
+        return pl.concat(frames) if frames else self._empty(columns)
 
     def encoder(self, own_functions: bool = False) -> Encoder:
         """Return the encoder of new rows into this data set's features and ids.

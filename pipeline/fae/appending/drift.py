@@ -21,6 +21,7 @@ from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN
+from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
@@ -183,10 +184,8 @@ def _match_values(former_vocabulary: Path, vocabulary: Path) -> pl.DataFrame:
     `new` is the id that the value has now and `line` its line in the new vocabulary, from 1; both
     are 0 where it has none. `accesses` are those in the former train split.
     """
-    lines = pl.read_parquet(vocabulary, columns=["value", "id"], glob=False).with_row_index(
-        "line", offset=1
-    )
-    former = pl.read_parquet(former_vocabulary, columns=["value", "id", "accesses"], glob=False)
+    lines = read_parquet(vocabulary, ["value", "id"]).with_row_index("line", offset=1)
+    former = read_parquet(former_vocabulary, ["value", "id", "accesses"])
     matched = former.rename({"id": "old"}).join(
         lines.rename({"id": "new"}), on="value", how="left", nulls_equal=True, maintain_order="left"
     )

@@ -27,6 +27,7 @@ from fae.ingestion.rejects import Reject
 from fae.logs.columns import DenseColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
 from fae.profiling.moments import Floats, standardize
+from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder, FolderLike
 
 #: Tables are encoded in pieces of so many rows, which threads take side by side.
@@ -84,7 +85,7 @@ class Encoder:
         for table in self.manifest.tables:
             column = self.schema.tables[table.name][0]
             with read_checked(self.directory, table.vocabulary) as path:
-                frame = pl.read_parquet(path, columns=["value", "id"], glob=False)
+                frame = read_parquet(path, ["value", "id"], self.directory / table.vocabulary.path)
             staged = to_staged_values(frame["value"], column)
             self._indexes[table.name] = ValueIndex.build(staged, frame["id"])
 

@@ -29,6 +29,7 @@ from fae.format.manifest import (
 from fae.hotset.cold_hash import hash_ids
 from fae.logs.columns import SparseColumn
 from fae.logs.schema import Schema
+from fae.storage.decoding import iter_row_groups, read_parquet
 from fae.storage.folder import Folder, FolderLike
 
 _ID_DTYPES = (pl.Int32(), pl.Int64())
@@ -122,6 +123,8 @@ def _check_data_file(task: _Task) -> list[str]:
             return _check_rows(path, manifest, task)
     except READ_ERRORS as error:
         return [f"{where}: unreadable: {error}"]
+    except DatasetError as error:
+        return [str(error)]
 
 
 def _check_rows(path: Path, manifest: Manifest, task: _Task) -> list[str]:
@@ -139,8 +142,7 @@ def _check_rows(path: Path, manifest: Manifest, task: _Task) -> list[str]:
     if faults:
         return faults
     rows = 0
-    for group in range(file.num_row_groups):
-        frame = pl.DataFrame(file.read_row_group(group))
+    for group, frame in enumerate(iter_row_groups(path, name=where)):
         faults += _check_values(frame, manifest, task, f"{where}, row group {group}")
         rows += frame.height
     if rows != task.file.rows:
@@ -223,9 +225,11 @@ def _check_vocabulary(directory: Folder, table: Table, column: SparseColumn | No
             if rows != table.vocabulary.rows:
                 where = table.vocabulary.path
                 return [f"{where}: {rows:,} values for a table of {table.rows:,} rows"]
-            frame = pl.read_parquet(path, glob=False)
+            frame = read_parquet(path, name=table.vocabulary.path)
     except READ_ERRORS as error:
         return [f"{table.vocabulary.path}: unreadable: {error}"]
+    except DatasetError as error:
+        return [str(error)]
     return list(_check_lines(frame, table, column))
 
 
@@ -276,24 +280,24 @@ def _check_accesses(directory: Folder, manifest: Manifest) -> Iterator[str]:
     names = [feature.name for feature in manifest.features.sparse]
     for leaf in manifest.splits["train"].values():
         for file in leaf.files:
-            frame = _read_columns(directory, file, names)
-            for feature in manifest.features.sparse:
-                ids = frame[feature.name].explode() if feature.multi else frame[feature.name]
-                counts = ids.drop_nulls().alias("id").value_counts()
-                counted[feature.table][counts["id"].to_numpy()] += counts["count"].to_numpy()
+            for frame in _iter_columns(directory, file, names):
+                for feature in manifest.features.sparse:
+                    ids = frame[feature.name].explode() if feature.multi else frame[feature.name]
+                    counts = ids.drop_nulls().alias("id").value_counts()
+                    counted[feature.table][counts["id"].to_numpy()] += counts["count"].to_numpy()
     for table in manifest.tables:
-        lines = _read_columns(directory, table.vocabulary, ["id", "accesses"])
         recorded = np.zeros(table.rows, dtype=np.int64)
-        np.add.at(recorded, lines["id"].to_numpy(), lines["accesses"].to_numpy())
+        for lines in _iter_columns(directory, table.vocabulary, ["id", "accesses"]):
+            np.add.at(recorded, lines["id"].to_numpy(), lines["accesses"].to_numpy())
         wrong = np.count_nonzero(recorded[1:] != counted[table.name][1:])
         if wrong:
             yield f"{table.vocabulary.path}: the accesses of {wrong:,} ids are not those in train"
 
 
-def _read_columns(directory: Folder, file: DataFile, names: list[str]) -> pl.DataFrame:
-    """Return columns of a file; raises DatasetError where it cannot be read."""
+def _iter_columns(directory: Folder, file: DataFile, names: list[str]) -> Iterator[pl.DataFrame]:
+    """Yield columns of a file's row groups; raises DatasetError where it cannot be read."""
     try:
         with directory.read(file.path) as path:
-            return pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False)
+            yield from iter_row_groups(path, names, directory / file.path)
     except READ_ERRORS as error:
         raise DatasetError(f"{directory / file.path} is unreadable: {error}") from None

@@ -27,7 +27,7 @@ from fae.execution.dask_backend import CountRows, Steps, run_steps
 from fae.execution.progress import RunProgress, StageProgress, console
 from fae.execution.timings import OpenRound, Timings, measure_task
 from fae.format.errors import ClusterError, ParameterError
-from fae.format.units import parse_bytes
+from fae.format.memory import parse_bytes
 from fae.storage.folder import FolderLike
 
 Task = TypeVar("Task")

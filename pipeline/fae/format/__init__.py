@@ -11,6 +11,6 @@ errors        the errors that users can fix, and words for what the system refus
 signals       SIGINT, SIGTERM and SIGHUP: deferred, or an exception
 terminal      prints so that a terminal shows and does not obey; a notebook's bar
 program       runs a command so that it ends in one message and an exit code
-units         sizes such as 256MiB, and how much memory there is
+memory        sizes such as 256MiB, how much memory there is, and what data takes in it
 version       the program's version
 """

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fae.commit.stage_parameters import StageParameters, one_of
 from fae.format.budget import DTYPE_BYTES, OPTIMIZER_STATE, Embedding
-from fae.format.units import parse_bytes
+from fae.format.memory import parse_bytes
 from fae.hotset.device_profile import DeviceProfile
 from fae.hotset.problem import Objective
 from fae.hotset.rules import RULES, check_rule

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from fae.format.errors import LogError
+from fae.logs.blocks import row_groups_held
 from fae.logs.compression import check_text, explain_read_errors
 from fae.logs.files import UTF8_BOM, Log, locate_log, open_parquet, open_text, read_partitions
-from fae.logs.row_groups import check_decoded_bytes
 
 SAMPLED_BYTES, SAMPLED_ROWS = 8 << 20, 20_000
 #: Tried in this order; of two that fit as well, the first is chosen.
@@ -72,10 +72,13 @@ def read_sample(url: str) -> Sample:
 def _read_parquet(log: Log) -> Sample:
     """Return the first rows of a Parquet log; values are as text would have them."""
     with open_parquet(log) as file:
-        if file.num_row_groups:
-            check_decoded_bytes(log, file, 0, file.schema_arrow.names, SAMPLED_ROWS)
-        batches = file.iter_batches(batch_size=SAMPLED_ROWS)
-        first = next(batches, None)
+        groups: list[int] = []
+        rows = 0
+        while rows < SAMPLED_ROWS and len(groups) < file.num_row_groups:
+            rows += file.metadata.row_group(len(groups)).num_rows
+            groups.append(len(groups))
+        with row_groups_held(log, file, groups, file.schema_arrow.names, SAMPLED_ROWS):
+            first = next(file.iter_batches(SAMPLED_ROWS, groups), None)
     if first is None:
         raise LogError(f"{log.name} has no rows to infer a schema from.")
     frame = pl.DataFrame(first)

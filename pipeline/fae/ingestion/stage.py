@@ -19,10 +19,9 @@ from fae.ingestion.part import write_part
 from fae.ingestion.quoted_records import read_quoted_records
 from fae.ingestion.rejects import REJECTS_FOLDER, Reject, remove_rejects, write_rejects
 from fae.ingestion.staging import Part, StagedLog, Staging, fingerprint_logs
-from fae.logs.blocks import BLOCK_BYTES, Block, cut_blocks, read_block
+from fae.logs.blocks import BLOCK_BYTES, Block, cut_blocks, read_block, row_groups_held
 from fae.logs.checksums import checksum_logs
 from fae.logs.files import Log, check_sizes, open_parquet, suggest_separator
-from fae.logs.row_groups import check_decoded_bytes
 from fae.logs.schema import Schema
 from fae.storage.folder import Folder, FolderLike
 
@@ -185,15 +184,15 @@ def _read_row_group(block: Block, schema: Schema) -> Iterator[pa.Table]:
     names = [name for name in block.log.fields if name in used]
     with open_parquet(block.log) as file:
         try:
-            check_decoded_bytes(block.log, file, block.start, names, MAX_ROWS_AT_ONCE)
-            if file.metadata.row_group(block.start).num_rows <= MAX_ROWS_AT_ONCE:
-                tables = iter([file.read_row_group(block.start, columns=names)])
-            else:
-                batches = file.iter_batches(MAX_ROWS_AT_ONCE, [block.start], names)
-                tables = (pa.Table.from_batches([batch]) for batch in batches)
-            for table in tables:
-                table.validate(full=True)
-                yield table.select(names)
+            with row_groups_held(block.log, file, [block.start], names, MAX_ROWS_AT_ONCE):
+                if file.metadata.row_group(block.start).num_rows <= MAX_ROWS_AT_ONCE:
+                    tables = iter([file.read_row_group(block.start, columns=names)])
+                else:
+                    batches = file.iter_batches(MAX_ROWS_AT_ONCE, [block.start], names)
+                    tables = (pa.Table.from_batches([batch]) for batch in batches)
+                for table in tables:
+                    table.validate(full=True)
+                    yield table.select(names)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise LogError(f"{block.log.name} is damaged: {error}") from None
 

@@ -8,6 +8,5 @@ presets/     the schemas of public logs that come with the program, as YAML
 files        find the files that the user names, and check their headers
 compression  decompress files, and explain the errors met in reading them
 blocks       cut files into blocks of whole lines, one block per task, and read them
-row_groups   bound the memory that Parquet logs are decoded into
 checksums    compute the checksums that tell a rerun whether there is anything to do
 """

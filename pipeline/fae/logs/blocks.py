@@ -6,20 +6,26 @@ shows.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
+
+import pyarrow.parquet as pq
 
 from fae.format.errors import LogError
 from fae.logs.compression import explain_read_errors, read_to_line_end
 from fae.logs.files import Log, open_parquet, open_text
+from fae.storage.decoding import ParquetSource, decoded_bytes_held
 from fae.storage.remote import open_file, read_range
 
 #: The bytes of a text.
 Text = bytes | memoryview
 
 BLOCK_BYTES = 32 << 20
+_LARGE_GROUP_REMEDY = "If the log is sound, write it with fewer rows in a row group."
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,18 @@ def read_block(block: Block, text_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
         while compressed_text := next_text.result():
             next_text = decompressor.submit(_read_text, stream, log.name, text_bytes)
             yield compressed_text
+
+
+def row_groups_held(
+    log: Log, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str], rows_at_once: int
+) -> AbstractContextManager[None]:
+    """Allow the block to decode row groups of a log, so many rows at a time of the fields `names`.
+
+    Waits until other threads of the process leave memory for them. Raises LogError where they
+    would take too much of it.
+    """
+    source = ParquetSource(log.name, partial(open_parquet, log), LogError, _LARGE_GROUP_REMEDY)
+    return decoded_bytes_held(source, file.metadata, groups, names, rows_at_once)
 
 
 def _read_text(stream: IO[bytes], name: str, text_bytes: int) -> bytes:

@@ -22,6 +22,7 @@ from fae.format.manifest import LearntMoments
 from fae.ingestion.staging import Staging
 from fae.profiling.histogram import Ranks
 from fae.profiling.splits import SplitCodes, SplitPoints, assign_splits
+from fae.storage.decoding import iter_row_groups
 from fae.storage.folder import Folder, FolderLike
 from fae.storage.raw_arrays import read_numbers
 
@@ -92,10 +93,7 @@ class Frequencies:
                     f"{self.directory / FILE_NAME}: table {table!r} has {declared} rows, but "
                     f"{name} has {file.metadata.num_rows} beside id 0. Run the stage again."
                 )
-            for groups in [[group] for group in range(file.num_row_groups)] or [[]]:
-                frame = pl.from_arrow(file.read_row_groups(groups, columns=list(columns) or None))
-                assert isinstance(frame, pl.DataFrame)
-                yield frame
+            yield from iter_row_groups(path, list(columns) or None, self.directory / name)
 
     def read_run_lengths(self, table: str, column: str) -> RunLengthArray:
         """Return a column of counts as run lengths; row i has the access rank i + 1."""

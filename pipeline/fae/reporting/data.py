@@ -24,6 +24,7 @@ from fae.hotset.problem_data import OOV_ACCESS, Column, interleave, remove_repea
 from fae.logs.columns import SparseColumn
 from fae.reporting.comparison import HeldOutSamples
 from fae.reporting.facts import Facts
+from fae.storage.decoding import iter_row_groups, read_parquet
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
 BLOCK_ROWS = 1 << 17
@@ -80,7 +81,7 @@ def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.Da
     path = dataset / table.vocabulary.path
     expected_ids = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
     try:
-        vocabulary = pl.read_parquet(path, columns=["value", "id", "accesses"], glob=False)
+        vocabulary = read_parquet(path, ["value", "id", "accesses"])
         if table.hashed:
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()
@@ -185,34 +186,41 @@ def _read_blocks(
     """
     total = sum(leaf.rows for leaf in leaves)
     random = np.random.default_rng(seed)
+    sparse = facts.manifest.features.sparse
     for leaf in leaves:
         size = min(leaf.rows, leaf.rows * max_samples // max(total, 1))
         start = int(random.integers(0, leaf.rows - size + 1))
-        paths = [dataset / file.path for file in leaf.files]
-        samples = _read_slice(paths, facts.manifest, start, size)
-        for block in samples.iter_slices(BLOCK_ROWS):
-            yield [
-                _read_ids(block[feature.name], feature, rows.row_of[feature.table].size)
-                for feature in facts.manifest.features.sparse
-            ]
+        for frame in _iter_slice(dataset, leaf, [feature.name for feature in sparse], start, size):
+            for block in frame.iter_slices(BLOCK_ROWS):
+                yield [
+                    _read_ids(block[feature.name], feature, rows.row_of[feature.table].size)
+                    for feature in sparse
+                ]
         end_leaf()
 
 
-def _read_slice(paths: list[Path], manifest: Manifest, start: int, rows: int) -> pl.DataFrame:
-    """Return the sparse features of `rows` rows from row `start` of the concatenated files."""
-    names = [feature.name for feature in manifest.features.sparse]
-    if not rows:
-        return pl.DataFrame(schema=names)
+def _iter_slice(
+    dataset: Path, leaf: Leaf, names: list[str], start: int, rows: int
+) -> Iterator[pl.DataFrame]:
+    """Yield columns of `rows` rows from row `start` of a leaf's concatenated files."""
+    left = rows
     try:
-        lazy = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
-        frame = lazy.select(names).slice(start, rows).collect()
+        for file in leaf.files:
+            if left and start < file.rows:
+                own = range(start, min(start + left, file.rows))
+                for frame in iter_row_groups(dataset / file.path, names, rows=own):
+                    yield frame
+                    left -= frame.height
+            start = max(start - file.rows, 0)
     except READ_ERRORS as error:
-        raise DatasetError(f"Cannot read {paths[0].parent}: {error}. Run `fae verify`.") from None
-    if frame.height != rows:
         raise DatasetError(
-            f"{paths[0].parent} has fewer rows than its manifest says. Run `fae verify`."
+            f"Cannot read {dataset / file.path}: {error}. Run `fae verify`."
+        ) from None
+    if left:
+        raise DatasetError(
+            f"{dataset / leaf.files[0].path} or a file beside it has fewer rows than the manifest "
+            "says. Run `fae verify`."
         )
-    return frame
 
 
 def _read_ids(column: pl.Series, feature: SparseFeature, table_rows: int) -> Column:

@@ -130,7 +130,21 @@ def test_texts_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     file = manifest.splits["train"]["cold"].files[1]
     _replace("clicked", lambda c: [["x"]] * len(c))(tmp_path / "data" / file.path)
     with pytest.raises(DatasetError, match="'clicked' cannot have type list"):
-        decoding.read_footer(tmp_path / "data" / file.path, file, manifest)
+        decoding.read_footer(tmp_path / "data" / file.path, file, manifest, 1)
+
+
+def test_lists_that_take_too_much_memory_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_dataset(tmp_path / "data", RAGGED)
+    file = manifest.splits["train"]["cold"].files[1]
+    path = tmp_path / "data" / file.path
+    _replace("clicked", lambda c: [[0] * 100_000] * len(c))(path)
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(decoding, "read_most_memory", lambda: 2 * 2 * 9_000_000 * file.rows // 10)
+    decoding.read_footer(path, file, manifest, 2)
+    with pytest.raises(DatasetError, match="for each of 3 threads more than"):
+        decoding.read_footer(path, file, manifest, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
-from fae.format.units import read_free_memory
+from fae.format.memory import read_free_memory
 from fae_trainer.data.batches import Batch, Block
 from fae_trainer.data.decoding import id_type
 from fae_trainer.parameters import CACHES

@@ -23,6 +23,7 @@ import torch
 from fae.format.errors import DatasetError, FaeError, explain_error
 from fae.format.integrity import DataFile
 from fae.format.manifest import MAX_GROUP_ROWS, Features, Manifest, SparseFeature
+from fae.format.memory import count_decoded_bytes, format_gib, read_most_memory
 from fae_trainer.data.batches import Allocate, Batch, BatchShape, Ints
 from fae_trainer.storage.object_store import RemoteFile
 
@@ -45,10 +46,13 @@ def id_type(manifest: Manifest) -> np.dtype[Any]:
     return np.dtype(np.int32 if small else np.int64)
 
 
-def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> pq.FileMetaData:
+def read_footer(
+    path: Path | RemoteFile, file: DataFile, manifest: Manifest, at_once: int
+) -> pq.FileMetaData:
     """Return a file's Parquet metadata.
 
-    Raises DatasetError where the file is absent, damaged or does not match the manifest.
+    Raises DatasetError where the file is absent, damaged or does not match the manifest, and where
+    as many row groups of it `at_once` would decode to more than half of the memory.
     """
     with reading(path):
         metadata = pq.read_metadata(_open(path))
@@ -69,7 +73,21 @@ def read_footer(path: Path | RemoteFile, file: DataFile, manifest: Manifest) -> 
         value_type = kind.value_type if pa.types.is_list(kind) else kind
         if not pa.types.is_primitive(value_type):
             raise DatasetError(f"{path}: column {name!r} cannot have type {kind}.")
+    _check_memory(path, metadata, list_columns(manifest), at_once)
     return metadata
+
+
+def _check_memory(path: Place, footer: pq.FileMetaData, names: list[str], at_once: int) -> None:
+    """Raise DatasetError where so many row groups at once would take more than half the memory."""
+    limit = read_most_memory() // 2
+    for group in range(footer.num_row_groups):
+        columns = count_decoded_bytes(footer, group, names, MAX_GROUP_ROWS)
+        size = sum(column.bytes for column in columns.values())
+        if size * at_once > limit:
+            raise DatasetError(
+                f"{path}: row group {group} would take {format_gib(size)} of memory, with one for "
+                f"each of {at_once} threads more than {format_gib(limit)}. Use fewer --threads."
+            )
 
 
 def decode_row_groups(

@@ -81,7 +81,7 @@ class LeafReader:
         other process once `stopped` is set. Files and windows outside the range are not read.
         Raises DatasetError where a file is absent, damaged or does not match the manifest.
         """
-        slices = self._slice_windows(start, start + sum(sizes), shuffle)
+        slices = self._slice_windows(start, start + sum(sizes), shuffle, ahead)
         shares = enumerate(cut_batches(slices, sizes, *self._part))
         self._readings += 1
         if self._sharing is not None:
@@ -92,7 +92,7 @@ class LeafReader:
                 yield pending.take()
 
     def _slice_windows(
-        self, start: int, stop: int, shuffle: Shuffle | None
+        self, start: int, stop: int, shuffle: Shuffle | None, ahead: int
     ) -> Iterator[WindowSlice]:
         """Yield the parts of windows that make up rows `start` to before `stop` of the epoch."""
         files = range(len(self._files))
@@ -101,21 +101,24 @@ class LeafReader:
         for file in order:
             end = begin + self._files[file].rows
             if begin < stop and start < end:
-                for window in self._list_windows(file, shuffle):
+                for window in self._list_windows(file, shuffle, ahead):
                     first, last = max(start - begin, 0), min(stop - begin, window.rows)
                     if first < last:
                         yield WindowSlice(window, first, last)
                     begin += window.rows
             begin = end
 
-    def _list_windows(self, file: int, shuffle: Shuffle | None) -> list[Window]:
-        """Return a file's windows in the epoch's order."""
+    def _list_windows(self, file: int, shuffle: Shuffle | None, ahead: int) -> list[Window]:
+        """Return a file's windows in the epoch's order.
+
+        Raises DatasetError where `ahead` windows would take too much of the memory.
+        """
         if file not in self._footers:
             entry = self._files[file]
             if self._verify:
                 self._folder.check_content(entry)
             place = self._folder.locate(entry)
-            self._footers[file] = read_footer(place, entry, self._manifest)
+            self._footers[file] = read_footer(place, entry, self._manifest, ahead)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         windows = [

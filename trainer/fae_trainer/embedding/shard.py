@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fae.format.errors import FaeError, ParameterError
-from fae.format.units import format_gib, read_most_memory
+from fae.format.memory import format_gib, read_most_memory
 
 #: Rows that one thread copies on the host; fewer take less time than handing them to a thread.
 _ROWS_PER_THREAD = 16_384
