@@ -1,7 +1,10 @@
 """Run a program so that it ends in one message and an exit code that scripts can rely on."""
 
+import errno
 import os
+import signal
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -34,10 +37,23 @@ def run_program(program: Callable[[], int], resume_hint: str) -> int:
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # Polars' PanicException is no Exception
+        if isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
+            return 128 + signal.SIGHUP  # a word to it failed before its signal came
         if (message := explain_error(error)) is None:
             raise
         print_error(message)
     return USER_ERROR
+
+
+def _terminal_is_gone() -> bool:
+    """Whether standard output or error is a terminal that has ended."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
 
 
 def print_error(message: str) -> None:

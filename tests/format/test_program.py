@@ -1,0 +1,38 @@
+"""A program ends in an exit code that scripts can rely on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+
+WRITING = """
+import signal, sys
+from fae.format.program import run_program
+def write():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # as if it came after the write
+    print("ready", flush=True)
+    while True:
+        print("more", flush=True)
+sys.exit(run_program(write, "run again"))
+"""
+
+
+def test_a_terminal_that_ends_is_a_hang_up_even_before_the_signal() -> None:
+    said, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as program:
+        os.close(terminal)
+        assert b"ready" in os.read(said, 100)
+        os.close(said)
+        assert program.wait() == 128 + signal.SIGHUP
