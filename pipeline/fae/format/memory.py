@@ -58,19 +58,18 @@ def read_most_memory() -> int:
     return min(total, _read_groups("memory.max") or total) + _read_kernels("SwapTotal")
 
 
-def check_host_memory(parts: Mapping[str, int], remedy: str, processes: int = 1) -> None:
+def check_host_memory(parts: Mapping[str, int], remedies: Mapping[str, str]) -> None:
     """Raise ParameterError where `parts`, bytes by name, take more than all memory of the host.
 
-    So many `processes` of the machine each take as much. The kernel grants more than it has, and
-    would end a process when the bytes are written.
+    The message lists them, and ends with the remedy of the largest. The kernel grants more than it
+    has, and would end the process when the bytes are written.
     """
-    most, size = read_most_memory(), processes * sum(parts.values())
+    most, size = read_most_memory(), sum(parts.values())
     if size > most:
         listed = ", ".join(f"{name} {format_gib(part)}" for name, part in parts.items())
-        each = f" in each of {processes} processes" if processes > 1 else ""
         raise ParameterError(
-            f"training takes {format_gib(size)} of memory, and this machine has "
-            f"{format_gib(most)}, swap included: {listed}{each}. {remedy}"
+            f"The model takes {format_gib(size)} of memory ({listed}), and this machine has "
+            f"{format_gib(most)}, swap included. {remedies[max(parts, key=lambda n: parts[n])]}"
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fae.format import memory
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.data.loader import HotColdLoader
@@ -431,3 +432,15 @@ def test_cuda_agrees_with_the_cpu(tmp_path: Path) -> None:
         tables.append(embedding.tables.rows())
     for name, rows_of in tables[0].items():
         torch.testing.assert_close(tables[1][name], rows_of)
+
+
+def test_rows_that_no_memory_here_can_hold_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape())
+    size = 127 * (4 + 1) * 4  # of each row, its elements and one number of state
+    monkeypatch.setattr(memory, "read_most_memory", lambda: size)
+    HotColdEmbedding(manifest)
+    monkeypatch.setattr(memory, "read_most_memory", lambda: size - 1)
+    with pytest.raises(ParameterError, match="embedding rows 0.0 GiB, their optimizer state 0.0"):
+        HotColdEmbedding(manifest)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from fae.format.errors import ParameterError
-from fae_trainer.embedding import shard
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS
 from fae_trainer.embedding.tables import Tables
@@ -49,16 +46,3 @@ def test_loading_puts_rows_and_states_where_their_ids_say() -> None:
     assert torch.equal(tables.cold.rows[:69_500], rows["big"][500:])
     for found, given_values in ((tables.rows(), rows), (tables.states(), states)):
         assert all(torch.equal(found[name], given_values[name]) for name in rows)
-
-
-def test_rows_that_no_memory_here_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 70_009 * (3 + 1) * 4  # of each row, its elements and one number of state
-    monkeypatch.setattr(shard, "read_most_memory", lambda: size)
-    _tables([0, 0])
-    monkeypatch.setattr(shard, "read_most_memory", lambda: size - 1)
-    with pytest.raises(ParameterError) as caught:
-        _tables([0, 0])
-    assert str(caught.value).startswith(
-        "70,009 embedding rows and their optimizer state take 0.0 GiB of memory, and this machine "
-        "has 0.0 GiB, swap included. Prepare the data set with a smaller `dim`"
-    )

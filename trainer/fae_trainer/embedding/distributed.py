@@ -113,9 +113,14 @@ class Ranks:
         dist.all_reduce(torch.zeros(1))  # on the hosts
 
     @property
+    def size_here(self) -> int:
+        """How many ranks run on this machine, as far as torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.size > 1 else 1
+
+    @property
     def on_one_machine(self) -> bool:
         """Whether all ranks run on this machine."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", "0")) == self.size
+        return self.size_here == self.size
 
     def check_same(self, values: Mapping[str, Any]) -> None:
         """Raise ParameterError on all ranks where they differ in one of the named values."""

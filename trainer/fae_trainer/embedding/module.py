@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from fae.format.errors import ParameterError
 from fae.format.manifest import Manifest
+from fae.format.memory import check_host_memory
 from fae_trainer.data.bags import make_batch, select_bags, transpose_bags
 from fae_trainer.data.batches import Batch
 from fae_trainer.data.vocabulary import find_row_ids
@@ -38,7 +39,7 @@ from fae_trainer.embedding.distributed import Ranks
 from fae_trainer.embedding.host_rows import POOLINGS, HostRows
 from fae_trainer.embedding.layout import check_choice, make_layout, restrict_features
 from fae_trainer.embedding.optimizers import ROW_OPTIMIZERS, RowStep
-from fae_trainer.embedding.tables import Tables
+from fae_trainer.embedding.tables import ROWS_REMEDY, Tables, count_row_bytes
 
 _Forward = TypeVar("_Forward", bound=Callable[..., Tensor])
 
@@ -101,6 +102,9 @@ class HotColdEmbedding(nn.Module):
         device = torch.device(device)
         rule = ROW_OPTIMIZERS[optimizer]
         by_device = device.type == "cuda" and runs_kernels(device) and rule.has_kernel
+        rows_on_host = layout.row_total if device.type == "cpu" else layout.cold_total
+        on_host = count_row_bytes(rows_on_host, self.dim, dtype, rule)
+        check_host_memory(on_host, dict.fromkeys(on_host, ROWS_REMEDY))
         self.tables = Tables(layout, self.dim, device, dtype, rule, page_locked=by_device)
         self.tables.initialise(seed)
         self.anchor = nn.Parameter(torch.empty(0, device=device))

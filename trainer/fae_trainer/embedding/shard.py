@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fae.format.errors import FaeError, ParameterError
-from fae.format.memory import format_gib, read_most_memory
+from fae.format.errors import FaeError
 
 #: Rows that one thread copies on the host; fewer take less time than handing them to a thread.
 _ROWS_PER_THREAD = 16_384
@@ -94,19 +93,6 @@ class Shard:
             items[at[part]] = new[part]
 
         _run_in_threads(write, len(at))
-
-
-def check_host_memory(what: str, size: int, remedy: str) -> None:
-    """Raise ParameterError where `what`, a plural, takes more than all memory of the host.
-
-    The kernel grants more than it has, and would end the process when the bytes are written.
-    """
-    most = read_most_memory()
-    if size > most:
-        raise ParameterError(
-            f"{what} take {format_gib(size)} of memory, and this machine has "
-            f"{format_gib(most)}, swap included. {remedy}"
-        )
 
 
 def lock_pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

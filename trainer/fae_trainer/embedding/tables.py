@@ -20,11 +20,13 @@ from fae_trainer.data.batches import Ints
 from fae_trainer.embedding.distributed import ALONE, Ranks
 from fae_trainer.embedding.layout import Layout
 from fae_trainer.embedding.optimizers import RowOptimizer, RowStep
-from fae_trainer.embedding.shard import Shard, check_host_memory, zeros_in_locked_pages
+from fae_trainer.embedding.shard import Shard, zeros_in_locked_pages
 
 #: Rows that are initialised at a time. Initial values depend on it: do not change it.
 _ROWS_PER_CHUNK = 65_536
-_REMEDY = (
+#: What rows take on the host, by name, and what to do where it is too much.
+ROWS, STATES = "embedding rows", "their optimizer state"
+ROWS_REMEDY = (
     "Prepare the data set with a smaller `dim` or a larger --min-count, train with --optimizer "
     "sgd, with a GPU give it a larger --hot-budget, or use a machine with more memory."
 )
@@ -195,8 +197,6 @@ class Tables:
     def _allocate_shard(self, rows: int, device: torch.device) -> Shard:
         """Return a shard of zeros."""
         size = rows * self.width * self.dtype.itemsize
-        if device.type == "cpu":
-            check_host_memory(f"{rows:,} embedding rows and their optimizer state", size, _REMEDY)
         try:
             if self.page_locked and device.type == "cpu":
                 packed = zeros_in_locked_pages((rows, self.width), self.dtype)
@@ -278,6 +278,14 @@ class TableGroups:
     def states(self) -> dict[str, Tensor]:
         """Return a copy of each table's optimiser state on the host, in the order of ids."""
         return {name: state for tables in self.groups for name, state in tables.states().items()}
+
+
+def count_row_bytes(
+    rows: int, dim: int, dtype: torch.dtype, optimizer: RowOptimizer
+) -> dict[str, int]:
+    """Return the bytes of rows and of their optimizer state, by name."""
+    values = {ROWS: dim, STATES: optimizer.count_state(dim)}
+    return {name: rows * count * dtype.itemsize for name, count in values.items()}
 
 
 def _derive_seed(seed: int, name: str) -> int:

@@ -11,6 +11,7 @@ takes one product of matrices.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fae_trainer.embedding.shard import check_host_memory
+from fae.format.memory import check_host_memory
 
-_REMEDY = (
-    "All pairs of vectors meet in it: make it narrower with --top-mlp, such as 16-1, or drop "
-    "sparse columns."
+#: What the network takes, by name, and what to do where it is too much.
+NETWORK = "the network"
+NETWORK_REMEDY = (
+    "All pairs of vectors meet in the network's top MLP: make it narrower with --top-mlp, such as "
+    "16-1, or drop sparse columns."
 )
 
 
@@ -51,8 +54,9 @@ class Dlrm(nn.Module):
         vectors = features + (1 if dense else 0)
         self.bottom = make_mlp([dense, *bottom], last_relu=True) if dense else None
         width = dim + vectors * (vectors - 1) // 2
-        weights = f"The {width * top[0]:,} weights of the top MLP's first layer"
-        check_host_memory(weights, 4 * width * top[0], _REMEDY)
+        others = list(others)
+        weights = 4 * count_weights(dense, features, dim, bottom, top, others)
+        check_host_memory({NETWORK: weights}, {NETWORK: NETWORK_REMEDY})
         self.top = make_mlp([width, *top], last_relu=False)
         self.projections = nn.ModuleDict(
             {str(other): nn.Linear(other, dim, bias=False) for other in others}
@@ -88,6 +92,21 @@ class Dlrm(nn.Module):
         name = str(vectors.shape[2])
         projected: Tensor = self.projections[name](vectors) if name in self.projections else vectors
         return projected
+
+
+def count_weights(
+    dense: int,
+    features: int,
+    dim: int,
+    bottom: Sequence[int],
+    top: Sequence[int],
+    others: Iterable[int],
+) -> int:
+    """Return how many weights a `Dlrm` has."""
+    vectors = features + (1 if dense else 0)
+    widths = [dim + vectors * (vectors - 1) // 2, *top]
+    layers = [*itertools.pairwise([dense, *bottom] if dense else []), *itertools.pairwise(widths)]
+    return sum(before * after + after for before, after in layers) + dim * sum(others)
 
 
 def make_mlp(widths: Sequence[int], last_relu: bool) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from fae_trainer.embedding.shared_tables import SharedTables
 from fae_trainer.embedding.tables import TableGroups, Tables
 from fae_trainer.model.device_step import DeviceStep, find_vectors, split_by_sample
 from fae_trainer.model.dlrm import Dlrm
+from fae_trainer.model.memory import check_model_memory
 from fae_trainer.model.ranked_step import RankedStep
 from fae_trainer.parameters import TrainParameters, find_largest_dim
 
@@ -86,8 +87,11 @@ class Recommender:
         parameters: TrainParameters,
         ranks: Ranks = ALONE,
         by_device: bool | None = None,
+        beside: Mapping[str, int] | None = None,
     ) -> None:
         """Allocate a model; call `initialise` or restore a checkpoint before use.
+
+        `beside` are bytes, by name, that this process takes of the host's memory besides.
 
         With several `ranks`, each steps on its part of every batch, and all ranks make every call.
         A GPU handles the rows `by_device`; a CPU does so only if asked to, by Triton's interpreter.
@@ -106,6 +110,8 @@ class Recommender:
         if by_device:
             _check_device(self.device, ranks, parameters.placement)
         layouts = make_layouts(manifest, count_hot_rows(manifest, parameters.placement))
+        on_cpu = not by_device or self.device.type == "cpu"
+        check_model_memory(manifest, layouts, parameters, ranks, on_cpu, beside or {})
         self.tables = TableGroups(
             [self._make_tables(dim, each, parameters, by_device) for dim, each in layouts.items()]
         )

@@ -20,6 +20,7 @@ from fae_trainer.data.schedule import Schedule, count_batches, make_schedule
 from fae_trainer.data.sharing import WindowSharing, share_windows
 from fae_trainer.embedding.distributed import Ranks, join_ranks
 from fae_trainer.embedding.replicated import ReplicatedTables
+from fae_trainer.model.memory import count_training_bytes
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import TrainParameters, check_row_cost, resolve_parameters
 from fae_trainer.run import checkpoint
@@ -317,7 +318,8 @@ def _start_model(
     manifest: Manifest, p: TrainParameters, saved: checkpoint.Checkpoint | None, ranks: Ranks
 ) -> tuple[Recommender, History]:
     """Return the model and the history at the start of the run, or where it resumes."""
-    recommender, history = Recommender(manifest, p, ranks), History()
+    beside = count_training_bytes(manifest, p, ranks)
+    recommender, history = Recommender(manifest, p, ranks, beside=beside), History()
     if saved is None:
         recommender.initialise(p.seed)
     else:
