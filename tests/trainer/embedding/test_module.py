@@ -442,5 +442,5 @@ def test_rows_that_no_memory_here_can_hold_are_refused(
     monkeypatch.setattr(memory, "read_most_memory", lambda: size)
     HotColdEmbedding(manifest)
     monkeypatch.setattr(memory, "read_most_memory", lambda: size - 1)
-    with pytest.raises(ParameterError, match="embedding rows 0.0 GiB, their optimizer state 0.0"):
+    with pytest.raises(ParameterError, match=r"embedding rows .*, their optimizer state"):
         HotColdEmbedding(manifest)
