@@ -345,3 +345,15 @@ def test_a_document_is_parsed_once_as_long_as_it_stays_as_it_is(
     document.unlink()
     with pytest.raises(DatasetError, match=r"no readable staging\.json"):
         Staging.read(staging)
+
+
+@pytest.mark.parametrize("place", [None, "parts", "logs"])
+def test_an_unknown_key_of_a_document_is_refused_by_name(
+    shop: Stages, tmp_path: Path, place: str | None
+) -> None:
+    staging = Path(shutil.copytree(shop.staging.directory.path, tmp_path / "staging"))
+    document = json.loads((staging / "staging.json").read_text())
+    (document if place is None else document[place][0])["splitt"] = "test"
+    (staging / "staging.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match="splitt"):
+        Staging.read(staging)

@@ -17,7 +17,7 @@ from fae.dataset.verify import Verification, verify
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError
 from fae.format.manifest import Manifest
-from fae.logs.schema import Schema
+from fae.logs.schema_files import check_schema
 from fae.storage import decoding
 from fae_trainer.data.loader import HotColdLoader
 from tests.support.small_logs import (
@@ -361,10 +361,18 @@ def test_a_damaged_schema_is_read_once_for_all_hashed_tables(
     assert hashed > 1
     assert faults(made.dataset) == ()
     edit_manifest(made.dataset, "schema", "columns", value=[])
-    schema = Mock(wraps=Schema)
-    monkeypatch.setattr("fae.dataset.verify.Schema", schema)
-    assert ["schema is damaged" in fault for fault in faults(made.dataset)] == [True] * hashed
-    assert schema.model_validate.call_count == 1
+    check = Mock(wraps=check_schema)
+    monkeypatch.setattr("fae.dataset.verify.check_schema", check)
+    mistake, *damaged = faults(made.dataset)
+    assert mistake.startswith("manifest.json: its schema: ")
+    assert ["schema is damaged" in fault for fault in damaged] == [True] * hashed
+    assert check.call_count == 1
+
+
+def test_an_unknown_key_of_the_schema_is_found(shop_copy: Path) -> None:
+    edit_manifest(shop_copy, "schema", "columns", 4, "encodng", value="hex")
+    (fault,) = faults(shop_copy)
+    assert fault.startswith("manifest.json: its schema: column 'city': `encodng`: unknown key.")
 
 
 def test_all_faults_are_reported_together(shop_copy: Path) -> None:

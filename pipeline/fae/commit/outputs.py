@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from fae.commit import task_log
 from fae.commit.lock import lock_output
@@ -130,10 +130,17 @@ def read_dataclass(kind: Callable[..., T], folder: Folder, name: str) -> T:
 def _parse(kind: Any, folder: Folder, name: str, *_state: object) -> Any:
     document = read_document(folder, name)
     with damage_reported(folder / name):
-        return _adapter(kind).validate_python({**document, "directory": folder})
+        (parsed,) = _adapter(kind).validate_python([{**document, "directory": folder}])
+        return parsed
 
 
-_adapter = cache(TypeAdapter)
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks a list of documents of this kind, each with its fields' keys alone.
+
+    Dataclasses take the setting from what they are in; pydantic refuses it for one by itself.
+    """
+    return TypeAdapter(list[kind], config=ConfigDict(extra="forbid"))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from fae.commit.outputs import read_manifest
 from fae.dataset.integrity import READ_ERRORS, find_file_faults, find_unknown_files
 from fae.dataset.vocabulary import to_staged_values
 from fae.execution.executor import Executor
-from fae.format.errors import DatasetError
+from fae.format.errors import DatasetError, SchemaError
 from fae.format.integrity import DataFile
 from fae.format.manifest import MANIFEST_FILE as MANIFEST
 from fae.format.manifest import (
@@ -28,7 +28,7 @@ from fae.format.manifest import (
 )
 from fae.hotset.cold_hash import hash_ids
 from fae.logs.columns import SparseColumn
-from fae.logs.schema import Schema
+from fae.logs.schema_files import check_schema
 from fae.storage.decoding import iter_row_groups, read_parquet
 from fae.storage.folder import Folder, FolderLike
 
@@ -66,6 +66,8 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     directory = Folder.of(dataset)
     manifest = read_manifest(directory)
     faults = [*find_unknown_files(directory, manifest), *_check_manifest(directory, manifest)]
+    columns, mistakes = _check_schema(manifest)
+    faults += mistakes
     tasks = [
         _Task(directory, file, temperature, split)
         for split, leaves in manifest.splits.items()
@@ -74,7 +76,6 @@ def verify(dataset: FolderLike, executor: Executor) -> Verification:
     ]
     for found in executor.run("verify", _check_data_file, tasks):
         faults += found
-    columns = _find_columns(manifest)
     for table in manifest.tables:
         faults += _check_vocabulary(directory, table, columns.get(table.name))
     for file in manifest.records:
@@ -203,15 +204,13 @@ def _check_values(frame: pl.DataFrame, manifest: Manifest, task: _Task, where: s
     return faults
 
 
-def _find_columns(manifest: Manifest) -> dict[str, SparseColumn]:
-    """Return a column of each table; of none where the schema is damaged or not needed."""
-    if not any(table.hashed for table in manifest.tables):
-        return {}
+def _check_schema(manifest: Manifest) -> tuple[dict[str, SparseColumn], list[str]]:
+    """Return a column of each table by the schema, and the schema's fault where it has any."""
     try:
-        tables = Schema.model_validate(manifest.schema).tables
-    except (ValueError, KeyError):
-        return {}
-    return {name: columns[0] for name, columns in tables.items()}
+        schema = check_schema(dict(manifest.schema), f"{MANIFEST}: its schema")
+    except SchemaError as error:
+        return {}, [" ".join(str(error).split())]
+    return {name: columns[0] for name, columns in schema.tables.items()}, []
 
 
 def _check_vocabulary(directory: Folder, table: Table, column: SparseColumn | None) -> list[str]:

@@ -72,6 +72,11 @@ def parse_schema(text: str, where: str) -> Schema:
         raise SchemaError(f"{where} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise SchemaError(f"{where}: a schema must be a mapping with the keys {_keys(Schema)}.")
+    return check_schema(document, where)
+
+
+def check_schema(document: dict[str, Any], where: str) -> Schema:
+    """Return the schema that a mapping describes; raises SchemaError, which names each mistake."""
     try:
         return Schema.model_validate(document)
     except ValidationError as error:
