@@ -347,6 +347,13 @@ def test_a_wrong_vocabulary_is_found(
     assert any(fault.startswith(CITY) and named in fault for fault in found)
 
 
+def test_a_vocabulary_of_lists_is_found(shop_copy: Path) -> None:
+    lists = pl.read_parquet(shop_copy / CITY).with_columns(pl.concat_list("value"))
+    lists.write_parquet(shop_copy / CITY)
+    resigned(shop_copy, CITY)
+    assert f"{CITY}: value is List(String), not text or integers" in faults(shop_copy)
+
+
 def test_out_of_vocabulary_accesses_are_no_fault(tmp_path: Path) -> None:
     made = shop_stages(tmp_path, min_count={"": 3})
     assert faults(made.dataset) == ()

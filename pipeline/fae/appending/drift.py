@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from fae.appending.merge_stagings import MergedStaging
 from fae.arrays.arrow import BoolArray, Int64Array
 from fae.commit import outputs
-from fae.dataset.integrity import read_checked
+from fae.dataset.integrity import read_checked, read_vocabulary
 from fae.execution.executor import Executor
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import DRIFT, MAPPING, OOV_ID, LearntMoments, Manifest, Table
@@ -21,7 +21,6 @@ from fae.hotset.hot_set import HotSet
 from fae.ingestion.staging import Staging
 from fae.profiling.frequencies import Frequencies
 from fae.profiling.splits import TRAIN
-from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder
 from fae.storage.raw_arrays import read_numbers, write_numbers
 
@@ -184,8 +183,8 @@ def _match_values(former_vocabulary: Path, vocabulary: Path) -> pl.DataFrame:
     `new` is the id that the value has now and `line` its line in the new vocabulary, from 1; both
     are 0 where it has none. `accesses` are those in the former train split.
     """
-    lines = read_parquet(vocabulary, ["value", "id"]).with_row_index("line", offset=1)
-    former = read_parquet(former_vocabulary, ["value", "id", "accesses"])
+    lines = read_vocabulary(vocabulary, ["value", "id"]).with_row_index("line", offset=1)
+    former = read_vocabulary(former_vocabulary, ["value", "id", "accesses"])
     matched = former.rename({"id": "old"}).join(
         lines.rename({"id": "new"}), on="value", how="left", nulls_equal=True, maintain_order="left"
     )

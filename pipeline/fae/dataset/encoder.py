@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fae.commit.outputs import damage_reported, read_manifest
 from fae.dataset.cells import build_frames, simplify_cell
-from fae.dataset.integrity import read_checked
+from fae.dataset.integrity import read_checked, read_vocabulary
 from fae.dataset.plain_cells import ODD, choose_stager, derive_one
 from fae.dataset.value_index import ValueIndex
 from fae.dataset.vocabulary import to_staged_values
@@ -27,7 +27,6 @@ from fae.ingestion.rejects import Reject
 from fae.logs.columns import DenseColumn, SparseColumn, TimeColumn
 from fae.logs.schema import Schema
 from fae.profiling.moments import Floats, standardize
-from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder, FolderLike
 
 #: Tables are encoded in pieces of so many rows, which threads take side by side.
@@ -85,7 +84,9 @@ class Encoder:
         for table in self.manifest.tables:
             column = self.schema.tables[table.name][0]
             with read_checked(self.directory, table.vocabulary) as path:
-                frame = read_parquet(path, ["value", "id"], self.directory / table.vocabulary.path)
+                frame = read_vocabulary(
+                    path, ["value", "id"], self.directory / table.vocabulary.path
+                )
             staged = to_staged_values(frame["value"], column)
             self._indexes[table.name] = ValueIndex.build(staged, frame["id"])
 

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fae.commit import outputs
-from fae.dataset.integrity import read_checked
+from fae.dataset.integrity import read_checked, read_vocabulary
 from fae.format.errors import ParameterError, disk_errors_reported
 from fae.format.integrity import DataFile, describe_file
 from fae.format.manifest import MANIFEST_FILE, OOV_ID, SUCCESS, Table
 from fae.format.serving import ENCODER_FOLDER, SERVING_FILE, Serving
-from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder, FolderLike
 
 
@@ -48,7 +47,7 @@ def write_tables(
     with outputs.build_output(out, made_from) as partial:
         for table in manifest.tables:
             with read_checked(source, table.vocabulary) as path:
-                vocabulary = read_parquet(path, ["value", "id"], source / table.vocabulary.path)
+                vocabulary = read_vocabulary(path, ["value", "id"], source / table.vocabulary.path)
             lines = _join_weights(vocabulary, weights[table.name])
             name = f"{table.name}.parquet"
             with partial.write(name) as path:

@@ -15,6 +15,7 @@ from fae.format.errors import DatasetError
 from fae.format.integrity import DataFile, check_file, check_links, find_fault, is_cached
 from fae.format.manifest import MANIFEST_FILE as MANIFEST
 from fae.format.manifest import SUCCESS, Manifest
+from fae.storage.decoding import read_parquet
 from fae.storage.folder import Folder
 
 #: The errors of readers of Parquet where a file is damaged; Polars panics over some.
@@ -66,6 +67,32 @@ def read_checked(dataset: Folder, file: DataFile) -> Iterator[Path]:
             yield path
     except FileNotFoundError:
         raise DatasetError(f"{name} is absent, but the manifest names it.") from None
+
+
+def read_vocabulary(path: Path, columns: list[str], name: object = None) -> pl.DataFrame:
+    """Return columns of a vocabulary that messages call `name`, or else by its path.
+
+    Raises DatasetError where it cannot be read, would take too much memory, or its columns are of
+    other types than vocabularies have.
+    """
+    try:
+        frame = read_parquet(path, columns, name)
+    except READ_ERRORS as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DatasetError(f"Cannot read {name or path}: {reason}. Run `fae verify`.") from None
+    if faults := find_type_faults(frame):
+        raise DatasetError(f"{name or path}: {faults[0]}. Run `fae verify`.")
+    return frame
+
+
+def find_type_faults(vocabulary: pl.DataFrame) -> list[str]:
+    """Return a fault for each column of a vocabulary that has another type than it should."""
+    return [
+        f"{name} is {dtype}, not {'text or integers' if name == 'value' else 'integers'}"
+        for name, dtype in vocabulary.schema.items()
+        if dtype != pl.Int64()
+        and not (name == "value" and (dtype == pl.String() or dtype.is_integer()))
+    ]
 
 
 def _escape(name: str) -> str:

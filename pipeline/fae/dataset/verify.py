@@ -12,7 +12,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from fae.commit.outputs import read_manifest
-from fae.dataset.integrity import READ_ERRORS, find_file_faults, find_unknown_files
+from fae.dataset.integrity import (
+    READ_ERRORS,
+    find_file_faults,
+    find_type_faults,
+    find_unknown_files,
+)
 from fae.dataset.vocabulary import to_staged_values
 from fae.execution.executor import Executor
 from fae.format.errors import DatasetError, SchemaError
@@ -238,8 +243,11 @@ def _check_lines(frame: pl.DataFrame, table: Table, column: SparseColumn | None)
     if frame.columns != ["value", "id", "accesses"]:
         yield f"{where}: its columns are {frame.columns}, not value, id and accesses"
         return
+    if faults := find_type_faults(frame):
+        yield from (f"{where}: {fault}" for fault in faults)
+        return
     for name in ("id", "accesses"):
-        if frame.schema[name] != pl.Int64() or frame[name].has_nulls():
+        if frame[name].has_nulls():
             yield f"{where}: {name} is not an integer in every row"
             return
     if not (table.hashed or frame.height == table.rows - 1):

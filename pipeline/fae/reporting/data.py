@@ -15,7 +15,7 @@ import polars as pl
 
 from fae.arrays.arrow import BoolArray, Int32Array, Int64Array
 from fae.arrays.stable_argsort import stable_argsort
-from fae.dataset.integrity import READ_ERRORS
+from fae.dataset.integrity import READ_ERRORS, read_vocabulary
 from fae.dataset.vocabulary import to_staged_values
 from fae.format.errors import DatasetError
 from fae.format.manifest import OOV_ID, SPLITS, Leaf, Manifest, SparseFeature, Table
@@ -24,7 +24,7 @@ from fae.hotset.problem_data import OOV_ACCESS, Column, interleave, remove_repea
 from fae.logs.columns import SparseColumn
 from fae.reporting.comparison import HeldOutSamples
 from fae.reporting.facts import Facts
-from fae.storage.decoding import iter_row_groups, read_parquet
+from fae.storage.decoding import iter_row_groups
 
 #: Samples are converted to sets of rows in blocks of this many, to bound memory.
 BLOCK_ROWS = 1 << 17
@@ -81,7 +81,7 @@ def _ids_by_accesses(dataset: Path, table: Table, column: SparseColumn) -> pl.Da
     path = dataset / table.vocabulary.path
     expected_ids = pl.Series("id", np.arange(1, table.rows, dtype=np.int64))
     try:
-        vocabulary = read_parquet(path, ["value", "id", "accesses"])
+        vocabulary = read_vocabulary(path, ["value", "id", "accesses"])
         if table.hashed:
             vocabulary = _merge_shared_ids(vocabulary, expected_ids)
         ids = vocabulary["id"].sort()
