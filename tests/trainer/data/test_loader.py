@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fae.format.errors import DatasetError, ParameterError
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.loader import HotColdLoader, cut_share
+from fae_trainer.data.loader import HotColdLoader
 from fae_trainer.embedding.module import HotColdEmbedding
 from tests.support.forked import CONTEXT
 from tests.support.trainer_data import RAGGED, Column, Shape, write_dataset
@@ -150,27 +148,6 @@ def test_parts_make_up_the_batches_of_a_whole_loader(data: Path, batch_size: int
             expected = batch.slice(start, stop) if start < stop else batch.slice(0, 1)
             assert contents(piece) == contents(expected)
             assert piece.samples == piece.part_of == batch.samples == len(batch)
-
-
-@given(st.integers(0, 3000), st.integers(1, 70), st.integers(1, 9))
-def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size: int) -> None:
-    try:
-        shares = [cut_share(rows, size, rank, world_size) for rank in range(world_size)]
-    except ParameterError:
-        left = rows // world_size % size
-        assert rows < world_size or (size == 1 and rows % world_size and not left)
-        return
-    assert [one.start for one in shares] == [
-        rows * rank // world_size for rank in range(world_size)
-    ]
-    assert (shares[0].start, shares[-1].start + shares[-1].rows) == (0, rows)
-    for one in shares:
-        assert one.batches == shares[0].batches
-        bounds = [one.before(batch) for batch in range(one.batches + 1)]
-        sizes = [bounds[at + 1] - bounds[at] for at in range(one.batches)]
-        assert sum(sizes) == one.rows
-        assert all(0 < found <= size for found in sizes)
-        assert all(found == size for found in sizes[:-2])
 
 
 @pytest.mark.parametrize("stop", [0, 1, 5, 14, 15])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fae_trainer.data.schedule import Pace, Schedule, count_batches, make_schedule
+from fae.format.errors import ParameterError
+from fae_trainer.data.schedule import Pace, Schedule, count_batches, cut_share, make_schedule
 from fae_trainer.parameters import SCHEDULES
 
 counts = st.integers(0, 300)
@@ -95,3 +96,24 @@ def test_feedback_adds_to_an_adaptive_order_and_changes_nothing_before(
 @given(st.integers(0, 10_000), st.integers(1, 500))
 def test_batches_hold_all_rows(rows: int, batch_size: int) -> None:
     assert count_batches(rows, batch_size) == len(range(0, rows, batch_size))
+
+
+@given(st.integers(0, 3000), st.integers(1, 70), st.integers(1, 9))
+def test_shares_are_disjoint_complete_and_equal(rows: int, size: int, world_size: int) -> None:
+    try:
+        shares = [cut_share(rows, size, rank, world_size) for rank in range(world_size)]
+    except ParameterError:
+        left = rows // world_size % size
+        assert rows < world_size or (size == 1 and rows % world_size and not left)
+        return
+    assert [one.start for one in shares] == [
+        rows * rank // world_size for rank in range(world_size)
+    ]
+    assert (shares[0].start, shares[-1].start + shares[-1].rows) == (0, rows)
+    for one in shares:
+        assert one.batches == shares[0].batches
+        bounds = [one.before(batch) for batch in range(one.batches + 1)]
+        sizes = [bounds[at + 1] - bounds[at] for at in range(one.batches)]
+        assert sum(sizes) == one.rows
+        assert all(0 < found <= size for found in sizes)
+        assert all(found == size for found in sizes[:-2])

@@ -1,6 +1,6 @@
 """Read a prepared data set as batches, decoded ahead in threads.
 
-schedule      the order of hot and cold batches in an epoch
+schedule      how many hot and cold batches an epoch has, and their order
 windows       the row groups that are decoded together, and the random orders of an epoch
 decoding      Parquet row groups to checked blocks of rows
 batches       batches of samples, and how they are laid out, gathered and cut

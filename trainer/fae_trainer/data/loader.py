@@ -20,7 +20,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from fae_trainer.data.leaf_reader import LeafReader
 from fae_trainer.data.schedule import (
     HotFirst,
     Order,
-    count_batches,
+    cut_share,
     cut_spans,
     make_schedule,
     slice_spans,
@@ -51,42 +51,6 @@ BUFFER_ROWS = 65_536
 
 #: The most decoding threads by default; each may have two windows and their batches in memory.
 MAX_DEFAULT_THREADS = 16
-
-
-@dataclass(frozen=True)
-class RankShare:
-    """A rank's rows of a leaf, [start, start + rows), and the batches they are cut into.
-
-    Ranks differ by at most one row and have the same number of batches. Batches have `batch_size`
-    rows, and the last one the rest; a rank without a rest moves a row there from the batch before.
-    """
-
-    start: int
-    rows: int
-    batches: int
-    batch_size: int
-
-    def before(self, batch: int) -> int:
-        """Return the number of the share's rows before a batch, or before the end."""
-        rows = min(batch * self.batch_size, self.rows)
-        last_is_empty = batch == self.batches - 1 and rows == self.rows
-        return rows - 1 if last_is_empty else rows
-
-
-def cut_share(rows: int, batch_size: int, rank: int, world_size: int) -> RankShare:
-    """Return the share of rank `rank` of `world_size` in a leaf of `rows` rows.
-
-    Raises ParameterError where a rank would have a batch without rows.
-    """
-    start, stop = (rows * number // world_size for number in (rank, rank + 1))
-    batches = count_batches(-(-rows // world_size), batch_size)
-    shortest = rows // world_size - (batches - 1) * batch_size  # last batch of any rank
-    if rows and not shortest and (batches == 1 or batch_size == 1):
-        raise ParameterError(
-            f"{rows} rows of one temperature cannot be split into equally many batches of "
-            f"{batch_size} for each of {world_size} ranks. Use fewer ranks or larger batches."
-        )
-    return RankShare(start, stop - start, batches, batch_size)
 
 
 class HotColdLoader(IterableDataset[Batch]):

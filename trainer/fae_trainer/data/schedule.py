@@ -1,7 +1,7 @@
 """Order an epoch's hot and cold batches, as a function of their counts, seed, epoch and feedback.
 
 The order does not depend on where rows live, so every placement trains on the same batches. Hot
-batches keep the order of their leaf, and so do cold ones.
+batches keep the order of their leaf, and so do cold ones. `cut_share` says how many a rank has.
 
 - `interleaved` mixes the two as evenly as possible. Like a shuffle, it has no long phase of one
   kind and so no drift towards it, and the host has a hot batch's time to prepare the next cold one.
@@ -20,6 +20,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from fae.format.errors import ParameterError
 
 Ints = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.bool_]
@@ -202,3 +204,39 @@ def slice_spans(spans: Spans, begin: int, end: int | None = None) -> Spans:
             kept.append((first, last))
         number += stop - start
     return kept
+
+
+@dataclass(frozen=True)
+class RankShare:
+    """A rank's rows of a leaf, [start, start + rows), and the batches they are cut into.
+
+    Ranks differ by at most one row and have the same number of batches. Batches have `batch_size`
+    rows, and the last one the rest; a rank without a rest moves a row there from the batch before.
+    """
+
+    start: int
+    rows: int
+    batches: int
+    batch_size: int
+
+    def before(self, batch: int) -> int:
+        """Return the number of the share's rows before a batch, or before the end."""
+        rows = min(batch * self.batch_size, self.rows)
+        last_is_empty = batch == self.batches - 1 and rows == self.rows
+        return rows - 1 if last_is_empty else rows
+
+
+def cut_share(rows: int, batch_size: int, rank: int, world_size: int) -> RankShare:
+    """Return the share of rank `rank` of `world_size` in a leaf of `rows` rows.
+
+    Raises ParameterError where a rank would have a batch without rows.
+    """
+    start, stop = (rows * number // world_size for number in (rank, rank + 1))
+    batches = count_batches(-(-rows // world_size), batch_size)
+    shortest = rows // world_size - (batches - 1) * batch_size  # last batch of any rank
+    if rows and not shortest and (batches == 1 or batch_size == 1):
+        raise ParameterError(
+            f"{rows} rows of one temperature cannot be split into equally many batches of "
+            f"{batch_size} for each of {world_size} ranks. Use fewer ranks or larger batches."
+        )
+    return RankShare(start, stop - start, batches, batch_size)
