@@ -32,6 +32,7 @@ def test_a_resumed_run_keeps_what_decides_it(data: Path, tmp_path: Path) -> None
         {"lr": 0.5},
         {"optimizer": "sgd"},
         {"schedule": "phases"},
+        {"mixed_windows": 2},
     ]
     for change in changes:
         with pytest.raises(ParameterError, match="--" + next(iter(change)).replace("_", "-")):

@@ -128,6 +128,13 @@ _TRAINING = {
         "cold, then all hot; adaptive, R %% of the cold, R %% of the hot, where the validation "
         "loss adjusts R (default: interleaved).",
     ),
+    "--mixed-windows": value(
+        "N",
+        "Mix the rows of N windows at a time, drawn at random from all files; a window is a row "
+        "group, or as many as have 65,536 rows. More is closer to a full shuffle and takes memory "
+        "for about four times N windows (default: 1).",
+        type=int,
+    ),
     "--seed": value("N", "Seed of the initial weights and the batch order (default: 0).", type=int),
     "--eval-every": value(
         "BATCHES",

@@ -60,6 +60,7 @@ DEFAULTS = {
     "cache": "auto",
     "verify": False,
     "patience": 0,
+    "mixed_windows": 1,
 }
 
 #: Bounds of what a checkpoint may ask of the machine.
@@ -82,6 +83,7 @@ FIXED = (
     "amp",
     "tf32",
     "clip_norm",
+    "mixed_windows",
 )
 
 
@@ -118,6 +120,7 @@ class TrainParameters:
     cache: str
     verify: bool
     patience: int
+    mixed_windows: int
 
     def __post_init__(self) -> None:
         """Raise ParameterError where a value is out of range."""
@@ -136,6 +139,7 @@ class TrainParameters:
         every = self.checkpoint_every
         _check(every >= 0, "--checkpoint-every", every, "at least 0")
         _check(self.patience >= 0, "--patience", self.patience, "at least 0")
+        _check(self.mixed_windows > 0, "--mixed-windows", self.mixed_windows, "at least 1")
         _check(0 <= self.threads <= _MAX_THREADS, "--threads", self.threads, f"0 to {_MAX_THREADS}")
         for option, widths in (("--bottom-mlp", self.bottom_mlp), ("--top-mlp", self.top_mlp)):
             fit = all(0 < width <= _MAX_WIDTH for width in widths)
@@ -150,8 +154,9 @@ class TrainParameters:
     def to_document(self) -> dict[str, Any]:
         """Return the parameters as lists, numbers and strings, for JSON."""
         values = dataclasses.asdict(self)
-        if not self.patience:  # without it, a run's files are those of versions before it
-            del values["patience"]
+        for name in ("patience", "mixed_windows"):
+            if values[name] == DEFAULTS[name]:  # so that a run's files are those of versions before
+                del values[name]
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 

@@ -143,7 +143,7 @@ def test_lists_that_take_too_much_memory_are_refused_before_they_are_decoded(
     assert path.stat().st_size < 20_000
     monkeypatch.setattr(decoding, "read_most_memory", lambda: 2 * 2 * 9_000_000 * file.rows // 10)
     decoding.read_footer(path, file, manifest, 2)
-    with pytest.raises(DatasetError, match="for each of 3 threads more than"):
+    with pytest.raises(DatasetError, match="3 at once more than"):
         decoding.read_footer(path, file, manifest, 3)
 
 

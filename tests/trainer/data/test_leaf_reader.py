@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,73 @@ def test_skipping_opens_no_skipped_file(tmp_path: Path) -> None:
 def test_shape_of_no_hot_rows_reads(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", Shape(hot=0))
     assert not list(leaf_batches(tmp_path / "data", "train", "hot", 16))
+
+
+def expected_batches(
+    sizes: list[list[int]], hot: bool, epoch: int, batch_size: int, mixed: int
+) -> list[list[int]]:
+    """The order that an epoch of seed 5 is said to have: a leaf's row numbers by batch.
+
+    `sizes` has the rows of each window of each file.
+    """
+
+    def permute(count: int, *key: int) -> list[int]:
+        return np.random.default_rng([5, epoch, hot, *key]).permutation(count).tolist()
+
+    files = [[(file, number) for number in range(len(rows))] for file, rows in enumerate(sizes)]
+    if mixed == 1:
+        shuffled = [[files[f][n] for n in permute(len(files[f]), f)] for f in permute(len(files))]
+        mixes = [[window] for window in itertools.chain(*shuffled)]
+    else:
+        windows = list(itertools.chain(*files))
+        shuffled = [windows[n] for n in permute(len(windows), 0)]
+        count = -(-len(windows) // mixed)
+        bounds = [len(windows) * mix // count for mix in range(count + 1)]
+        mixes = [shuffled[start:stop] for start, stop in itertools.pairwise(bounds)]
+    flat = list(itertools.chain(*sizes))
+    begins = dict(zip(itertools.chain(*files), np.cumsum([0, *flat]).tolist(), strict=False))
+    epoch_rows = []  # (mix, window of the mix, row of the leaf)
+    for mix_number, mix in enumerate(mixes):
+        counts = [sizes[file][number] for file, number in mix]
+        orders = [
+            iter([begins[file, number] + row for row in permute(count, file, number)])
+            for (file, number), count in zip(mix, counts, strict=True)
+        ]
+        sources = np.repeat(np.arange(len(mix)), counts)
+        if len(mix) > 1:
+            sources = sources[permute(len(sources), *mix[0], 1)]
+        epoch_rows += [(mix_number, source, next(orders[source])) for source in sources.tolist()]
+    chunks = [epoch_rows[at : at + batch_size] for at in range(0, len(epoch_rows), batch_size)]
+    return [[row for *_, row in sorted(chunk, key=lambda row: row[:2])] for chunk in chunks]
+
+
+@pytest.mark.parametrize("mixed", [1, 2, 3, 100])
+def test_an_epoch_has_the_order_that_is_documented(tmp_path: Path, mixed: int) -> None:
+    data = tmp_path / "data"
+    manifest = write_dataset(data, dataclasses.replace(RAGGED, files=3, group=10))
+    loader = HotColdLoader(data, batch_size=16, seed=5, buffer_rows=20, mixed_windows=mixed)
+    for epoch in range(2):
+        batches = list(loader)
+        for kind in ("hot", "cold"):
+            rows = expected_rows(data, manifest, "train", kind)
+            files = [file.rows for file in manifest.splits["train"][kind].files]
+            sizes = [[min(20, size - at) for at in range(0, size, 20)] for size in files]
+            expected = expected_batches(sizes, kind == "hot", epoch, 16, mixed)
+            found = [as_rows(iter([batch])) for batch in batches if batch.hot == (kind == "hot")]
+            assert found == [[rows[number] for number in batch] for batch in expected]
+
+
+def test_rows_of_all_files_meet_where_all_windows_are_mixed(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", Shape(cold=400, files=4, group=50))
+    rows = expected_rows(tmp_path / "data", manifest, "train", "cold")
+    window = {row: number // 50 for number, row in enumerate(rows)}
+    assert len(window) == 400
+    met = {}
+    for mixed in (1, 8):
+        loader = HotColdLoader(
+            tmp_path / "data", batch_size=80, buffer_rows=50, mixed_windows=mixed
+        )
+        batches = [as_rows(iter([batch])) for batch in loader if not batch.hot]
+        met[mixed] = [len({window[row] for row in batch}) for batch in batches]
+    assert max(met[1]) <= 3
+    assert met[8] == [8] * 5

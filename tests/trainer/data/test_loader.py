@@ -168,9 +168,44 @@ def test_a_loader_resumes_where_another_stopped(data: Path, stop: int) -> None:
 
 def test_a_state_of_other_batches_is_refused(data: Path) -> None:
     saved = loader(data).state_dict()
-    for name, value in {"batch_size": 15, "seed": 1, "world_size": 2, "shuffle": False}.items():
+    others = {"batch_size": 15, "seed": 1, "world_size": 2, "shuffle": False, "mixed_windows": 2}
+    for name, value in others.items():
         with pytest.raises(ParameterError, match=name):
             loader(data, **{name: value}).load_state_dict(saved)
+    del saved["mixed_windows"]  # as in a state of a version before
+    loader(data).load_state_dict(saved)
+    with pytest.raises(ParameterError, match="mixed_windows 1; this one has 2"):
+        loader(data, mixed_windows=2).load_state_dict(saved)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_mixed_windows_are_the_same_however_they_are_read(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", dataclasses.replace(RAGGED, files=3))
+
+    def mixed(**given: Any) -> HotColdLoader:
+        return loader(tmp_path / "data", mixed_windows=3, **given)
+
+    whole = mixed(cache="none")
+    epochs = [list(whole) for _ in range(2)]
+    expected = [stream(epoch) for epoch in epochs]
+    assert rows(epochs[0]) == rows(epochs[1]) == rows(loader(tmp_path / "data"))
+    assert expected[0] != stream(loader(tmp_path / "data"))
+    for cache in ("host", "device"):
+        kept = mixed(cache=cache, threads=1)
+        assert [stream(kept), stream(kept)] == expected
+    parts = [list(mixed(part=(rank, 2))) for rank in range(2)]
+    for batch, *pieces in zip(epochs[0], *parts, strict=True):
+        assert rows(pieces) == rows([batch])
+    ranks = [rows(mixed(rank=rank, world_size=3)) for rank in range(3)]
+    assert sum(ranks, Counter()) == rows(epochs[0])
+    for stop in (1, 6, len(whole) - 1):
+        begun, resumed = mixed(), mixed()
+        taken = stream(itertools.islice(begun, stop))
+        resumed.load_state_dict(begun.state_dict())
+        assert taken + stream(resumed) == expected[0]
+    served = DataLoader(mixed(), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert sorted(stream(served), key=repr) == sorted(expected[0], key=repr)
+    assert stream(mixed(shuffle=False)) == stream(loader(tmp_path / "data", shuffle=False))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -282,6 +317,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     for given_values, message in (
         ({"split": "dev"}, "split is dev"),
         ({"batch_size": 0}, "batch_size 0"),
+        ({"mixed_windows": 0}, "mixed_windows 0 must be at least 1"),
         ({"rank": 2, "world_size": 2}, "rank 2"),
         ({"part": (2, 2)}, "part 2"),
         ({"cache": "disk"}, "--cache is disk"),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,18 @@ def test_each_window_is_decoded_once_and_all_read_the_same_batches(
     assert found[0] == found[1] == [contents(batch) for _ in range(3) for batch in alone]
     left = [path.name for path in memory.rglob("*") if path.is_file()]
     assert sorted(left) == ["lock-0", "lock-1"]
+
+
+def test_mixed_windows_are_shared_too(
+    tmp_path: Path, pair: tuple[WindowSharing, WindowSharing], decoded: Counter[tuple[Any, ...]]
+) -> None:
+    write_dataset(tmp_path / "data", PLAIN)
+    chosen = {**SMALL, "cache": "none", "mixed_windows": 3}
+    loaders = [HotColdLoader(tmp_path / "data", sharing=one, **chosen) for one in pair]
+    with ThreadPoolExecutor(2) as pool:  # a batch needs windows of both, so none can wait
+        found = list(pool.map(lambda one: [contents(batch) for batch in one], loaders))
+    assert set(decoded.values()) == {1}
+    assert found[0] == found[1]
 
 
 def test_windows_beyond_the_budget_are_decoded_by_everyone(

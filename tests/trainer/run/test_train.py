@@ -20,17 +20,18 @@ import torch
 from fae.format.errors import DatasetError, FaeError, ParameterError
 from fae.format.manifest import Manifest
 from fae_trainer.__main__ import main
+from fae_trainer.embedding.distributed import ALONE
 from fae_trainer.model.recommender import Recommender
 from fae_trainer.parameters import PLACEMENTS
 from fae_trainer.run import checkpoint
 from fae_trainer.run.checkpoint import load_table_weights
 from fae_trainer.run.evaluate import evaluate, predict
 from fae_trainer.run.metrics import area_under_curve
-from fae_trainer.run.train import train
+from fae_trainer.run.train import open_loaders, train
 from tests.support.forked import forked
 from tests.support.project import PYTHONPATH, ROOT
 from tests.support.trainer_data import RAGGED, SEVERAL_DIMS, Shape, write_dataset
-from tests.support.trainer_runs import OPTIONS, SMALL, assert_same, run, state
+from tests.support.trainer_runs import OPTIONS, SMALL, assert_same, chosen, run, state
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def test_a_resumed_run_equals_one_without_a_break(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, schedule: str
 ) -> None:
     options = {"epochs": 2, "eval_every": 4, "seed": 5, "schedule": schedule}
+    options["mixed_windows"] = 2 if schedule == "adaptive" else 1
     whole = run(data, tmp_path / "whole", **options)
     step, steps = Recommender.step, 0
 
@@ -119,6 +121,16 @@ def test_a_resumed_run_equals_one_without_a_break(
     assert {k: v for k, v in metrics.items() if k not in timings} == {
         k: v for k, v in whole.items() if k not in timings
     }
+
+
+def test_mixed_windows_reach_the_loader_and_no_other_run(data: Path) -> None:
+    mixed = chosen(data, mixed_windows=2)
+    loaders = open_loaders(Manifest.read(data), mixed, ALONE, None)
+    assert loaders["train"].state_dict()["mixed_windows"] == 2
+    assert mixed.to_document()["mixed_windows"] == 2
+    assert "mixed_windows" not in chosen(data).to_document()
+    with pytest.raises(ParameterError, match="--mixed-windows is 0; it must be at least 1"):
+        chosen(data, mixed_windows=0)
 
 
 def test_tables_of_several_dims_train_resume_and_score(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -278,17 +279,10 @@ def gather(pieces: Sequence[Piece], allocate: Allocate) -> Batch:
     weighted = first.batch.weight is not None
     shape = BatchShape(samples, dense, ids, bounds, first.batch.ids.dtype, weighted)
     batch = shape.view(allocate(shape.bytes), first.batch.hot)
-    at = 0
-    for piece in pieces:
-        source, stop = piece.block.batch, at + len(piece.rows)
-        _take_rows(source.label, piece.rows, batch.label[at:stop])
-        _take_rows(source.dense, piece.rows, batch.dense[at:stop])
-        if source.weight is not None and batch.weight is not None:
-            _take_rows(source.weight, piece.rows, batch.weight[at:stop])
-        if not found:
-            into = batch.ids.view(samples, features)[at:stop]
-            _take_rows(source.ids.view(-1, features), piece.rows, into)
-        at = stop
+    for name in ("label", "dense", "weight")[: 2 + weighted]:
+        _fill_column(pieces, batch, attrgetter(name))
+    if not found:
+        _fill_column(pieces, batch, lambda source: source.ids.view(-1, features))
     if batch.offsets is not None:
         _gather_ids(pieces, found, batch.ids.numpy(), batch.offsets.numpy())
     return batch
@@ -344,6 +338,12 @@ def _gather_ids(
         at, bag = stop, last
 
 
-def _take_rows(values: Tensor, rows: Ints, out: Tensor) -> None:
-    # mode="clip" skips a second buffer that numpy keeps for numbers out of range.
-    values.numpy().take(rows, axis=0, out=out.numpy(), mode="clip")
+def _fill_column(pieces: Sequence[Piece], batch: Batch, column: Callable[[Batch], Tensor]) -> None:
+    """Fill a column of a batch, whose rows are the first dimension of what `column` returns."""
+    into, at = column(batch).numpy(), 0
+    for piece in pieces:
+        stop = at + len(piece.rows)
+        # mode="clip" skips a second buffer that numpy keeps for numbers out of range.
+        values = column(piece.block.batch).numpy()
+        values.take(piece.rows, axis=0, out=into[at:stop], mode="clip")
+        at = stop

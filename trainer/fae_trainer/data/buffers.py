@@ -17,8 +17,8 @@ from torch import Tensor
 #: The least size of a block of memory.
 _MIN_BLOCK_BYTES = 1 << 12
 
-#: Free blocks kept of each size.
-_MAX_FREE_BLOCKS = 64
+#: Free blocks kept of each size, such as the batches of 2,048 rows of eight windows.
+_MAX_FREE_BLOCKS = 256
 
 
 class Buffers:

@@ -85,8 +85,8 @@ def _check_memory(path: Place, footer: pq.FileMetaData, names: list[str], at_onc
         size = sum(column.bytes for column in columns.values())
         if size * at_once > limit:
             raise DatasetError(
-                f"{path}: row group {group} would take {format_gib(size)} of memory, with one for "
-                f"each of {at_once} threads more than {format_gib(limit)}. Use fewer --threads."
+                f"{path}: row group {group} would take {format_gib(size)} of memory, and {at_once} "
+                f"at once more than {format_gib(limit)}. Use fewer --threads and --mixed-windows."
             )
 
 

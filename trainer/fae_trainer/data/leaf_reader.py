@@ -2,8 +2,10 @@
 
 A window is a run of consecutive row groups of one file with at least a given number of rows. An
 epoch takes the files in a random order, each file's windows in a random order, and each window's
-rows in a random order. These orders depend only on the seed, the epoch and the numbers of the file
-and the window. The rows on disk are already fully shuffled, so each epoch has new random batches.
+rows in a random order. Where several windows are mixed at a time, it takes the windows of all files
+in a random order instead, and the rows of so many of them in a random order (`windows`). These
+orders depend only on the seed, the epoch and the numbers of the file and the window. The rows on
+disk are already fully shuffled, so each epoch has new random batches.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ from fae_trainer.data.decoding import decode_row_groups, read_footer
 from fae_trainer.data.pending import PendingBatch, WindowShare, cut_batches
 from fae_trainer.data.prefetch import map_ahead
 from fae_trainer.data.sharing import WindowName, WindowSharing
-from fae_trainer.data.windows import Shuffle, Window, WindowSlice, cut_windows
+from fae_trainer.data.windows import (
+    MixSlice,
+    Shuffle,
+    Window,
+    cut_mixes,
+    cut_windows,
+    draw_sources,
+)
 from fae_trainer.storage.dataset_folder import LocalFolder, RemoteFolder
 
 
@@ -40,6 +49,7 @@ class LeafReader:
         hot: bool,
         cache: Cache,
         window_rows: int,
+        mixed_windows: int = 1,
         pin: bool = False,
         verify: bool = False,
         sharing: WindowSharing | None = None,
@@ -47,17 +57,17 @@ class LeafReader:
     ) -> None:
         """Make a reader, which opens each file when it is needed.
 
-        `pin` puts batches into page-locked memory. `verify` compares a file's sha256 with the
-        manifest's before its rows are read. With `sharing`, each window is decoded by one of the
-        processes that share. `part` is the number of this process's part of each batch, and how
-        many parts there are.
+        An epoch mixes the rows of `mixed_windows` windows at a time. `pin` puts batches into
+        page-locked memory. `verify` compares a file's sha256 with the manifest's before its rows
+        are read. With `sharing`, each window is decoded by one of the processes that share. `part`
+        is the number of this process's part of each batch, and how many parts there are.
         """
         self._folder = folder
         self._manifest = manifest
         self._files = manifest.splits[split]["hot" if hot else "cold"].files
         self._hot = hot
         self._cache = cache
-        self._window_rows = window_rows
+        self._window_rows, self._mixed_windows = window_rows, mixed_windows
         self._pin = pin
         self._verify = verify
         self._sharing, self._part = sharing, part
@@ -77,39 +87,66 @@ class LeafReader:
     ) -> Iterator[Batch]:
         """Yield batches of `sizes` rows from row `start` on, in the order of `shuffle` or on disk.
 
-        The pool decodes `ahead` windows in advance, and assembles the batches; it waits for no
-        other process once `stopped` is set. Files and windows outside the range are not read.
+        The pool decodes `ahead` windows in advance, at least a mix, and assembles the batches; it
+        waits for no other process once `stopped` is set. Windows outside the range are not read,
+        nor are files, unless windows of all of them are mixed.
         Raises DatasetError where a file is absent, damaged or does not match the manifest.
         """
-        slices = self._slice_windows(start, start + sum(sizes), shuffle, ahead)
+        ahead = max(ahead, self._bound_mix() if shuffle else 1)
+        slices = self._slice_mixes(start, start + sum(sizes), shuffle, ahead)
         shares = enumerate(cut_batches(slices, sizes, *self._part))
         self._readings += 1
         if self._sharing is not None:
             self._sharing.begin_reading(self._leaf, self._readings)
         read = partial(self._read_window, self._readings, stopped)
-        for ended in map_ahead(partial(self._assemble, shuffle, read), shares, pool, ahead):
+        assemble = partial(self._assemble, shuffle, read)
+        for ended in map_ahead(assemble, shares, pool, ahead):
             for pending in ended:
                 yield pending.take()
 
-    def _slice_windows(
+    def _bound_mix(self) -> int:
+        """Return the most windows that a mix can have."""
+        windows = sum(-(-file.rows // self._window_rows) for file in self._files)
+        return min(self._mixed_windows, windows)
+
+    def _slice_mixes(
         self, start: int, stop: int, shuffle: Shuffle | None, ahead: int
-    ) -> Iterator[WindowSlice]:
-        """Yield the parts of windows that make up rows `start` to before `stop` of the epoch."""
-        files = range(len(self._files))
-        order = shuffle.permute(len(files), self._hot).tolist() if shuffle else files
-        begin = 0  # the epoch's row at which the file, and then the window, begins
-        for file in order:
-            end = begin + self._files[file].rows
-            if begin < stop and start < end:
-                for window in self._list_windows(file, shuffle, ahead):
-                    first, last = max(start - begin, 0), min(stop - begin, window.rows)
+    ) -> Iterator[MixSlice]:
+        """Yield the parts of mixes that make up rows `start` to before `stop` of the epoch."""
+        begin = 0  # the epoch's row at which the files, and then the mix, begin
+        for files in self._group_files(shuffle):
+            end = begin + sum(self._files[file].rows for file in files)
+            if max(begin, start) < min(end, stop):
+                for mix in self._list_mixes(files, shuffle, ahead):
+                    rows = sum(window.rows for window in mix)
+                    first, last = max(start - begin, 0), min(stop - begin, rows)
                     if first < last:
-                        yield WindowSlice(window, first, last)
-                    begin += window.rows
+                        sources = draw_sources(mix, shuffle, self._hot)
+                        yield MixSlice(mix, sources, first, last)
+                    begin += rows
             begin = end
 
-    def _list_windows(self, file: int, shuffle: Shuffle | None, ahead: int) -> list[Window]:
-        """Return a file's windows in the epoch's order.
+    def _group_files(self, shuffle: Shuffle | None) -> list[list[int]]:
+        """Return the files in the epoch's order, those together whose windows are mixed."""
+        files = list(range(len(self._files)))
+        if shuffle is None:
+            return [[file] for file in files]
+        if self._mixed_windows > 1:
+            return [files]
+        return [[file] for file in shuffle.permute(len(files), self._hot).tolist()]
+
+    def _list_mixes(
+        self, files: list[int], shuffle: Shuffle | None, ahead: int
+    ) -> Iterator[Sequence[Window]]:
+        """Yield the mixes of the files' windows in the epoch's order."""
+        windows = [window for file in files for window in self._list_windows(file, ahead)]
+        if shuffle is None:
+            return cut_mixes(windows, 1)
+        order = shuffle.permute(len(windows), self._hot, files[0])
+        return cut_mixes([windows[number] for number in order], self._mixed_windows)
+
+    def _list_windows(self, file: int, ahead: int) -> list[Window]:
+        """Return a file's windows.
 
         Raises DatasetError where `ahead` windows would take too much of the memory.
         """
@@ -121,13 +158,10 @@ class LeafReader:
             self._footers[file] = read_footer(place, entry, self._manifest, ahead)
         metadata = self._footers[file]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        windows = [
+        return [
             Window(file, number, groups, sum(sizes[group] for group in groups))
             for number, groups in enumerate(cut_windows(sizes, self._window_rows))
         ]
-        if shuffle is None:
-            return windows
-        return [windows[number] for number in shuffle.permute(len(windows), self._hot, file)]
 
     def _assemble(
         self,

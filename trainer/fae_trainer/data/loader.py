@@ -62,10 +62,13 @@ class HotColdLoader(IterableDataset[Batch]):
     to any. Threads, cache and device do not change the batches. The workers of a DataLoader yield
     the same batches, in an order of their own.
 
-    Rows are mixed within windows of `buffer_rows` consecutive rows of a file, which were shuffled
-    when they were written; two rows of a window meet in a batch more often than in a full shuffle,
-    by the number of windows. A larger `buffer_rows` mixes further, up to whole files, and decodes
-    as much at a time. `benchmarks/epoch_shuffle.py` measures what that changes.
+    Rows are mixed within windows of `buffer_rows` consecutive rows of a file or more, which were
+    shuffled when they were written; two rows of a window meet in a batch more often than in a full
+    shuffle, by the number of windows. `mixed_windows` mixes the rows of so many windows at a time,
+    drawn at random from all files, and rows of a window meet less often by that factor; with at
+    least as many as there are, the shuffle is full. It takes memory for about four times
+    `mixed_windows` windows; one of Criteo's columns has 10 MB. A larger `buffer_rows` mixes further
+    too, up to whole files. `benchmarks/epoch_shuffle.py` measures what that changes.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class HotColdLoader(IterableDataset[Batch]):
         device: torch.device | str = "cpu",
         threads: int = 0,
         buffer_rows: int = BUFFER_ROWS,
+        mixed_windows: int = 1,
         verify: bool = False,
         sharing: WindowSharing | None = None,
         part: tuple[int, int] = (0, 1),
@@ -105,10 +109,11 @@ class HotColdLoader(IterableDataset[Batch]):
         """
         if split not in SPLITS:
             raise ParameterError(f"split is {split}; it must be one of {', '.join(SPLITS)}.")
-        if batch_size < 1 or buffer_rows < 1 or threads < 0 or seed < 0:
+        if min(batch_size, buffer_rows, mixed_windows) < 1 or threads < 0 or seed < 0:
             raise ParameterError(
-                f"batch_size {batch_size} and buffer_rows {buffer_rows} must be at least 1, and "
-                f"threads {threads} and seed {seed} at least 0."
+                f"batch_size {batch_size}, buffer_rows {buffer_rows} and mixed_windows "
+                f"{mixed_windows} must be at least 1, and threads {threads} and seed {seed} at "
+                "least 0."
             )
         if not 0 <= part[0] < part[1]:
             raise ParameterError(f"part {part[0]} must be from 0 to {part[1] - 1}.")
@@ -139,6 +144,7 @@ class HotColdLoader(IterableDataset[Batch]):
                 hot,
                 blocks,
                 buffer_rows,
+                mixed_windows,
                 pin,
                 verify,
                 sharing,
@@ -150,7 +156,7 @@ class HotColdLoader(IterableDataset[Batch]):
         self._identity = {
             "fingerprint": manifest.fingerprint, "split": split, "batch_size": batch_size,
             "shuffle": shuffle, "seed": seed, "rank": rank, "world_size": world_size,
-            "buffer_rows": buffer_rows,
+            "buffer_rows": buffer_rows, "mixed_windows": mixed_windows,
         }  # fmt: skip
         # In shared memory, so that set_epoch reaches the workers of a DataLoader.
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -260,10 +266,11 @@ class HotColdLoader(IterableDataset[Batch]):
 
         Raises ParameterError where the state belongs to a loader with other batches.
         """
+        stored = {"mixed_windows": 1, **state}  # which older states lack
         for name, value in self._identity.items():
-            if state.get(name) != value:
+            if stored.get(name) != value:
                 raise ParameterError(
-                    f"The state belongs to a loader with {name} {state.get(name)!r}; this one has "
+                    f"The state belongs to a loader with {name} {stored.get(name)!r}; this one has "
                     f"{value!r}. Use the same arguments, or start an epoch without the state."
                 )
         self.set_epoch(state["epoch"])

@@ -7,13 +7,14 @@ thread waits for another, and who uses the batches only has to wait for the wind
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fae_trainer.data.batches import Batch
-from fae_trainer.data.windows import Window, WindowSlice
+from fae_trainer.data.windows import MixSlice, Window
 
 
 class PendingBatch:
@@ -55,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True)
 class WindowShare:
-    """What batches take of a window, and those whose last piece it has."""
+    """What batches take of a window, and those that are complete with it and the ones before."""
 
     window: Window
     parts: list[Part]
@@ -63,31 +64,41 @@ class WindowShare:
 
 
 def cut_batches(
-    slices: Iterable[WindowSlice], sizes: Iterable[int], rank: int = 0, ranks: int = 1
+    slices: Iterable[MixSlice], sizes: Iterable[int], rank: int = 0, ranks: int = 1
 ) -> Iterator[WindowShare]:
-    """Yield which rows of each of the consecutive slices belong to which batches of `sizes` rows.
+    """Yield which rows of each window of consecutive mixes belong to which batches of `sizes` rows.
 
     The slices have as many rows as the batches. With several `ranks`, only those of the batches'
-    parts of number `rank` count; they end where the whole batches do.
+    parts of number `rank` count; they end where the whole batches do. A batch has a mix's rows
+    window by window. Windows without rows in a slice are left out.
     """
     remaining = iter(sizes)
     size = seen = number = 0  # of the batch: its rows, those before `at`, and its pieces
-    for piece in slices:
-        share, at = WindowShare(piece.window, [], []), piece.start
-        while at < piece.stop:
+    for mix in slices:
+        shares = [WindowShare(window, [], []) for window in mix.windows]
+        taken = mix.count_rows(0, mix.start)  # of each window, the rows before `at`
+        ended, at = [], mix.start
+        while at < mix.stop:
             if seen == size:
                 size, seen, number = next(remaining), 0, 0
                 first, last = cut_part(size, rank, ranks)
                 batch = PendingBatch(last - first, size if ranks > 1 else None)
-            count = min(size - seen, piece.stop - at)
-            start, stop = max(first - seen, 0), min(last - seen, count)
-            if start < stop:
-                share.parts.append(Part(batch, number, at + start, at + stop))
-                number += 1
-            seen, at = seen + count, at + count
+            end = min(at + size - seen, mix.stop)
+            for window, count in enumerate(mix.count_rows(at, end)):
+                start, stop = max(first - seen, 0), min(last - seen, count)
+                if start < stop:
+                    begin = taken[window]
+                    part = Part(batch, number, begin + start, begin + stop)
+                    shares[window].parts.append(part)
+                    number += 1
+                seen += count
+                taken[window] += count
+            at = end
             if seen == size:
-                share.ended.append(batch)
-        yield share
+                ended.append(batch)
+        read = list(itertools.compress(shares, mix.count_rows(mix.start, mix.stop)))
+        read[-1].ended.extend(ended)
+        yield from read
 
 
 def cut_part(samples: int, rank: int, ranks: int) -> tuple[int, int]:

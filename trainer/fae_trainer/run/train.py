@@ -229,7 +229,7 @@ def open_loaders(
     cache = "none" if p.cache == "auto" and p.epochs == 1 else p.cache
     train = HotColdLoader(
         data, "train", p.batch_size, seed=p.seed, cache=cache, device=p.batch_device,
-        threads=p.threads, verify=p.verify, sharing=sharing,
+        threads=p.threads, mixed_windows=p.mixed_windows, verify=p.verify, sharing=sharing,
         part=(ranks.rank, ranks.size),
     )  # fmt: skip
     evaluated = {split: open_split(data, split, p, sharing) for split in ("valid", "test")}
@@ -308,8 +308,7 @@ def _check_ranks(
             f"--placement fae needs a single process, and there are {ranks.size}. Use --placement "
             "hot-cold."
         )
-    document = {**p.to_document(), "patience": p.patience}
-    same = {key: value for key, value in document.items() if key not in _PER_PROCESS}
+    same = {key: value for key, value in dataclasses.asdict(p).items() if key not in _PER_PROCESS}
     step = saved.history["step"] if saved else 0
     ranks.check_same({**same, "data set": manifest.fingerprint, "step": step})
 
