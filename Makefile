@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
 
+# Without compiled code, each program that tests start would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test faults docs lint types unit install clean
@@ -12,7 +14,8 @@ demo: $(INSTALLED)  ## the main job, from synthetic logs to a trained model, thr
 	dvc repro
 	fae summary datasets/demo --run runs/demo
 
-test: lint types unit  ## everything that CI checks
+test: lint  ## everything that CI checks; mypy beside the tests, which wait for processes at times
+	$(MAKE) --jobs 2 types unit
 
 faults: $(INSTALLED)  ## fault campaigns for an hour and more; ends with a table
 	python -m faults
