@@ -66,10 +66,41 @@ def store() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def dataset(store: str) -> Folder:
-    """The twenty rows' data set, prepared once; not to be changed."""
+def left_by_failure(store: str) -> list[str]:
+    """Prepare with too small a budget; return what is left beside the data set to be."""
+    logs = find_logs(["s3://data/logs/shop.csv"], SHOP)
+    with pytest.raises(BudgetError, match="budget"):
+        prepare(logs, SHOP, "s3://data/dataset", Executor(1), parameters_of(Options(budget=1)))
+    assert Folder.of("s3://data/dataset").list_files() == []
+    return Folder.of("s3://data/dataset.work").list_files()
+
+
+@pytest.fixture(scope="module")
+def dataset(left_by_failure: list[str]) -> Folder:
+    """The twenty rows' data set, prepared once, after a failure; not to be changed."""
     prepared("s3://data/dataset", Executor(2))
     return Folder.of("s3://data/dataset")
+
+
+@pytest.fixture(scope="module")
+def stages(store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run the commands of all stages below s3://data/stages; return what they print."""
+    (schema,) = written(tmp_path_factory.mktemp("schema"), {"shop.yaml": SCHEMA})
+    base, budget = "s3://data/stages", ["--hot-budget", "120", "--rule", "accesses"]
+    texts = []
+    for arguments in (
+        ["ingest", "s3://data/logs/shop.csv", "--schema", schema, "--out", f"{base}/s"],
+        ["profile", f"{base}/s", "--out", f"{base}/f"],
+        ["calibrate", f"{base}/s", f"{base}/f", *budget, "--out", f"{base}/h"],
+        ["partition", f"{base}/s", f"{base}/f", f"{base}/h", "--out", f"{base}/d"],
+        ["verify", f"{base}/d"],
+        ["summary", f"{base}/d"],
+    ):
+        done = fae(*arguments)
+        assert done.exit_code == 0, done.output
+        assert base in done.output
+        texts.append(done.output)
+    return "".join(texts)
 
 
 @pytest.fixture
@@ -224,17 +255,13 @@ def test_no_log_is_left_out_where_a_listing_fails_for_a_moment(
         find_logs(["s3://data/days/day=*"], SHOP)
 
 
-def test_a_run_that_fails_leaves_its_finished_stages_alone(store: str) -> None:
-    logs = find_logs(["s3://data/logs/shop.csv"], SHOP)
-    poor = parameters_of(Options(budget=1))
-    with pytest.raises(BudgetError, match="budget"):
-        prepare(logs, SHOP, "s3://data/poor", Executor(1), poor)
-    assert Folder.of("s3://data/poor").list_files() == []
-    stages = {name.split("/")[0] for name in Folder.of("s3://data/poor.work").list_files()}
+def test_a_run_that_fails_leaves_its_finished_stages_alone(
+    left_by_failure: list[str], dataset: Folder
+) -> None:
+    stages = {name.split("/")[0] for name in left_by_failure}
     stages.remove("passing")  # says what the work is for, so that a rerun tidies up
     assert sorted(name.rpartition("-")[0] for name in stages) == ["frequencies", "staging"]
-    prepared("s3://data/poor", Executor(1))
-    assert Folder.of("s3://data/poor.work").list_files() == []
+    assert dataset.beside(".work").list_files() == []
 
 
 def test_a_file_that_is_gone_or_changed_is_a_fault(dataset_copy: Folder) -> None:
@@ -250,22 +277,8 @@ def test_a_file_that_is_gone_or_changed_is_a_fault(dataset_copy: Folder) -> None
 # ── Uses of a remote data set ────────────────────────────────────────────────────────────────────
 
 
-def test_the_commands_take_urls(store: str, shop: Stages, tmp_path: Path) -> None:
-    (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
-    base, budget = "s3://data/stages", ["--hot-budget", "120", "--rule", "accesses"]
-    for arguments in (
-        ["ingest", "s3://data/logs/shop.csv", "--schema", schema, "--out", f"{base}/s"],
-        ["profile", f"{base}/s", "--out", f"{base}/f"],
-        ["calibrate", f"{base}/s", f"{base}/f", *budget, "--out", f"{base}/h"],
-        ["partition", f"{base}/s", f"{base}/f", f"{base}/h", "--out", f"{base}/d"],
-        ["verify", f"{base}/d"],
-        ["summary", f"{base}/d"],
-    ):
-        done = fae(*arguments)
-        code, printed = done.exit_code, done.output
-        assert code == 0, printed
-        assert base in printed
-    assert digests(Folder.of(f"{base}/d")) == digests(shop.dataset)
+def test_the_commands_take_urls(stages: str, shop: Stages) -> None:
+    assert digests(Folder.of("s3://data/stages/d")) == digests(shop.dataset)
 
 
 def test_rows_are_encoded_by_a_remote_data_set(dataset: Folder, shop: Stages) -> None:
@@ -303,28 +316,21 @@ def test_missing_places_are_one_clear_line(store: str, tmp_path: Path) -> None:
         assert words in line
 
 
-def test_no_secret_is_shown_or_stored(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (schema,) = written(tmp_path, {"shop.yaml": SCHEMA})
-    arguments = ["prepare", "s3://data/logs/shop.csv", "--schema", schema, "--keep-work"]
-    arguments += ["--hot-budget", "120", "--out", "s3://data/kept"]
-    done = fae(*arguments)
-    code, printed = done.exit_code, done.output
-    assert code == 0, printed
+def test_no_secret_is_shown_or_stored(stages: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "wrong")
         forget()
-        refused = fae(*arguments)
+        refused = fae(
+            "ingest", "s3://data/logs/shop.csv", "--schema", "avazu", "--out", "s3://data/x"
+        )
     forget()
     assert refused.exit_code == 1
     assert "Check the credentials" in refused.output
-    texts = [printed, refused.output]
-    for folder in (Folder.of("s3://data/kept"), Folder.of("s3://data/kept.work")):
-        assert folder.list_files()
-        for name in folder.list_files():
-            with folder.read(name) as path:
-                texts.append(path.read_bytes().decode("latin-1"))
+    texts, folder = [stages, refused.output], Folder.of("s3://data/stages")
+    assert folder.list_files()
+    for name in folder.list_files():
+        with folder.read(name) as path:
+            texts.append(path.read_bytes().decode("latin-1"))
     for text in texts:
         assert SECRET not in text
         assert KEY not in text
