@@ -20,6 +20,10 @@ def quick_workers(workers: int, **environment: str) -> Iterator[Executor]:
     given = {
         "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.nanny.environ": environment,
+        # What idle processes do many times a second.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
     }
     with dask.config.set(given), open_executor(workers=workers) as executor:
         yield executor
