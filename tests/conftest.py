@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -21,6 +22,22 @@ from tests.support.small_logs import SHOP, Stages, shop_stages
 # Models of tests are so small that a second thread of torch would only wait, and beside other work
 # for long.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Hundreds of thousands of objects of imported libraries and collected tests live to the end: no
+# collection of garbage need look at them.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Begin to collect garbage, of what tests make alone."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let all be garbage again, as some libraries complain of what outlives the interpreter."""
+    gc.unfreeze()
+
 
 # A shell's background ignores Ctrl-C, nohup a hangup: so would all programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
