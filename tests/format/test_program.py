@@ -10,22 +10,29 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 WRITING = """
-import signal, sys
+import contextlib, signal, sys
+from fae.format.errors import disk_errors_reported
 from fae.format.program import run_program
 def write():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # as if it came after the write
     print("ready", flush=True)
-    while True:
-        print("more", flush=True)
+    with {context}:
+        while True:
+            print("more", flush=True)
 sys.exit(run_program(write, "run again"))
 """
 
 
-def test_a_terminal_that_ends_is_a_hang_up_even_before_the_signal() -> None:
+@pytest.mark.parametrize(
+    "context", ["contextlib.nullcontext()", "disk_errors_reported('a file beside')"]
+)
+def test_a_terminal_that_ends_is_a_hang_up_even_before_the_signal(context: str) -> None:
     said, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", WRITING],
+        [sys.executable, "-c", WRITING.format(context=context)],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,

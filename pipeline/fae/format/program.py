@@ -25,8 +25,6 @@ def run_program(program: Callable[[], int], resume_hint: str) -> int:
     try:
         with terminate_by_exception():
             return program()
-    except FaeError as error:
-        print_error(str(error))
     except KeyboardInterrupt:
         print_text(f"interrupted; {resume_hint}", sys.stderr)
         return INTERRUPTED
@@ -37,22 +35,30 @@ def run_program(program: Callable[[], int], resume_hint: str) -> int:
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # Polars' PanicException is no Exception
-        if isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
-            return 128 + signal.SIGHUP  # a word to it failed before its signal came
-        if (message := explain_error(error)) is None:
+        message = str(error) if isinstance(error, FaeError) else explain_error(error)
+        if message is None:
             raise
+        if _is_of_ended_terminal(error):  # its signal is still on its way
+            return 128 + signal.SIGHUP
         print_error(message)
     return USER_ERROR
 
 
-def _terminal_is_gone() -> bool:
-    """Whether standard output or error is a terminal that has ended."""
-    for descriptor in (1, 2):
-        try:
-            termios.tcgetattr(descriptor)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:
-                return True
+def _is_of_ended_terminal(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is that standard output or error has ended."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            return any(_has_ended(descriptor) for descriptor in (1, 2))
+        error = error.__context__
+    return False
+
+
+def _has_ended(descriptor: int) -> bool:
+    """Whether a descriptor is a terminal that has ended."""
+    try:
+        termios.tcgetattr(descriptor)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
     return False
 
 
