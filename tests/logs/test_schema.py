@@ -228,6 +228,8 @@ def test_a_separator_is_one_byte_and_no_line_end(separator: str) -> None:
     ("text", "named"),
     [
         ("a: [", "is not valid YAML"),
+        ("name: a\nname: b", "the key 'name' occurs twice; remove one"),
+        ("[a]: 1", "unhashable key"),
         ("just words", "a schema must be a mapping with the keys name, format"),
         ("- {name: x}", "a schema must be a mapping"),
         ("", "a schema must be a mapping"),

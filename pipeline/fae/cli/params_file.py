@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from fae.format.errors import ParameterError
+from fae.logs.yaml_text import parse_yaml
 from fae_trainer.arguments import CommandParser
 
 
@@ -54,7 +55,7 @@ def _read_section(place: str, command: str) -> tuple[dict[Any, Any], str]:
     file, colon, section = place.rpartition(":")
     file, section = (file, section) if colon else (place, command)
     try:
-        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        document = parse_yaml(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(f"--params {place}: cannot read {file}: {error.strerror}.") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -30,6 +30,7 @@ from fae.logs.forms import (
     expand_range,
 )
 from fae.logs.schema import EmbeddingShape, Explosion, Schema
+from fae.logs.yaml_text import parse_yaml
 
 #: How many of a schema's mistakes are shown.
 _MISTAKES_SHOWN = 20
@@ -67,7 +68,7 @@ def parse_schema(text: str, where: str) -> Schema:
     Raises SchemaError as `load_schema` does.
     """
     try:
-        document = yaml.safe_load(text)
+        document = parse_yaml(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise SchemaError(f"{where} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
