@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -34,9 +35,7 @@ def test_it_says_what_it_is(dataset: fae.Dataset, shop: Stages) -> None:
 def test_its_page_in_a_notebook_escapes_what_it_shows(dataset: fae.Dataset) -> None:
     assert "62.5% hot" in dataset._repr_html_()
     schema = {**dataset.manifest.schema, "name": "<script>"}
-    changed = fae.Dataset(dataset.location, type(dataset.manifest)(**{
-        **vars(dataset.manifest), "schema": schema
-    }))  # fmt: skip
+    changed = fae.Dataset(dataset.location, replace(dataset.manifest, schema=schema))
     assert "<script>" not in changed._repr_html_()
     assert "&lt;script&gt;" in changed._repr_html_()
 

@@ -28,4 +28,8 @@ def parse_yaml(text: str) -> Any:
     Raises YAMLError, which names line and column, and what Python raises for numbers and depths
     that it cannot take: ValueError and RecursionError.
     """
-    return yaml.load(text, _Loader)  # noqa: S506 (it is a SafeLoader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
