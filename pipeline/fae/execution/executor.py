@@ -185,9 +185,10 @@ def _start_workers(workers: int, memory: int | None) -> Iterator[Any]:
 
     nannies = logging.getLogger("distributed.nanny")
     before = nannies.level
+    preload = [*dask.config.get("distributed.worker.preload"), "fae.execution.local_worker"]
     try:
         nannies.setLevel(logging.CRITICAL)  # the error below says why none could start
-        with _without_interrupts():
+        with _without_interrupts(), dask.config.set({"distributed.worker.preload": preload}):
             local = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
