@@ -84,8 +84,9 @@ def test_a_store_that_fails_at_random_gives_the_losses_of_a_disk(
     assert sum(counts.values()) - counts["answered"] > 1, counts
 
 
-@pytest.mark.usefixtures("store")
-def test_what_is_wrong_with_a_remote_data_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_a_remote_data_set_is_told(
+    store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DatasetError, match="s3://data/none is not a finished data set"):
         HotColdLoader("s3://data/none")
     with monkeypatch.context() as patch:
@@ -99,15 +100,16 @@ def test_what_is_wrong_with_a_remote_data_set_is_told(monkeypatch: pytest.Monkey
     with pytest.raises(ParameterError, match="multiprocessing_context='forkserver'"):
         next(iter(served))
     file = loader.manifest.splits["train"]["cold"].files[0]
+    upload(store[1], "s3://data/spoilt")
     for content, message in (
         (b"x" * file.bytes, "its sha256 is not the manifest's"),
         (b"x", "is damaged: 1 bytes, not"),
     ):
-        with Folder.of("s3://data/set").write(file.path) as copy:
+        with Folder.of("s3://data/spoilt").write(file.path) as copy:
             copy.write_bytes(content)
         forget()
         with pytest.raises(DatasetError, match=message):
-            list(HotColdLoader("s3://data/set", cache="none", verify=True))
+            list(HotColdLoader("s3://data/spoilt", cache="none", verify=True))
 
 
 def test_blocks_that_are_used_stay_and_never_exceed_their_bound() -> None:
