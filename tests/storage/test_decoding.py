@@ -85,6 +85,23 @@ def test_threads_together_hold_no_more_than_one_may() -> None:
     assert sorted(order[1:]) == [70, 80]
 
 
+def test_threads_that_hold_some_do_not_wait_for_each_other() -> None:
+    allowance, both = decoding._Allowance(), threading.Barrier(2)
+
+    def hold_twice() -> None:
+        with allowance.hold(50, 100):
+            both.wait()
+            with allowance.hold(60, 100):
+                pass
+
+    threads = [threading.Thread(target=hold_twice, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_rows_of_a_file_are_read_from_the_row_groups_that_hold_them(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": range(10)}), tmp_path / "x.parquet", row_group_size=3)
     found = decoding.iter_row_groups(tmp_path / "x.parquet", rows=range(4, 7))

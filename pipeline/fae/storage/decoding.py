@@ -55,13 +55,13 @@ class _Allowance:
     def hold(self, size: int, limit: int) -> Iterator[None]:
         """Wait until other threads leave `size` of `limit` bytes, or all of them; then hold them.
 
-        What a thread holds already does not make it wait for itself.
+        A thread that holds some already does not wait, lest two of them wait for each other.
         """
         thread = threading.get_ident()
 
         def fits() -> bool:
             total = self._held.total()
-            return total == self._held[thread] or total + size <= limit
+            return self._held[thread] > 0 or total == 0 or total + size <= limit
 
         with self._changed:
             self._changed.wait_for(fits)
