@@ -43,3 +43,10 @@ def test_a_terminal_that_ends_is_a_hang_up_even_before_the_signal(context: str) 
         assert b"ready" in os.read(said, 100)
         os.close(said)
         assert program.wait() == 128 + signal.SIGHUP
+
+
+def test_a_character_that_the_locale_lacks_is_shown_as_an_escape() -> None:
+    program = "from fae.format.program import run_program; run_program(lambda: print('2–3'), '')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"2\\u20133\n", b"")

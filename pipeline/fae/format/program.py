@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from fae.format.errors import FaeError, explain_error
 from fae.format.signals import Terminated, terminate_by_exception
-from fae.format.terminal import make_visible, print_text
+from fae.format.terminal import escape_unknown_characters, make_visible, print_text
 
 USER_ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 
@@ -22,6 +22,7 @@ def run_program(program: Callable[[], int], resume_hint: str) -> int:
     code 1; Ctrl-C in 130, SIGTERM in 143 and SIGHUP in 129, with `resume_hint` after the word.
     Other exceptions are faults of the program and are raised.
     """
+    escape_unknown_characters()
     try:
         with terminate_by_exception():
             return program()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import io
 import re
 import sys
 from typing import Any, TextIO
@@ -26,6 +27,13 @@ def make_visible(text: str) -> str:
 def print_text(text: str, file: TextIO | None = None) -> None:
     """Print `text`, made visible, and a line end to standard output or `file`."""
     print(make_visible(text), file=file or sys.stdout)
+
+
+def escape_unknown_characters() -> None:
+    """Let standard output and error show a character that their encoding lacks as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def in_notebook() -> bool:
