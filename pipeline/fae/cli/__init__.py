@@ -17,17 +17,17 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from fae.format.errors import explain_error
-from fae.format.terminal import print_text
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code.
 
     While the program loads, Ctrl-C simply ends it: there is nothing yet that it could spoil.
     """
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # before more is imported
     gc.set_threshold(100_000, 50, 50)  # imports make many objects, and none of them is garbage
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from fae.format.errors import explain_error
+    from fae.format.terminal import print_text
+
     try:
         from fae.cli.commands import run
 
