@@ -117,7 +117,7 @@ def edited(draw: st.DrawFn, document: Any, most: int = 4) -> Any:
         elif kind == "double" and isinstance(holder[key], list | str):
             holder[key] = holder[key] * 2
         else:
-            holder[key] = draw(st.sampled_from(VALUES))
+            holder[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))  # which edits may change
     return document
 
 
