@@ -147,11 +147,13 @@ def prepare(
 
 def _finish_removal(out: Folder, work: Folder, fingerprint: str) -> None:
     """Remove what is left of a run that was killed after it had made `out`, while it cleaned up."""
-    if not work.exists(_REMOVE_MARKER) or work.read_text(_REMOVE_MARKER) != fingerprint:
+    marked = work.exists(_REMOVE_MARKER) and work.read_text(_REMOVE_MARKER) == fingerprint
+    emptied = not work.remote and work.path.is_dir() and not any(work.path.iterdir())
+    if not (marked or emptied):
         return
     # Where the locks are taken, another run is at work and cleans up itself.
     with suppress(DatasetError), lock_output(work), lock_output(out):
-        if not out.remote:
+        if marked and not out.remote:
             outputs.remove_leftovers(out)
         _remove_outputs(work)
 

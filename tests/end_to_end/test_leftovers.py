@@ -40,6 +40,15 @@ def test_the_next_run_finishes_the_cleaning_up_of_a_killed_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "out"]
 
 
+def test_a_work_folder_that_a_killed_run_has_emptied_goes_too(
+    tmp_path: Path, logs: list[str]
+) -> None:
+    at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS)
+    (tmp_path / "out.work").mkdir()
+    at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS)
+    assert not (tmp_path / "out.work").exists()
+
+
 def test_kept_work_stays_where_there_is_nothing_to_do(tmp_path: Path, logs: list[str]) -> None:
     at_once(logs, SHOP, tmp_path / "out", SHOP_PARAMETERS, keep_work=True)
     kept = digests(tmp_path / "out.work")

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from fae.commit import task_log
 from fae.commit.lock import lock_output
 from fae.format.atomic_files import flush
 from fae.format.errors import ClusterError, DatasetError, FaeError, StorageError
@@ -44,6 +43,8 @@ _ODD_SHAPES = (ArithmeticError, AttributeError, LookupError, RecursionError, Typ
 _DISK_THREADS = 8
 #: In an unfinished output: what it is made from, and by which version.
 MADE_FROM = "made_from"
+#: There while files are removed that the task log vouches for: the next run starts afresh.
+_NOTHING_TO_RESUME = "nothing to resume\n"
 
 
 def compute_fingerprint(parameters: Mapping[str, Any], *inputs: str) -> str:
@@ -229,15 +230,13 @@ def _kept_for_resuming(partial: Folder) -> Iterator[None]:
 def _build_in_place(out: Folder, made_from: str, identity: str) -> Iterator[Folder]:
     """Write under the final names: `_SUCCESS` is removed first, and written last."""
     if not out.exists(MADE_FROM) or out.read_text(MADE_FROM) != identity:
-        out.write_text(MADE_FROM, "nothing yet\n")
+        out.write_text(MADE_FROM, _NOTHING_TO_RESUME)
         _empty(out)
         out.write_text(MADE_FROM, identity)
     with _kept_for_resuming(out):
         yield out
-    temporary = [name for name in out.list_files() if ".partial/" in f"{name}/"]
-    logged = [name for name in temporary if name.startswith(f"{task_log.FOLDER}/")]
-    out.remove(logged)  # first, or a kill here would leave a task log of files that are gone
-    out.remove(name for name in temporary if name not in set(logged))
+    out.write_text(MADE_FROM, _NOTHING_TO_RESUME)
+    out.remove(name for name in out.list_files() if ".partial/" in f"{name}/")
     out.write_text(SUCCESS, _format_success(out, made_from))
     out.remove([MADE_FROM])
 
@@ -249,7 +248,7 @@ def _build_beside(out: Folder, made_from: str, identity: str) -> Iterator[Folder
     _begin(partial, identity)
     with _kept_for_resuming(partial):
         yield partial
-    _remove(partial.path / task_log.FOLDER)  # first, as in an object store
+    partial.write_text(MADE_FROM, _NOTHING_TO_RESUME)
     for path in partial.path.rglob("*.partial"):
         _remove(path)
     partial.remove([MADE_FROM])
