@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,16 @@ from fae.preparation import prepare
 from fae.storage.folder import Folder
 from tests.support.command_line import fae
 from tests.support.forked import forked
-from tests.support.object_store import KEY, SECRET, asked, forget, object_store, tell
+from tests.support.object_store import (
+    KEY,
+    KINDS,
+    SECRET,
+    asked,
+    draw_seed,
+    forget,
+    object_store,
+    tell,
+)
 from tests.support.oracle import Options
 from tests.support.quick_workers import quick_workers
 from tests.support.small_logs import (
@@ -139,9 +147,7 @@ def test_worker_processes_write_the_bytes_of_a_local_run(store: str, shop: Stage
 
 
 def test_a_store_that_fails_at_random_gives_the_same_bytes(shop: Stages) -> None:
-    seed = random.randrange(1000)
-    print(f"seed {seed}")  # shown when the test fails
-    with object_store(share=0.15, seed=seed) as endpoint:
+    with object_store(share=0.15, seed=draw_seed(0.15, KINDS, 200, 11)) as endpoint:
         Folder.of("s3://data/logs").write_text("shop.csv", SHOP_LOG)
         prepared("s3://data/out", Executor(2))
         assert digests(Folder.of("s3://data/out")) == digests(shop.dataset)

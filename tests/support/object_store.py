@@ -61,8 +61,7 @@ class Faults:
             self.released.wait()
             drop(environ)
         with self.lock:
-            spoilt = self.random.random() < self.share
-            kind = self.random.choice(self.kinds) if spoilt else "answered"
+            kind = draw_kind(self.random, self.share, self.kinds)
             self.counts[kind] += 1
         signed = environ.get("HTTP_AUTHORIZATION", "")
         if signed and f"Credential={KEY}/" not in signed:
@@ -91,6 +90,22 @@ class Faults:
         else:
             return False
         return True
+
+
+def draw_kind(draw: random.Random, share: float, kinds: list[str]) -> str:
+    """Draw how a request is spoilt, or "answered"."""
+    return draw.choice(kinds) if draw.random() < share else "answered"
+
+
+def draw_seed(share: float, kinds: str, requests: int, least: int) -> int:
+    """Return any seed by which at least `least` of the first `requests` are spoilt; print it."""
+    while True:
+        seed = random.randrange(1000)
+        draw = random.Random(seed)
+        drawn = [draw_kind(draw, share, kinds.split(",")) for _ in range(requests)]
+        if requests - drawn.count("answered") >= least:
+            print(f"seed {seed}")  # shown when a test fails
+            return seed
 
 
 def drop(environ: dict[str, Any]) -> None:
