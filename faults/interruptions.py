@@ -31,7 +31,7 @@ from typing import Any
 from faults.kills import HANGS
 from faults.outcome import Outcome
 from faults.programs import FAE, Launch
-from faults.workloads import WORKLOADS, Scenario, Workload, write_inputs
+from faults.workloads import BUDGET, TRAINING, WORKLOADS, Scenario, Workload, write_inputs
 from tests.support.small_logs import digests
 
 #: The first word of the message that each signal ends in.
@@ -42,18 +42,14 @@ _WORDS = {
 }
 #: What only a program that was torn down has on standard error.
 _FAULTS = ("Traceback", "Exception ignored", "Fatal Python error", "Error:")
-_PREPARE = ("--schema", "IN/shop.yaml", "--hot-budget", "600", "--rule", "accesses")
 _INGESTED = ("ingest", "IN/day0-*.csv", "--schema", "IN/shop.yaml", "--out", "HERE/staging")
 _PROFILED = ("profile", "HERE/staging", "--out", "HERE/frequencies")
 _CALIBRATED = (
     *("calibrate", "HERE/staging", "HERE/frequencies", "--hot-budget", "600"),
     *("--rule", "inputs", "--out", "HERE/hot"),
 )
-_PREPARED = ("prepare", "IN/day0-*.csv", "--out", "HERE/data", *_PREPARE)
-_TRAINED = (
-    *("train", "HERE/data", "--out", "HERE/run", "--epochs", "1", "--device", "cpu"),
-    *("--bottom-mlp", "8-4", "--top-mlp", "8-1", "--batch-size", "16", "--quiet"),
-)
+_PREPARED = ("prepare", *_INGESTED[1:-1], "HERE/data", *BUDGET)
+_TRAINED = ("train", "HERE/data", "--out", "HERE/run", *TRAINING)
 _MODEL = (_PREPARED, _TRAINED)
 _NAMES = ("two threads, inputs", "append", "train, hot-cold", "one worker")
 _INTERRUPTED = [

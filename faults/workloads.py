@@ -24,11 +24,11 @@ from tests.support.command_line import fae as run_command
 from tests.support.small_logs import SHOP, digests
 
 _ROWS_PER_LOG = 100
-_BUDGET = ["--hot-budget", "600", "--rule", "accesses"]
+BUDGET = ["--hot-budget", "600", "--rule", "accesses"]
 #: Measures that differ from one run to the next.
 _TIMINGS = ("seconds", "samples_per_second")
-_RUN = ["--bottom-mlp", "8-4", "--top-mlp", "8-1", "--batch-size", "16", "--device", "cpu"]
-_RUN += ["--threads", "1", "--epochs", "2", "--eval-every", "7", "--checkpoint-every", "3"]
+TRAINING = ["--bottom-mlp", "8-4", "--top-mlp", "8-1", "--batch-size", "16", "--device", "cpu"]
+TRAINING += ["--threads", "1", "--epochs", "2", "--eval-every", "7", "--checkpoint-every", "3"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _fill_in(arguments: tuple[str, ...], inputs: Path, here: Path) -> list[str]:
 
 
 def _prepare(*more: str, logs: str = "IN/day0-*.csv") -> tuple[str, ...]:
-    return ("prepare", logs, "--schema", "IN/shop.yaml", "--out", "HERE/out", *_BUDGET, *more)
+    return ("prepare", logs, "--schema", "IN/shop.yaml", "--out", "HERE/out", *BUDGET, *more)
 
 
 _FIRST_DAY = _prepare("--keep-work", "--threads", "1")
@@ -81,14 +81,14 @@ WORKLOADS = [
         "--threads", "1", "--cold-ids", "hashed", "--cold-buckets", "5", logs="IN/day0-*.csv.gz",
     )),
     Workload("append", (*_ADD, "--threads", "1"), (_FIRST_DAY,), _KEPT),
-    Workload("train, hot-cold", ("train", "IN/data", "--out", "HERE/out", *_RUN, "--resume")),
+    Workload("train, hot-cold", ("train", "IN/data", "--out", "HERE/out", *TRAINING, "--resume")),
     Workload("two threads, inputs", _prepare("--threads", "2", "--rule", "inputs")),
     Workload("keep work", _FIRST_DAY, kept=_KEPT),
     Workload("overwrite", _prepare("--threads", "1", "--overwrite", "--seed", "9"),
            (_prepare("--threads", "1"),)),
     Workload("append, other budget",
              (*_ADD, "--threads", "2", "--hot-budget", "900", "--keep-work"), (_FIRST_DAY,), _KEPT),
-    Workload("train, cpu", ("train", "IN/data", "--out", "HERE/out", *_RUN, "--resume",
+    Workload("train, cpu", ("train", "IN/data", "--out", "HERE/out", *TRAINING, "--resume",
                           "--placement", "cpu", "--schedule", "adaptive")),
     Workload("one worker", _prepare("--workers", "1")),
     Workload("two workers", _prepare("--workers", "2")),
